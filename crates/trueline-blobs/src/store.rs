@@ -1,0 +1,318 @@
+//! Put, get and range over one store.
+
+use crate::BlobError;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Size of a part sent to a remote store.
+const PART: usize = 8 << 20;
+/// Parts under way to a remote store at once.
+const PARTS_IN_FLIGHT: usize = 4;
+/// Hashing and writing move off the async threads in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// Whose blobs these are: a project's id. Blobs of one project are not found through another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// The namespace of a project's id.
+    #[must_use]
+    pub fn new(project: &str) -> Self {
+        Self(project.to_owned())
+    }
+}
+
+/// A blob: its digest and size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobRef {
+    /// SHA-256 of the bytes, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A store of blobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    /// The folder behind `store` when it is local: puts are renamed into place and fsynced there.
+    local: Option<PathBuf>,
+    spool: PathBuf,
+}
+
+/// An upload in progress; dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct Put {
+    file: tempfile::NamedTempFile,
+    hash: Sha256,
+    size: u64,
+}
+
+impl Put {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+}
+
+impl Blobs {
+    /// Blobs in a local folder, which is made if it is missing. What a crash left in its spool is removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn local(root: &Path) -> Result<Self, BlobError> {
+        let spool = root.join("spool");
+        drop(std::fs::remove_dir_all(&spool));
+        std::fs::create_dir_all(&spool)?;
+        let store = object_store::local::LocalFileSystem::new_with_prefix(root)?;
+        Ok(Self { store: Arc::new(store), local: Some(root.to_owned()), spool })
+    }
+
+    /// Blobs in a remote store; `spool` is a local folder for uploads in progress.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remote(store: Arc<dyn ObjectStore>, spool: &Path) -> Result<Self, BlobError> {
+        std::fs::create_dir_all(spool)?;
+        Ok(Self { store, local: None, spool: spool.to_owned() })
+    }
+
+    /// Keeps what `stream` gives and answers with its digest once it is durable.
+    ///
+    /// # Errors
+    /// [`BlobError::Interrupted`] when the stream fails, [`BlobError::TooLarge`] beyond `limit` bytes, or what the
+    /// disk or store says. Nothing is kept then.
+    pub async fn put<S, E>(&self, namespace: &Namespace, stream: S, limit: u64) -> Result<BlobRef, BlobError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: std::fmt::Display,
+    {
+        let mut stream = std::pin::pin!(stream);
+        let mut put = self.begin()?;
+        let mut received = 0;
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut waiting = 0;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|e| BlobError::Interrupted { received, message: e.to_string() })?;
+            received += chunk.len() as u64;
+            if received > limit {
+                return Err(BlobError::TooLarge { limit });
+            }
+            waiting += chunk.len();
+            pieces.push(chunk);
+            if waiting >= PIECE {
+                put = append(put, std::mem::take(&mut pieces)).await?;
+                waiting = 0;
+            }
+        }
+        put = append(put, pieces).await?;
+        self.finish(namespace, put).await
+    }
+
+    /// Keeps bytes that are in memory already.
+    ///
+    /// # Errors
+    /// As for [`Blobs::put`].
+    pub async fn put_bytes(&self, namespace: &Namespace, bytes: Bytes) -> Result<BlobRef, BlobError> {
+        let stream = futures::stream::iter([Ok::<_, std::convert::Infallible>(bytes)]);
+        self.put(namespace, stream, u64::MAX).await
+    }
+
+    fn begin(&self) -> Result<Put, BlobError> {
+        let file = tempfile::NamedTempFile::new_in(&self.spool)?;
+        Ok(Put { file, hash: Sha256::new(), size: 0 })
+    }
+
+    async fn finish(&self, namespace: &Namespace, put: Put) -> Result<BlobRef, BlobError> {
+        let Put { file, hash, size } = put;
+        let blob = BlobRef { sha256: hex::encode(hash.finalize()), size };
+        let key = key(namespace, &blob.sha256)?;
+        match &self.local {
+            Some(root) => {
+                let target = root.join(key.as_ref());
+                let root = root.clone();
+                blocking(move || place(file, &root, &target)).await?;
+            }
+            None => self.upload(&key, file).await?,
+        }
+        Ok(blob)
+    }
+
+    async fn upload(&self, key: &Key, file: tempfile::NamedTempFile) -> Result<(), BlobError> {
+        if self.store.head(key).await.is_ok() {
+            return Ok(());
+        }
+        let upload = self.store.put_multipart(key).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        let mut source = tokio::fs::File::from_std(file.reopen()?);
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let n = tokio::io::AsyncReadExt::read(&mut source, &mut buffer).await?;
+            if n == 0 {
+                break;
+            }
+            upload.wait_for_capacity(PARTS_IN_FLIGHT).await?;
+            upload.write(&buffer[..n]);
+        }
+        upload.finish().await?;
+        Ok(())
+    }
+
+    /// The size of a blob in bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], or what the store says.
+    pub async fn size(&self, namespace: &Namespace, sha256: &str) -> Result<u64, BlobError> {
+        Ok(self.store.head(&key(namespace, sha256)?).await?.size)
+    }
+
+    /// The bytes of a blob, streamed; of `range` alone when it is given.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], or what the store says.
+    pub async fn get(
+        &self,
+        namespace: &Namespace,
+        sha256: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, BlobError> {
+        let options = object_store::GetOptions {
+            range: range.map(object_store::GetRange::Bounded),
+            ..Default::default()
+        };
+        let found = self.store.get_opts(&key(namespace, sha256)?, options).await?;
+        Ok(found.into_stream().map_err(BlobError::from))
+    }
+
+    /// A whole blob of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::TooLarge`], [`BlobError::NotFound`], or what the store says.
+    pub async fn get_bytes(
+        &self,
+        namespace: &Namespace,
+        sha256: &str,
+        limit: u64,
+    ) -> Result<Bytes, BlobError> {
+        let found = self.store.get(&key(namespace, sha256)?).await?;
+        if found.meta.size > limit {
+            return Err(BlobError::TooLarge { limit });
+        }
+        Ok(found.bytes().await?)
+    }
+}
+
+/// `<project>/sha256/ab/cdef…`: two levels, so that no folder grows too large.
+fn key(namespace: &Namespace, sha256: &str) -> Result<Key, BlobError> {
+    let hex = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    if !hex {
+        return Err(BlobError::NotFound(sha256.to_owned()));
+    }
+    Ok(Key::from(format!("{}/sha256/{}/{}", namespace.0, &sha256[..2], &sha256[2..])))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| BlobError::Store(e.to_string()))?
+}
+
+async fn append(mut put: Put, pieces: Vec<Bytes>) -> Result<Put, BlobError> {
+    blocking(move || {
+        for piece in &pieces {
+            put.write(piece)?;
+        }
+        Ok(put)
+    })
+    .await
+}
+
+/// Renames a spooled file to its place. The file is fsynced first, then each folder up to the root, so that
+/// the name survives a power cut as well as the bytes.
+fn place(file: tempfile::NamedTempFile, root: &Path, target: &Path) -> Result<(), BlobError> {
+    let parent = target.parent().unwrap_or(root);
+    // One that is there already was fsynced by whoever put it, but perhaps its folders not yet.
+    if !target.exists() {
+        file.as_file().sync_all()?;
+        std::fs::create_dir_all(parent)?;
+        file.persist(target).map_err(|e| BlobError::from(e.error))?;
+    }
+    let mut folder = Some(parent);
+    while let Some(path) = folder {
+        std::fs::File::open(path)?.sync_all()?;
+        if path == root {
+            break;
+        }
+        folder = path.parent();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, String>> + Send + use<> {
+        let parts: Vec<_> = parts.iter().map(|p| Ok(Bytes::from_static(p))).collect();
+        futures::stream::iter(parts)
+    }
+
+    async fn read(blobs: &Blobs, ns: &Namespace, sha: &str, range: Option<Range<u64>>) -> Vec<u8> {
+        let parts: Vec<Bytes> = blobs.get(ns, sha, range).await.unwrap().try_collect().await.unwrap();
+        parts.concat()
+    }
+
+    #[tokio::test]
+    async fn what_was_put_comes_back_whole_and_in_ranges() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(dir.path()).unwrap();
+        let ns = Namespace::new("default");
+        let blob = blobs.put(&ns, stream(&[b"hello ", b"world"]), 100).await.unwrap();
+        assert_eq!(blob.size, 11);
+        assert_eq!(blob.sha256, "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
+        assert_eq!(read(&blobs, &ns, &blob.sha256, None).await, b"hello world");
+        assert_eq!(read(&blobs, &ns, &blob.sha256, Some(6..11)).await, b"world");
+        let again = blobs.put(&ns, stream(&[b"hello world"]), 100).await.unwrap();
+        assert_eq!(again, blob);
+    }
+
+    #[tokio::test]
+    async fn another_project_does_not_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(dir.path()).unwrap();
+        let blob = blobs.put(&Namespace::new("a"), stream(&[b"x"]), 100).await.unwrap();
+        let other = blobs.get(&Namespace::new("b"), &blob.sha256, None).await;
+        assert!(matches!(other.err(), Some(BlobError::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_breaks_or_is_too_large_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(dir.path()).unwrap();
+        let ns = Namespace::new("default");
+        let broken = futures::stream::iter([Ok(Bytes::from_static(b"half")), Err("gone")]);
+        let error = blobs.put(&ns, broken, 100).await.unwrap_err();
+        assert!(matches!(error, BlobError::Interrupted { received: 4, .. }), "{error}");
+        let error = blobs.put(&ns, stream(&[b"12345"]), 4).await.unwrap_err();
+        assert!(matches!(error, BlobError::TooLarge { limit: 4 }));
+        assert_eq!(std::fs::read_dir(dir.path().join("spool")).unwrap().count(), 0);
+        assert!(!dir.path().join("default").exists());
+    }
+
+    #[tokio::test]
+    async fn a_digest_that_is_none_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(dir.path()).unwrap();
+        let error = blobs.size(&Namespace::new("a"), "../../etc/passwd").await.unwrap_err();
+        assert!(matches!(error, BlobError::NotFound(_)));
+    }
+}

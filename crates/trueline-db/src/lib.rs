@@ -1,0 +1,165 @@
+//! One handle over SQLite and PostgreSQL: synchronous transactions on threads of their own, group commit,
+//! forward-only migrations. What the rows mean lives in the crates above; no table of theirs is named here.
+//!
+//! ```text
+//!            async caller                       own threads
+//!   db.write(job) ──► bounded queue ──► writer ── BEGIN
+//!   db.write(job) ──►                            ├─ SAVEPOINT, job, RELEASE   ┐ one group,
+//!   db.write(job) ──►                            ├─ SAVEPOINT, job, RELEASE   ┘ one fsync
+//!                 ◄── answers leave after ─────── COMMIT
+//!   db.read(job)  ──► bounded queue ──► readers (a snapshot each)
+//! ```
+//!
+//! On PostgreSQL the writer is a pool of threads with serialisable transactions, run again on conflict, so that
+//! domain code sees the same law on both: as if jobs ran one after another.
+
+mod config;
+mod error;
+mod job;
+mod migrate;
+mod postgres_backend;
+mod queue;
+mod sqlite_backend;
+mod tx;
+mod value;
+
+pub use config::{Config, Durability, Limits};
+pub use error::DbError;
+pub use migrate::{Migration, Module};
+pub use tx::{Dialect, Row, Tx};
+pub use value::{FromValue, Value};
+
+/// The tables that may be written without an event (rule 2). They hold nothing that anybody decides on:
+/// positions in the log, leases, attempts and caches.
+pub const BOOKKEEPING: &[&str] =
+    &["ledger_cursors", "ledger_verifications", "tasks", "token_use"];
+
+use job::Work;
+use queue::Queue;
+use std::sync::Arc;
+
+/// The database of one server: a queue to the writers and one to the readers.
+///
+/// Cheap to clone. Dropping the last clone lets the threads finish what is queued and end.
+#[derive(Clone, Debug)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dialect: Dialect,
+    writers: Queue,
+    readers: Queue,
+}
+
+impl Db {
+    /// Opens the database, brings its schema forward and starts the threads.
+    ///
+    /// # Errors
+    /// [`DbError::TooNew`] when a newer binary has migrated it, [`DbError::Altered`] when a migration that ran
+    /// differs from the one in this binary, or what the database says when it can't be opened.
+    pub fn open(config: &Config, modules: &[Module]) -> Result<Self, DbError> {
+        let (dialect, writers, readers) = match config {
+            Config::Sqlite { path, durability, limits } => {
+                let (w, r) = sqlite_backend::start(path, *durability, limits, modules)?;
+                (Dialect::Sqlite, w, r)
+            }
+            Config::Postgres { url, limits } => {
+                let (w, r) = postgres_backend::start(url, limits, modules)?;
+                (Dialect::Postgres, w, r)
+            }
+        };
+        Ok(Self { inner: Arc::new(Inner { dialect, writers, readers }) })
+    }
+
+    /// Reads an SQLite file that no server uses, without migrating or changing it: for offline checks.
+    ///
+    /// # Errors
+    /// The job's own, or what the database says.
+    pub fn inspect<T, E: From<DbError>>(
+        path: &std::path::Path,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let connection = sqlite_backend::open_read_only(path)?;
+        job(&mut Tx::new(tx::Backend::Sqlite(&connection)))
+    }
+
+    /// Which database stands behind this handle.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
+    }
+
+    /// Runs `job` in a transaction and answers once its commit is durable.
+    ///
+    /// The job may run more than once (a failed group, a serialisation conflict), so it touches nothing but its
+    /// `Tx`. An `Err` from it rolls back its own writes and leaves the rest of the group alone.
+    ///
+    /// This is the raw door: domain code goes through the ledger, which is the only caller besides the
+    /// bookkeeping of the spine.
+    ///
+    /// # Errors
+    /// The job's own error, or a [`DbError`] turned into it: queue full, database gone, disk full.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (work, answer) = Work::new(job);
+        self.inner.writers.push(work)?;
+        answer.await.map_err(|_| E::from(DbError::Gone))?
+    }
+
+    /// Runs `job` in a transaction that may write to the named tables alone.
+    ///
+    /// # Errors
+    /// As for [`Db::write`], and when the job writes to another table.
+    pub async fn write_only<T, E, F>(&self, tables: &'static [&'static str], job: F) -> Result<T, E>
+    where
+        F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.write(move |tx: &mut Tx<'_>| {
+            tx.restrict(tables);
+            job(tx)
+        })
+        .await
+    }
+
+    /// Writes without an event, to the tables of [`BOOKKEEPING`] alone: cursors, leases, heartbeats, caches.
+    ///
+    /// # Errors
+    /// As for [`Db::write_only`].
+    pub async fn bookkeep<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.write_only(BOOKKEEPING, job).await
+    }
+
+    /// Runs `job` in a read-only snapshot on one of the reader threads.
+    ///
+    /// # Errors
+    /// As for [`Db::write`].
+    pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (work, answer) = Work::new(job);
+        self.inner.readers.push(work)?;
+        answer.await.map_err(|_| E::from(DbError::Gone))?
+    }
+
+    /// How many jobs wait for a writer right now.
+    #[must_use]
+    pub fn queued_writes(&self) -> usize {
+        self.inner.writers.len()
+    }
+}

@@ -1,0 +1,130 @@
+//! PostgreSQL: a bounded pool of threads, each with a connection. Writers run serialisable transactions and run
+//! a job again when it conflicted; readers run read-only snapshots.
+
+use crate::config::Limits;
+use crate::job::{Outcome, Work};
+use crate::migrate::{self, Module};
+use crate::queue::Queue;
+use crate::sqlite_backend::spawn;
+use crate::tx::{Backend, PgConnection, Tx};
+use crate::DbError;
+use crossbeam_channel::Receiver;
+use postgres::{Client, NoTls};
+use std::time::Duration;
+
+const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+pub(crate) fn start(url: &str, limits: &Limits, modules: &[Module]) -> Result<(Queue, Queue), DbError> {
+    let mut first = connect(url)?;
+    migrate::run_postgres(&mut first, modules)?;
+
+    let (writes, write_work) = Queue::new(limits.queued_writes);
+    for _ in 0..limits.postgres_writers.max(1) {
+        let mut worker = Worker::new(url, BEGIN_WRITE, limits.retries);
+        let work = write_work.clone();
+        spawn("db-writer", move || worker.serve(&work))?;
+    }
+    let (reads, read_work) = Queue::new(limits.queued_reads);
+    for _ in 0..limits.readers.max(1) {
+        let mut worker = Worker::new(url, BEGIN_READ, limits.retries);
+        let work = read_work.clone();
+        spawn("db-reader", move || worker.serve(&work))?;
+    }
+    Ok((writes, reads))
+}
+
+fn connect(url: &str) -> Result<PgConnection, DbError> {
+    let mut config: postgres::Config =
+        url.parse().map_err(|e: postgres::Error| DbError::Unreachable(e.to_string()))?;
+    config.application_name("trueline").connect_timeout(Duration::from_secs(5));
+    let client: Client = config.connect(NoTls).map_err(|e| DbError::Unreachable(connect_error(&e)))?;
+    Ok(PgConnection::new(client))
+}
+
+/// The driver's own text for a refused connection leaves out the cause.
+fn connect_error(error: &postgres::Error) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+/// One thread's connection, made when first needed and again when it was lost.
+struct Worker {
+    url: String,
+    begin: &'static str,
+    retries: u32,
+    connection: Option<PgConnection>,
+}
+
+impl Worker {
+    fn new(url: &str, begin: &'static str, retries: u32) -> Self {
+        Self { url: url.to_owned(), begin, retries, connection: None }
+    }
+
+    fn serve(&mut self, work: &Receiver<Work>) {
+        while let Ok(job) = work.recv() {
+            if !job.abandoned() {
+                self.handle(job);
+            }
+        }
+    }
+
+    fn handle(&mut self, mut job: Work) {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.attempt(&mut job) {
+                Ok(()) => return job.answer(),
+                Err(DbError::Contention { message, .. }) => {
+                    if tries >= self.retries {
+                        return job.fail(DbError::Contention { tries, message });
+                    }
+                    back_off(tries);
+                }
+                // A connection that was idle may have been closed by the server: one fresh one, then give up.
+                Err(DbError::Unreachable(message)) => {
+                    let was_open = self.connection.take().is_some();
+                    if !was_open || tries > 1 {
+                        return job.fail(DbError::Unreachable(message));
+                    }
+                }
+                Err(error) => return job.fail(error),
+            }
+        }
+    }
+
+    /// Runs the job once. `Ok` means that its answer may leave, be it a refusal.
+    fn attempt(&mut self, job: &mut Work) -> Result<(), DbError> {
+        let connection = match &mut self.connection {
+            Some(c) => c,
+            None => self.connection.insert(connect(&self.url)?),
+        };
+        connection.client.batch_execute(self.begin)?;
+        let outcome = job.run(&mut Tx::new(Backend::Postgres(connection)));
+        match outcome {
+            Outcome::Done => match connection.client.batch_execute("COMMIT").map_err(DbError::from) {
+                // Whether it was committed is not known; the caller is told that it is not acknowledged.
+                Err(DbError::Unreachable(m)) => {
+                    self.connection = None;
+                    Err(DbError::Other(format!("the connection was lost during the commit: {m}")))
+                }
+                other => other,
+            },
+            Outcome::Refused => connection.client.batch_execute("ROLLBACK").map_err(DbError::from),
+            Outcome::Failed(error) => {
+                let rolled_back = connection.client.batch_execute("ROLLBACK");
+                match error {
+                    DbError::Contention { .. } | DbError::Unreachable(_) => Err(error),
+                    _ => rolled_back.map_err(DbError::from),
+                }
+            }
+        }
+    }
+}
+
+/// Waits a little longer each time, each thread a different while.
+fn back_off(tries: u32) {
+    use std::hash::{BuildHasher, RandomState};
+    let jitter = RandomState::new().hash_one(tries) % 1000;
+    std::thread::sleep(Duration::from_micros(u64::from(tries.min(8)) * (500 + jitter)));
+}

@@ -1,0 +1,188 @@
+//! SQLite: one writer thread with group commit, a few readers with a snapshot each.
+
+use crate::config::{Durability, Limits};
+use crate::job::{Outcome, Work};
+use crate::migrate::{self, Module};
+use crate::queue::Queue;
+use crate::tx::{Backend, Tx};
+use crate::DbError;
+use crossbeam_channel::Receiver;
+use rusqlite::Connection;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A group closes after this long even if more jobs wait, so that the first of it is not kept from its answer.
+const GROUP_TIME: Duration = Duration::from_millis(20);
+const CACHED_STATEMENTS: usize = 256;
+
+pub(crate) fn start(
+    path: &Path,
+    durability: Durability,
+    limits: &Limits,
+    modules: &[Module],
+) -> Result<(Queue, Queue), DbError> {
+    let mut writer = open(path, durability)?;
+    migrate::run_sqlite(&mut writer, modules)?;
+    let (writes, write_work) = Queue::new(limits.queued_writes);
+    let group = limits.group.max(1);
+    spawn("db-writer", move || write_loop(&writer, &write_work, group))?;
+
+    let (reads, read_work) = Queue::new(limits.queued_reads);
+    for _ in 0..limits.readers.max(1) {
+        let connection = open(path, durability)?;
+        connection.pragma_update(None, "query_only", true)?;
+        let work = read_work.clone();
+        spawn("db-reader", move || read_loop(&connection, &work))?;
+    }
+    Ok((writes, reads))
+}
+
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(drop)
+        .map_err(|e| DbError::Other(format!("no thread for {name}: {e}")))
+}
+
+fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
+    let c = Connection::open(path)?;
+    c.pragma_update(None, "journal_mode", "WAL")?;
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::OffForCrashTests => "OFF",
+    };
+    c.pragma_update(None, "synchronous", synchronous)?;
+    c.pragma_update(None, "foreign_keys", true)?;
+    // LIKE means the same on both databases then; ILIKE is written with LOWER().
+    c.pragma_update(None, "case_sensitive_like", true)?;
+    c.pragma_update(None, "temp_store", "MEMORY")?;
+    c.pragma_update(None, "cache_size", -8192)?;
+    c.busy_timeout(Duration::from_secs(10))?;
+    c.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(c)
+}
+
+pub(crate) fn open_read_only(path: &Path) -> Result<Connection, DbError> {
+    let c = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    c.busy_timeout(Duration::from_secs(10))?;
+    Ok(c)
+}
+
+fn statement(c: &Connection, sql: &str) -> Result<(), DbError> {
+    c.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Takes what waits, runs it in one transaction, commits once, then answers.
+fn write_loop(c: &Connection, work: &Receiver<Work>, group: usize) {
+    while let Ok(first) = work.recv() {
+        let began = Instant::now();
+        let mut jobs = Group::default();
+        if let Err(error) = statement(c, "BEGIN IMMEDIATE") {
+            first.fail(error);
+            continue;
+        }
+        jobs.run(c, first);
+        while jobs.len() < group && began.elapsed() < GROUP_TIME && !jobs.broken {
+            match work.try_recv() {
+                Ok(next) => jobs.run(c, next),
+                Err(_) => break,
+            }
+        }
+        jobs.commit(c);
+    }
+}
+
+/// The jobs of one transaction.
+#[derive(Default)]
+struct Group {
+    done: Vec<Work>,
+    refused: Vec<Work>,
+    /// The transaction is gone (full disk, I/O error): every job must be run again alone.
+    broken: bool,
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.done.len() + self.refused.len()
+    }
+
+    fn run(&mut self, c: &Connection, mut work: Work) {
+        if work.abandoned() {
+            return;
+        }
+        let outcome = match statement(c, "SAVEPOINT job") {
+            Ok(()) => work.run(&mut Tx::new(Backend::Sqlite(c))),
+            Err(error) => Outcome::Failed(error),
+        };
+        let ended = match outcome {
+            Outcome::Done => statement(c, "RELEASE job"),
+            Outcome::Refused | Outcome::Failed(_) => {
+                statement(c, "ROLLBACK TO job").and_then(|()| statement(c, "RELEASE job"))
+            }
+        };
+        // SQLite rolls the whole transaction back on its own after some errors, a full disk among them.
+        self.broken = ended.is_err() || c.is_autocommit();
+        let disk = matches!(outcome, Outcome::Failed(DbError::DiskFull(_) | DbError::Unreachable(_)));
+        self.broken |= disk && !self.done.is_empty();
+        match outcome {
+            Outcome::Done => self.done.push(work),
+            Outcome::Refused | Outcome::Failed(_) => self.refused.push(work),
+        }
+    }
+
+    fn commit(self, c: &Connection) {
+        let committed = if self.broken {
+            Err(())
+        } else {
+            statement(c, "COMMIT").map_err(|error| {
+                tracing::warn!(%error, jobs = self.done.len(), "a group commit failed; running its jobs alone");
+            })
+        };
+        if committed.is_ok() {
+            self.done.into_iter().chain(self.refused).for_each(Work::answer);
+            return;
+        }
+        if !c.is_autocommit() {
+            drop(statement(c, "ROLLBACK"));
+        }
+        for work in self.done {
+            run_alone(c, work);
+        }
+        self.refused.into_iter().for_each(Work::answer);
+    }
+}
+
+fn run_alone(c: &Connection, mut work: Work) {
+    if let Err(error) = statement(c, "BEGIN IMMEDIATE") {
+        return work.fail(error);
+    }
+    let outcome = work.run(&mut Tx::new(Backend::Sqlite(c)));
+    let committed = match outcome {
+        Outcome::Done => statement(c, "COMMIT"),
+        Outcome::Refused | Outcome::Failed(_) => Ok(()),
+    };
+    if !c.is_autocommit() {
+        drop(statement(c, "ROLLBACK"));
+    }
+    match committed {
+        Ok(()) => work.answer(),
+        Err(error) => work.fail(error),
+    }
+}
+
+fn read_loop(c: &Connection, work: &Receiver<Work>) {
+    while let Ok(mut job) = work.recv() {
+        if job.abandoned() {
+            continue;
+        }
+        if let Err(error) = statement(c, "BEGIN") {
+            job.fail(error);
+            continue;
+        }
+        job.run(&mut Tx::new(Backend::Sqlite(c)));
+        drop(statement(c, "ROLLBACK"));
+        job.answer();
+    }
+}

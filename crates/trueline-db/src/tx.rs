@@ -1,0 +1,278 @@
+//! What a job sees: statements in the common subset of SQLite and PostgreSQL, with `?1`, `?2`, … for
+//! parameters. How the transaction around it begins and ends is the backends' matter.
+
+use crate::{DbError, FromValue, Value};
+use std::collections::HashMap;
+
+/// Which database a transaction runs on, for the few statements that need a native form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite 3, bundled.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// A transaction in progress.
+///
+/// A statement that fails dooms the transaction on both databases: whatever the job returns afterwards, its
+/// writes are rolled back. Use `ON CONFLICT` where a conflict is expected.
+pub struct Tx<'c> {
+    backend: Backend<'c>,
+    changed: u64,
+    failure: Option<DbError>,
+    /// When set, the only tables that may be written.
+    only: Option<&'static [&'static str]>,
+}
+
+pub(crate) enum Backend<'c> {
+    Sqlite(&'c rusqlite::Connection),
+    Postgres(&'c mut PgConnection),
+}
+
+/// A PostgreSQL connection with the statements that were prepared on it.
+pub(crate) struct PgConnection {
+    pub(crate) client: postgres::Client,
+    statements: HashMap<String, postgres::Statement>,
+}
+
+/// How many prepared statements a PostgreSQL connection keeps; searches make their text at run time.
+const PREPARED: usize = 512;
+
+impl PgConnection {
+    pub(crate) fn new(client: postgres::Client) -> Self {
+        Self { client, statements: HashMap::new() }
+    }
+
+    fn statement(&mut self, sql: &str) -> Result<postgres::Statement, postgres::Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(&dollars(sql))?;
+        if self.statements.len() >= PREPARED {
+            self.statements.clear();
+        }
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// Turns `?1` into `$1`, outside of quoted text.
+fn dollars(sql: &str) -> String {
+    let mut quoted = false;
+    sql.chars()
+        .map(|c| match c {
+            '\'' => {
+                quoted = !quoted;
+                c
+            }
+            '?' if !quoted => '$',
+            _ => c,
+        })
+        .collect()
+}
+
+/// The table that an INSERT, UPDATE or DELETE names.
+fn written_table(sql: &str) -> Option<&str> {
+    let mut words = sql.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty());
+    let verb = words.next()?.to_ascii_uppercase();
+    match verb.as_str() {
+        "UPDATE" => words.next(),
+        "INSERT" | "DELETE" => words.nth(1),
+        _ => None,
+    }
+}
+
+/// One row of an answer; columns are taken out by position.
+#[derive(Debug)]
+pub struct Row {
+    values: Vec<Value>,
+}
+
+impl Row {
+    /// Takes column `i` (from 0) out of the row.
+    ///
+    /// # Errors
+    /// [`DbError::Type`] when it has another type, or was taken already.
+    pub fn take<T: FromValue>(&mut self, i: usize) -> Result<T, DbError> {
+        let value = self.values.get_mut(i).map_or(Value::Null, |v| std::mem::replace(v, Value::Null));
+        T::from_value(value, i)
+    }
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(backend: Backend<'c>) -> Self {
+        Self { backend, changed: 0, failure: None, only: None }
+    }
+
+    /// Which database this runs on.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match self.backend {
+            Backend::Sqlite(_) => Dialect::Sqlite,
+            Backend::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// How many rows this transaction has inserted, updated or deleted so far.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
+
+    /// Allows writes to `tables` alone from here on.
+    pub(crate) fn restrict(&mut self, tables: &'static [&'static str]) {
+        self.only = Some(tables);
+    }
+
+    fn check_table(&self, sql: &str) -> Result<(), DbError> {
+        let Some(only) = self.only else { return Ok(()) };
+        let table = written_table(sql).unwrap_or("?");
+        if only.contains(&table) {
+            return Ok(());
+        }
+        Err(DbError::Other(format!("a write to `{table}` without an event; only the ledger may do that")))
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<DbError> {
+        self.failure.take()
+    }
+
+    /// Runs a statement that returns no rows; answers how many it touched.
+    ///
+    /// # Errors
+    /// What the database says; the transaction is doomed then.
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        let allowed = self.check_table(sql);
+        self.note(allowed)?;
+        let touched = match &mut self.backend {
+            Backend::Sqlite(c) => sqlite_execute(c, sql, params),
+            Backend::Postgres(c) => postgres_execute(c, sql, params),
+        };
+        let touched = self.note(touched)?;
+        self.changed += touched;
+        Ok(touched)
+    }
+
+    /// Runs a statement and gathers its rows.
+    ///
+    /// # Errors
+    /// What the database says; the transaction is doomed then.
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let rows = match &mut self.backend {
+            Backend::Sqlite(c) => sqlite_query(c, sql, params),
+            Backend::Postgres(c) => postgres_query(c, sql, params),
+        };
+        self.note(rows)
+    }
+
+    /// The first row of an answer, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Tx::query`].
+    pub fn query_opt(&mut self, sql: &str, params: &[Value]) -> Result<Option<Row>, DbError> {
+        Ok(self.query(sql, params)?.into_iter().next())
+    }
+
+    /// The first column of the first row, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Tx::query`], and [`DbError::Type`].
+    pub fn scalar<T: FromValue>(&mut self, sql: &str, params: &[Value]) -> Result<Option<T>, DbError> {
+        self.query_opt(sql, params)?.map(|mut row| row.take(0)).transpose()
+    }
+
+    /// Runs several statements without parameters; for migrations.
+    pub(crate) fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        let done = match &mut self.backend {
+            Backend::Sqlite(c) => c.execute_batch(sql).map_err(DbError::from),
+            Backend::Postgres(c) => c.client.batch_execute(sql).map_err(DbError::from),
+        };
+        self.note(done)
+    }
+
+    fn note<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+        if let Err(error) = &result {
+            self.failure = Some(error.clone());
+        }
+        result
+    }
+}
+
+fn sqlite_execute(c: &rusqlite::Connection, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+    let touched = c.prepare_cached(sql)?.execute(rusqlite::params_from_iter(params))?;
+    Ok(touched as u64)
+}
+
+fn sqlite_query(c: &rusqlite::Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+    let mut statement = c.prepare_cached(sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query(rusqlite::params_from_iter(params))?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let values = (0..columns).map(|i| row.get_ref(i).map(from_sqlite)).collect::<Result<_, _>>()?;
+        out.push(Row { values });
+    }
+    Ok(out)
+}
+
+fn from_sqlite(value: rusqlite::types::ValueRef<'_>) -> Value {
+    use rusqlite::types::ValueRef;
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(v) => Value::Int(v),
+        ValueRef::Real(v) => Value::Real(v),
+        ValueRef::Text(v) => Value::Text(String::from_utf8_lossy(v).into_owned()),
+        ValueRef::Blob(v) => Value::Bytes(v.to_vec()),
+    }
+}
+
+fn postgres_execute(c: &mut PgConnection, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+    let statement = c.statement(sql)?;
+    let params: Vec<_> = params.iter().map(|p| p as &(dyn postgres::types::ToSql + Sync)).collect();
+    Ok(c.client.execute(&statement, &params)?)
+}
+
+fn postgres_query(c: &mut PgConnection, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+    use postgres::fallible_iterator::FallibleIterator;
+    let statement = c.statement(sql)?;
+    let mut rows = c.client.query_raw(&statement, params)?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let values = (0..row.len()).map(|i| from_postgres(&row, i)).collect::<Result<_, _>>()?;
+        out.push(Row { values });
+    }
+    Ok(out)
+}
+
+fn from_postgres(row: &postgres::Row, i: usize) -> Result<Value, DbError> {
+    use postgres::types::Type;
+    let ty = row.columns()[i].type_();
+    let value = match *ty {
+        Type::INT8 => row.try_get::<_, Option<i64>>(i)?.into(),
+        Type::INT4 => row.try_get::<_, Option<i32>>(i)?.into(),
+        Type::BOOL => row.try_get::<_, Option<bool>>(i)?.into(),
+        Type::FLOAT8 => row.try_get::<_, Option<f64>>(i)?.into(),
+        Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(i)?.into(),
+        _ => row.try_get::<_, Option<String>>(i)?.into(),
+    };
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dollars, written_table};
+
+    #[test]
+    fn the_written_table_is_found() {
+        assert_eq!(written_table("INSERT INTO a(x) VALUES (1)"), Some("a"));
+        assert_eq!(written_table("  UPDATE b SET x = 1"), Some("b"));
+        assert_eq!(written_table("DELETE FROM c WHERE 1 = 1"), Some("c"));
+        assert_eq!(written_table("WITH x AS (SELECT 1) INSERT INTO d SELECT 1"), None);
+    }
+
+    #[test]
+    fn placeholders_become_dollars_outside_of_quotes() {
+        assert_eq!(dollars("a = ?1 AND b = '?' AND c = ?12"), "a = $1 AND b = '?' AND c = $12");
+    }
+}

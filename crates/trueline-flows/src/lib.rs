@@ -1,0 +1,11 @@
+//! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
+
+mod register_version;
+mod session;
+mod verify_ledger;
+
+pub use register_version::{
+    RegisterError, Registration, SourceState, download_uri, register_version, source_state,
+};
+pub use session::{Access, Entry, Session};
+pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_state, verify_task};

@@ -1,0 +1,102 @@
+//! A request enters: who is it, in which project, and may it do what it wants?
+
+use trueline_identity::{
+    Action, Authenticator, Authorized, Caller, Credentials, Identity, IdentityError, Policy, Project, ReadProject,
+};
+use std::sync::Arc;
+use trueline_ledger::ProjectId;
+
+/// The door that every request comes through. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Access {
+    identity: Identity,
+    authenticator: Authenticator,
+    policy: Policy,
+}
+
+/// A caller in a project.
+#[derive(Clone, Debug)]
+pub struct Session {
+    caller: Caller,
+    project: Project,
+    policy: Policy,
+}
+
+/// What the server's outer layer leaves in a request's extensions: who calls and in which project, or why not. Each face
+/// tells a refusal in its own form.
+#[derive(Clone, Debug)]
+pub struct Entry(pub Result<Session, Arc<IdentityError>>);
+
+impl Access {
+    /// Of these parts.
+    #[must_use]
+    pub fn new(identity: Identity, authenticator: Authenticator, policy: Policy) -> Self {
+        Self { identity, authenticator, policy }
+    }
+
+    /// The domain of identity.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Lets a caller into a project.
+    ///
+    /// A project that the caller may not see is answered like one that does not exist, so that names do not leak.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unauthenticated`], [`IdentityError::NotFound`].
+    pub async fn enter(&self, credentials: Credentials, project: &str) -> Result<Session, IdentityError> {
+        let caller = self.authenticator.caller(credentials).await?;
+        let session = Session { caller, project: self.identity.project(project).await?, policy: self.policy.clone() };
+        match session.leave::<ReadProject>() {
+            Ok(_) => Ok(session),
+            Err(_) => Err(IdentityError::NotFound { kind: "project", name: project.to_owned() }),
+        }
+    }
+
+    /// The projects that a caller may see.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn visible_projects(&self, session: &Session) -> Result<Vec<Project>, IdentityError> {
+        let all = self.identity.projects().await?;
+        let visible = |p: &Project| self.policy.authorize::<ReadProject>(&session.caller, &p.id).is_ok();
+        Ok(all.into_iter().filter(visible).collect())
+    }
+
+    /// Has changes to users, roles and tokens take effect at once.
+    pub fn identity_changed(&self) {
+        self.authenticator.forget();
+    }
+}
+
+impl Session {
+    /// The project.
+    #[must_use]
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Who is calling.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Leave to do `A` in this project.
+    ///
+    /// # Errors
+    /// [`IdentityError::Denied`].
+    pub fn leave<A: Action>(&self) -> Result<Authorized<A>, IdentityError> {
+        self.policy.authorize(&self.caller, &self.project.id)
+    }
+
+    /// Leave to do `A` on the whole server.
+    ///
+    /// # Errors
+    /// [`IdentityError::Denied`].
+    pub fn server_leave<A: Action>(&self) -> Result<Authorized<A>, IdentityError> {
+        self.policy.authorize(&self.caller, &ProjectId::server())
+    }
+}

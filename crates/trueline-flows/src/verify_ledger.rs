@@ -1,0 +1,146 @@
+//! Checking the ledger: its files, the rows against them, and with `--state` the rows that the events imply. Offline
+//! from the CLI, or as a task of the server.
+
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use trueline_db::{Db, DbError, Tx};
+use trueline_identity::{Authorized, VerifyLedger};
+use trueline_ledger::{
+    Actor, EventRow, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification, events_in_order,
+    verify_files, verify_rows, waiting_events,
+};
+use trueline_registry::{Disagreement, RegistryError};
+use trueline_tasks::{Lease, NewTask, TaskError, complete, enqueue};
+
+/// The kind of the task that checks the ledger.
+pub const VERIFY_TASK: &str = "ledger.verify";
+
+/// Events read at a time.
+const PAGE: u32 = 2000;
+
+/// Replays what the domains can replay and names the rows that disagree with the ledger.
+///
+/// Events that are not sequenced yet are part of the story: the rows already show them.
+///
+/// # Errors
+/// What the database says.
+pub fn verify_state(tx: &mut Tx<'_>) -> Result<Vec<Disagreement>, RegistryError> {
+    let mut events: Vec<EventRow> = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = events_in_order(tx, after, PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = last.position();
+        events.extend(page);
+    }
+    trueline_registry::replay(tx, events.iter())
+}
+
+/// Asks for a check of the ledger; answers the task that does it.
+///
+/// # Errors
+/// What the ledger says.
+pub async fn request_verification(
+    ledger: &Ledger,
+    leave: &Authorized<VerifyLedger>,
+) -> Result<String, LedgerError> {
+    let task = NewTask {
+        project: ProjectId::server(),
+        kind: VERIFY_TASK,
+        payload: json!({}),
+        max_attempts: 3,
+    };
+    ledger.write(leave.actor(), move |tx| enqueue(tx, &task)).await
+}
+
+/// What the task does: checks files and rows and records what was found.
+///
+/// # Errors
+/// What the ledger says, as text for the task's record.
+pub async fn verify_task(ledger: Ledger, folder: PathBuf, key: String, lease: Lease) -> Result<(), String> {
+    let found = check(ledger.db(), folder, key).await.map_err(|e| e.to_string())?;
+    let (id, now) = (ledger.sources().id(), ledger.sources().now());
+    let recorded: Result<(), TaskError> = ledger
+        .write(&Actor::system("verifier"), move |tx| {
+            let (ok, size, problem) = match &found {
+                Ok(report) => (true, report.entries, None),
+                Err(finding) => (false, 0, Some(finding.to_string())),
+            };
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            tx.execute(
+                "INSERT INTO ledger_verifications (id, at_ms, size, ok, finding) VALUES (?1, ?2, ?3, ?4, ?5)",
+                &[(&id).into(), now.into(), size.into(), ok.into(), problem.clone().into()],
+            )?;
+            let result = json!({ "ok": ok, "entries": size, "finding": problem });
+            tx.emit(
+                NewEvent::new(&ProjectId::server(), "ledger.verified", "ledger", &id).with(result.clone()),
+            )?;
+            complete(tx, &lease, &result)
+        })
+        .await;
+    recorded.map_err(|e| e.to_string())
+}
+
+async fn check(db: &Db, folder: PathBuf, key: String) -> Result<Verification, LedgerError> {
+    let files = folder.clone();
+    let checked = tokio::task::spawn_blocking(move || verify_files(&files, &key, None));
+    let mut report: Report = match checked.await.map_err(|e| LedgerError::Diverged(e.to_string()))?? {
+        Ok(report) => report,
+        Err(finding) => return Ok(Err(finding)),
+    };
+    let mut next = 0;
+    while next < report.entries {
+        let (folder, so_far) = (folder.clone(), report.clone());
+        let stretch = db.read(move |tx: &mut Tx<'_>| {
+            let mut report = so_far.clone();
+            let found = verify_rows(tx, &folder, next, &mut report)?;
+            Ok::<_, LedgerError>(found.map(|next| (next, report)))
+        });
+        match stretch.await? {
+            Ok(found) => (next, report) = found,
+            Err(finding) => return Ok(Err(finding)),
+        }
+    }
+    let state = db.read(|tx: &mut Tx<'_>| {
+        verify_state(tx).map_err(|e| LedgerError::Db(DbError::Other(e.to_string())))
+    });
+    Ok(match state.await?.first() {
+        None => Ok(report),
+        Some(row) => Err(disagreement(row)),
+    })
+}
+
+/// A disagreement in the words of a finding.
+fn disagreement(row: &Disagreement) -> Finding {
+    let Disagreement { row, ledger, database } = row;
+    let problem = format!("{row}: the ledger says {ledger}, the database says {database}");
+    Finding { entry: None, problem }
+}
+
+/// Checks files, rows and, with `state`, what the rows should be, over one connection: for the offline command.
+///
+/// # Errors
+/// What the database or the files say.
+pub fn verify_offline(
+    tx: &mut Tx<'_>,
+    folder: &Path,
+    report: Report,
+    state: bool,
+) -> Result<Verification, LedgerError> {
+    let mut report = report;
+    let mut next = 0;
+    while next < report.entries {
+        match verify_rows(tx, folder, next, &mut report)? {
+            Ok(found) => next = found,
+            Err(finding) => return Ok(Err(finding)),
+        }
+    }
+    report.waiting = waiting_events(tx, report.entries)?;
+    if state {
+        let rows = verify_state(tx).map_err(|e| LedgerError::Db(DbError::Other(e.to_string())))?;
+        if let Some(row) = rows.first() {
+            return Ok(Err(disagreement(row)));
+        }
+    }
+    Ok(Ok(report))
+}

@@ -1,0 +1,79 @@
+//! The actions that the policy knows, as types, and the proof that one was allowed.
+
+use crate::Caller;
+use std::marker::PhantomData;
+use trueline_ledger::{Actor, ProjectId};
+
+/// Something that one may or may not do in a project.
+pub trait Action: Send + Sync + 'static {
+    /// Its name in the policy.
+    const NAME: &'static str;
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $( $(#[$doc])* #[derive(Clone, Copy, Debug)] pub struct $name;
+           impl Action for $name { const NAME: &'static str = $text; } )*
+        /// Every action by name, for the policy's tests.
+        pub(crate) const NAMES: &[&str] = &[$($text),*];
+    };
+}
+
+actions! {
+    /// See what a project holds.
+    ReadProject = "project.read";
+    /// Create and change experiments, runs and their data.
+    WriteTracking = "tracking.write";
+    /// Create and change models, versions, tags and aliases.
+    RegisterModel = "registry.write";
+    /// Approve or reject a version; always by a person with a token.
+    Approve = "version.approve";
+    /// Read events.
+    ReadLedger = "ledger.read";
+    /// Check the log against the database.
+    VerifyLedger = "ledger.verify";
+    /// Erase the payload of an event.
+    EraseEvent = "ledger.erase";
+    /// Create and rename projects.
+    ManageProjects = "projects.manage";
+    /// Create users, tokens and role grants.
+    ManageUsers = "users.manage";
+}
+
+/// Leave to do `A` in one project, given by the policy to one caller. It can't be made elsewhere.
+#[derive(Debug)]
+pub struct Authorized<A: Action> {
+    project: ProjectId,
+    actor: Actor,
+    action: PhantomData<A>,
+}
+
+impl<A: Action> Clone for Authorized<A> {
+    fn clone(&self) -> Self {
+        Self { project: self.project.clone(), actor: self.actor.clone(), action: PhantomData }
+    }
+}
+
+impl<A: Action> Authorized<A> {
+    pub(crate) fn mint(caller: &Caller, project: &ProjectId, decision: &str) -> Self {
+        let actor = Actor {
+            principal: caller.principal(),
+            on_behalf_of: None,
+            decision: Some(decision.to_owned()),
+            request: caller.request().map(ToOwned::to_owned),
+        };
+        Self { project: project.clone(), actor, action: PhantomData }
+    }
+
+    /// The project it holds for.
+    #[must_use]
+    pub fn project(&self) -> &ProjectId {
+        &self.project
+    }
+
+    /// Who acts, for the ledger.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+}

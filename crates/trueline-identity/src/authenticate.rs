@@ -1,0 +1,131 @@
+//! Who is calling: a token's user, or `local` on a loopback server that has no users yet.
+
+use crate::store::{Identity, hash_token};
+use crate::{IdentityError, Role};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use trueline_ledger::{Millis, ProjectId};
+
+/// For how long a token's roles are remembered; a change made by this process is seen at once.
+const REMEMBER_MS: Millis = 2_000;
+
+/// What a request brings to prove who it is.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// A bearer token, or the password of basic authentication.
+    pub token: Option<String>,
+    /// The request's id, for the events that it causes.
+    pub request: Option<String>,
+}
+
+/// Who is calling, with the roles that hold now.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    user: Option<String>,
+    grants: Arc<[(ProjectId, Role)]>,
+    request: Option<String>,
+}
+
+impl Caller {
+    /// The caller on a loopback server without users: an admin who can't approve.
+    #[must_use]
+    pub fn local(request: Option<String>) -> Self {
+        Self { user: None, grants: Arc::new([(ProjectId::server(), Role::Admin)]), request }
+    }
+
+    /// `user:ann` or `local`.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        self.user.as_ref().map_or_else(|| "local".to_owned(), |u| format!("user:{u}"))
+    }
+
+    /// Whether a token proved who it is.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn request(&self) -> Option<&str> {
+        self.request.as_deref()
+    }
+
+    /// The roles that hold in a project: those granted there and those granted for the server.
+    #[must_use]
+    pub fn roles_in(&self, project: &ProjectId) -> Vec<Role> {
+        let server = ProjectId::server();
+        let here = self.grants.iter().filter(|(p, _)| p == project || *p == server);
+        let mut roles: Vec<Role> = here.map(|(_, r)| *r).collect();
+        roles.sort();
+        roles.dedup();
+        roles
+    }
+}
+
+type Remembered = HashMap<String, (Millis, String, Arc<[(ProjectId, Role)]>)>;
+
+/// Turns credentials into a caller.
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    identity: Identity,
+    loopback: bool,
+    remembered: Arc<RwLock<Remembered>>,
+}
+
+impl Authenticator {
+    /// For a server that listens on loopback alone, or not.
+    #[must_use]
+    pub fn new(identity: Identity, loopback: bool) -> Self {
+        Self { identity, loopback, remembered: Arc::default() }
+    }
+
+    /// Forgets what it remembers, after users, roles or tokens changed.
+    pub fn forget(&self) {
+        if let Ok(mut remembered) = self.remembered.write() {
+            remembered.clear();
+        }
+    }
+
+    /// Who is calling.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unauthenticated`] with what to do about it.
+    pub async fn caller(&self, credentials: Credentials) -> Result<Caller, IdentityError> {
+        let Some(token) = credentials.token else {
+            if self.loopback && !self.identity.has_users().await? {
+                return Ok(Caller::local(credentials.request));
+            }
+            return Err(IdentityError::Unauthenticated(
+                "this server has users, so it needs a token: set MLFLOW_TRACKING_TOKEN (or TRUELINE_TOKEN for the \
+                 trueline command); an admin makes one with `trueline token create <user>`"
+                    .to_owned(),
+            ));
+        };
+        let (user, grants) = self.user_of(&hash_token(&token)).await?;
+        Ok(Caller { user: Some(user), grants, request: credentials.request })
+    }
+
+    async fn user_of(&self, hash: &str) -> Result<(String, Arc<[(ProjectId, Role)]>), IdentityError> {
+        let now = self.identity.now();
+        if let Ok(remembered) = self.remembered.read()
+            && let Some((at, user, grants)) = remembered.get(hash)
+            && now - at < REMEMBER_MS
+        {
+            return Ok((user.clone(), Arc::clone(grants)));
+        }
+        let found = self.identity.user_by_token(hash).await?.ok_or_else(|| {
+            IdentityError::Unauthenticated(
+                "this token is not known or was revoked; an admin makes a new one with `trueline token create \
+                 <user>`"
+                    .to_owned(),
+            )
+        })?;
+        let grants: Arc<[_]> = found.1.into();
+        if let Ok(mut remembered) = self.remembered.write() {
+            remembered.retain(|_, (at, _, _)| now - *at < REMEMBER_MS);
+            remembered.insert(hash.to_owned(), (now, found.0.clone(), Arc::clone(&grants)));
+        }
+        Ok((found.0, grants))
+    }
+}

@@ -1,0 +1,21 @@
+//! Who may do what: projects, users, tokens, roles, and the Cedar policy that mints an [`Authorized`] for each
+//! action. A domain's entry point takes one, so that a forgotten check does not compile.
+
+mod action;
+mod authenticate;
+mod error;
+mod model;
+mod policy;
+mod schema;
+mod store;
+
+pub use action::{
+    Action, Approve, Authorized, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject, RegisterModel,
+    VerifyLedger, WriteTracking,
+};
+pub use authenticate::{Authenticator, Caller, Credentials};
+pub use error::IdentityError;
+pub use model::{NewUser, Project, ProjectName, Role, RoleGrant, TokenRow, UserRow};
+pub use policy::Policy;
+pub use schema::MODULE;
+pub use store::Identity;

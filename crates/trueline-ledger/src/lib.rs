@@ -1,0 +1,38 @@
+//! The one door for change: rows, lineage edges and at least one event commit together, or nothing does; the
+//! events are the leaves of a Merkle log that anybody can check offline. What the events mean is the domains'
+//! matter.
+//!
+//! ```text
+//! ledger.write(actor, |tx| …)        one transaction: rows + edges + events (no index yet)
+//!      └─► sequencer                 gives indexes in batches, in the order of commit
+//!           └─► files                entry bundles and hash tiles under <data-dir>/ledger, fsynced
+//!                └─► checkpoint      signed last
+//! ```
+
+mod erase;
+mod error;
+mod event;
+mod files;
+mod ids;
+mod key;
+mod lineage;
+mod query;
+mod reactor;
+mod schema;
+mod sequencer;
+mod source;
+mod verify;
+mod write;
+
+pub use error::LedgerError;
+pub use event::{Actor, Entry, EventId, NewEvent, Resource, payload_digest};
+pub use files::{LedgerFiles, LedgerHead};
+pub use ids::{BlobDigest, ProjectId};
+pub use key::LedgerKey;
+pub use lineage::{Edge, Node, neighbours};
+pub use query::{EventFilter, EventPage, EventRow, event, events_after, events_in_order};
+pub use reactor::Cursor;
+pub use schema::MODULE;
+pub use source::{Clock, Entropy, Millis, Sources};
+pub use verify::{Finding, Report, Verification, waiting_events, verify_files, verify_rows};
+pub use write::{Ledger, LedgerTx};

@@ -1,0 +1,158 @@
+//! Reading events: by page and filter for people, in order for reactors.
+
+use crate::{EventId, LedgerError, Millis, Resource};
+use serde::Serialize;
+use trueline_db::{Row, Tx, Value};
+
+/// An event as it is read.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventRow {
+    /// Its index in the log; none for the moment between its commit and its turn.
+    pub index: Option<i64>,
+    /// Its id.
+    pub id: EventId,
+    /// The project's id.
+    pub project: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: Millis,
+    /// Who.
+    pub actor: String,
+    /// What happened.
+    pub action: String,
+    /// On what.
+    pub resource: Resource,
+    /// What changed; none when it was erased.
+    pub payload: Option<serde_json::Value>,
+    #[serde(skip)]
+    seq: i64,
+}
+
+impl EventRow {
+    /// Its place in the order of commit, before and after it has an index.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.seq
+    }
+}
+
+/// Which events a page shows. Empty fields do not filter.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Of these projects only; `None` for all.
+    pub projects: Option<Vec<String>>,
+    /// Of this actor.
+    pub actor: Option<String>,
+    /// Whose action starts with this.
+    pub action: Option<String>,
+    /// On a resource of this kind.
+    pub resource_kind: Option<String>,
+    /// On this resource.
+    pub resource_id: Option<String>,
+    /// Older than this cursor.
+    pub before: Option<i64>,
+}
+
+/// A page of events, newest first.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<EventRow>,
+    /// Where the next page starts, when there is one.
+    pub next_cursor: Option<i64>,
+}
+
+const COLUMNS: &str = "e.seq, e.idx, e.id, e.project, e.at_ms, e.actor, e.action, e.resource_kind,
+     e.resource_id, p.body FROM ledger_events e LEFT JOIN ledger_payloads p ON p.event_id = e.id";
+
+impl EventRow {
+    fn from_row(row: &mut Row) -> Result<Self, LedgerError> {
+        let body: Option<String> = row.take(9)?;
+        Ok(Self {
+            seq: row.take(0)?,
+            index: row.take(1)?,
+            id: row.take(2)?,
+            project: row.take(3)?,
+            at_ms: row.take(4)?,
+            actor: row.take(5)?,
+            action: row.take(6)?,
+            resource: Resource { kind: row.take(7)?, id: row.take(8)? },
+            payload: body.and_then(|b| serde_json::from_str(&b).ok()),
+        })
+    }
+}
+
+/// Sequenced events with an index above `after`, in order.
+///
+/// # Errors
+/// What the database says.
+pub fn events_after(tx: &mut Tx<'_>, after: i64, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
+    let sql = format!("SELECT {COLUMNS} WHERE e.idx > ?1 ORDER BY e.idx LIMIT ?2");
+    let rows = tx.query(&sql, &[after.into(), limit.into()])?;
+    rows.into_iter().map(|mut row| EventRow::from_row(&mut row)).collect()
+}
+
+/// Committed events, sequenced or not, at a position above `after`, in the order of commit.
+///
+/// # Errors
+/// What the database says.
+pub fn events_in_order(tx: &mut Tx<'_>, after: i64, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
+    let sql = format!("SELECT {COLUMNS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+    let rows = tx.query(&sql, &[after.into(), limit.into()])?;
+    rows.into_iter().map(|mut row| EventRow::from_row(&mut row)).collect()
+}
+
+impl EventFilter {
+    /// The page of events that this filter asks for, newest first.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn page(&self, tx: &mut Tx<'_>, limit: u32) -> Result<EventPage, LedgerError> {
+        let mut params: Vec<Value> = vec![(limit + 1).into()];
+        let mut clauses = Vec::new();
+        let mut add = |clause: &str, value: Value| {
+            params.push(value);
+            clauses.push(clause.replace('#', &format!("?{}", params.len())));
+        };
+        if let Some(before) = self.before {
+            add("e.seq < #", before.into());
+        }
+        for (clause, value) in [
+            ("e.actor = #", &self.actor),
+            ("e.resource_kind = #", &self.resource_kind),
+            ("e.resource_id = #", &self.resource_id),
+        ] {
+            if let Some(value) = value {
+                add(clause, value.into());
+            }
+        }
+        if let Some(prefix) = &self.action {
+            add("substr(e.action, 1, length(#)) = #", prefix.into());
+        }
+        if let Some(projects) = &self.projects {
+            let list: Vec<String> = projects.iter().map(|p| p.replace('\'', "''")).collect();
+            clauses.push(format!("e.project IN ('{}')", list.join("', '")));
+        }
+        let filter =
+            if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) };
+        let sql = format!("SELECT {COLUMNS} {filter} ORDER BY e.seq DESC LIMIT ?1");
+        let mut events = tx
+            .query(&sql, &params)?
+            .into_iter()
+            .map(|mut row| EventRow::from_row(&mut row))
+            .collect::<Result<Vec<_>, _>>()?;
+        let more = events.len() > limit as usize;
+        events.truncate(limit as usize);
+        let next_cursor = events.last().filter(|_| more).map(|e| e.seq);
+        Ok(EventPage { events, next_cursor })
+    }
+}
+
+/// One event by its id.
+///
+/// # Errors
+/// [`LedgerError::NotFound`], or what the database says.
+pub fn event(tx: &mut Tx<'_>, id: &str) -> Result<EventRow, LedgerError> {
+    let sql = format!("SELECT {COLUMNS} WHERE e.id = ?1");
+    let mut row = tx.query_opt(&sql, &[id.into()])?.ok_or_else(|| LedgerError::NotFound(id.to_owned()))?;
+    EventRow::from_row(&mut row)
+}

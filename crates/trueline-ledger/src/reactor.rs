@@ -1,0 +1,54 @@
+//! Where a reactor stands in the log. A reactor reads sequenced events after its cursor, does its work
+//! idempotently, then moves the cursor: at least once, in order.
+
+use crate::query::{EventRow, events_after};
+use crate::LedgerError;
+use trueline_db::{Db, DbError, Tx};
+
+/// A stored position in the log, by the reactor's name.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    db: Db,
+    name: &'static str,
+}
+
+impl Cursor {
+    /// The cursor called `name`; it starts at the beginning of the log.
+    #[must_use]
+    pub fn new(db: Db, name: &'static str) -> Self {
+        Self { db, name }
+    }
+
+    /// The next events after the cursor, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next(&self, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
+        let name = self.name;
+        self.db
+            .read(move |tx: &mut Tx<'_>| {
+                let at = tx.scalar::<i64>("SELECT idx FROM ledger_cursors WHERE name = ?1", &[name.into()])?;
+                events_after(tx, at.unwrap_or(-1), limit)
+            })
+            .await
+    }
+
+    /// Moves the cursor to `idx`, the last event that was handled.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn advance(&self, idx: i64) -> Result<(), LedgerError> {
+        let name = self.name;
+        self.db
+            .bookkeep(move |tx: &mut Tx<'_>| {
+                tx.execute(
+                    "INSERT INTO ledger_cursors (name, idx) VALUES (?1, ?2)
+                     ON CONFLICT (name) DO UPDATE SET idx = excluded.idx",
+                    &[name.into(), idx.into()],
+                )?;
+                Ok::<_, DbError>(())
+            })
+            .await?;
+        Ok(())
+    }
+}

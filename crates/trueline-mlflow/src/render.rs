@@ -1,0 +1,182 @@
+//! Domain values in MLflow's JSON: snake_case, int64 as numbers, NaN and the infinities as strings, unset fields and
+//! empty lists left out.
+
+use serde_json::{Map, Value as Json, json};
+use trueline_registry::{RegisteredModel, Version};
+use trueline_tracking::{
+    DatasetInput, Experiment, KeyValue, LoggedMetric, LoggedModel, MetricPoint, Run, RunData,
+};
+
+/// An object without its nulls and empty lists.
+pub(crate) fn compact(value: Json) -> Json {
+    match value {
+        Json::Object(map) => {
+            let unset = |v: &Json| v.is_null() || v.as_array().is_some_and(Vec::is_empty);
+            Json::Object(map.into_iter().filter(|(_, v)| !unset(v)).collect())
+        }
+        other => other,
+    }
+}
+
+pub(crate) fn number(value: f64) -> Json {
+    if value.is_nan() {
+        return json!("NaN");
+    }
+    if value.is_infinite() {
+        return json!(if value > 0.0 { "Infinity" } else { "-Infinity" });
+    }
+    json!(value)
+}
+
+pub(crate) fn pairs(list: &[KeyValue]) -> Vec<Json> {
+    list.iter().map(|p| json!({ "key": p.key, "value": p.value })).collect()
+}
+
+fn registry_pairs(list: &[trueline_registry::KeyValue]) -> Vec<Json> {
+    list.iter().map(|p| json!({ "key": p.key, "value": p.value })).collect()
+}
+
+pub(crate) fn experiment(e: &Experiment, workspace: &str) -> Json {
+    compact(json!({
+        "experiment_id": e.id.to_string(),
+        "name": e.name,
+        "artifact_location": e.artifact_location,
+        "lifecycle_stage": e.lifecycle.as_str(),
+        "last_update_time": e.updated_at_ms,
+        "creation_time": e.created_at_ms,
+        "tags": pairs(&e.tags),
+        "workspace": workspace,
+    }))
+}
+
+pub(crate) fn run_info(run: &Run) -> Json {
+    compact(json!({
+        "run_id": run.id,
+        "run_uuid": run.id,
+        "run_name": run.name,
+        "experiment_id": run.experiment.to_string(),
+        "user_id": run.claimed_user,
+        "status": run.status.as_str(),
+        "start_time": run.start_time,
+        "end_time": run.end_time,
+        "artifact_uri": run.artifact_uri,
+        "lifecycle_stage": run.lifecycle.as_str(),
+    }))
+}
+
+pub(crate) fn metric(key: &str, point: &MetricPoint) -> Json {
+    json!({ "key": key, "value": number(point.value), "timestamp": point.at_ms, "step": point.step })
+}
+
+fn metrics(list: &[LoggedMetric]) -> Vec<Json> {
+    list.iter().map(|m| metric(&m.key, &m.point)).collect()
+}
+
+fn dataset_input(input: &DatasetInput) -> Json {
+    let d = &input.dataset;
+    compact(json!({
+        "tags": pairs(&input.tags),
+        "dataset": compact(json!({
+            "name": d.name, "digest": d.digest, "source_type": d.source_type, "source": d.source,
+            "schema": d.schema, "profile": d.profile,
+        })),
+    }))
+}
+
+pub(crate) fn run(run: &RunData) -> Json {
+    let data = compact(json!({
+        "metrics": metrics(&run.metrics), "params": pairs(&run.params), "tags": pairs(&run.tags),
+    }));
+    let model_inputs: Vec<Json> = run.model_inputs.iter().map(|m| json!({ "model_id": m })).collect();
+    let inputs = compact(json!({
+        "dataset_inputs": run.dataset_inputs.iter().map(dataset_input).collect::<Vec<_>>(),
+        "model_inputs": model_inputs,
+    }));
+    let mut out = Map::new();
+    out.insert("info".to_owned(), run_info(&run.run));
+    out.insert("data".to_owned(), data);
+    out.insert("inputs".to_owned(), inputs);
+    let made = |(model, step): &(String, i64)| json!({ "model_id": model, "step": step });
+    let made: Vec<Json> = run.model_outputs.iter().map(made).collect();
+    out.insert("outputs".to_owned(), compact(json!({ "model_outputs": made })));
+    Json::Object(out)
+}
+
+pub(crate) fn logged_model(m: &LoggedModel) -> Json {
+    let metrics: Vec<Json> = m
+        .metrics
+        .iter()
+        .map(|(run, logged)| {
+            let mut out = metric(&logged.key, &logged.point);
+            out["model_id"] = json!(m.id);
+            out["run_id"] = json!(run);
+            out
+        })
+        .collect();
+    json!({
+        "info": compact(json!({
+            "model_id": m.id,
+            "experiment_id": m.experiment.to_string(),
+            "name": m.name,
+            "creation_timestamp_ms": m.created_at_ms,
+            "last_updated_timestamp_ms": m.updated_at_ms,
+            "artifact_uri": m.artifact_uri,
+            "status": m.status.as_str(),
+            "model_type": m.model_type.clone().unwrap_or_default(),
+            "source_run_id": m.source_run.as_ref().map_or("", |r| r.as_str()),
+            "tags": pairs(&m.tags),
+        })),
+        "data": compact(json!({ "params": pairs(&m.params), "metrics": metrics })),
+    })
+}
+
+pub(crate) fn version(v: &Version) -> Json {
+    compact(json!({
+        "name": v.key.model,
+        "version": v.key.version.to_string(),
+        "creation_timestamp": v.created_at_ms,
+        "last_updated_timestamp": v.updated_at_ms,
+        "current_stage": v.stage.as_str(),
+        "description": v.description,
+        "source": v.source,
+        "run_id": v.run_id.clone().unwrap_or_default(),
+        "status": "READY",
+        "tags": registry_pairs(&v.tags),
+        "run_link": v.run_link.clone().unwrap_or_default(),
+        "aliases": v.aliases,
+        "model_id": v.model_id,
+    }))
+}
+
+pub(crate) fn model(m: &RegisteredModel) -> Json {
+    let aliases: Vec<Json> =
+        m.aliases.iter().map(|a| json!({ "alias": a.alias, "version": a.version.to_string() })).collect();
+    let description = Some(&m.description).filter(|d| !d.is_empty());
+    compact(json!({
+        "name": m.name,
+        "creation_timestamp": m.created_at_ms,
+        "last_updated_timestamp": m.updated_at_ms,
+        "description": description,
+        "latest_versions": m.latest.iter().map(version).collect::<Vec<_>>(),
+        "tags": registry_pairs(&m.tags),
+        "aliases": aliases,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unset_fields_and_empty_lists_are_left_out_but_empty_text_stays() {
+        let out = compact(json!({ "a": null, "b": [], "c": "", "d": 0 }));
+        assert_eq!(out, json!({ "c": "", "d": 0 }));
+    }
+
+    #[test]
+    fn what_json_has_no_number_for_is_a_string() {
+        assert_eq!(number(f64::NAN), json!("NaN"));
+        assert_eq!(number(f64::NEG_INFINITY), json!("-Infinity"));
+        assert_eq!(number(1.0).to_string(), "1.0");
+    }
+}

@@ -1,0 +1,15 @@
+//! Answers: JSON, indented as MLflow's.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value as Json;
+
+pub(crate) fn json(value: &Json) -> Response {
+    // A `Json` value always has text.
+    let body = serde_json::to_string_pretty(value).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+pub(crate) fn empty() -> Response {
+    json(&Json::Object(serde_json::Map::new()))
+}

@@ -1,0 +1,243 @@
+//! `/runs/*` and `/metrics/*`.
+
+use crate::error::WireError;
+use crate::experiments::{experiment_id, view_type};
+use crate::fields::{Fields, missing};
+use crate::paging::{self, Paging};
+use crate::{App, Caller, Mlflow, render, reply};
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde_json::{Value as Json, json};
+use std::sync::Arc;
+use trueline_search::mlflow::Kind;
+use trueline_tracking::{
+    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MetricPoint, MetricQuery,
+    NewRun, RunId, RunSearch, RunStatus, RunUpdate,
+};
+
+type Answer = Result<Response, WireError>;
+
+pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+    Router::new()
+        .route("/create", post(create))
+        .route("/get", get(by_id))
+        .route("/update", post(update))
+        .route("/delete", post(delete))
+        .route("/restore", post(restore))
+        .route("/search", post(search))
+        .route("/log-metric", post(log_metric))
+        .route("/log-parameter", post(log_parameter))
+        .route("/log-batch", post(log_batch))
+        .route("/set-tag", post(set_tag))
+        .route("/delete-tag", post(delete_tag))
+        .route("/log-model", post(log_model))
+        .route("/log-inputs", post(log_inputs))
+        .route("/outputs", post(log_outputs))
+}
+
+pub(crate) fn metric_routes() -> Router<Arc<Mlflow>> {
+    Router::new().route("/get-history", get(history))
+}
+
+fn run_id(fields: &Fields) -> Result<RunId, WireError> {
+    Ok(RunId::new(fields.required_either("run_id", "run_uuid")?))
+}
+
+async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let new = NewRun {
+        experiment: experiment_id(&fields)?,
+        name: fields.text("run_name")?,
+        claimed_user: fields.text_or_empty("user_id")?,
+        start_time: fields.integer("start_time")?,
+        tags: fields.pairs("tags")?,
+    };
+    let run = app.tracking.create_run(&session.leave()?, new).await?;
+    Ok(reply::json(&json!({ "run": render::run(&run) })))
+}
+
+async fn by_id(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = app.tracking.run(&session.leave()?, &run_id(&fields)?).await?;
+    Ok(reply::json(&json!({ "run": render::run(&run) })))
+}
+
+async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let update = RunUpdate {
+        // An unknown word is ignored, as protobuf has it.
+        status: fields.text("status")?.and_then(|s| RunStatus::parse(&s)),
+        end_time: fields.integer("end_time")?,
+        name: fields.text("run_name")?,
+    };
+    let run = app.tracking.update_run(&session.leave()?, &run_id(&fields)?, update).await?;
+    Ok(reply::json(&json!({ "run_info": render::run_info(&run) })))
+}
+
+async fn delete(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    app.tracking.set_run_lifecycle(&session.leave()?, &run_id(&fields)?, Lifecycle::Deleted).await?;
+    Ok(reply::empty())
+}
+
+async fn restore(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    app.tracking.set_run_lifecycle(&session.leave()?, &run_id(&fields)?, Lifecycle::Active).await?;
+    Ok(reply::empty())
+}
+
+async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let page = Paging::read(&fields, 1000, 50_000)?;
+    let experiments = fields.texts("experiment_ids")?;
+    let search = RunSearch {
+        experiments: experiments.iter().map(|id| ExperimentId::parse(id)).collect::<Result<_, _>>()?,
+        filter: paging::filter(Kind::Runs, &fields)?,
+        order_by: paging::order_by(Kind::Runs, &fields)?,
+        view: view_type(&fields, "run_view_type")?,
+        offset: page.offset,
+        limit: page.limit,
+    };
+    let found = app.tracking.search_runs(&session.leave()?, search).await?;
+    let runs: Vec<Json> = found.items.iter().map(render::run).collect();
+    Ok(reply::json(&render::compact(json!({ "runs": runs, "next_page_token": page.next_token(found.more) }))))
+}
+
+fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {
+    let need = |name: &str| missing(&format!("{prefix}{name}"));
+    let key = fields.text("key")?.filter(|k| !k.is_empty()).ok_or_else(|| need("key"))?;
+    let point = MetricPoint {
+        step: fields.integer("step")?.unwrap_or(0),
+        at_ms: fields.integer("timestamp")?.ok_or_else(|| need("timestamp"))?,
+        value: fields.number("value")?.ok_or_else(|| need("value"))?,
+    };
+    Ok(LoggedMetric { key, point })
+}
+
+/// Points that were measured for a logged model are kept with the model as well.
+fn for_models(list: &[Fields], metrics: &[LoggedMetric]) -> Result<Vec<(String, LoggedMetric)>, WireError> {
+    let mut out = Vec::new();
+    for (fields, metric) in list.iter().zip(metrics) {
+        if let Some(model) = fields.text("model_id")?.filter(|m| !m.is_empty()) {
+            out.push((model, metric.clone()));
+        }
+    }
+    Ok(out)
+}
+
+async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
+    let metrics = vec![metric(&fields, "")?];
+    let of_models = for_models(std::slice::from_ref(&fields), &metrics)?;
+    let leave = session.leave()?;
+    app.tracking.log_metrics(&leave, &run, metrics).await?;
+    if !of_models.is_empty() {
+        app.tracking.log_logged_model_metrics(&leave, &run, of_models).await?;
+    }
+    Ok(reply::empty())
+}
+
+async fn log_parameter(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let params = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
+    let batch = Batch { params, single: true, ..Batch::default() };
+    app.tracking.log_batch(&session.leave()?, &run_id(&fields)?, batch).await?;
+    Ok(reply::empty())
+}
+
+async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = RunId::new(fields.required("run_id")?);
+    let points = fields.messages("metrics")?;
+    let prefixed = |(i, m): (usize, &Fields)| metric(m, &format!("metrics[{i}]."));
+    let metrics: Vec<LoggedMetric> = points.iter().enumerate().map(prefixed).collect::<Result<_, _>>()?;
+    let of_models = for_models(&points, &metrics)?;
+    let (params, tags) = (fields.pairs("params")?, fields.pairs("tags")?);
+    let batch = Batch { metrics, params, tags, single: false };
+    let leave = session.leave()?;
+    app.tracking.log_batch(&leave, &run, batch).await?;
+    if !of_models.is_empty() {
+        app.tracking.log_logged_model_metrics(&leave, &run, of_models).await?;
+    }
+    Ok(reply::empty())
+}
+
+async fn set_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let tags = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
+    let batch = Batch { tags, ..Batch::default() };
+    app.tracking.log_batch(&session.leave()?, &run_id(&fields)?, batch).await?;
+    Ok(reply::empty())
+}
+
+async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    app.tracking.delete_tag(&session.leave()?, &run_id(&fields)?, fields.required("key")?).await?;
+    Ok(reply::empty())
+}
+
+/// The tag in which clients older than MLflow 3 keep the models that a run logged.
+const HISTORY_TAG: &str = "mlflow.log-model.history";
+
+async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
+    let text = fields.required("model_json")?;
+    let model: Json = serde_json::from_str(&text)
+        .map_err(|e| WireError::invalid(format!("Malformed model info. \n {text} \n is not valid JSON: {e}")))?;
+    let required = ["artifact_path", "flavors", "utc_time_created", "run_id"];
+    let absent: Vec<&str> = required.into_iter().filter(|field| model.get(field).is_none()).collect();
+    if !absent.is_empty() {
+        return Err(WireError::invalid(format!("Model json is missing mandatory fields: {absent:?}")));
+    }
+    let before = app.tracking.run(&session.leave()?, &run).await?;
+    let history = before.tags.iter().find(|t| t.key == HISTORY_TAG);
+    let mut list: Vec<Json> =
+        history.and_then(|t| serde_json::from_str(&t.value).ok()).unwrap_or_default();
+    list.push(model);
+    let tags = vec![KeyValue::new(HISTORY_TAG, Json::from(list).to_string())];
+    app.tracking.log_batch(&session.leave()?, &run, Batch { tags, ..Batch::default() }).await?;
+    Ok(reply::empty())
+}
+
+fn dataset_input(fields: &Fields) -> Result<DatasetInput, WireError> {
+    let dataset = fields.message("dataset")?;
+    Ok(DatasetInput {
+        dataset: LoggedDataset {
+            name: dataset.text_or_empty("name")?,
+            digest: dataset.text_or_empty("digest")?,
+            source_type: dataset.text_or_empty("source_type")?,
+            source: dataset.text_or_empty("source")?,
+            schema: dataset.text("schema")?,
+            profile: dataset.text("profile")?,
+        },
+        tags: fields.pairs("tags")?,
+    })
+}
+
+async fn log_inputs(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = RunId::new(fields.required("run_id")?);
+    let datasets = fields.messages("datasets")?.iter().map(dataset_input).collect::<Result<_, _>>()?;
+    let models = fields.messages("models")?;
+    let models = models.iter().map(|m| m.required("model_id")).collect::<Result<_, _>>()?;
+    app.tracking.log_inputs(&session.leave()?, &run, datasets, models).await?;
+    Ok(reply::empty())
+}
+
+async fn log_outputs(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = RunId::new(fields.required("run_id")?);
+    let model = |m: &Fields| Ok::<_, WireError>((m.required("model_id")?, m.integer("step")?.unwrap_or(0)));
+    let models = fields.messages("models")?.iter().map(model).collect::<Result<_, _>>()?;
+    app.tracking.log_outputs(&session.leave()?, &run, models).await?;
+    Ok(reply::empty())
+}
+
+async fn history(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
+    let key = fields.required("metric_key")?;
+    let page = Paging::optional(&fields, 50_000)?;
+    let query = MetricQuery {
+        offset: page.as_ref().map_or(0, |p| p.offset),
+        limit: page.as_ref().map(|p| p.limit + 1),
+    };
+    let mut points = app.tracking.metric_history(&session.leave()?, &run, key.clone(), query).await?;
+    let mut next = None;
+    if let Some(page) = page {
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        next = page.next_token(points.len() > limit);
+        points.truncate(limit);
+    }
+    let metrics: Vec<Json> = points.iter().map(|p| render::metric(&key, p)).collect();
+    Ok(reply::json(&render::compact(json!({ "metrics": metrics, "next_page_token": next }))))
+}

@@ -1,0 +1,103 @@
+//! `/model-versions/*`.
+
+use crate::error::WireError;
+use crate::fields::Fields;
+use crate::paging::{self, Paging};
+use crate::{App, Caller, Mlflow, render, reply};
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{delete, get, patch, post};
+use serde_json::{Value as Json, json};
+use std::sync::Arc;
+use trueline_flows::{Registration, register_version};
+use trueline_registry::{KeyValue, Version, VersionKey, VersionSearch};
+use trueline_search::mlflow::Kind;
+
+type Answer = Result<Response, WireError>;
+
+pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+    Router::new()
+        .route("/create", post(create))
+        .route("/get", get(by_key))
+        .route("/search", get(search))
+        .route("/update", patch(update))
+        .route("/delete", delete(remove))
+        .route("/transition-stage", post(transition))
+        .route("/set-tag", post(set_tag))
+        .route("/delete-tag", delete(delete_tag))
+        .route("/get-download-uri", get(download_uri))
+}
+
+fn one(version: &Version) -> Response {
+    reply::json(&json!({ "model_version": render::version(version) }))
+}
+
+fn key(fields: &Fields) -> Result<VersionKey, WireError> {
+    Ok(VersionKey::parse(&fields.required("name")?, &fields.required("version")?)?)
+}
+
+async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let ask = Registration {
+        model: fields.required("name")?,
+        source: fields.required("source")?,
+        run_id: fields.text("run_id")?,
+        run_link: fields.text("run_link")?,
+        model_id: fields.text("model_id")?,
+        description: fields.text_or_empty("description")?,
+        tags: fields.registry_pairs("tags")?,
+    };
+    let (read, write) = (session.leave()?, session.leave()?);
+    Ok(one(&register_version(&app.tracking, &app.registry, &read, &write, ask).await?))
+}
+
+async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    Ok(one(&app.registry.version(&session.leave()?, &key(&fields)?).await?))
+}
+
+async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let page = Paging::read(&fields, 200_000, 200_000)?;
+    let search = VersionSearch {
+        filter: paging::filter(Kind::ModelVersions, &fields)?,
+        order_by: paging::order_by(Kind::ModelVersions, &fields)?,
+        offset: page.offset,
+        limit: page.limit,
+    };
+    let found = app.registry.search_versions(&session.leave()?, search).await?;
+    let versions: Vec<Json> = found.items.iter().map(render::version).collect();
+    let answer = json!({ "model_versions": versions, "next_page_token": page.next_token(found.more) });
+    Ok(reply::json(&render::compact(answer)))
+}
+
+async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let description = fields.text_or_empty("description")?;
+    Ok(one(&app.registry.describe_version(&session.leave()?, &key(&fields)?, description).await?))
+}
+
+async fn remove(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    app.registry.delete_version(&session.leave()?, &key(&fields)?).await?;
+    Ok(reply::empty())
+}
+
+async fn transition(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let (stage, archive) = (fields.required("stage")?, fields.switch("archive_existing_versions")?);
+    Ok(one(&app.registry.transition_stage(&session.leave()?, &key(&fields)?, &stage, archive).await?))
+}
+
+async fn set_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let tag = KeyValue { key: fields.required("key")?, value: fields.text_or_empty("value")? };
+    app.registry.set_version_tag(&session.leave()?, &key(&fields)?, tag).await?;
+    Ok(reply::empty())
+}
+
+async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    app.registry.delete_version_tag(&session.leave()?, &key(&fields)?, fields.required("key")?).await?;
+    Ok(reply::empty())
+}
+
+/// Where the client loads a version from: the artifacts that it was registered from.
+async fn download_uri(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let version = app.registry.version(&session.leave()?, &key(&fields)?).await?;
+    let uri = trueline_flows::download_uri(&app.tracking, &app.registry, &session.leave()?, &version).await?;
+    Ok(reply::json(&json!({ "artifact_uri": uri })))
+}

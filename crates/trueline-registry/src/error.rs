@@ -1,0 +1,31 @@
+//! What can go wrong in the registry. The words are MLflow's where MLflow has words for it.
+
+use trueline_db::DbError;
+use trueline_ledger::LedgerError;
+
+/// A refusal or failure of the registry.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// What was named does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// What should be made exists.
+    #[error("{0}")]
+    Exists(String),
+    /// A value breaks a rule.
+    #[error("{0}")]
+    Invalid(String),
+    /// The thing is in a state that does not allow it.
+    #[error("{0}")]
+    State(String),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<DbError> for RegistryError {
+    fn from(error: DbError) -> Self {
+        Self::Ledger(error.into())
+    }
+}

@@ -1,0 +1,67 @@
+//! The registry's tables.
+
+use trueline_db::{Migration, Module};
+
+/// The registry's part of the schema.
+pub const MODULE: Module = Module {
+    name: "registry",
+    migrations: &[Migration {
+        version: 1,
+        sql: "
+CREATE TABLE registered_models (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, name)
+);
+CREATE TABLE registered_model_tags (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (project, name, key)
+);
+CREATE TABLE model_versions (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    description TEXT NOT NULL,
+    source TEXT NOT NULL,
+    run_id TEXT,
+    run_link TEXT,
+    model_id TEXT,
+    stage TEXT NOT NULL,
+    lifecycle TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    manifest_digest TEXT,
+    PRIMARY KEY (project, name, version)
+);
+CREATE INDEX model_versions_run ON model_versions (project, run_id);
+CREATE INDEX model_versions_model ON model_versions (project, model_id);
+CREATE TABLE model_version_tags (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (project, name, version, key)
+);
+CREATE TABLE model_aliases (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    PRIMARY KEY (project, name, alias)
+);
+CREATE TABLE version_manifests (
+    digest TEXT PRIMARY KEY,
+    body TEXT NOT NULL
+);
+",
+    }],
+};

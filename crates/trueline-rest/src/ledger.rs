@@ -1,0 +1,135 @@
+//! `/ledger`: its head, events, proofs, erasure and verification.
+
+use crate::problem::Problem;
+use crate::time::rfc3339;
+use crate::{App, Caller};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trueline_flows::Session;
+use trueline_identity::{Authorized, EraseEvent, IdentityError, ReadLedger};
+use trueline_ledger::{EventFilter, EventRow, LedgerFiles};
+
+const PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+
+fn event_json(e: &EventRow) -> Value {
+    json!({
+        "id": e.id, "index": e.index, "project": e.project, "at": rfc3339(e.at_ms), "actor": e.actor,
+        "action": e.action, "resource": e.resource, "payload": e.payload, "erased": e.payload.is_none(),
+    })
+}
+
+/// The projects whose events a caller may read: all with leave for the server, else the session's own.
+fn readable(session: &Session) -> Result<Option<Vec<String>>, IdentityError> {
+    if session.server_leave::<ReadLedger>().is_ok() {
+        return Ok(None);
+    }
+    let here: Authorized<ReadLedger> = session.leave()?;
+    Ok(Some(vec![here.project().to_string()]))
+}
+
+pub(crate) async fn head(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
+    readable(&session)?;
+    let head = LedgerFiles::read_head(&app.ledger_folder)?;
+    let checkpoint = head.map(|h| json!({ "size": h.size, "root": h.root, "note": h.note }));
+    Ok(Json(json!({ "key": app.ledger_key, "checkpoint": checkpoint })))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct EventQuery {
+    limit: Option<u32>,
+    cursor: Option<i64>,
+    actor: Option<String>,
+    action: Option<String>,
+    resource_kind: Option<String>,
+    resource_id: Option<String>,
+}
+
+pub(crate) async fn events(
+    State(app): App,
+    Caller(session): Caller,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<Value>, Problem> {
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let filter = EventFilter {
+        projects: readable(&session)?,
+        actor: query.actor,
+        action: query.action,
+        resource_kind: query.resource_kind,
+        resource_id: query.resource_id,
+        before: query.cursor,
+    };
+    let page = app.ledger.db().read(move |tx| filter.page(tx, limit)).await?;
+    let events: Vec<Value> = page.events.iter().map(event_json).collect();
+    Ok(Json(json!({ "events": events, "next_cursor": page.next_cursor.map(|c| c.to_string()) })))
+}
+
+async fn find(app: &crate::Rest, session: &Session, id: String) -> Result<EventRow, Problem> {
+    let projects = readable(session)?;
+    let event = app.ledger.db().read(move |tx| trueline_ledger::event(tx, &id)).await?;
+    match projects {
+        Some(list) if !list.contains(&event.project) => {
+            Err(Problem::not_found(format!("there is no event {}", event.id)))
+        }
+        _ => Ok(event),
+    }
+}
+
+pub(crate) async fn event(
+    State(app): App,
+    Caller(session): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(event_json(&find(&app, &session, id).await?)))
+}
+
+/// A proof that the event is in the log, in the form of `c2sp.org/tlog-proof@v1`.
+pub(crate) async fn proof(
+    State(app): App,
+    Caller(session): Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let event = find(&app, &session, id).await?;
+    let index = event.index.map(i64::unsigned_abs);
+    let proof = match index {
+        Some(index) => LedgerFiles::inclusion_proof(&app.ledger_folder, index)?,
+        None => None,
+    };
+    let Some(proof) = proof else {
+        return Err(Problem::not_found("the event is not under a checkpoint yet; ask again in a second"));
+    };
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Erasure {
+    reason: String,
+}
+
+pub(crate) async fn erase(
+    State(app): App,
+    Caller(session): Caller,
+    Path(id): Path<String>,
+    body: Result<Json<Erasure>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let Json(erasure) = body?;
+    if erasure.reason.trim().is_empty() {
+        return Err(Problem::invalid("an erasure needs a reason, which the ledger keeps"));
+    }
+    let leave: Authorized<EraseEvent> = session.server_leave()?;
+    let by = app.ledger.erase_payload(leave.actor(), &id, &erasure.reason).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "erased": id, "event": by }))))
+}
+
+pub(crate) async fn verify(
+    State(app): App,
+    Caller(session): Caller,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let task = trueline_flows::request_verification(&app.ledger, &session.server_leave()?).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "task": task, "follow": format!("/api/v1/tasks/{task}") }))))
+}

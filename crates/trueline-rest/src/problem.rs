@@ -1,0 +1,162 @@
+//! Errors as RFC 9457 problem documents with a stable code, each with a page in `docs/errors/`.
+
+use axum::extract::rejection::JsonRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use trueline_blobs::BlobError;
+use trueline_db::DbError;
+use trueline_identity::IdentityError;
+use trueline_ledger::LedgerError;
+use trueline_tasks::TaskError;
+use trueline_tracking::TrackingError;
+
+/// The codes that this API answers with, each of which has a page in `docs/errors/`.
+pub const ERROR_CODES: &[&str] = &[
+    "busy",
+    "denied",
+    "disk-full",
+    "exists",
+    "internal",
+    "invalid",
+    "not-found",
+    "state",
+    "too-large",
+    "unauthenticated",
+    "unavailable",
+];
+
+/// A problem document in the making.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into() }
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    pub(crate) fn identity(error: &IdentityError) -> Self {
+        let (status, code) = match error {
+            IdentityError::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            IdentityError::Denied { .. } => (StatusCode::FORBIDDEN, "denied"),
+            IdentityError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            IdentityError::Exists { .. } => (StatusCode::CONFLICT, "exists"),
+            IdentityError::Ledger(inner) => return Self::ledger(inner),
+            IdentityError::Policy(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            IdentityError::LastAdmin(_) | IdentityError::FirstUserMustBeAdmin(_) => {
+                (StatusCode::CONFLICT, "state")
+            }
+            _ => (StatusCode::BAD_REQUEST, "invalid"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+
+    fn ledger(error: &LedgerError) -> Self {
+        let (status, code) = match error {
+            LedgerError::Db(DbError::Busy { .. }) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            LedgerError::Db(DbError::DiskFull(_)) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            LedgerError::Db(db) if db.is_transient() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            LedgerError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            LedgerError::Erased(_) => (StatusCode::CONFLICT, "state"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        Self::identity(&error)
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        Self::ledger(&error)
+    }
+}
+
+impl From<TaskError> for Problem {
+    fn from(error: TaskError) -> Self {
+        match &error {
+            TaskError::NotFound(_) => Self::not_found(error.to_string()),
+            TaskError::Ledger(inner) => Self::ledger(inner),
+            _ => Self::new(StatusCode::CONFLICT, "state", error.to_string()),
+        }
+    }
+}
+
+impl From<TrackingError> for Problem {
+    fn from(error: TrackingError) -> Self {
+        let (status, code) = match &error {
+            TrackingError::NotFound(_) | TrackingError::Blob(BlobError::NotFound(_)) => {
+                (StatusCode::NOT_FOUND, "not-found")
+            }
+            TrackingError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            TrackingError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            TrackingError::State(_) => (StatusCode::CONFLICT, "state"),
+            TrackingError::Blob(BlobError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            TrackingError::Blob(BlobError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            TrackingError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid" };
+        Self::new(rejection.status(), code, rejection.body_text())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": format!("/docs/errors/{}", self.code),
+            "title": self.code.replace('-', " "),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+        });
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trueline\""));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+pub(crate) async fn no_route() -> Problem {
+    Problem::not_found("there is no such path in this API")
+}
+
+pub(crate) async fn no_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "invalid", "this path does not take that method")
+}

@@ -1,0 +1,75 @@
+//! `/runs/{id}`: what Trueline knows of a run beyond MLflow's wire.
+
+use crate::problem::Problem;
+use crate::time::rfc3339;
+use crate::{App, Caller};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trueline_tracking::{Capture, MetricPoint, MetricQuery, RunId};
+
+const PAGE: u64 = 10_000;
+
+pub(crate) async fn capture(
+    State(app): App,
+    Caller(session): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let found = app.tracking.capture(&session.leave()?, &RunId::new(&id)).await?;
+    found
+        .map(|c| Json(json!(c)))
+        .ok_or_else(|| Problem::not_found(format!("run {id} was not captured: start it with `trueline run`")))
+}
+
+pub(crate) async fn set_capture(
+    State(app): App,
+    Caller(session): Caller,
+    Path(id): Path<String>,
+    body: Result<Json<Capture>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Json(capture) = body?;
+    app.tracking.set_capture(&session.leave()?, &RunId::new(id), capture).await?;
+    Ok(StatusCode::CREATED)
+}
+
+pub(crate) async fn put_capture_file(
+    State(app): App,
+    Caller(session): Caller,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let sha256 = app.tracking.put_capture_file(&session.leave()?, body).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "sha256": sha256 }))))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SeriesQuery {
+    limit: Option<u64>,
+    cursor: Option<u64>,
+}
+
+fn point(p: &MetricPoint) -> Value {
+    // JSON has no NaN; a gap in the line is what it means.
+    let value = if p.value.is_nan() { Value::Null } else { json!(p.value) };
+    json!({ "step": p.step, "at": rfc3339(p.at_ms), "value": value })
+}
+
+pub(crate) async fn series(
+    State(app): App,
+    Caller(session): Caller,
+    Path((id, key)): Path<(String, String)>,
+    Query(query): Query<SeriesQuery>,
+) -> Result<Json<Value>, Problem> {
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let offset = query.cursor.unwrap_or(0);
+    let ask = MetricQuery { offset, limit: Some(limit + 1) };
+    let leave = session.leave()?;
+    let mut points = app.tracking.metric_history(&leave, &RunId::new(id), key.clone(), ask).await?;
+    let next = (points.len() as u64 > limit).then(|| (offset + limit).to_string());
+    points.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let points: Vec<Value> = points.iter().map(point).collect();
+    Ok(Json(json!({ "metric": key, "points": points, "next_cursor": next })))
+}

@@ -1,0 +1,337 @@
+//! A task's life in the database: queued, running under a lease, done or failed.
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use trueline_db::{Db, DbError, Row, Tx};
+use trueline_ledger::{LedgerError, LedgerTx, Millis, NewEvent, ProjectId, Sources};
+
+/// What can go wrong with a task.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// Another worker has it now.
+    #[error("task {id} was taken over by another worker (epoch {epoch} is no longer the newest)")]
+    Fenced {
+        /// The task.
+        id: String,
+        /// The epoch that was lost.
+        epoch: i64,
+    },
+    /// No such task.
+    #[error("there is no task {0}")]
+    NotFound(String),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<DbError> for TaskError {
+    fn from(error: DbError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for a worker.
+    Queued,
+    /// Leased to a worker.
+    Running,
+    /// Finished well.
+    Done,
+    /// Given up.
+    Failed,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "queued" => Self::Queued,
+            "running" => Self::Running,
+            "done" => Self::Done,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Work to be done.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// Where it belongs.
+    pub project: ProjectId,
+    /// Which handler does it.
+    pub kind: &'static str,
+    /// What the handler needs to know.
+    pub payload: Json,
+    /// How often it is tried.
+    pub max_attempts: u32,
+}
+
+/// A task as it is read.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskRow {
+    /// Its id.
+    pub id: String,
+    /// The project's id.
+    pub project: String,
+    /// Which handler does it.
+    pub kind: String,
+    /// What the handler was told.
+    pub payload: Json,
+    /// Where it stands.
+    pub state: State,
+    /// How often it was started.
+    pub attempts: i64,
+    /// What came of it, or the error that ended it.
+    pub result: Option<Json>,
+    /// When it was made.
+    pub created_at_ms: Millis,
+    /// When it ended.
+    pub finished_at_ms: Option<Millis>,
+}
+
+/// The right to work on a task, until the lease runs out.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The task's id.
+    pub id: String,
+    /// Where it belongs.
+    pub project: ProjectId,
+    /// Which handler does it.
+    pub kind: String,
+    /// What the handler needs to know.
+    pub payload: Json,
+    /// Which attempt this is, from 1.
+    pub attempt: i64,
+    epoch: i64,
+    max_attempts: i64,
+}
+
+/// Records a task in the same transaction as whatever asked for it.
+///
+/// # Errors
+/// What the ledger says.
+pub fn enqueue(tx: &mut LedgerTx<'_, '_>, task: &NewTask) -> Result<String, LedgerError> {
+    let id = tx.derived_id(&format!("task {} {}", task.kind, task.payload));
+    let now = tx.now();
+    tx.execute(
+        "INSERT INTO tasks (id, project, kind, payload, state, epoch, attempts, max_attempts, run_after_ms,
+                            created_at_ms)
+         VALUES (?1, ?2, ?3, ?4, 'queued', 0, 0, ?5, ?6, ?6)",
+        &[
+            (&id).into(),
+            (&task.project).into(),
+            task.kind.into(),
+            task.payload.to_string().into(),
+            task.max_attempts.into(),
+            now.into(),
+        ],
+    )?;
+    tx.emit(
+        NewEvent::new(&task.project, "task.created", "task", &id)
+            .with(json!({ "kind": task.kind, "payload": task.payload })),
+    )?;
+    Ok(id)
+}
+
+/// Ends a task well, in the same transaction as its result.
+///
+/// # Errors
+/// [`TaskError::Fenced`] when the lease was lost: nothing of the transaction may stay then.
+pub fn complete(tx: &mut LedgerTx<'_, '_>, lease: &Lease, result: &Json) -> Result<(), TaskError> {
+    finish(tx, lease, State::Done, result)?;
+    let event = NewEvent::new(&lease.project, "task.done", "task", &lease.id);
+    tx.emit(event.with(json!({ "kind": lease.kind, "attempt": lease.attempt, "result": result })))?;
+    Ok(())
+}
+
+/// Ends an attempt badly: the task is queued again after `retry_after_ms`, or failed when it has had its tries.
+///
+/// # Errors
+/// [`TaskError::Fenced`] when the lease was lost.
+pub fn fail(
+    tx: &mut LedgerTx<'_, '_>,
+    lease: &Lease,
+    error: &str,
+    retry_after_ms: Millis,
+) -> Result<(), TaskError> {
+    let result = json!({ "error": error });
+    if lease.attempt >= lease.max_attempts {
+        finish(tx, lease, State::Failed, &result)?;
+        let event = NewEvent::new(&lease.project, "task.failed", "task", &lease.id);
+        tx.emit(event.with(json!({ "kind": lease.kind, "attempt": lease.attempt, "error": error })))?;
+        return Ok(());
+    }
+    let again = tx.now() + retry_after_ms;
+    let touched = tx.execute(
+        "UPDATE tasks SET state = 'queued', run_after_ms = ?3, result = ?4, lease_until_ms = NULL
+         WHERE id = ?1 AND epoch = ?2 AND state = 'running'",
+        &[(&lease.id).into(), lease.epoch.into(), again.into(), result.to_string().into()],
+    )?;
+    fenced_unless(touched, lease)?;
+    let event = NewEvent::new(&lease.project, "task.retried", "task", &lease.id);
+    tx.emit(event.with(json!({ "kind": lease.kind, "attempt": lease.attempt, "error": error })))?;
+    Ok(())
+}
+
+fn finish(tx: &mut LedgerTx<'_, '_>, lease: &Lease, state: State, result: &Json) -> Result<(), TaskError> {
+    let now = tx.now();
+    let touched = tx.execute(
+        "UPDATE tasks SET state = ?3, result = ?4, finished_at_ms = ?5, lease_until_ms = NULL
+         WHERE id = ?1 AND epoch = ?2 AND state = 'running'",
+        &[
+            (&lease.id).into(),
+            lease.epoch.into(),
+            state.as_str().into(),
+            result.to_string().into(),
+            now.into(),
+        ],
+    )?;
+    fenced_unless(touched, lease)
+}
+
+fn fenced_unless(touched: u64, lease: &Lease) -> Result<(), TaskError> {
+    if touched == 1 {
+        return Ok(());
+    }
+    Err(TaskError::Fenced { id: lease.id.clone(), epoch: lease.epoch })
+}
+
+/// The queue as a worker and the pages see it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    db: Db,
+    sources: Sources,
+}
+
+const COLUMNS: &str =
+    "id, project, kind, payload, state, attempts, result, created_at_ms, finished_at_ms FROM tasks";
+
+impl Tasks {
+    /// Over a database.
+    #[must_use]
+    pub fn new(db: Db, sources: Sources) -> Self {
+        Self { db, sources }
+    }
+
+    /// Leases the next task of these kinds: one that waits, or one whose worker was lost.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn claim(
+        &self,
+        kinds: &[&'static str],
+        worker: &str,
+        lease_ms: Millis,
+    ) -> Result<Option<Lease>, TaskError> {
+        let now = self.sources.now();
+        let worker = worker.to_owned();
+        let kinds = kinds.join("', '");
+        let sql = format!(
+            "UPDATE tasks SET state = 'running', epoch = epoch + 1, attempts = attempts + 1, worker = ?2,
+                    lease_until_ms = ?3
+             WHERE id = (SELECT id FROM tasks
+                         WHERE kind IN ('{kinds}')
+                           AND ((state = 'queued' AND run_after_ms <= ?1)
+                             OR (state = 'running' AND lease_until_ms < ?1))
+                         ORDER BY run_after_ms, id LIMIT 1)
+             RETURNING id, project, kind, payload, attempts, epoch, max_attempts"
+        );
+        self.db
+            .bookkeep(move |tx: &mut Tx<'_>| {
+                let row = tx.query_opt(&sql, &[now.into(), (&worker).into(), (now + lease_ms).into()])?;
+                row.map(|mut row| lease_from(&mut row)).transpose()
+            })
+            .await
+    }
+
+    /// Prolongs a lease.
+    ///
+    /// # Errors
+    /// [`TaskError::Fenced`] when it was lost.
+    pub async fn heartbeat(&self, lease: &Lease, lease_ms: Millis) -> Result<(), TaskError> {
+        let until = self.sources.now() + lease_ms;
+        let lease = lease.clone();
+        self.db
+            .bookkeep(move |tx: &mut Tx<'_>| {
+                let touched = tx.execute(
+                    "UPDATE tasks SET lease_until_ms = ?3 WHERE id = ?1 AND epoch = ?2 AND state = 'running'",
+                    &[(&lease.id).into(), lease.epoch.into(), until.into()],
+                )?;
+                fenced_unless(touched, &lease)
+            })
+            .await
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], or what the database says.
+    pub async fn get(&self, id: &str) -> Result<TaskRow, TaskError> {
+        let id = id.to_owned();
+        self.db
+            .read(move |tx: &mut Tx<'_>| {
+                let row = tx.query_opt(&format!("SELECT {COLUMNS} WHERE id = ?1"), &[(&id).into()])?;
+                row.map(|mut row| task_from(&mut row))
+                    .transpose()?
+                    .ok_or_else(|| TaskError::NotFound(id.clone()))
+            })
+            .await
+    }
+
+    /// The newest tasks of a project, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn newest(&self, project: &ProjectId, limit: u32) -> Result<Vec<TaskRow>, TaskError> {
+        let project = project.clone();
+        self.db
+            .read(move |tx: &mut Tx<'_>| {
+                let sql = format!("SELECT {COLUMNS} WHERE project = ?1 ORDER BY created_at_ms DESC LIMIT ?2");
+                let rows = tx.query(&sql, &[(&project).into(), limit.into()])?;
+                rows.into_iter().map(|mut row| task_from(&mut row)).collect()
+            })
+            .await
+    }
+}
+
+fn parse(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or(Json::Null)
+}
+
+fn lease_from(row: &mut Row) -> Result<Lease, TaskError> {
+    Ok(Lease {
+        id: row.take(0)?,
+        project: ProjectId::new(row.take::<String>(1)?),
+        kind: row.take(2)?,
+        payload: parse(&row.take::<String>(3)?),
+        attempt: row.take(4)?,
+        epoch: row.take(5)?,
+        max_attempts: row.take(6)?,
+    })
+}
+
+fn task_from(row: &mut Row) -> Result<TaskRow, TaskError> {
+    Ok(TaskRow {
+        id: row.take(0)?,
+        project: row.take(1)?,
+        kind: row.take(2)?,
+        payload: parse(&row.take::<String>(3)?),
+        state: State::parse(&row.take::<String>(4)?),
+        attempts: row.take(5)?,
+        result: row.take::<Option<String>>(6)?.map(|r| parse(&r)),
+        created_at_ms: row.take(7)?,
+        finished_at_ms: row.take(8)?,
+    })
+}

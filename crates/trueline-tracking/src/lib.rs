@@ -1,0 +1,51 @@
+//! Experiments and runs, with what is logged to them: params, metrics, tags, dataset inputs, logged models and
+//! artifacts. The wire that it comes over is the faces' matter, versions and aliases are the registry's.
+
+mod artifacts;
+mod capture;
+mod error;
+mod experiments;
+mod inputs;
+mod logged_models;
+mod metrics;
+mod model;
+mod runs;
+mod schema;
+mod search;
+mod validate;
+
+pub use artifacts::{ArtifactEntry, ArtifactFile, ArtifactPath};
+pub use capture::Capture;
+pub use error::TrackingError;
+pub use inputs::{DatasetInput, LoggedDataset};
+pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
+pub use metrics::{MetricPoint, MetricQuery};
+pub use model::{
+    Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus,
+    RunUpdate, ViewType,
+};
+pub use runs::Batch;
+pub use schema::MODULE;
+pub use search::{ExperimentSearch, LoggedModelSearch, Page, RunSearch};
+
+use trueline_blobs::{Blobs, Namespace};
+use trueline_ledger::{Ledger, ProjectId};
+
+/// The domain of tracking. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tracking {
+    ledger: Ledger,
+    blobs: Blobs,
+}
+
+impl Tracking {
+    /// Over a ledger and a blob store.
+    #[must_use]
+    pub fn new(ledger: Ledger, blobs: Blobs) -> Self {
+        Self { ledger, blobs }
+    }
+
+    fn namespace(project: &ProjectId) -> Namespace {
+        Namespace::new(project.as_str())
+    }
+}

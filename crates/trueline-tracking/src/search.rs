@@ -1,0 +1,375 @@
+//! Searches over runs, experiments and logged models: where their fields lie, in which order and page.
+
+use crate::model::{Experiment, ExperimentId, RunData, ViewType};
+use crate::{LoggedModel, Tracking, TrackingError, experiments, logged_models, runs};
+use trueline_db::{Tx, Value};
+use trueline_identity::{Authorized, ReadProject};
+use trueline_ledger::ProjectId;
+use trueline_search::mlflow::OrderBy;
+use trueline_search::sql::{ColumnType, Place, Places, SqlError, SqlValue, compile};
+use trueline_search::{Entity, Expr, Field};
+
+/// A page of what was found.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Whether there is another page.
+    pub more: bool,
+}
+
+/// Which runs are asked for.
+#[derive(Clone, Debug)]
+pub struct RunSearch {
+    /// Of these experiments.
+    pub experiments: Vec<ExperimentId>,
+    /// That meet this.
+    pub filter: Expr,
+    /// In this order; then the newest first.
+    pub order_by: Vec<OrderBy>,
+    /// Deleted or not.
+    pub view: ViewType,
+    /// Skip so many.
+    pub offset: u64,
+    /// Give at most so many.
+    pub limit: u64,
+}
+
+/// Which experiments are asked for.
+#[derive(Clone, Debug)]
+pub struct ExperimentSearch {
+    /// That meet this.
+    pub filter: Expr,
+    /// In this order; the newest first when there is none.
+    pub order_by: Vec<OrderBy>,
+    /// Deleted or not.
+    pub view: ViewType,
+    /// Skip so many.
+    pub offset: u64,
+    /// Give at most so many.
+    pub limit: u64,
+}
+
+/// Which logged models are asked for.
+#[derive(Clone, Debug)]
+pub struct LoggedModelSearch {
+    /// Of these experiments.
+    pub experiments: Vec<ExperimentId>,
+    /// That meet this.
+    pub filter: Expr,
+    /// In this order; the newest first when there is none.
+    pub order_by: Vec<OrderBy>,
+    /// Skip so many.
+    pub offset: u64,
+    /// Give at most so many.
+    pub limit: u64,
+}
+
+impl From<SqlError> for TrackingError {
+    fn from(error: SqlError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+fn column(sql: &str, holds: ColumnType) -> Option<Place> {
+    Some(Place::Column { sql: sql.to_owned(), holds })
+}
+
+fn rows(table: &str, on: &str, holds: ColumnType, nan: Option<&str>) -> Option<Place> {
+    Some(Place::Rows {
+        from: format!("{table} x"),
+        on: on.to_owned(),
+        key: Some("x.key".to_owned()),
+        value: "x.value".to_owned(),
+        holds,
+        nan: nan.map(ToOwned::to_owned),
+    })
+}
+
+/// Where the fields of runs lie.
+struct RunPlaces;
+
+impl Places for RunPlaces {
+    fn place(&self, field: &Field) -> Option<Place> {
+        use ColumnType::{Int, Real, Text};
+        match (field.entity, field.key.as_str()) {
+            (Entity::Attribute, "run_id") => column("r.id", Text),
+            (Entity::Attribute, "run_name") => column("r.name", Text),
+            (Entity::Attribute, "user_id") => column("r.claimed_user", Text),
+            (Entity::Attribute, "status") => column("r.status", Text),
+            (Entity::Attribute, "artifact_uri") => column("r.artifact_uri", Text),
+            (Entity::Attribute, "lifecycle_stage") => column("r.lifecycle", Text),
+            (Entity::Attribute, "experiment_id") => column("r.experiment", Int),
+            (Entity::Attribute, "start_time") => column("r.start_time", Int),
+            (Entity::Attribute, "end_time") => column("r.end_time", Int),
+            (Entity::Metric, _) => rows("latest_metrics", "x.run = r.id", Real, Some("x.is_nan = 1")),
+            (Entity::Param, _) => rows("params", "x.run = r.id", Text, None),
+            (Entity::Tag, _) => rows("tags", "x.run = r.id", Text, None),
+            (Entity::Dataset, "name" | "digest" | "context") => Some(Place::Rows {
+                from: "run_inputs i JOIN datasets d ON d.id = i.dataset".to_owned(),
+                on: "i.run = r.id".to_owned(),
+                key: None,
+                value: match field.key.as_str() {
+                    "context" => "i.context".to_owned(),
+                    other => format!("d.{other}"),
+                },
+                holds: Text,
+                nan: None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Where the fields of experiments lie.
+struct ExperimentPlaces;
+
+impl Places for ExperimentPlaces {
+    fn place(&self, field: &Field) -> Option<Place> {
+        use ColumnType::{Int, Text};
+        match (field.entity, field.key.as_str()) {
+            (Entity::Attribute, "name") => column("e.name", Text),
+            (Entity::Attribute, "experiment_id") => column("CAST(e.id AS TEXT)", Text),
+            (Entity::Attribute, "creation_time") => column("e.created_at_ms", Int),
+            (Entity::Attribute, "last_update_time") => column("e.updated_at_ms", Int),
+            (Entity::Tag, _) => {
+                rows("experiment_tags", "x.project = e.project AND x.experiment = e.id", Text, None)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the fields of logged models lie.
+struct LoggedModelPlaces;
+
+impl Places for LoggedModelPlaces {
+    fn place(&self, field: &Field) -> Option<Place> {
+        use ColumnType::{Int, Real, Text};
+        match (field.entity, field.key.as_str()) {
+            (Entity::Attribute, "name") => column("m.name", Text),
+            (Entity::Attribute, "model_id") => column("m.id", Text),
+            (Entity::Attribute, "model_type") => column("m.model_type", Text),
+            (Entity::Attribute, "status") => column("m.status", Text),
+            (Entity::Attribute, "source_run_id") => column("m.source_run", Text),
+            (Entity::Attribute, "experiment_id") => column("m.experiment", Int),
+            (Entity::Attribute, "creation_timestamp" | "creation_time") => column("m.created_at_ms", Int),
+            (Entity::Attribute, "last_updated_timestamp" | "last_updated_time") => {
+                column("m.updated_at_ms", Int)
+            }
+            (Entity::Metric, _) => {
+                rows("logged_model_metrics", "x.model = m.id", Real, Some("x.is_nan = 1"))
+            }
+            (Entity::Param, _) => rows("logged_model_params", "x.model = m.id", Text, None),
+            (Entity::Tag, _) => rows("logged_model_tags", "x.model = m.id", Text, None),
+            _ => None,
+        }
+    }
+}
+
+/// A statement in the making: its text and its parameters.
+struct Query {
+    sql: String,
+    params: Vec<Value>,
+}
+
+impl Query {
+    fn new(sql: String, params: Vec<Value>) -> Self {
+        Self { sql, params }
+    }
+
+    fn value(&mut self, value: impl Into<Value>) -> String {
+        self.params.push(value.into());
+        format!("?{}", self.params.len())
+    }
+
+    fn filter(&mut self, filter: &Expr, places: &dyn Places) -> Result<(), TrackingError> {
+        let condition = compile(filter, places, self.params.len() + 1)?;
+        self.sql.push_str(&format!(" AND ({})", condition.sql));
+        self.params.extend(condition.params.into_iter().map(|p| match p {
+            SqlValue::Int(v) => Value::Int(v),
+            SqlValue::Real(v) => Value::Real(v),
+            SqlValue::Text(v) => Value::Text(v),
+        }));
+        Ok(())
+    }
+
+    /// Of these experiments only.
+    fn experiments(&mut self, column: &str, experiments: &[ExperimentId]) {
+        let list: Vec<String> = experiments.iter().map(|id| self.value(*id)).collect();
+        self.sql.push_str(&format!(" AND {column} IN ({})", list.join(", ")));
+    }
+
+    /// Orders by fields, what is missing last whatever the direction, NaN before it.
+    fn order(
+        &mut self,
+        orders: &[OrderBy],
+        places: &dyn Places,
+        finally: &str,
+    ) -> Result<(), TrackingError> {
+        let mut keys = Vec::new();
+        for order in orders {
+            let direction = if order.ascending { "ASC" } else { "DESC" };
+            let place = places
+                .place(&order.field)
+                .ok_or_else(|| TrackingError::from(SqlError::UnknownField(order.field.clone())))?;
+            match place {
+                Place::Column { sql, .. } => {
+                    keys.push(format!("CASE WHEN {sql} IS NULL THEN 1 ELSE 0 END, {sql} {direction}"));
+                }
+                Place::Rows { from, on, value, nan, .. } => {
+                    let key = self.value(order.field.key.as_str());
+                    let pick = |what: &str| format!("(SELECT {what} FROM {from} WHERE {on} AND x.key = {key})");
+                    let rank = match nan {
+                        Some(nan) => format!("MAX(CASE WHEN {nan} THEN 1 ELSE 0 END)"),
+                        None => "MAX(0)".to_owned(),
+                    };
+                    let best = if order.ascending { "MIN" } else { "MAX" };
+                    keys.push(format!(
+                        "COALESCE({}, 2), {} {direction}",
+                        pick(&rank),
+                        pick(&format!("{best}({value})"))
+                    ));
+                }
+            }
+        }
+        keys.push(finally.to_owned());
+        self.sql.push_str(&format!(" ORDER BY {}", keys.join(", ")));
+        Ok(())
+    }
+
+    /// Asks for one more than the page holds, so that it is known whether there is another.
+    fn page(&mut self, offset: u64, limit: u64) {
+        let bounded = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let limit = self.value(bounded(limit.saturating_add(1)));
+        let offset = self.value(bounded(offset));
+        self.sql.push_str(&format!(" LIMIT {limit} OFFSET {offset}"));
+    }
+
+    fn run<T>(
+        &self,
+        tx: &mut Tx<'_>,
+        limit: u64,
+        mut read: impl FnMut(&mut trueline_db::Row) -> Result<T, TrackingError>,
+    ) -> Result<Page<T>, TrackingError> {
+        let mut found = tx.query(&self.sql, &self.params)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let items = found.iter_mut().map(&mut read).collect::<Result<_, _>>()?;
+        Ok(Page { items, more })
+    }
+}
+
+fn search_runs(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    search: &RunSearch,
+) -> Result<Page<RunData>, TrackingError> {
+    if search.experiments.is_empty() {
+        return Ok(Page { items: Vec::new(), more: false });
+    }
+    let mut query =
+        Query::new(format!("SELECT {} WHERE r.project = ?1", runs::COLUMNS), vec![project.into()]);
+    query.experiments("r.experiment", &search.experiments);
+    if let Some(lifecycle) = search.view.lifecycle() {
+        let word = query.value(lifecycle.as_str());
+        query.sql.push_str(&format!(" AND r.lifecycle = {word}"));
+    }
+    query.filter(&search.filter, &RunPlaces)?;
+    query.order(&search.order_by, &RunPlaces, "r.start_time DESC, r.id")?;
+    query.page(search.offset, search.limit);
+    let page = query.run(tx, search.limit, runs::from_row)?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for run in page.items {
+        let mut data = runs::data(tx, project, run)?;
+        // As MLflow has it, a search does not tell what models a run read.
+        data.model_inputs.clear();
+        items.push(data);
+    }
+    Ok(Page { items, more: page.more })
+}
+
+impl Tracking {
+    /// The runs that meet a filter.
+    ///
+    /// # Errors
+    /// [`TrackingError::Invalid`] for a filter or order that names no field.
+    pub async fn search_runs(
+        &self,
+        leave: &Authorized<ReadProject>,
+        search: RunSearch,
+    ) -> Result<Page<RunData>, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger.db().read(move |tx| search_runs(tx, &project, &search)).await
+    }
+
+    /// The experiments that meet a filter.
+    ///
+    /// # Errors
+    /// [`TrackingError::Invalid`] for a filter or order that names no field.
+    pub async fn search_experiments(
+        &self,
+        leave: &Authorized<ReadProject>,
+        search: ExperimentSearch,
+    ) -> Result<Page<Experiment>, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let columns = experiments::COLUMNS;
+                let mut query =
+                    Query::new(format!("SELECT {columns} WHERE e.project = ?1"), vec![(&project).into()]);
+                if let Some(lifecycle) = search.view.lifecycle() {
+                    let word = query.value(lifecycle.as_str());
+                    query.sql.push_str(&format!(" AND e.lifecycle = {word}"));
+                }
+                query.filter(&search.filter, &ExperimentPlaces)?;
+                let newest = match search.order_by.is_empty() {
+                    true => "e.updated_at_ms DESC, e.id DESC",
+                    false => "e.id",
+                };
+                query.order(&search.order_by, &ExperimentPlaces, newest)?;
+                query.page(search.offset, search.limit);
+                let mut page = query.run(tx, search.limit, experiments::from_row)?;
+                for experiment in &mut page.items {
+                    experiment.tags = experiments::tags(tx, &project, experiment.id)?;
+                }
+                Ok::<_, TrackingError>(page)
+            })
+            .await
+    }
+
+    /// The logged models that meet a filter.
+    ///
+    /// # Errors
+    /// [`TrackingError::Invalid`] for a filter or order that names no field.
+    pub async fn search_logged_models(
+        &self,
+        leave: &Authorized<ReadProject>,
+        search: LoggedModelSearch,
+    ) -> Result<Page<LoggedModel>, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger
+            .db()
+            .read(move |tx| {
+                if search.experiments.is_empty() {
+                    return Ok(Page { items: Vec::new(), more: false });
+                }
+                let columns = logged_models::COLUMNS;
+                let sql = format!("SELECT {columns} WHERE m.project = ?1 AND m.lifecycle = 'active'");
+                let mut query = Query::new(sql, vec![(&project).into()]);
+                query.experiments("m.experiment", &search.experiments);
+                query.filter(&search.filter, &LoggedModelPlaces)?;
+                query.order(&search.order_by, &LoggedModelPlaces, "m.created_at_ms DESC, m.id")?;
+                query.page(search.offset, search.limit);
+                let page = query.run(tx, search.limit, |row| Ok(logged_models::from_row(row)?.0))?;
+                let mut items = Vec::with_capacity(page.items.len());
+                for model in page.items {
+                    items.push(logged_models::fill(tx, model)?);
+                }
+                Ok::<_, TrackingError>(Page { items, more: page.more })
+            })
+            .await
+    }
+}

@@ -1,0 +1,76 @@
+//! Calls to a server's REST API.
+
+use super::Connection;
+use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
+
+/// A server to talk to.
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(connection: &Connection) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let url = connection.url.trim_end_matches('/');
+        let base = format!("{url}/projects/{}", connection.project);
+        Self { agent: config.into(), base, token: connection.token.clone() }
+    }
+
+    /// The address that an MLflow client is pointed at.
+    pub(crate) fn tracking_uri(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let request = match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        read(request.call(), &self.base)
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send_bytes(method, path, "application/json", body.to_string().into_bytes())
+    }
+
+    pub(crate) fn send_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<Value> {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("content-type", kind);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body)?;
+        let agent = self.agent.configure_request(request).allow_non_standard_methods(true).build();
+        read(self.agent.run(agent), &self.base)
+    }
+}
+
+fn read(
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    base: &str,
+) -> anyhow::Result<Value> {
+    let mut answer = answer
+        .map_err(|e| anyhow!("no server answers at {base} ({e}): start one with `trueline server`, or set --url"))?;
+    let text = answer.body_mut().read_to_string().context("the answer broke off")?;
+    let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if answer.status().is_success() {
+        return Ok(value);
+    }
+    let told = value["detail"].as_str().or_else(|| value["message"].as_str());
+    match told {
+        Some(told) => bail!("{told}"),
+        None => bail!("the server answered {}: {}", answer.status(), text.trim()),
+    }
+}

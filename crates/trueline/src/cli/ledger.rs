@@ -1,0 +1,140 @@
+//! `trueline ledger`: its key and events from a server, its verification offline.
+
+use super::client::Client;
+use super::{Connection, table};
+use crate::server::layout;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use trueline_db::Db;
+use trueline_flows::verify_offline;
+use trueline_ledger::{Verification, verify_files};
+
+#[derive(Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Print the public key that checkpoints are signed with; keep it apart from the server
+    Key(Connection),
+    /// Print the newest signed checkpoint; keep it, to find a rollback later
+    Checkpoint(Connection),
+    /// List the newest events
+    Events {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Check a copy of a data directory, offline: names the first bad entry if anything was changed
+    Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The data directory, or a copy of it
+    #[arg(long, env = "TRUELINE_DATA_DIR", default_value = "trueline-data")]
+    data_dir: PathBuf,
+    /// The public key to trust, or a file that holds it; from `trueline ledger key`, kept elsewhere
+    #[arg(long)]
+    key: String,
+    /// An earlier checkpoint that the log must go on from
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+    /// Replay versions and aliases from the events and compare them with the rows
+    #[arg(long)]
+    state: bool,
+    /// Check the tiles alone, without the database (it is on PostgreSQL, or was not copied)
+    #[arg(long)]
+    files_only: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(command: LedgerCommand) -> anyhow::Result<()> {
+    match command {
+        LedgerCommand::Key(connection) => {
+            let head = Client::new(&connection).get("/api/v1/ledger")?;
+            table::line(table::cell(&head, "key"));
+        }
+        LedgerCommand::Checkpoint(connection) => {
+            let head = Client::new(&connection).get("/api/v1/ledger")?;
+            let note = head["checkpoint"]["note"].as_str().context("there is no checkpoint yet")?;
+            table::line(note.trim_end());
+        }
+        LedgerCommand::Events { limit, connection } => events(limit, &connection)?,
+        LedgerCommand::Verify(args) => verify(&args)?,
+    }
+    Ok(())
+}
+
+fn events(limit: u32, connection: &Connection) -> anyhow::Result<()> {
+    let answer = Client::new(connection).get(&format!("/api/v1/ledger/events?limit={limit}"))?;
+    if connection.json {
+        table::json(&answer);
+        return Ok(());
+    }
+    let list = answer["events"].as_array().cloned().unwrap_or_default();
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|e| {
+            let on = format!("{} {}", table::cell(&e["resource"], "kind"), table::cell(&e["resource"], "id"));
+            ["index", "at", "actor", "action"].iter().map(|f| table::cell(e, f)).chain([on]).collect()
+        })
+        .collect();
+    table::rows(&["INDEX", "AT", "WHO", "WHAT", "ON"], &rows);
+    Ok(())
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
+    let key = match std::fs::read_to_string(&args.key) {
+        Ok(text) => text,
+        Err(_) => args.key.clone(),
+    };
+    let earlier = args
+        .checkpoint
+        .as_ref()
+        .map(|p| std::fs::read(p).with_context(|| format!("can't read {}", p.display())))
+        .transpose()?;
+    let found = check(args, &key, earlier.as_deref())?;
+    if args.json {
+        table::json(&match &found {
+            Ok(report) => json!({ "ok": true, "report": report }),
+            Err(finding) => json!({ "ok": false, "finding": finding }),
+        });
+    }
+    match found {
+        Ok(report) => {
+            if !args.json {
+                table::line(format!("ok: {} entries, root {}", report.entries, report.root));
+                table::note(format!("{} payloads erased, {} events not under the checkpoint yet", report.erased, report.waiting));
+            }
+            Ok(())
+        }
+        Err(finding) => bail!("the ledger does not hold: {finding}"),
+    }
+}
+
+fn check(args: &VerifyArgs, key: &str, earlier: Option<&[u8]>) -> anyhow::Result<Verification> {
+    let folder = args.data_dir.join(layout::LEDGER);
+    let report = match verify_files(&folder, key, earlier)? {
+        Ok(report) => report,
+        Err(finding) => return Ok(Err(finding)),
+    };
+    if args.files_only {
+        return Ok(Ok(report));
+    }
+    let database = args.data_dir.join(layout::DATABASE);
+    require(&database)?;
+    Ok(Db::inspect(&database, |tx| verify_offline(tx, &folder, report, args.state))?)
+}
+
+fn require(database: &Path) -> anyhow::Result<()> {
+    if database.exists() {
+        return Ok(());
+    }
+    bail!(
+        "there is no {}: name the data directory with --data-dir, or check the tiles alone with --files-only",
+        database.display()
+    )
+}

@@ -1,0 +1,84 @@
+//! The command line. Tables for people, `--json` for programs; data on standard output, the rest on standard error;
+//! 0 done, 1 refused or failed, 2 usage.
+
+mod client;
+mod identity;
+mod ledger;
+mod run;
+mod server;
+mod table;
+
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[derive(Parser)]
+#[command(
+    name = "trueline",
+    version,
+    about = "Trueline takes a model from training code to production and keeps it true there.",
+    after_help = "Start with:  trueline server\nThen point your training code at it:  export \
+                  MLFLOW_TRACKING_URI=http://127.0.0.1:5700"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Server(server::ServerArgs),
+    /// Run a command as a captured run: commit, changes, environment, seeds, inputs
+    Run(run::RunArgs),
+    /// Read, export and verify the ledger
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Projects: tenancy boundaries
+    #[command(subcommand)]
+    Project(identity::ProjectCommand),
+    /// Users and their roles
+    #[command(subcommand)]
+    User(identity::UserCommand),
+    /// Tokens of users
+    #[command(subcommand)]
+    Token(identity::TokenCommand),
+}
+
+/// Which server a command talks to, and how it answers.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Connection {
+    /// Address of the server
+    #[arg(long, env = "TRUELINE_URL", default_value = "http://127.0.0.1:5700", global = true)]
+    pub(crate) url: String,
+    /// Project to work in
+    #[arg(long, env = "TRUELINE_PROJECT", default_value = "default", global = true)]
+    pub(crate) project: String,
+    /// Token that says who you are
+    #[arg(long, env = "TRUELINE_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) token: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// Parses the command line and runs it.
+pub(crate) fn run() -> ExitCode {
+    let began = Instant::now();
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Server(args) => server::run(args, began),
+        Command::Run(args) => return run::run(args),
+        Command::Ledger(command) => ledger::run(command),
+        Command::Project(command) => identity::project(command),
+        Command::User(command) => identity::user(command),
+        Command::Token(command) => identity::token(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            table::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
+//! metrics, and the routes that need no session.
+
+use super::origin::{host_is_loopback, origin_is_foreign};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Instant;
+use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use trueline_flows::{Access, Entry};
+use trueline_identity::Credentials;
+use trueline_ledger::Ledger;
+use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
+use trueline_rest::Rest;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Chooses a project by name; MLflow's header for the same is understood too.
+const PROJECT: HeaderName = HeaderName::from_static("x-trueline-project");
+const WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
+/// A path can begin with this and a project's name, so that one variable of a client chooses server and project.
+const PROJECT_PREFIX: &str = "/projects/";
+/// The cookie in which a browser keeps its token.
+const COOKIE: &str = "trueline_token";
+
+/// What stands at the door.
+#[derive(Clone)]
+struct Door {
+    access: Access,
+    ledger: Ledger,
+    metrics: PrometheusHandle,
+    faces: Router,
+    loopback: bool,
+}
+
+pub(crate) fn app(
+    access: Access,
+    ledger: Ledger,
+    rest: Rest,
+    mlflow: Mlflow,
+    metrics: PrometheusHandle,
+    loopback: bool,
+) -> Router {
+    let faces = Router::new()
+        .merge(trueline_mlflow::router(mlflow))
+        .merge(trueline_rest::router(rest))
+        .layer(from_fn(note_path))
+        .layer(CatchPanicLayer::new());
+    let door = Door { access, ledger, metrics, faces, loopback };
+    Router::new()
+        .route("/health", get(async || "OK"))
+        .route("/version", get(async || MLFLOW_VERSION))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics_text))
+        .fallback(enter)
+        .with_state(Arc::new(door))
+}
+
+/// Leaves the route's pattern with the answer, so that metrics are counted by route and not by path.
+async fn note_path(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(path) = path {
+        response.extensions_mut().insert(path);
+    }
+    response
+}
+
+async fn ready(State(door): State<Arc<Door>>) -> Response {
+    let database = door.ledger.db().read(|tx| tx.scalar::<i64>("SELECT 1", &[])).await;
+    let control = match &database {
+        Ok(_) => "ready".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let status = if database.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "roles": { "control": control, "work": control } });
+    (status, axum::Json(body)).into_response()
+}
+
+async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
+    #[allow(clippy::cast_precision_loss)]
+    metrics::gauge!("trueline_database_queued_writes").set(door.ledger.db().queued_writes() as f64);
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, door.metrics.render()).into_response()
+}
+
+async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
+    let began = Instant::now();
+    let id = request_id(request.headers(), &door.ledger);
+    let method = request.method().clone();
+    let mut response = match refuse_foreign(&door, &request) {
+        Some(refusal) => refusal,
+        None => {
+            let project = take_project(&mut request);
+            let entry = session(&door, request.headers(), project, id.clone()).await;
+            request.extensions_mut().insert(entry);
+            let Ok(response) = door.faces.clone().oneshot(request).await;
+            response
+        }
+    };
+    let route = response.extensions_mut().remove::<MatchedPath>();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let elapsed = began.elapsed();
+    let labels = [
+        ("method", method.to_string()),
+        ("route", route.to_owned()),
+        ("status", response.status().as_u16().to_string()),
+    ];
+    metrics::counter!("trueline_http_requests_total", &labels).increment(1);
+    metrics::histogram!("trueline_http_request_duration_seconds", "route" => route.to_owned())
+        .record(elapsed.as_secs_f64());
+    let status = response.status().as_u16();
+    if response.status().is_server_error() {
+        tracing::warn!(%method, route, status, request_id = id, ms = elapsed.as_millis(), "request failed");
+    } else {
+        tracing::debug!(%method, route, status, request_id = id, ms = elapsed.as_millis(), "request");
+    }
+    with_headers(response, &id)
+}
+
+fn with_headers(mut response: Response, id: &str) -> Response {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
+    response
+}
+
+/// The caller's request id, if it is a sane one, or a fresh one.
+fn request_id(headers: &HeaderMap, ledger: &Ledger) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
+    let sane = |id: &&str| !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_graphic());
+    given.filter(sane).map_or_else(|| ledger.sources().id(), ToOwned::to_owned)
+}
+
+/// Refuses what a web page of another origin can make a browser send.
+fn refuse_foreign(door: &Door, request: &Request<Body>) -> Option<Response> {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if door.loopback && !host_is_loopback(host) {
+        let text = "Invalid Host header - possible DNS rebinding attack detected";
+        return Some((StatusCode::FORBIDDEN, text).into_response());
+    }
+    let origin = headers.get(header::ORIGIN).and_then(|v| v.to_str().ok());
+    if !request.method().is_safe() && origin.is_some_and(|o| origin_is_foreign(o, host)) {
+        return Some((StatusCode::FORBIDDEN, "Cross-origin request blocked").into_response());
+    }
+    None
+}
+
+/// The project that a request names: in its path, which is shortened by it, or in a header.
+fn take_project(request: &mut Request<Body>) -> String {
+    if let Some((project, rest)) = split_project(request.uri()) {
+        *request.uri_mut() = rest;
+        return project;
+    }
+    let named = [&PROJECT, &WORKSPACE].into_iter().find_map(|h| request.headers().get(h));
+    named.and_then(|v| v.to_str().ok()).unwrap_or("default").to_owned()
+}
+
+fn split_project(uri: &Uri) -> Option<(String, Uri)> {
+    let below = uri.path().strip_prefix(PROJECT_PREFIX)?;
+    let (project, rest) = below.split_once('/')?;
+    // Pages have paths of their own below a project; only the faces for programs are reached this way.
+    if !["api/", "ajax-api/"].iter().any(|face| rest.starts_with(face)) {
+        return None;
+    }
+    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let project = percent_encoding::percent_decode_str(project).decode_utf8_lossy().into_owned();
+    Some((project, format!("/{rest}{query}").parse().ok()?))
+}
+
+async fn session(door: &Door, headers: &HeaderMap, project: String, id: String) -> Entry {
+    let credentials = Credentials { token: token(headers), request: Some(id) };
+    Entry(door.access.enter(credentials, &project).await.map_err(Arc::new))
+}
+
+/// A bearer token, the password of basic authentication, or a browser's cookie.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if let Some((scheme, value)) = authorization.and_then(|a| a.split_once(' ')) {
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(value.trim().to_owned());
+        }
+        if scheme.eq_ignore_ascii_case("basic") {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
+            let text = String::from_utf8(decoded).ok()?;
+            return Some(text.split_once(':')?.1.to_owned());
+        }
+    }
+    let cookies = headers.get(header::COOKIE).and_then(|v| v.to_str().ok())?;
+    let named = |c: &str| c.trim().strip_prefix(COOKIE)?.strip_prefix('=').map(ToOwned::to_owned);
+    cookies.split(';').find_map(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(path: &str) -> Option<(String, String)> {
+        split_project(&path.parse().unwrap()).map(|(p, u)| (p, u.to_string()))
+    }
+
+    #[test]
+    fn a_project_in_the_path_is_taken_off() {
+        let expected = Some(("fraud".to_owned(), "/api/2.0/mlflow/runs/get?run_id=1".to_owned()));
+        assert_eq!(split("/projects/fraud/api/2.0/mlflow/runs/get?run_id=1"), expected);
+        assert_eq!(split("/projects/fraud/runs"), None);
+        assert_eq!(split("/api/2.0/mlflow/runs/get"), None);
+    }
+
+    #[test]
+    fn tokens_come_in_three_ways() {
+        let with = |name, value: &str| HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
+        assert_eq!(token(&with(header::AUTHORIZATION, "Bearer tl_1")).as_deref(), Some("tl_1"));
+        assert_eq!(token(&with(header::AUTHORIZATION, "basic YW5uOnRsXzI=")).as_deref(), Some("tl_2"));
+        assert_eq!(token(&with(header::COOKIE, "a=b; trueline_token=tl_3")).as_deref(), Some("tl_3"));
+        assert_eq!(token(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,35 @@
+//! The server: its parts put together, its HTTP layer, its life from start to drained stop.
+
+mod assemble;
+mod http;
+mod lock;
+mod observe;
+mod origin;
+
+pub(crate) use assemble::{ServerConfig, run};
+pub(crate) use observe::{LogFormat, start_logging};
+
+use trueline_db::Module;
+
+/// The schema of every crate that owns tables, lowest floor first.
+pub(crate) const MODULES: &[Module] = &[
+    trueline_ledger::MODULE,
+    trueline_tasks::MODULE,
+    trueline_identity::MODULE,
+    trueline_tracking::MODULE,
+    trueline_registry::MODULE,
+];
+
+/// Names of what lies in a data directory.
+pub(crate) mod layout {
+    /// The embedded database.
+    pub(crate) const DATABASE: &str = "trueline.db";
+    /// The ledger's tiles and checkpoint.
+    pub(crate) const LEDGER: &str = "ledger";
+    /// The key that signs checkpoints.
+    pub(crate) const KEY: &str = "ledger.key";
+    /// Content-addressed bytes.
+    pub(crate) const BLOBS: &str = "blobs";
+    /// Held by the server that uses the directory.
+    pub(crate) const LOCK: &str = "trueline.pid";
+}
