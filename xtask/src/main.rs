@@ -1,5 +1,36 @@
-//! Developer commands of the workspace; see `cargo xtask help`.
+//! Developer commands of the workspace: `cargo xtask help` lists them. Each installs what it needs first.
+
+#![allow(clippy::print_stdout)]
+
+mod demo;
+mod lint;
+mod postgres;
+mod setup;
+mod shell;
+mod test;
+
+use anyhow::bail;
+
+const HELP: &str = "\
+cargo xtask setup    install what tests and demo need (Python environment, PostgreSQL)
+cargo xtask test     build and run all tests; further arguments go to `cargo test`
+cargo xtask lint     formatting, clippy, documentation
+cargo xtask demo     the demo, act by act; leaves the server up unless --exit is given
+";
 
 fn main() -> anyhow::Result<()> {
-    anyhow::bail!("no command yet")
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_else(|| "help".to_owned());
+    let rest: Vec<String> = args.collect();
+    match command.as_str() {
+        "setup" => setup::python().map(drop),
+        "test" => test::run(&rest),
+        "lint" => lint::run(),
+        "demo" => demo::run(&rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("there is no command `{other}`\n\n{HELP}"),
+    }
 }

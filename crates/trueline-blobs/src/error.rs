@@ -19,7 +19,9 @@ pub enum BlobError {
         limit: u64,
     },
     /// No such blob.
-    #[error("there is no blob {0}; it was collected, or the data directory is not the one that it was put into")]
+    #[error(
+        "there is no blob {0}; it was collected, or the data directory is not the one that it was put into"
+    )]
     NotFound(String),
     /// The disk is full.
     #[error("the disk that holds the blobs is full; free some space, then try again")]

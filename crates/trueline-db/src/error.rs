@@ -78,7 +78,11 @@ impl DbError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Busy { .. } | Self::Gone | Self::Contention { .. } | Self::Unreachable(_) | Self::DiskFull(_)
+            Self::Busy { .. }
+                | Self::Gone
+                | Self::Contention { .. }
+                | Self::Unreachable(_)
+                | Self::DiskFull(_)
         )
     }
 }

@@ -1,8 +1,8 @@
 //! Forward-only migrations, run at start. Each crate that owns tables brings a [`Module`]; a database that is
 //! newer than the binary, or was made by other migrations, is refused before anything is written.
 
-use crate::tx::{Backend, Dialect, PgConnection, Tx};
 use crate::DbError;
+use crate::tx::{Backend, Dialect, PgConnection, Tx};
 use sha2::{Digest, Sha256};
 
 /// The tables of one crate, as the list of steps that make them.

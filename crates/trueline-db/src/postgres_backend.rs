@@ -1,13 +1,13 @@
 //! PostgreSQL: a bounded pool of threads, each with a connection. Writers run serialisable transactions and run
 //! a job again when it conflicted; readers run read-only snapshots.
 
+use crate::DbError;
 use crate::config::Limits;
 use crate::job::{Outcome, Work};
 use crate::migrate::{self, Module};
 use crate::queue::Queue;
 use crate::sqlite_backend::spawn;
 use crate::tx::{Backend, PgConnection, Tx};
-use crate::DbError;
 use crossbeam_channel::Receiver;
 use postgres::{Client, NoTls};
 use std::time::Duration;

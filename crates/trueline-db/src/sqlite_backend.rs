@@ -1,11 +1,11 @@
 //! SQLite: one writer thread with group commit, a few readers with a snapshot each.
 
+use crate::DbError;
 use crate::config::{Durability, Limits};
 use crate::job::{Outcome, Work};
 use crate::migrate::{self, Module};
 use crate::queue::Queue;
 use crate::tx::{Backend, Tx};
-use crate::DbError;
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 use std::path::Path;

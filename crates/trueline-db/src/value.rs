@@ -131,7 +131,8 @@ impl ToSql for Value {
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match (self, ty) {
             (Self::Null, _) => Ok(IsNull::Yes),
-            (Self::Int(v), &Type::FLOAT8) => {
+            (Self::Int(v), &Type::FLOAT8) =>
+            {
                 #[allow(clippy::cast_precision_loss)]
                 (*v as f64).to_sql(ty, out)
             }

@@ -1,7 +1,9 @@
 //! Registering a version: find the files that its source names, freeze them in a manifest, give it a number.
 
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
-use trueline_registry::{KeyValue, Manifest, ManifestFile, NewVersion, Registry, RegistryError, Version, VersionKey};
+use trueline_registry::{
+    KeyValue, Manifest, ManifestFile, NewVersion, Registry, RegistryError, Version, VersionKey,
+};
 use trueline_tracking::{ArtifactPath, RunId, Tracking, TrackingError};
 
 /// What a client asks to be registered.

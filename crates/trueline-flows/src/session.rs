@@ -1,9 +1,10 @@
 //! A request enters: who is it, in which project, and may it do what it wants?
 
-use trueline_identity::{
-    Action, Authenticator, Authorized, Caller, Credentials, Identity, IdentityError, Policy, Project, ReadProject,
-};
 use std::sync::Arc;
+use trueline_identity::{
+    Action, Authenticator, Authorized, Caller, Credentials, Identity, IdentityError, Policy, Project,
+    ReadProject,
+};
 use trueline_ledger::ProjectId;
 
 /// The door that every request comes through. Cheap to clone.
@@ -48,11 +49,20 @@ impl Access {
     /// [`IdentityError::Unauthenticated`], [`IdentityError::NotFound`].
     pub async fn enter(&self, credentials: Credentials, project: &str) -> Result<Session, IdentityError> {
         let caller = self.authenticator.caller(credentials).await?;
-        let session = Session { caller, project: self.identity.project(project).await?, policy: self.policy.clone() };
+        let session =
+            Session { caller, project: self.identity.project(project).await?, policy: self.policy.clone() };
         match session.leave::<ReadProject>() {
             Ok(_) => Ok(session),
             Err(_) => Err(IdentityError::NotFound { kind: "project", name: project.to_owned() }),
         }
+    }
+
+    /// Whether credentials are those of somebody.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unauthenticated`].
+    pub async fn known(&self, credentials: Credentials) -> Result<(), IdentityError> {
+        self.authenticator.caller(credentials).await.map(drop)
     }
 
     /// The projects that a caller may see.

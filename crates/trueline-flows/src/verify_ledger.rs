@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use trueline_db::{Db, DbError, Tx};
 use trueline_identity::{Authorized, VerifyLedger};
 use trueline_ledger::{
-    Actor, EventRow, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification, events_in_order,
-    verify_files, verify_rows, waiting_events,
+    Actor, EventRow, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification,
+    events_in_order, verify_files, verify_rows, waiting_events,
 };
 use trueline_registry::{Disagreement, RegistryError};
 use trueline_tasks::{Lease, NewTask, TaskError, complete, enqueue};
@@ -44,12 +44,8 @@ pub async fn request_verification(
     ledger: &Ledger,
     leave: &Authorized<VerifyLedger>,
 ) -> Result<String, LedgerError> {
-    let task = NewTask {
-        project: ProjectId::server(),
-        kind: VERIFY_TASK,
-        payload: json!({}),
-        max_attempts: 3,
-    };
+    let task =
+        NewTask { project: ProjectId::server(), kind: VERIFY_TASK, payload: json!({}), max_attempts: 3 };
     ledger.write(leave.actor(), move |tx| enqueue(tx, &task)).await
 }
 
@@ -101,9 +97,8 @@ async fn check(db: &Db, folder: PathBuf, key: String) -> Result<Verification, Le
             Err(finding) => return Ok(Err(finding)),
         }
     }
-    let state = db.read(|tx: &mut Tx<'_>| {
-        verify_state(tx).map_err(|e| LedgerError::Db(DbError::Other(e.to_string())))
-    });
+    let state = db
+        .read(|tx: &mut Tx<'_>| verify_state(tx).map_err(|e| LedgerError::Db(DbError::Other(e.to_string()))));
     Ok(match state.await?.first() {
         None => Ok(report),
         Some(row) => Err(disagreement(row)),

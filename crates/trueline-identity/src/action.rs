@@ -15,6 +15,7 @@ macro_rules! actions {
         $( $(#[$doc])* #[derive(Clone, Copy, Debug)] pub struct $name;
            impl Action for $name { const NAME: &'static str = $text; } )*
         /// Every action by name, for the policy's tests.
+        #[cfg(test)]
         pub(crate) const NAMES: &[&str] = &[$($text),*];
     };
 }

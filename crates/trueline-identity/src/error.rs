@@ -39,13 +39,17 @@ pub enum IdentityError {
         name: String,
     },
     /// A name that can't be one.
-    #[error("`{name}` can't be a name: use 1 to 63 lower-case letters, digits and hyphens, starting and ending with a letter or digit")]
+    #[error(
+        "`{name}` can't be a name: use 1 to 63 lower-case letters, digits and hyphens, starting and ending with a letter or digit"
+    )]
     BadName {
         /// The name.
         name: String,
     },
     /// The first user would lock everybody out.
-    #[error("the first user must be an admin of the whole server, or nobody could add others: `trueline user add {0} --role admin`")]
+    #[error(
+        "the first user must be an admin of the whole server, or nobody could add others: `trueline user add {0} --role admin`"
+    )]
     FirstUserMustBeAdmin(String),
     /// The last admin can't go.
     #[error("`{0}` is the last admin of the server; make another one first")]

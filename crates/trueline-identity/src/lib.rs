@@ -10,8 +10,8 @@ mod schema;
 mod store;
 
 pub use action::{
-    Action, Approve, Authorized, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject, RegisterModel,
-    VerifyLedger, WriteTracking,
+    Action, Approve, Authorized, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject,
+    RegisterModel, VerifyLedger, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials};
 pub use error::IdentityError;

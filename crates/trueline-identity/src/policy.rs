@@ -70,11 +70,8 @@ impl Policy {
         caller: &Caller,
         project: &ProjectId,
     ) -> Result<Authorized<A>, IdentityError> {
-        let question = Question {
-            roles: caller.roles_in(project),
-            has_token: caller.has_token(),
-            action: A::NAME,
-        };
+        let question =
+            Question { roles: caller.roles_in(project), has_token: caller.has_token(), action: A::NAME };
         match self.answer(&question)? {
             Some(rule) => Ok(Authorized::mint(caller, project, &rule)),
             None => Err(self.denied(caller, project, A::NAME)),
@@ -109,9 +106,8 @@ impl Policy {
         let caller = Entity::new(principal.clone(), attributes, HashSet::new()).map_err(failed)?;
         let entities = Entities::from_entities([caller], Some(&self.inner.schema)).map_err(failed)?;
         let action = uid("Action", question.action)?;
-        let request =
-            Request::new(principal, action, resource, Context::empty(), Some(&self.inner.schema))
-                .map_err(failed)?;
+        let request = Request::new(principal, action, resource, Context::empty(), Some(&self.inner.schema))
+            .map_err(failed)?;
         let response = Authorizer::new().is_authorized(&request, &self.inner.rules, &entities);
         if response.decision() == Decision::Deny {
             return Ok(None);
@@ -126,8 +122,7 @@ impl Policy {
             let question = Question { roles: vec![role], has_token: true, action };
             self.answer(&question).ok().flatten().is_some()
         };
-        let mut needed: Vec<&str> =
-            Role::ALL.into_iter().filter(|r| enough(*r)).map(Role::as_str).collect();
+        let mut needed: Vec<&str> = Role::ALL.into_iter().filter(|r| enough(*r)).map(Role::as_str).collect();
         if !caller.has_token() {
             needed.push("(and a token, not the local caller)");
         }
@@ -177,7 +172,10 @@ mod tests {
             allowed(&policy, Role::Contributor, true),
             ["project.read", "tracking.write", "registry.write", "ledger.read"]
         );
-        assert_eq!(allowed(&policy, Role::Reviewer, true), ["project.read", "version.approve", "ledger.read"]);
+        assert_eq!(
+            allowed(&policy, Role::Reviewer, true),
+            ["project.read", "version.approve", "ledger.read"]
+        );
         assert_eq!(allowed(&policy, Role::Auditor, true), ["project.read", "ledger.read", "ledger.verify"]);
         assert!(!allowed(&policy, Role::Admin, true).contains(&"version.approve"));
     }
@@ -203,8 +201,7 @@ mod tests {
     #[test]
     fn a_decision_names_its_rule() {
         let policy = Policy::built_in().unwrap();
-        let question =
-            Question { roles: vec![Role::Contributor], has_token: true, action: "tracking.write" };
+        let question = Question { roles: vec![Role::Contributor], has_token: true, action: "tracking.write" };
         let decision = policy.answer(&question).unwrap().unwrap();
         assert!(decision.starts_with("contributors@"), "{decision}");
     }

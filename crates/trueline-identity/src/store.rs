@@ -324,10 +324,8 @@ impl Identity {
                 )?;
                 let Some(user) = user else { return Ok(None) };
                 let mut grants = Vec::new();
-                let rows = tx.query(
-                    "SELECT project, role FROM role_grants WHERE user_name = ?1",
-                    &[(&user).into()],
-                )?;
+                let rows = tx
+                    .query("SELECT project, role FROM role_grants WHERE user_name = ?1", &[(&user).into()])?;
                 for mut row in rows {
                     let project = ProjectId::new(row.take::<String>(0)?);
                     if let Some(role) = Role::parse(&row.take::<String>(1)?) {

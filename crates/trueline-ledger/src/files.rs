@@ -3,8 +3,8 @@
 //! A file is written beside its place, fsynced, renamed and never overwritten; the checkpoint comes last. A crash in
 //! between leaves files that the next run makes again with the same bytes.
 
-use crate::key::LedgerKey;
 use crate::LedgerError;
+use crate::key::LedgerKey;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -82,7 +82,7 @@ impl LedgerFiles {
         if index >= head.size {
             return Ok(None);
         }
-        let proof = TlogProof::prove(&Folder(folder.to_owned()), &head.note, index);
+        let proof = TlogProof::prove(Folder(folder.to_owned()), &head.note, index);
         proof.map(|p| Some(p.to_string())).map_err(|e| LedgerError::Diverged(e.to_string()))
     }
 
@@ -140,8 +140,7 @@ impl LedgerFiles {
             sync_folder(folder)?;
         }
         let checkpoint = Checkpoint::new(self.key.signer().name(), log.size(), log.root());
-        let note =
-            checkpoint.sign(&[self.key.signer()]).map_err(|e| LedgerError::Diverged(e.to_string()))?;
+        let note = checkpoint.sign(&[self.key.signer()]).map_err(|e| LedgerError::Diverged(e.to_string()))?;
         self.replace(&self.folder.join(CHECKPOINT), note.to_string().as_bytes())?;
         sync_folder(&self.folder)?;
         self.log = log;

@@ -26,9 +26,14 @@ impl LedgerKey {
             return text.trim().parse().map(Self).map_err(|e| failed(&e));
         }
         let id = &sources.id()[..12];
-        let key = SignerKey::from_seed(&format!("{ORIGIN}/{id}"), &sources.bytes()).map_err(|e| failed(&e))?;
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| failed(&e))?;
+        let key =
+            SignerKey::from_seed(&format!("{ORIGIN}/{id}"), &sources.bytes()).map_err(|e| failed(&e))?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| failed(&e))?;
         file.write_all(key.to_private_string().as_bytes()).map_err(|e| failed(&e))?;
         file.sync_all().map_err(|e| failed(&e))?;
         Ok(Self(key))

@@ -156,3 +156,18 @@ pub fn event(tx: &mut Tx<'_>, id: &str) -> Result<EventRow, LedgerError> {
     let mut row = tx.query_opt(&sql, &[id.into()])?.ok_or_else(|| LedgerError::NotFound(id.to_owned()))?;
     EventRow::from_row(&mut row)
 }
+
+/// The leaf of an event: its header as the log holds it.
+///
+/// # Errors
+/// [`LedgerError::NotFound`], or what the database says.
+pub fn leaf(tx: &mut Tx<'_>, id: &str) -> Result<Vec<u8>, LedgerError> {
+    tx.scalar("SELECT entry FROM ledger_events WHERE id = ?1", &[id.into()])?
+        .ok_or_else(|| LedgerError::NotFound(id.to_owned()))
+}
+
+/// The RFC 6962 hash of a leaf, in hexadecimal.
+#[must_use]
+pub fn leaf_hash(leaf: &[u8]) -> String {
+    trueline_tlog::leaf_hash(leaf).to_hex()
+}

@@ -1,8 +1,8 @@
 //! Where a reactor stands in the log. A reactor reads sequenced events after its cursor, does its work
 //! idempotently, then moves the cursor: at least once, in order.
 
-use crate::query::{EventRow, events_after};
 use crate::LedgerError;
+use crate::query::{EventRow, events_after};
 use trueline_db::{Db, DbError, Tx};
 
 /// A stored position in the log, by the reactor's name.
@@ -27,7 +27,8 @@ impl Cursor {
         let name = self.name;
         self.db
             .read(move |tx: &mut Tx<'_>| {
-                let at = tx.scalar::<i64>("SELECT idx FROM ledger_cursors WHERE name = ?1", &[name.into()])?;
+                let at =
+                    tx.scalar::<i64>("SELECT idx FROM ledger_cursors WHERE name = ?1", &[name.into()])?;
                 events_after(tx, at.unwrap_or(-1), limit)
             })
             .await

@@ -1,9 +1,9 @@
 //! Checking the log: the files against the trusted key alone, then the database's rows against the files. Needs no
 //! server and trusts nothing in the data directory.
 
+use crate::LedgerError;
 use crate::event::{Entry, payload_digest};
 use crate::files::Folder;
-use crate::LedgerError;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -64,11 +64,7 @@ pub type Verification = Result<Report, Finding>;
 ///
 /// # Errors
 /// [`LedgerError::Files`] when they can't be read at all.
-pub fn verify_files(
-    folder: &Path,
-    key: &str,
-    earlier: Option<&[u8]>,
-) -> Result<Verification, LedgerError> {
+pub fn verify_files(folder: &Path, key: &str, earlier: Option<&[u8]>) -> Result<Verification, LedgerError> {
     let trusted: VerifierKey =
         key.trim().parse().map_err(|e| LedgerError::Diverged(format!("the key can't be read: {e}")))?;
     let reader = Folder(folder.to_owned());

@@ -69,12 +69,7 @@ pub(crate) async fn listing(
     Ok(reply::json(&render::compact(json!({ "root_uri": root_uri, "files": files }))))
 }
 
-async fn upload(
-    State(app): App,
-    Caller(session): Caller,
-    Path(path): Path<String>,
-    body: Body,
-) -> Answer {
+async fn upload(State(app): App, Caller(session): Caller, Path(path): Path<String>, body: Body) -> Answer {
     let path = ArtifactPath::parse(&path)?;
     let limit = app.limits.artifact;
     app.tracking.put_artifact(&session.leave()?, path, body.into_data_stream(), limit).await?;
@@ -151,11 +146,17 @@ async fn delete(State(app): App, Caller(session): Caller, Path(path): Path<Strin
 }
 
 async fn no_multipart_upload() -> WireError {
-    WireError::new(Code::NotImplemented, "Multipart upload is not supported for the current artifact repository")
+    WireError::new(
+        Code::NotImplemented,
+        "Multipart upload is not supported for the current artifact repository",
+    )
 }
 
 async fn no_presigned() -> WireError {
-    WireError::new(Code::NotImplemented, "Multipart download is not supported for the current artifact repository")
+    WireError::new(
+        Code::NotImplemented,
+        "Multipart download is not supported for the current artifact repository",
+    )
 }
 
 #[cfg(test)]

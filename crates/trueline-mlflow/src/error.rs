@@ -38,8 +38,12 @@ impl Code {
             Self::ResourceDoesNotExist => {
                 ("RESOURCE_DOES_NOT_EXIST", StatusCode::NOT_FOUND, "KAM00", "RESOURCE_NOT_FOUND")
             }
-            Self::Unauthenticated => ("UNAUTHENTICATED", StatusCode::UNAUTHORIZED, "KAM00", "UNAUTHENTICATED"),
-            Self::PermissionDenied => ("PERMISSION_DENIED", StatusCode::FORBIDDEN, "KAM00", "PERMISSION_DENIED"),
+            Self::Unauthenticated => {
+                ("UNAUTHENTICATED", StatusCode::UNAUTHORIZED, "KAM00", "UNAUTHENTICATED")
+            }
+            Self::PermissionDenied => {
+                ("PERMISSION_DENIED", StatusCode::FORBIDDEN, "KAM00", "PERMISSION_DENIED")
+            }
             Self::InvalidState => {
                 ("INVALID_STATE", StatusCode::INTERNAL_SERVER_ERROR, "XXM00", "CLIENT_INTERNAL_ERROR")
             }
@@ -49,9 +53,12 @@ impl Code {
             Self::NotImplemented => {
                 ("NOT_IMPLEMENTED", StatusCode::NOT_IMPLEMENTED, "XXM00", "NOT_IMPLEMENTED")
             }
-            Self::TemporarilyUnavailable => {
-                ("TEMPORARILY_UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE, "XXM00", "TEMPORARILY_UNAVAILABLE")
-            }
+            Self::TemporarilyUnavailable => (
+                "TEMPORARILY_UNAVAILABLE",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "XXM00",
+                "TEMPORARILY_UNAVAILABLE",
+            ),
             Self::RequestLimitExceeded => {
                 ("REQUEST_LIMIT_EXCEEDED", StatusCode::TOO_MANY_REQUESTS, "KAM00", "REQUEST_LIMIT_EXCEEDED")
             }

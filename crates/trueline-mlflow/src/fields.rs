@@ -22,7 +22,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             return Ok(Self::from_query(request.uri().query().unwrap_or_default()));
         }
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let is_json = kind.is_some_and(|k| k.split(';').next().unwrap_or_default().trim() == "application/json");
+        let is_json =
+            kind.is_some_and(|k| k.split(';').next().unwrap_or_default().trim() == "application/json");
         if !is_json {
             return Err(WireError::invalid("Bad Request. Content-Type must be one of ['application/json']."));
         }
@@ -38,7 +39,8 @@ impl Fields {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let malformed = |e: serde_json::Error| WireError::invalid(format!("Malformed JSON request body: {e}"));
+        let malformed =
+            |e: serde_json::Error| WireError::invalid(format!("Malformed JSON request body: {e}"));
         let parsed: Json = serde_json::from_slice(body).map_err(malformed)?;
         // Some old clients send their JSON as a JSON string.
         let parsed = match parsed {
@@ -272,7 +274,8 @@ mod tests {
         let told = message(fields.required("name").unwrap_err());
         assert!(told.contains("Missing value for required parameter 'name'. See the API docs"), "{told}");
         let told = message(fields.required("id").unwrap_err());
-        let expected = "Invalid value 123 for parameter 'id' supplied:  Hint: Value was of type 'int'. See the API docs";
+        let expected =
+            "Invalid value 123 for parameter 'id' supplied:  Hint: Value was of type 'int'. See the API docs";
         assert!(told.contains(expected), "{told}");
     }
 

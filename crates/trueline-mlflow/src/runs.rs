@@ -13,8 +13,8 @@ use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use trueline_search::mlflow::Kind;
 use trueline_tracking::{
-    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MetricPoint, MetricQuery,
-    NewRun, RunId, RunSearch, RunStatus, RunUpdate,
+    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MetricPoint,
+    MetricQuery, NewRun, RunId, RunSearch, RunStatus, RunUpdate,
 };
 
 type Answer = Result<Response, WireError>;
@@ -174,8 +174,9 @@ const HISTORY_TAG: &str = "mlflow.log-model.history";
 async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let text = fields.required("model_json")?;
-    let model: Json = serde_json::from_str(&text)
-        .map_err(|e| WireError::invalid(format!("Malformed model info. \n {text} \n is not valid JSON: {e}")))?;
+    let model: Json = serde_json::from_str(&text).map_err(|e| {
+        WireError::invalid(format!("Malformed model info. \n {text} \n is not valid JSON: {e}"))
+    })?;
     let required = ["artifact_path", "flavors", "utc_time_created", "run_id"];
     let absent: Vec<&str> = required.into_iter().filter(|field| model.get(field).is_none()).collect();
     if !absent.is_empty() {
@@ -183,8 +184,7 @@ async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> 
     }
     let before = app.tracking.run(&session.leave()?, &run).await?;
     let history = before.tags.iter().find(|t| t.key == HISTORY_TAG);
-    let mut list: Vec<Json> =
-        history.and_then(|t| serde_json::from_str(&t.value).ok()).unwrap_or_default();
+    let mut list: Vec<Json> = history.and_then(|t| serde_json::from_str(&t.value).ok()).unwrap_or_default();
     list.push(model);
     let tags = vec![KeyValue::new(HISTORY_TAG, Json::from(list).to_string())];
     app.tracking.log_batch(&session.leave()?, &run, Batch { tags, ..Batch::default() }).await?;

@@ -41,11 +41,7 @@ pub(crate) fn pairs(rows: Vec<Row>) -> Result<Vec<KeyValue>, RegistryError> {
     rows.into_iter().map(|mut row| Ok(KeyValue { key: row.take(0)?, value: row.take(1)? })).collect()
 }
 
-pub(crate) fn aliases(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    name: &str,
-) -> Result<Vec<Alias>, RegistryError> {
+pub(crate) fn aliases(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Vec<Alias>, RegistryError> {
     let rows = tx.query(
         "SELECT alias, version FROM model_aliases WHERE project = ?1 AND name = ?2 ORDER BY alias",
         &[project.into(), name.into()],
@@ -78,12 +74,7 @@ pub(crate) fn touch(tx: &mut LedgerTx<'_, '_>, project: &ProjectId, name: &str) 
     Ok(())
 }
 
-fn upsert_tag(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    name: &str,
-    tag: &KeyValue,
-) -> Result<(), RegistryError> {
+fn upsert_tag(tx: &mut Tx<'_>, project: &ProjectId, name: &str, tag: &KeyValue) -> Result<(), RegistryError> {
     validate::tag("Registered model", tag)?;
     tx.execute(
         "INSERT INTO registered_model_tags (project, name, key, value) VALUES (?1, ?2, ?3, ?4)
@@ -173,7 +164,9 @@ impl Registry {
             .write(leave.actor(), move |tx| {
                 require(tx, &project, &name)?;
                 if require(tx, &project, &new_name).is_ok() {
-                    return Err(RegistryError::Exists(format!("Registered Model (name={new_name}) already exists.")));
+                    return Err(RegistryError::Exists(format!(
+                        "Registered Model (name={new_name}) already exists."
+                    )));
                 }
                 for table in NAMED {
                     tx.execute(

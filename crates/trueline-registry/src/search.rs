@@ -115,8 +115,10 @@ fn without_prompt_clause(filter: Expr) -> Expr {
     match filter {
         Expr::And(list) => Expr::And(
             list.into_iter()
-                .filter(|e| !matches!(e, Expr::Comparison(c)
-                    if c.field.entity == Entity::Tag && c.field.key == PROMPT_TAG && c.op == Op::Ne))
+                .filter(|e| {
+                    !matches!(e, Expr::Comparison(c)
+                    if c.field.entity == Entity::Tag && c.field.key == PROMPT_TAG && c.op == Op::Ne)
+                })
                 .collect(),
         ),
         other => other,
@@ -153,12 +155,7 @@ fn statement(
     params.push(bounded(page.1.saturating_add(1)).into());
     params.push(bounded(page.0).into());
     let n = params.len();
-    Ok(format!(
-        "{select} AND ({}) ORDER BY {} LIMIT ?{} OFFSET ?{n}",
-        condition.sql,
-        keys.join(", "),
-        n - 1
-    ))
+    Ok(format!("{select} AND ({}) ORDER BY {} LIMIT ?{} OFFSET ?{n}", condition.sql, keys.join(", "), n - 1))
 }
 
 impl Registry {
@@ -182,8 +179,7 @@ impl Registry {
         let filter = without_prompt_clause(search.filter);
         let mut params: Vec<Value> = vec![(&project).into()];
         let page = (search.offset, search.limit);
-        let sql =
-            statement(&select, &ModelPlaces, &filter, &search.order_by, "m.name", page, &mut params)?;
+        let sql = statement(&select, &ModelPlaces, &filter, &search.order_by, "m.name", page, &mut params)?;
         self.ledger
             .db()
             .read(move |tx| {
@@ -218,8 +214,7 @@ impl Registry {
             false => "v.name, v.version DESC",
         };
         let page = (search.offset, search.limit);
-        let sql =
-            statement(&select, &VersionPlaces, &filter, &search.order_by, finally, page, &mut params)?;
+        let sql = statement(&select, &VersionPlaces, &filter, &search.order_by, finally, page, &mut params)?;
         self.ledger
             .db()
             .read(move |tx| {

@@ -1,7 +1,7 @@
 //! The rules for names, aliases and tags, with MLflow's limits and words.
 
-use crate::model::{KeyValue, VersionNumber};
 use crate::RegistryError;
+use crate::model::{KeyValue, VersionNumber};
 
 const LONGEST_ALIAS: usize = 255;
 const LONGEST_TAG_KEY: usize = 250;

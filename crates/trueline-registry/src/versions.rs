@@ -8,7 +8,8 @@ use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
 use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
 
-pub(crate) const COLUMNS: &str = "v.name, v.version, v.description, v.source, v.run_id, v.run_link, v.model_id, v.stage,
+pub(crate) const COLUMNS: &str =
+    "v.name, v.version, v.description, v.source, v.run_id, v.run_link, v.model_id, v.stage,
      v.created_by, v.created_at_ms, v.updated_at_ms, v.manifest_digest FROM model_versions v";
 
 /// Reads a version from its columns and fills in what belongs to it.
@@ -48,11 +49,7 @@ fn not_found(key: &VersionKey) -> RegistryError {
     RegistryError::NotFound(format!("Model Version (name={}, version={}) not found", key.model, key.version))
 }
 
-pub(crate) fn get(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    key: &VersionKey,
-) -> Result<Version, RegistryError> {
+pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, key: &VersionKey) -> Result<Version, RegistryError> {
     let sql = format!(
         "SELECT {COLUMNS} WHERE v.project = ?1 AND v.name = ?2 AND v.version = ?3 AND v.lifecycle = 'active'"
     );
@@ -125,9 +122,7 @@ impl Registry {
     ) -> Result<Version, RegistryError> {
         let project = leave.project().clone();
         let digest = new.manifest.as_ref().map(Manifest::digest);
-        self.ledger
-            .write(leave.actor(), move |tx| insert(tx, &project, &new, digest.as_deref()))
-            .await
+        self.ledger.write(leave.actor(), move |tx| insert(tx, &project, &new, digest.as_deref())).await
     }
 
     /// One version.

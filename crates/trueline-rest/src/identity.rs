@@ -68,9 +68,16 @@ pub(crate) async fn create_user(
     body: Body<NewUser>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let Json(new) = body?;
-    let made = app.access.identity().create_user(&session.server_leave()?, new).await?;
+    let (identity, leave) = (app.access.identity(), session.server_leave()?);
+    let made = identity.create_user(&leave, new).await?;
+    let mut answer = user(&made);
+    // The first user ends the local caller, so nobody could make that user's token afterwards.
+    if !session.caller().has_token() {
+        let (_, secret) = identity.create_token(&leave, &made.name, "made with the first user").await?;
+        answer["token"] = json!(secret);
+    }
     app.access.identity_changed();
-    Ok((StatusCode::CREATED, Json(user(&made))))
+    Ok((StatusCode::CREATED, Json(answer)))
 }
 
 pub(crate) async fn grant(

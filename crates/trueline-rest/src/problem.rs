@@ -145,7 +145,8 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trueline\""));
+                headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trueline\""));
             }
             _ => {}
         }
@@ -159,4 +160,18 @@ pub(crate) async fn no_route() -> Problem {
 
 pub(crate) async fn no_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "invalid", "this path does not take that method")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ERROR_CODES;
+    use std::path::Path;
+
+    #[test]
+    fn every_code_has_a_page() {
+        let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+        for code in ERROR_CODES {
+            assert!(pages.join(format!("{code}.md")).exists(), "docs/errors/{code}.md is missing");
+        }
+    }
 }

@@ -118,6 +118,13 @@ pub struct Lease {
     max_attempts: i64,
 }
 
+impl Lease {
+    /// Whether this attempt is beyond those that the task was given.
+    pub(crate) fn has_had_its_tries(&self) -> bool {
+        self.attempt > self.max_attempts
+    }
+}
+
 /// Records a task in the same transaction as whatever asked for it.
 ///
 /// # Errors
@@ -238,16 +245,25 @@ impl Tasks {
         let now = self.sources.now();
         let worker = worker.to_owned();
         let kinds = kinds.join("', '");
+        let waiting = format!(
+            "SELECT id FROM tasks
+             WHERE kind IN ('{kinds}')
+               AND ((state = 'queued' AND run_after_ms <= ?1) OR (state = 'running' AND lease_until_ms < ?1))
+             ORDER BY run_after_ms, id LIMIT 1"
+        );
         let sql = format!(
             "UPDATE tasks SET state = 'running', epoch = epoch + 1, attempts = attempts + 1, worker = ?2,
                     lease_until_ms = ?3
-             WHERE id = (SELECT id FROM tasks
-                         WHERE kind IN ('{kinds}')
-                           AND ((state = 'queued' AND run_after_ms <= ?1)
-                             OR (state = 'running' AND lease_until_ms < ?1))
-                         ORDER BY run_after_ms, id LIMIT 1)
+             WHERE id = ({waiting})
              RETURNING id, project, kind, payload, attempts, epoch, max_attempts"
         );
+        // Mostly nothing waits, and then the writer need not be asked.
+        let any = self.db.read(move |tx: &mut Tx<'_>| {
+            Ok::<_, TaskError>(tx.query_opt(&waiting, &[now.into()])?.is_some())
+        });
+        if !any.await? {
+            return Ok(None);
+        }
         self.db
             .bookkeep(move |tx: &mut Tx<'_>| {
                 let row = tx.query_opt(&sql, &[now.into(), (&worker).into(), (now + lease_ms).into()])?;

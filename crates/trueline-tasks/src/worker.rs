@@ -69,6 +69,10 @@ impl Worker {
     }
 
     async fn work(&self, lease: Lease) {
+        if lease.has_had_its_tries() {
+            // Its last worker died without a word; so would the next.
+            return self.record_failure(&lease, "the worker was lost on the last attempt").await;
+        }
         let Some(handler) = self.handlers.get(lease.kind.as_str()) else { return };
         let mut work = tokio::spawn(handler(lease.clone()));
         let outcome = loop {
@@ -92,10 +96,8 @@ impl Worker {
         tracing::warn!(task = lease.id, kind = lease.kind, error = message, "a task failed");
         let wait = FIRST_RETRY_MS << lease.attempt.clamp(0, 8);
         let (lease, message) = (lease.clone(), message.to_owned());
-        let recorded: Result<(), TaskError> = self
-            .ledger
-            .write(&Actor::system("worker"), move |tx| fail(tx, &lease, &message, wait))
-            .await;
+        let recorded: Result<(), TaskError> =
+            self.ledger.write(&Actor::system("worker"), move |tx| fail(tx, &lease, &message, wait)).await;
         if let Err(error) = recorded {
             tracing::warn!(%error, "a task's failure could not be recorded; its lease will run out");
         }

@@ -23,7 +23,8 @@ impl ArtifactPath {
     /// [`TrackingError::Invalid`].
     pub fn parse(path: &str) -> Result<Self, TrackingError> {
         let trimmed = path.trim_end_matches('/');
-        let fine = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
+        let fine =
+            |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
         if trimmed.is_empty() || trimmed.split('/').all(fine) && trimmed.len() <= 4096 {
             return Ok(Self(trimmed.to_owned()));
         }
@@ -101,11 +102,7 @@ fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
     Ok(u64::try_from(row.take::<i64>(i)?).unwrap_or(0))
 }
 
-fn find(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    path: &str,
-) -> Result<Option<ArtifactFile>, TrackingError> {
+fn find(tx: &mut Tx<'_>, project: &ProjectId, path: &str) -> Result<Option<ArtifactFile>, TrackingError> {
     let row = tx.query_opt(
         "SELECT path, sha256, size FROM artifacts WHERE project = ?1 AND path = ?2",
         &[project.into(), path.into()],
@@ -240,6 +237,19 @@ impl Tracking {
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, TrackingError> {
         Ok(self.blobs.get(&Self::namespace(leave.project()), &file.sha256, range).await?)
+    }
+
+    /// A small blob of this project by its SHA-256, whole.
+    ///
+    /// # Errors
+    /// [`TrackingError::Blob`], also when it is larger than `limit` bytes.
+    pub async fn blob(
+        &self,
+        leave: &Authorized<ReadProject>,
+        sha256: &str,
+        limit: u64,
+    ) -> Result<Bytes, TrackingError> {
+        Ok(self.blobs.get_bytes(&Self::namespace(leave.project()), sha256, limit).await?)
     }
 
     /// What a folder holds, by name.

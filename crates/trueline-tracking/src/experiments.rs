@@ -36,9 +36,8 @@ pub(crate) fn get(
     id: ExperimentId,
 ) -> Result<Experiment, TrackingError> {
     let sql = format!("SELECT {COLUMNS} WHERE e.project = ?1 AND e.id = ?2");
-    let mut row = tx
-        .query_opt(&sql, &[project.into(), id.into()])?
-        .ok_or_else(|| TrackingError::no_experiment(id))?;
+    let mut row =
+        tx.query_opt(&sql, &[project.into(), id.into()])?.ok_or_else(|| TrackingError::no_experiment(id))?;
     let mut found = from_row(&mut row)?;
     found.tags = tags(tx, project, id)?;
     Ok(found)
@@ -215,9 +214,7 @@ impl Tracking {
         match found.await? {
             Some(found) => Ok(found),
             None if name == DEFAULT_NAME => Ok(default_experiment()),
-            None => {
-                Err(TrackingError::NotFound(format!("Could not find experiment with name '{name}'")))
-            }
+            None => Err(TrackingError::NotFound(format!("Could not find experiment with name '{name}'"))),
         }
     }
 
@@ -287,7 +284,9 @@ impl Tracking {
                 &[project.into(), id.into(), (&key).into()],
             )?;
             if gone == 0 {
-                return Err(TrackingError::NotFound(format!("No tag with name: {key} in experiment with id {id}")));
+                return Err(TrackingError::NotFound(format!(
+                    "No tag with name: {key} in experiment with id {id}"
+                )));
             }
             Ok(json!({ "key": key }))
         })

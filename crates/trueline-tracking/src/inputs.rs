@@ -43,7 +43,9 @@ fn check(dataset: &LoggedDataset) -> Result<(), TrackingError> {
     let required = [("name", &dataset.name, LONGEST_NAME), ("digest", &dataset.digest, LONGEST_DIGEST)];
     for (field, value, longest) in required {
         if value.is_empty() {
-            return Err(TrackingError::Invalid(format!("Missing value for required parameter 'datasets.dataset.{field}'.")));
+            return Err(TrackingError::Invalid(format!(
+                "Missing value for required parameter 'datasets.dataset.{field}'."
+            )));
         }
         if value.chars().count() > longest {
             return Err(TrackingError::Invalid(format!(

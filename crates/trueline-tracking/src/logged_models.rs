@@ -71,7 +71,8 @@ pub struct LoggedModel {
     pub metrics: Vec<(RunId, LoggedMetric)>,
 }
 
-pub(crate) const COLUMNS: &str = "m.id, m.experiment, m.name, m.model_type, m.source_run, m.artifact_uri, m.status,
+pub(crate) const COLUMNS: &str =
+    "m.id, m.experiment, m.name, m.model_type, m.source_run, m.artifact_uri, m.status,
      m.lifecycle, m.created_by, m.created_at_ms, m.updated_at_ms FROM logged_models m";
 
 pub(crate) fn from_row(row: &mut Row) -> Result<(LoggedModel, Lifecycle), TrackingError> {
@@ -111,7 +112,8 @@ pub(crate) fn fill(tx: &mut Tx<'_>, mut model: LoggedModel) -> Result<LoggedMode
     let id = &model.id;
     let params =
         tx.query("SELECT key, value FROM logged_model_params WHERE model = ?1 ORDER BY key", &[id.into()])?;
-    let tags = tx.query("SELECT key, value FROM logged_model_tags WHERE model = ?1 ORDER BY key", &[id.into()])?;
+    let tags =
+        tx.query("SELECT key, value FROM logged_model_tags WHERE model = ?1 ORDER BY key", &[id.into()])?;
     let points = tx.query(
         "SELECT key, step, at_ms, value, is_nan, run FROM logged_model_metrics WHERE model = ?1
          ORDER BY key, step, at_ms, value",
@@ -137,7 +139,8 @@ impl Tracking {
         new: NewLoggedModel,
     ) -> Result<LoggedModel, TrackingError> {
         let id = format!("m-{}", self.ledger.sources().id());
-        let name = new.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| format!("model-{}", &id[2..10]));
+        let name =
+            new.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| format!("model-{}", &id[2..10]));
         check_name(&name)?;
         let project = leave.project().clone();
         if new.experiment == ExperimentId(0) {
@@ -289,7 +292,9 @@ impl Tracking {
         change: F,
     ) -> Result<LoggedModel, TrackingError>
     where
-        F: Fn(&mut LedgerTx<'_, '_>, &LoggedModel) -> Result<serde_json::Value, TrackingError> + Send + 'static,
+        F: Fn(&mut LedgerTx<'_, '_>, &LoggedModel) -> Result<serde_json::Value, TrackingError>
+            + Send
+            + 'static,
     {
         let (project, id) = (leave.project().clone(), id.to_owned());
         self.ledger
@@ -326,7 +331,8 @@ fn insert(
     new: &NewLoggedModel,
 ) -> Result<LoggedModel, TrackingError> {
     let experiment = experiments::get_active(tx, project, new.experiment)?;
-    let artifact_uri = format!("{}/models/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
+    let artifact_uri =
+        format!("{}/models/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO logged_models (id, project, experiment, name, model_type, source_run, artifact_uri, status, lifecycle,
@@ -352,7 +358,8 @@ fn insert(
         "name": name, "experiment": new.experiment, "model_type": new.model_type, "params": new.params, "tags": new.tags,
     })))?;
     if let Some(run) = &new.source_run {
-        let edge = Edge::new(project, Node::new("logged_model", id), "made_by", Node::new("run", run.as_str()));
+        let edge =
+            Edge::new(project, Node::new("logged_model", id), "made_by", Node::new("run", run.as_str()));
         tx.link(&event, &edge)?;
     }
     get(tx, project, id)

@@ -18,7 +18,9 @@ impl ExperimentId {
     /// [`TrackingError::Invalid`].
     pub fn parse(text: &str) -> Result<Self, TrackingError> {
         text.parse().map(Self).map_err(|_| {
-            TrackingError::Invalid(format!("Invalid experiment ID '{text}'. Experiment ID must be a valid integer."))
+            TrackingError::Invalid(format!(
+                "Invalid experiment ID '{text}'. Experiment ID must be a valid integer."
+            ))
         })
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::experiments::{self, lifecycle};
 use crate::inputs;
-use crate::model::{ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate};
+use crate::model::{
+    ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
+};
 use crate::{Tracking, TrackingError, metrics, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
@@ -12,7 +14,8 @@ use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
 /// The tag that mirrors a run's name.
 const NAME_TAG: &str = "mlflow.runName";
 
-pub(crate) const COLUMNS: &str = "r.id, r.experiment, r.name, r.claimed_user, r.created_by, r.status, r.start_time,
+pub(crate) const COLUMNS: &str =
+    "r.id, r.experiment, r.name, r.claimed_user, r.created_by, r.status, r.start_time,
      r.end_time, r.artifact_uri, r.lifecycle FROM runs r";
 
 /// What one `log-batch` brings.
@@ -274,10 +277,14 @@ impl Tracking {
         self.ledger
             .write(leave.actor(), move |tx| {
                 require_active(tx, &project, &id)?;
-                let gone =
-                    tx.execute("DELETE FROM tags WHERE run = ?1 AND key = ?2", &[(&id).into(), (&key).into()])?;
+                let gone = tx.execute(
+                    "DELETE FROM tags WHERE run = ?1 AND key = ?2",
+                    &[(&id).into(), (&key).into()],
+                )?;
                 if gone == 0 {
-                    return Err(TrackingError::NotFound(format!("No tag with name: {key} in run with id {id}")));
+                    return Err(TrackingError::NotFound(format!(
+                        "No tag with name: {key} in run with id {id}"
+                    )));
                 }
                 let event = NewEvent::new(&project, "run.untagged", "run", id.as_str());
                 tx.emit(event.with(json!({ "key": key })))?;
@@ -416,12 +423,12 @@ fn apply_update(
 /// A name that people can tell from others at a glance, like MLflow's: adjective, animal, number.
 fn random_name(bytes: [u8; 4]) -> String {
     const HOW: [&str; 16] = [
-        "able", "bold", "calm", "deft", "eager", "fair", "glad", "keen", "lucid", "merry", "nimble", "proud", "quick",
-        "sound", "trusty", "wise",
+        "able", "bold", "calm", "deft", "eager", "fair", "glad", "keen", "lucid", "merry", "nimble", "proud",
+        "quick", "sound", "trusty", "wise",
     ];
     const WHO: [&str; 16] = [
-        "ant", "bee", "crane", "dove", "elk", "finch", "gull", "hare", "ibis", "jay", "kite", "lark", "mole", "newt",
-        "owl", "wren",
+        "ant", "bee", "crane", "dove", "elk", "finch", "gull", "hare", "ibis", "jay", "kite", "lark", "mole",
+        "newt", "owl", "wren",
     ];
     let number = u16::from_be_bytes([bytes[2], bytes[3]]) % 1000;
     format!("{}-{}-{number}", HOW[usize::from(bytes[0] % 16)], WHO[usize::from(bytes[1] % 16)])

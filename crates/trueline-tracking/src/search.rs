@@ -157,9 +157,7 @@ impl Places for LoggedModelPlaces {
             (Entity::Attribute, "last_updated_timestamp" | "last_updated_time") => {
                 column("m.updated_at_ms", Int)
             }
-            (Entity::Metric, _) => {
-                rows("logged_model_metrics", "x.model = m.id", Real, Some("x.is_nan = 1"))
-            }
+            (Entity::Metric, _) => rows("logged_model_metrics", "x.model = m.id", Real, Some("x.is_nan = 1")),
             (Entity::Param, _) => rows("logged_model_params", "x.model = m.id", Text, None),
             (Entity::Tag, _) => rows("logged_model_tags", "x.model = m.id", Text, None),
             _ => None,
@@ -201,12 +199,7 @@ impl Query {
     }
 
     /// Orders by fields, what is missing last whatever the direction, NaN before it.
-    fn order(
-        &mut self,
-        orders: &[OrderBy],
-        places: &dyn Places,
-        finally: &str,
-    ) -> Result<(), TrackingError> {
+    fn order(&mut self, orders: &[OrderBy], places: &dyn Places, finally: &str) -> Result<(), TrackingError> {
         let mut keys = Vec::new();
         for order in orders {
             let direction = if order.ascending { "ASC" } else { "DESC" };
@@ -219,7 +212,8 @@ impl Query {
                 }
                 Place::Rows { from, on, value, nan, .. } => {
                     let key = self.value(order.field.key.as_str());
-                    let pick = |what: &str| format!("(SELECT {what} FROM {from} WHERE {on} AND x.key = {key})");
+                    let pick =
+                        |what: &str| format!("(SELECT {what} FROM {from} WHERE {on} AND x.key = {key})");
                     let rank = match nan {
                         Some(nan) => format!("MAX(CASE WHEN {nan} THEN 1 ELSE 0 END)"),
                         None => "MAX(0)".to_owned(),

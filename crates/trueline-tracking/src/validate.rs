@@ -89,7 +89,8 @@ pub(crate) fn truncated(value: &str, longest: usize) -> String {
 
 /// Checks the counts of one batch.
 pub(crate) fn batch(metrics: usize, params: usize, tags: usize) -> Result<(), TrackingError> {
-    let counted = [("metrics", metrics, MOST_METRICS), ("params", params, MOST_PARAMS), ("tags", tags, MOST_TAGS)];
+    let counted =
+        [("metrics", metrics, MOST_METRICS), ("params", params, MOST_PARAMS), ("tags", tags, MOST_TAGS)];
     for (what, count, most) in counted {
         if count > most {
             return Err(TrackingError::Invalid(format!(
@@ -134,7 +135,10 @@ mod tests {
             assert!(key("metric", bad).is_err(), "{bad}");
         }
         let error = key("metric", "a\\b").unwrap_err().to_string();
-        assert!(error.starts_with(r#"Invalid value "a\\b" for parameter 'name' supplied: Names may only"#), "{error}");
+        assert!(
+            error.starts_with(r#"Invalid value "a\\b" for parameter 'name' supplied: Names may only"#),
+            "{error}"
+        );
         let error = key("metric", &"x".repeat(251)).unwrap_err().to_string();
         assert_eq!(error, "'Metric name' exceeds the maximum length of 250 characters");
     }

@@ -57,12 +57,10 @@ impl Client {
     }
 }
 
-fn read(
-    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    base: &str,
-) -> anyhow::Result<Value> {
-    let mut answer = answer
-        .map_err(|e| anyhow!("no server answers at {base} ({e}): start one with `trueline server`, or set --url"))?;
+fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, base: &str) -> anyhow::Result<Value> {
+    let mut answer = answer.map_err(|e| {
+        anyhow!("no server answers at {base} ({e}): start one with `trueline server`, or set --url")
+    })?;
     let text = answer.body_mut().read_to_string().context("the answer broke off")?;
     let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     if answer.status().is_success() {

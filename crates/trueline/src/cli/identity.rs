@@ -122,6 +122,13 @@ pub(crate) fn user(command: UserCommand) -> anyhow::Result<()> {
             let made = Client::new(&args.connection).send("POST", "/api/v1/users", &body)?;
             if args.connection.json {
                 table::json(&made);
+            } else if let Some(token) = made["token"].as_str() {
+                table::note(format!(
+                    "Made user {}. From now on this server needs a token. Keep this one: it is not shown again. Use it as \
+                     MLFLOW_TRACKING_TOKEN and TRUELINE_TOKEN.",
+                    args.name
+                ));
+                table::line(token);
             } else {
                 table::note(format!("Made user {}. Now: trueline token create {}", args.name, args.name));
             }
@@ -154,7 +161,9 @@ pub(crate) fn token(command: TokenCommand) -> anyhow::Result<()> {
                 table::json(&made);
                 return Ok(());
             }
-            table::note("Keep this token: it is not shown again. Use it as MLFLOW_TRACKING_TOKEN and TRUELINE_TOKEN.");
+            table::note(
+                "Keep this token: it is not shown again. Use it as MLFLOW_TRACKING_TOKEN and TRUELINE_TOKEN.",
+            );
             table::line(table::cell(&made, "token"));
         }
         TokenCommand::Revoke { id, connection } => {

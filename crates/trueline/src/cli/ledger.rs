@@ -107,7 +107,10 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         Ok(report) => {
             if !args.json {
                 table::line(format!("ok: {} entries, root {}", report.entries, report.root));
-                table::note(format!("{} payloads erased, {} events not under the checkpoint yet", report.erased, report.waiting));
+                table::note(format!(
+                    "{} payloads erased, {} events not under the checkpoint yet",
+                    report.erased, report.waiting
+                ));
             }
             Ok(())
         }

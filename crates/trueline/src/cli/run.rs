@@ -192,8 +192,8 @@ fn interpreter(command: &str) -> Option<String> {
 }
 
 fn hash_of(path: &Path) -> anyhow::Result<String> {
-    let mut file = std::fs::File::open(path)
-        .with_context(|| format!("can't read the input {}", path.display()))?;
+    let mut file =
+        std::fs::File::open(path).with_context(|| format!("can't read the input {}", path.display()))?;
     if file.metadata()?.is_dir() {
         bail!("the input {} is a folder; name files", path.display());
     }

@@ -18,6 +18,7 @@ use trueline_registry::Registry;
 use trueline_rest::Rest;
 use trueline_tasks::{Tasks, Worker};
 use trueline_tracking::Tracking;
+use trueline_web::Web;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -59,8 +60,10 @@ pub(crate) fn run(config: ServerConfig) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("can't make the data directory {}", config.data_dir.display()))?;
     let _lock = lock::acquire(&config.data_dir.join(layout::LOCK))?;
+    // The PostgreSQL driver blocks while it connects, which an async thread must not.
+    let db = Db::open(&config.database(), MODULES)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config));
+    let served = runtime.block_on(serve(&config, db));
     runtime.shutdown_timeout(Duration::from_secs(5));
     served
 }
@@ -75,9 +78,8 @@ struct Parts {
     registry: Registry,
 }
 
-async fn open(config: &ServerConfig) -> anyhow::Result<Parts> {
+async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
     let sources = Sources::system();
-    let db = Db::open(&config.database(), MODULES)?;
     let ledger = Ledger::new(db, sources.clone());
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &sources)?;
     let files = LedgerFiles::open(&config.data_dir.join(layout::LEDGER), key)?;
@@ -100,16 +102,16 @@ async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identit
     }
     bail!(
         "refusing to listen on {}: this server has no users yet, so anybody who reaches it would be its admin. Start it \
-         on 127.0.0.1 first, run `trueline user add <name> --role admin` and `trueline token create <name>`, then start \
-         it on {} again",
+         on 127.0.0.1 first, run `trueline user add <name> --role admin`, which prints a token, then start it on {} \
+         again",
         config.host,
         config.host
     )
 }
 
-async fn serve(config: &ServerConfig) -> anyhow::Result<()> {
+async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
     let handle = observe::start_metrics()?;
-    let parts = open(config).await?;
+    let parts = open(config, db).await?;
     let address = SocketAddr::new(config.host, config.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("can't listen on {address}: is another server there? choose another port with --port")
@@ -123,13 +125,23 @@ async fn serve(config: &ServerConfig) -> anyhow::Result<()> {
         let (ledger, files, stopping) = (parts.ledger.clone(), parts.files, stopping.clone());
         async move { ledger.run_sequencer(files, stopping).await }
     });
-    let worker = Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
-        .with(VERIFY_TASK, {
-            let (ledger, folder, key) = (parts.ledger.clone(), folder.clone(), ledger_key.clone());
-            move |lease| verify_task(ledger.clone(), folder.clone(), key.clone(), lease)
-        });
+    let worker =
+        Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
+            .with(VERIFY_TASK, {
+                let (ledger, folder, key) = (parts.ledger.clone(), folder.clone(), ledger_key.clone());
+                move |lease| verify_task(ledger.clone(), folder.clone(), key.clone(), lease)
+            });
     let worker = tokio::spawn(worker.run(stopping));
 
+    let web = Web {
+        access: parts.access.clone(),
+        ledger: parts.ledger.clone(),
+        ledger_folder: folder.clone(),
+        ledger_key: ledger_key.clone(),
+        tasks: parts.tasks.clone(),
+        tracking: parts.tracking.clone(),
+        registry: parts.registry.clone(),
+    };
     let rest = Rest {
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
@@ -139,7 +151,8 @@ async fn serve(config: &ServerConfig) -> anyhow::Result<()> {
         tracking: parts.tracking.clone(),
     };
     let mlflow = Mlflow::new(parts.tracking, parts.registry, trueline_mlflow::Limits::default());
-    let app = http::app(parts.access, parts.ledger.clone(), rest, mlflow, handle, config.host.is_loopback());
+    let app =
+        http::app(parts.access, parts.ledger.clone(), rest, mlflow, web, handle, config.host.is_loopback());
     let ready_ms = config.began.elapsed().as_millis();
     tracing::info!(%address, data_dir = %config.data_dir.display(), ready_ms, "listening on http://{address}");
 

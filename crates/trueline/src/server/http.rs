@@ -5,7 +5,7 @@ use super::origin::{host_is_loopback, origin_is_foreign};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,11 +16,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use trueline_flows::{Access, Entry};
 use trueline_identity::Credentials;
 use trueline_ledger::Ledger;
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
 use trueline_rest::Rest;
+use trueline_web::{TOKEN_COOKIE, Web};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Chooses a project by name; MLflow's header for the same is understood too.
@@ -28,8 +30,10 @@ const PROJECT: HeaderName = HeaderName::from_static("x-trueline-project");
 const WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
 /// A path can begin with this and a project's name, so that one variable of a client chooses server and project.
 const PROJECT_PREFIX: &str = "/projects/";
-/// The cookie in which a browser keeps its token.
-const COOKIE: &str = "trueline_token";
+/// Pages have paths of their own below this and a project's name.
+const PAGE_PREFIX: &str = "/p/";
+/// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
+const PROJECT_COOKIE: &str = "trueline_project";
 
 /// What stands at the door.
 #[derive(Clone)]
@@ -46,12 +50,15 @@ pub(crate) fn app(
     ledger: Ledger,
     rest: Rest,
     mlflow: Mlflow,
+    web: Web,
     metrics: PrometheusHandle,
     loopback: bool,
 ) -> Router {
     let faces = Router::new()
         .merge(trueline_mlflow::router(mlflow))
         .merge(trueline_rest::router(rest))
+        .merge(trueline_web::router(web))
+        .layer(CompressionLayer::new().compress_when(is_page))
         .layer(from_fn(note_path))
         .layer(CatchPanicLayer::new());
     let door = Door { access, ledger, metrics, faces, loopback };
@@ -163,8 +170,22 @@ fn take_project(request: &mut Request<Body>) -> String {
         *request.uri_mut() = rest;
         return project;
     }
+    if let Some(page) = request.uri().path().strip_prefix(PAGE_PREFIX) {
+        return decoded(page.split('/').next().unwrap_or_default());
+    }
     let named = [&PROJECT, &WORKSPACE].into_iter().find_map(|h| request.headers().get(h));
-    named.and_then(|v| v.to_str().ok()).unwrap_or("default").to_owned()
+    let named = named.and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
+    named.or_else(|| cookie(request.headers(), PROJECT_COOKIE)).unwrap_or_else(|| "default".to_owned())
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Pages and their files are worth compressing; artifacts mostly are compressed, and JSON of a loopback client need not be.
+fn is_page(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    ["text/html", "text/css", "text/javascript", "image/svg+xml"].iter().any(|page| kind.starts_with(page))
 }
 
 fn split_project(uri: &Uri) -> Option<(String, Uri)> {
@@ -175,8 +196,7 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
         return None;
     }
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let project = percent_encoding::percent_decode_str(project).decode_utf8_lossy().into_owned();
-    Some((project, format!("/{rest}{query}").parse().ok()?))
+    Some((decoded(project), format!("/{rest}{query}").parse().ok()?))
 }
 
 async fn session(door: &Door, headers: &HeaderMap, project: String, id: String) -> Entry {
@@ -197,8 +217,12 @@ fn token(headers: &HeaderMap) -> Option<String> {
             return Some(text.split_once(':')?.1.to_owned());
         }
     }
+    cookie(headers, TOKEN_COOKIE)
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let cookies = headers.get(header::COOKIE).and_then(|v| v.to_str().ok())?;
-    let named = |c: &str| c.trim().strip_prefix(COOKIE)?.strip_prefix('=').map(ToOwned::to_owned);
+    let named = |c: &str| c.trim().strip_prefix(name)?.strip_prefix('=').map(ToOwned::to_owned);
     cookies.split(';').find_map(named)
 }
 

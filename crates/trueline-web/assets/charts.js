@@ -1,0 +1,142 @@
+// Draws `figure[data-chart]`: fetches the points of each series from its URL and hands them to ECharts.
+// The shape of an answer is told at `ChartSeries` in src/pages/run.rs.
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const COLOURS = 7;
+
+// light-dark() is resolved by the browser where a property is used, so a probe tells the colour.
+const probe = document.createElement("span");
+probe.hidden = true;
+document.body.append(probe);
+function colour(name) {
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+}
+
+const number = (value) => (value == null ? "–" : Number(value.toPrecision(6)).toLocaleString("en"));
+const clock = (at) => new Date(at).toISOString().replace("T", " ").slice(0, 19) + " UTC";
+
+async function load(line) {
+  const answer = await fetch(line.url, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(`${line.name}: the server answered ${answer.status}`);
+  return { ...line, ...(await answer.json()) };
+}
+
+function option(figure, lines) {
+  const byTime = figure.dataset.axis === "time";
+  const x = (p) => (byTime ? Date.parse(p.at) : p.step);
+  const unit = figure.dataset.unit;
+  const muted = colour("--muted");
+  const grid = colour("--line");
+  const text = { color: muted, fontSize: 11, fontFamily: css("--font") };
+  const markers = lines.flatMap((l) => l.markers ?? []);
+  const few = lines.some((l) => l.points.length <= 40);
+  return {
+    animation: !still,
+    animationDuration: 200,
+    color: Array.from({ length: COLOURS }, (_, i) => colour(`--c${i + 1}`)),
+    textStyle: text,
+    grid: { left: 8, right: 20, top: lines.length > 1 ? 40 : 20, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
+    legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, textStyle: { ...text, color: colour("--text") } } : undefined,
+    aria: { enabled: true },
+    // Rich text draws on the canvas: HTML would need inline styles, which the content policy forbids.
+    tooltip: {
+      trigger: "axis",
+      renderMode: "richText",
+      confine: true,
+      transitionDuration: 0,
+      backgroundColor: colour("--surface"),
+      borderColor: colour("--line-strong"),
+      borderWidth: 1,
+      padding: 8,
+      textStyle: { color: colour("--text"), fontSize: 12, fontFamily: css("--font") },
+      axisPointer: { type: "line", lineStyle: { color: muted, type: "dashed" } },
+      formatter: (items) => {
+        const head = byTime ? clock(items[0].value[0]) : `Step ${number(items[0].value[0])}`;
+        return [head, ...items.map((i) => `${lines.length > 1 ? `${i.seriesName}  ` : ""}${number(i.value[1])}${unit ? ` ${unit}` : ""}`)].join("\n");
+      },
+    },
+    xAxis: {
+      type: byTime ? "time" : "value",
+      name: byTime ? "time, UTC" : "step",
+      nameLocation: "middle",
+      nameGap: 22,
+      nameTextStyle: text,
+      min: "dataMin",
+      max: "dataMax",
+      axisLine: { lineStyle: { color: colour("--line-strong") } },
+      axisLabel: { ...text, hideOverlap: true },
+      splitLine: { show: false },
+    },
+    yAxis: {
+      type: "value",
+      scale: true,
+      axisLabel: { ...text, formatter: (v) => number(v) },
+      splitLine: { lineStyle: { color: grid } },
+    },
+    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
+    series: lines.map((line, index) => ({
+      type: "line",
+      name: line.name,
+      data: line.points.map((p) => [x(p), p.value]),
+      showSymbol: few,
+      symbol: ["circle", "rect", "triangle", "diamond"][index % 4],
+      symbolSize: 6,
+      connectNulls: false,
+      lineStyle: { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
+      emphasis: { disabled: true },
+      markLine: index === 0 && markers.length ? {
+        symbol: "none",
+        silent: true,
+        lineStyle: { color: muted, type: "dashed", width: 1 },
+        label: { ...text, formatter: (m) => m.name, position: "end", rotate: 0, distance: 3 },
+        data: markers.map((m) => ({ name: m.label, xAxis: x(m) })),
+      } : undefined,
+    })),
+  };
+}
+
+async function draw(figure) {
+  const plot = figure.querySelector(".plot");
+  const note = figure.querySelector(".plot-note");
+  note.textContent = "Loading points";
+  let lines;
+  try {
+    lines = await Promise.all(JSON.parse(figure.dataset.series).map(load));
+  } catch (error) {
+    note.textContent = `The points can't be shown. ${error.message}. Reload the page to try again.`;
+    return;
+  }
+  if (lines.every((line) => !line.points.length)) {
+    note.textContent = "No point was logged.";
+    return;
+  }
+  note.hidden = true;
+  const chart = echarts.init(plot, null, { renderer: "canvas" });
+  chart.group = "page";
+  chart.setOption(option(figure, lines));
+  new ResizeObserver(() => chart.resize()).observe(plot);
+  const repaint = () => chart.setOption(option(figure, lines), true);
+  document.addEventListener("theme", repaint);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  const png = figure.querySelector("[data-png]");
+  png.hidden = false;
+  png.addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.download = `${figure.dataset.title}.png`;
+    link.href = chart.getDataURL({ pixelRatio: 2, backgroundColor: colour("--surface") });
+    link.click();
+  });
+}
+
+// Only what is seen is fetched; the rest follows when it is scrolled to.
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((e) => e.isIntersecting)) {
+    seen.unobserve(entry.target);
+    draw(entry.target);
+  }
+}, { rootMargin: "200px" });
+for (const figure of document.querySelectorAll("[data-chart]")) seen.observe(figure);
+// Charts of one page share their cross-hair and zoom.
+echarts.connect("page");

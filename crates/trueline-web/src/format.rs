@@ -1,0 +1,203 @@
+//! Numbers, sizes, durations and times as people read them. What is missing is "–", never 0.
+
+use jiff::Timestamp;
+
+/// What stands for a missing value.
+pub const MISSING: &str = "–";
+
+/// A number with up to six significant digits, in plain notation where that stays short.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "∞" } else { "−∞" }.to_owned();
+    }
+    if value.fract() == 0.0 && value.abs() < 1e12 {
+        return minus(&group(&format!("{value:.0}")));
+    }
+    // Rounded to six digits first, so that the power is that of the rounded number.
+    let rounded = format!("{value:.5e}");
+    let (mantissa, power) = rounded.split_once('e').unwrap_or((&rounded, "0"));
+    let power: i32 = power.parse().unwrap_or(0);
+    if (-4..12).contains(&power) {
+        let digits = usize::try_from(5 - power).unwrap_or(0);
+        minus(&group(trimmed(&format!("{value:.digits$}"))))
+    } else {
+        minus(&format!("{}e{power}", trimmed(mantissa)))
+    }
+}
+
+/// Without the zeros that end a fraction.
+fn trimmed(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
+/// A true minus sign has the width of a digit.
+fn minus(text: &str) -> String {
+    text.replace('-', "−")
+}
+
+/// Groups the digits before the point by thousands, with a comma, from five digits on.
+fn group(text: &str) -> String {
+    let (sign, rest) = text.strip_prefix('-').map_or(("", text), |r| ("-", r));
+    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(w, f)| (w, Some(f)));
+    let mut grouped = String::with_capacity(text.len() + 4);
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && whole.len() > 4 && (whole.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    match fraction {
+        Some(f) => format!("{sign}{grouped}.{f}"),
+        None => format!("{sign}{grouped}"),
+    }
+}
+
+/// A count, with thousands set apart.
+#[must_use]
+pub fn count(value: u64) -> String {
+    group(&value.to_string())
+}
+
+/// A count with its noun: `1 run`, `12 runs`, `3 entries`.
+#[must_use]
+pub fn counted(value: u64, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if value == 1 => format!("{} {noun}", count(value)),
+        Some(stem) => format!("{} {stem}ies", count(value)),
+        None => format!("{} {noun}s", count(value)),
+    }
+}
+
+/// Bytes in decimal units, as file managers and object stores count them.
+#[must_use]
+pub fn bytes(value: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if value < 1000 {
+        return format!("{value} B");
+    }
+    let mut size = value as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        // What would be rounded up to 1000 belongs to the next unit.
+        if size < 999.5 {
+            break;
+        }
+        size /= 1000.0;
+        unit = next;
+    }
+    if size < 9.95 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
+}
+
+/// A duration by its two largest units: `850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+#[must_use]
+pub fn duration_ms(value: i64) -> String {
+    let ms = value.max(0);
+    let pair = |big: i64, big_unit: &str, small: i64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        _ => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        60_000..3_600_000 => pair(ms / 60_000, "min", ms % 60_000 / 1000, "s"),
+        3_600_000..86_400_000 => pair(ms / 3_600_000, "h", ms % 3_600_000 / 60_000, "min"),
+        _ => pair(ms / 86_400_000, "d", ms % 86_400_000 / 3_600_000, "h"),
+    }
+}
+
+/// How long ago, or in how long, by the largest unit.
+#[must_use]
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
+    let ms = now.as_millisecond() - at.as_millisecond();
+    let (past, s) = (ms >= 0, ms.abs() / 1000);
+    let span = match s {
+        0..10 => return "just now".to_owned(),
+        10..60 => format!("{s} s"),
+        60..3600 => format!("{} min", s / 60),
+        3600..86_400 => format!("{} h", s / 3600),
+        86_400..5_184_000 => format!("{} d", s / 86_400),
+        5_184_000..63_072_000 => format!("{} mo", s / 2_629_800),
+        _ => format!("{} y", s / 31_557_600),
+    };
+    if past { format!("{span} ago") } else { format!("in {span}") }
+}
+
+/// The time with its zone, to the second.
+#[must_use]
+pub fn absolute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A digest short enough to read: what is before the colon, and eight digits.
+#[must_use]
+pub fn short_digest(digest: &str) -> String {
+    let (kind, hex) = digest.split_once(':').map_or(("", digest), |(k, h)| (k, h));
+    let head: String = hex.chars().take(if kind.is_empty() { 12 } else { 8 }).collect();
+    if kind.is_empty() { head } else { format!("{kind}:{head}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_six_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.912_345_678, "0.912346"),
+            (0.05, "0.05"),
+            (0.001_234_567_8, "0.00123457"),
+            (12.5, "12.5"),
+            (1_234.567_89, "1234.57"),
+            (1_234_567.0, "1,234,567"),
+            (123_456.789, "123,457"),
+            (-0.25, "−0.25"),
+            (0.000_012_345, "1.2345e−5"),
+            (3e15, "3e15"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "∞"),
+        ] {
+            assert_eq!(number(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn counts_agree_with_their_noun() {
+        assert_eq!(counted(1, "entry"), "1 entry");
+        assert_eq!(counted(48_190, "entry"), "48,190 entries");
+        assert_eq!(counted(0, "run"), "0 runs");
+    }
+
+    #[test]
+    fn sizes_and_durations_have_units() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1_000), "1.0 kB");
+        assert_eq!(bytes(999_600), "1.0 MB");
+        assert_eq!(bytes(48_230_000), "48 MB");
+        assert_eq!(duration_ms(850), "850 ms");
+        assert_eq!(duration_ms(4_250), "4.2 s");
+        assert_eq!(duration_ms(200_000), "3 min 20 s");
+        assert_eq!(duration_ms(7_500_000), "2 h 5 min");
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        let now = Timestamp::from_second(1_780_000_000).unwrap();
+        let ago = |s: i64| relative(Timestamp::from_second(1_780_000_000 - s).unwrap(), now);
+        assert_eq!(ago(3), "just now");
+        assert_eq!(ago(150), "2 min ago");
+        assert_eq!(ago(-7200), "in 2 h");
+        assert_eq!(ago(40 * 86_400), "40 d ago");
+        assert_eq!(absolute(now), "2026-05-28 20:26:40 UTC");
+    }
+
+    #[test]
+    fn digests_are_shortened_with_their_kind() {
+        assert_eq!(short_digest("sha256:0123456789abcdef"), "sha256:01234567");
+        assert_eq!(short_digest("0123456789abcdef"), "0123456789ab");
+    }
+}

@@ -1,0 +1,347 @@
+//! The handlers: fetch what a page shows, fill its view model, render. They hold no rules; what may be seen, the
+//! policy says, and what was asked for, the URL.
+
+mod experiments;
+mod home;
+mod ledger;
+mod models;
+mod outside;
+mod runs;
+mod settings;
+
+use crate::links::Links;
+use crate::pages::{ErrorPage, Problem};
+use crate::shell::{Caller, Section, Shell};
+use askama::Template;
+use axum::Router;
+use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use trueline_flows::{Access, Entry, Session};
+use trueline_identity::IdentityError;
+use trueline_ledger::{Ledger, LedgerError, Millis};
+use trueline_registry::{Registry, RegistryError};
+use trueline_tasks::{TaskError, Tasks};
+use trueline_tracking::{Tracking, TrackingError};
+
+/// What the pages need.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// The door.
+    pub access: Access,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The folder of the ledger's files.
+    pub ledger_folder: PathBuf,
+    /// The ledger's public key.
+    pub ledger_key: String,
+    /// Tasks.
+    pub tasks: Tasks,
+    /// Tracking.
+    pub tracking: Tracking,
+    /// The registry.
+    pub registry: Registry,
+}
+
+type App = State<Arc<Web>>;
+type Answer = Result<Response, Failure>;
+
+/// The cookie in which a browser keeps its token.
+pub const TOKEN_COOKIE: &str = "trueline_token";
+/// Nothing is loaded from elsewhere, and nothing inline is run.
+const CONTENT_POLICY: &str =
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'; form-action 'self'";
+
+/// The routes of the pages.
+pub fn router(web: Web) -> Router {
+    let app = Arc::new(web);
+    Router::new()
+        .route("/", get(home::start))
+        .route("/p/{project}", get(home::home))
+        .route("/p/{project}/experiments", get(experiments::list))
+        .route("/p/{project}/experiments/{id}", get(experiments::one))
+        .route("/p/{project}/compare", get(runs::compare))
+        .route("/p/{project}/runs/{id}", get(runs::one))
+        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(runs::artifact))
+        .route("/p/{project}/models", get(models::list))
+        .route("/p/{project}/models/{name}", get(models::one))
+        .route("/p/{project}/models/{name}/versions/{version}", get(models::version))
+        .route("/ledger", get(ledger::list))
+        .route("/ledger/verify", post(ledger::verify))
+        .route("/ledger/by-id/{id}", get(ledger::by_id))
+        .route("/ledger/{index}", get(ledger::by_index))
+        .route("/search", get(outside::search))
+        .route("/settings/projects", get(settings::projects).post(settings::create_project))
+        .route("/settings/users", get(settings::users).post(settings::create_user))
+        .route("/settings/roles", get(settings::roles).post(settings::grant))
+        .route("/settings/roles/revoke", post(settings::revoke_role))
+        .route("/settings/tokens", get(settings::tokens).post(settings::create_token))
+        .route("/settings/tokens/{id}/revoke", post(settings::revoke_token))
+        .route("/sign-in", get(outside::sign_in_page).post(outside::sign_in))
+        .route("/sign-out", post(outside::sign_out))
+        .route("/docs/errors/{code}", get(outside::error_code))
+        .fallback(outside::not_found)
+        .with_state(app)
+        .merge(crate::assets())
+}
+
+/// A page, as an answer.
+fn page(template: &impl Template) -> Answer {
+    let html = template.render().map_err(|e| Failure::internal(e.to_string()))?;
+    Ok(([(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY)], Html(html)).into_response())
+}
+
+fn timestamp(at: Millis) -> Timestamp {
+    Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The pairs of a query, decoded, in their order.
+fn pairs(query: Option<&str>) -> Vec<(String, String)> {
+    let decoded = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let split = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(key), decoded(value))
+    };
+    query.unwrap_or_default().split('&').filter(|p| !p.is_empty()).map(split).collect()
+}
+
+/// A page's place in a list, as the URL carries it.
+fn offset(cursor: &str) -> u64 {
+    cursor.parse().unwrap_or(0)
+}
+
+/// Someone who looks at a page.
+struct Visitor {
+    session: Session,
+    /// The server's address as the browser reached it.
+    address: String,
+    /// Path and query, to come back to.
+    query: Vec<(String, String)>,
+    htmx: bool,
+}
+
+impl FromRequestParts<Arc<Web>> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<Web>) -> Result<Self, Response> {
+        let session = match parts.extensions.get::<Entry>() {
+            Some(Entry(Ok(session))) => session.clone(),
+            Some(Entry(Err(error))) => {
+                if let IdentityError::Unauthenticated(_) = error.as_ref() {
+                    let next = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+                    let next =
+                        percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
+                    return Err(Redirect::to(&format!("/sign-in?next={next}")).into_response());
+                }
+                let failure = Failure::from(error.as_ref().clone());
+                return Err(outside::failed(app, None, failure).await);
+            }
+            None => return Err(Failure::internal("no session").into_response()),
+        };
+        let RawQuery(query) = RawQuery::from_request_parts(parts, app).await.unwrap_or(RawQuery(None));
+        Ok(Self {
+            session,
+            address: address(&parts.headers),
+            query: pairs(query.as_deref()),
+            htmx: parts.headers.contains_key("hx-request"),
+        })
+    }
+}
+
+fn address(headers: &HeaderMap) -> String {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let scheme = header("x-forwarded-proto").unwrap_or("http");
+    format!("{scheme}://{}", header("host").unwrap_or("127.0.0.1:5700"))
+}
+
+impl Visitor {
+    fn project(&self) -> &str {
+        &self.session.project().name
+    }
+
+    /// The address that an MLflow client of this project is pointed at.
+    fn tracking_uri(&self) -> String {
+        match self.project() {
+            "default" => self.address.clone(),
+            other => format!("{}/projects/{other}", self.address),
+        }
+    }
+
+    /// What all pages share, for a page called `title` in `section`.
+    async fn shell(&self, app: &Web, title: &str, section: Section) -> Result<Shell, Failure> {
+        let mut shell = Shell::new(title, Some(self.project()), timestamp(app.ledger.sources().now()));
+        let visible = app.access.visible_projects(&self.session).await?;
+        shell.projects = visible.into_iter().map(|p| p.name).collect();
+        shell.caller = Some(caller(&self.session));
+        shell.current = Some(section);
+        shell.request_id = self.session.caller().request().unwrap_or_default().to_owned();
+        Ok(shell)
+    }
+
+    fn api(&self, path: &str) -> Option<String> {
+        Some(format!("{}/projects/{}{path}", self.address, self.project()))
+    }
+}
+
+fn caller(session: &Session) -> Caller {
+    let who = session.caller();
+    let name = who.principal();
+    let roles = who.roles_in(&session.project().id);
+    Caller {
+        name: crate::words::person(&name).to_owned(),
+        roles: roles.into_iter().map(|r| r.as_str().to_owned()).collect(),
+        can_sign_out: who.has_token(),
+    }
+}
+
+/// The names of projects by id.
+async fn project_names(app: &Web) -> Result<BTreeMap<String, String>, Failure> {
+    let all = app.access.identity().projects().await?;
+    Ok(all.into_iter().map(|p| (p.id.to_string(), p.name)).collect())
+}
+
+/// What went wrong with a page.
+#[derive(Debug)]
+struct Failure(Box<Problem>);
+
+impl Failure {
+    fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let title = match status {
+            StatusCode::NOT_FOUND => "There is nothing here",
+            StatusCode::FORBIDDEN => "You may not see this",
+            StatusCode::UNAUTHORIZED => "Sign in first",
+            StatusCode::BAD_REQUEST | StatusCode::CONFLICT => "That did not work",
+            _ => "Something went wrong",
+        };
+        let what_to_do = match status {
+            StatusCode::NOT_FOUND => "Check the address, or search for it by name or id.",
+            StatusCode::FORBIDDEN => "Ask an admin for one of the roles that the message names.",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Try again in a moment.",
+            s if s.is_server_error() => {
+                "Try again; if it stays, look for the request's id in the server's log."
+            }
+            _ => "",
+        };
+        Self(Box::new(Problem {
+            status: status.as_u16(),
+            title: title.to_owned(),
+            detail: detail.into(),
+            what_to_do: what_to_do.to_owned(),
+            command: None,
+            code: code.to_owned(),
+        }))
+    }
+
+    fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut shell = Shell::new(&self.0.title, None, Timestamp::now());
+        shell.sections = Vec::new();
+        let html = ErrorPage { shell, problem: *self.0 }.render().unwrap_or_default();
+        (status, Html(html)).into_response()
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let (status, code) = match &error {
+            IdentityError::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            IdentityError::Denied { .. } => (StatusCode::FORBIDDEN, "denied"),
+            IdentityError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            IdentityError::Exists { .. } => (StatusCode::CONFLICT, "exists"),
+            IdentityError::Ledger(inner) => return inner.clone().into(),
+            _ => (StatusCode::BAD_REQUEST, "invalid"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let (status, code) = match &error {
+            LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            LedgerError::Db(db) if db.is_transient() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        match error {
+            TaskError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<TrackingError> for Failure {
+    fn from(error: TrackingError) -> Self {
+        match error {
+            TrackingError::NotFound(detail) => Self::not_found(detail),
+            TrackingError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            TrackingError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::NotFound(detail) => Self::not_found(detail),
+            RegistryError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            RegistryError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<trueline_flows::RegisterError> for Failure {
+    fn from(error: trueline_flows::RegisterError) -> Self {
+        match error {
+            trueline_flows::RegisterError::Registry(inner) => inner.into(),
+            trueline_flows::RegisterError::Tracking(inner) => inner.into(),
+        }
+    }
+}
+
+/// Where the thing that a lineage node or an event names is shown.
+fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
+    use crate::parts::Reference;
+    let words = crate::words::noun(kind);
+    let href = match kind {
+        "run" => Some(to.run(id)),
+        "experiment" => Some(to.experiment(id)),
+        "model" => Some(to.model(id)),
+        "version" => id.rsplit_once('/').map(|(model, number)| to.version(model, number)),
+        "alias" => id.rsplit_once('@').map(|(model, _)| to.model(model)),
+        "event" => Some(to.event_by_id(id)),
+        "project" => Some(Links::new(Some(id)).home()),
+        _ => None,
+    };
+    Reference { kind: words, label: id.to_owned(), href }
+}

@@ -1,0 +1,248 @@
+//! One run, its artifacts, and runs side by side.
+
+use super::experiments::duration_ms;
+use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
+use crate::links::{Links, ViewUrl};
+use crate::pages::{
+    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, ComparePage, ComparedRow, ComparedRun,
+    ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
+};
+use crate::parts::{Badge, Cell, Lineage, Pair, Reference};
+use crate::shell::{Crumb, Section};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use std::collections::BTreeSet;
+use trueline_ledger::{Node, neighbours};
+use trueline_tracking::{ArtifactEntry as Entry, ArtifactPath, Lifecycle, RunData, RunId};
+
+/// Runs that can stand side by side.
+const COMPARED: usize = 20;
+/// Entries of a folder that a page shows.
+const ENTRIES: usize = 1000;
+
+fn tag<'r>(run: &'r RunData, key: &str) -> &'r str {
+    run.tags.iter().find(|t| t.key == key).map_or("", |t| t.value.as_str())
+}
+
+fn source(run: &RunData, commit: Option<&str>) -> String {
+    let name = tag(run, "mlflow.source.name");
+    let commit = commit.unwrap_or_else(|| tag(run, "mlflow.source.git.commit"));
+    match (name.is_empty(), commit.is_empty()) {
+        (false, false) => format!("{name} @ {}", &commit[..commit.len().min(7)]),
+        _ => format!("{name}{commit}"),
+    }
+}
+
+fn series_url(project: &str, run: &str, metric: &str) -> String {
+    let encode = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let key = metric.split('/').map(encode).collect::<Vec<_>>().join("/");
+    format!("/projects/{}/api/v1/runs/{}/metrics/{key}", encode(project), encode(run))
+}
+
+fn charts(visitor: &Visitor, runs: &[&RunData]) -> Vec<Chart> {
+    let keys: BTreeSet<&str> = runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
+    let chart = |key: &str| {
+        let with = runs.iter().filter(|r| r.metrics.iter().any(|m| m.key == key));
+        let series = with.map(|r| ChartSeries {
+            name: r.run.name.clone(),
+            url: series_url(visitor.project(), r.run.id.as_str(), key),
+        });
+        let last = runs.first().and_then(|r| r.metrics.iter().find(|m| m.key == key)).map(|m| m.point.value);
+        Chart { title: key.to_owned(), unit: None, series: series.collect(), csv_url: None, last }
+    };
+    keys.into_iter().map(chart).collect()
+}
+
+/// What a thing came from and what came from it.
+pub(super) async fn lineage(
+    app: &Web,
+    visitor: &Visitor,
+    to: &Links,
+    kind: &str,
+    id: &str,
+) -> Result<Lineage, Failure> {
+    let (project, node) = (visitor.session.project().id.clone(), Node::new(kind, id));
+    let edges = {
+        let node = node.clone();
+        app.ledger.db().read(move |tx| neighbours(tx, &project, &node)).await
+    };
+    let edges = edges.map_err(trueline_ledger::LedgerError::from)?;
+    let mut out = Lineage::default();
+    for edge in edges.iter().filter(|e| e.relation != "belongs_to") {
+        let (list, other) =
+            if edge.from == node { (&mut out.from, &edge.to) } else { (&mut out.made, &edge.from) };
+        list.push(reference(to, &other.kind, &other.id));
+    }
+    Ok(out)
+}
+
+pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(String, String)>) -> Answer {
+    let leave = visitor.session.leave()?;
+    let id = RunId::new(id);
+    let run = app.tracking.run(&leave, &id).await?;
+    let experiment = app.tracking.experiment(&leave, run.run.experiment).await?;
+    let mut shell = visitor.shell(&app, &run.run.name, Section::Experiments).await?;
+    let own = shell.to.experiment(&experiment.id.to_string());
+    shell.crumbs = vec![
+        Crumb::to("Experiments", shell.to.experiments()),
+        Crumb::to(&experiment.name, &own),
+        Crumb::here(&run.run.name),
+    ];
+    shell.as_cli = Some(format!("mlflow runs describe --run-id {id}"));
+    shell.as_api = visitor.api(&format!("/api/2.0/mlflow/runs/get?run_id={id}"));
+    let view = ViewUrl::new(shell.to.run(id.as_str()), visitor.query.clone());
+    let tab = RunTab::parse(view.get("tab"));
+    let artifacts = match tab {
+        RunTab::Artifacts => listing(&app, &visitor, &run, view.get("path")).await?,
+        _ => ArtifactListing::default(),
+    };
+    let capture = app.tracking.capture(&leave, &id).await?;
+    let lineage = lineage(&app, &visitor, &shell.to, "run", id.as_str()).await?;
+    let metrics = run.metrics.iter().map(|m| MetricRow {
+        key: m.key.clone(),
+        value: m.point.value,
+        step: m.point.step,
+        at: timestamp(m.point.at_ms),
+    });
+    let tags = run.tags.iter().filter(|t| t.key != "mlflow.note.content");
+    let is_charts = tab == RunTab::Charts;
+    page(&RunPage {
+        axis: Axis::parse(view.get("axis")),
+        view,
+        id: id.to_string(),
+        name: run.run.name.clone(),
+        status: Badge::state(run.run.status.as_str()),
+        deleted: run.run.lifecycle == Lifecycle::Deleted,
+        experiment: Reference::to("experiment", &experiment.name, own),
+        created_by: run.run.created_by.clone(),
+        claimed_user: run.run.claimed_user.clone(),
+        started_at: run.run.start_time.map(timestamp),
+        duration_ms: duration_ms(&run.run, app.ledger.sources().now()),
+        source: source(&run, capture.as_ref().and_then(|c| c.commit.as_deref())),
+        note: tag(&run, "mlflow.note.content").to_owned(),
+        tab,
+        params: run.params.iter().map(|p| Pair::new(&p.key, &p.value)).collect(),
+        metrics: metrics.collect(),
+        tags: tags.map(|t| Pair::new(&t.key, &t.value)).collect(),
+        charts: if is_charts { charts(&visitor, &[&run]) } else { Vec::new() },
+        inputs: run.dataset_inputs.iter().map(input).collect(),
+        artifacts,
+        lineage,
+        shell,
+    })
+}
+
+fn input(input: &trueline_tracking::DatasetInput) -> DatasetInput {
+    let context = input.tags.iter().find(|t| t.key == "mlflow.data.context");
+    DatasetInput {
+        name: input.dataset.name.clone(),
+        digest: input.dataset.digest.clone(),
+        context: context.map(|t| t.value.clone()).unwrap_or_default(),
+        source: input.dataset.source.clone(),
+        href: None,
+    }
+}
+
+async fn listing(
+    app: &Web,
+    visitor: &Visitor,
+    run: &RunData,
+    below: &str,
+) -> Result<ArtifactListing, Failure> {
+    let Some(root) = ArtifactPath::from_uri(&run.run.artifact_uri) else {
+        return Ok(ArtifactListing::default());
+    };
+    let entries = app.tracking.list_artifacts(&visitor.session.leave()?, &root.join(below)?).await?;
+    let path = |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+    let mut parents = Vec::new();
+    let mut so_far = String::new();
+    for part in below.split('/').filter(|p| !p.is_empty()) {
+        so_far = if so_far.is_empty() { part.to_owned() } else { format!("{so_far}/{part}") };
+        parents.push((part.to_owned(), so_far.clone()));
+    }
+    let entry = |entry: &Entry| match entry {
+        Entry::Folder { name } => {
+            ArtifactEntry { name: name.clone(), path: path(name), is_dir: true, size: None, sha256: None }
+        }
+        Entry::File { name, size, sha256 } => ArtifactEntry {
+            name: name.clone(),
+            path: path(name),
+            is_dir: false,
+            size: Some(*size),
+            sha256: Some(sha256.clone()),
+        },
+    };
+    let mut shown: Vec<ArtifactEntry> = entries.iter().take(ENTRIES).map(entry).collect();
+    shown.sort_by(|a, b| (!a.is_dir, &a.name).cmp(&(!b.is_dir, &b.name)));
+    Ok(ArtifactListing { parents, entries: shown, truncated: entries.len() > ENTRIES })
+}
+
+/// A file of a run; always a download, so that a page somebody logged can't act as one of ours.
+pub(super) async fn artifact(
+    State(app): App,
+    visitor: Visitor,
+    Path((_, id, path)): Path<(String, String, String)>,
+) -> Answer {
+    let leave = visitor.session.leave()?;
+    let run = app.tracking.run(&leave, &RunId::new(id)).await?;
+    let root = ArtifactPath::from_uri(&run.run.artifact_uri);
+    let root = root.ok_or_else(|| Failure::not_found("the artifacts of this run lie elsewhere"))?;
+    let file = app.tracking.artifact(&leave, &root.join(&path)?).await?;
+    let bytes = app.tracking.artifact_bytes(&leave, &file, None).await?;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    let mut response: Response = Body::from_stream(bytes).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.size));
+    Ok(response)
+}
+
+pub(super) async fn compare(State(app): App, visitor: Visitor) -> Answer {
+    let leave = visitor.session.leave()?;
+    let mut shell = visitor.shell(&app, "Compare runs", Section::Experiments).await?;
+    shell.crumbs = vec![Crumb::to("Experiments", shell.to.experiments()), Crumb::here("Compare")];
+    let view = ViewUrl::new(shell.to.compare(), visitor.query.clone());
+    let mut runs = Vec::new();
+    for (_, id) in visitor.query.iter().filter(|(key, _)| key == "run").take(COMPARED) {
+        runs.push(app.tracking.run(&leave, &RunId::new(id)).await?);
+    }
+    let heads = runs.iter().map(|r| ComparedRun {
+        id: r.run.id.to_string(),
+        name: r.run.name.clone(),
+        status: Badge::state(r.run.status.as_str()),
+        started_at: r.run.start_time.map(timestamp),
+    });
+    let params: BTreeSet<&str> = runs.iter().flat_map(|r| r.params.iter().map(|p| p.key.as_str())).collect();
+    let metrics: BTreeSet<&str> =
+        runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
+    let param =
+        |r: &RunData, k: &str| Cell::param(r.params.iter().find(|p| p.key == k).map(|p| p.value.as_str()));
+    let metric =
+        |r: &RunData, k: &str| Cell::metric(r.metrics.iter().find(|m| m.key == k).map(|m| m.point.value));
+    let rows = |keys: &BTreeSet<&str>, cell: &dyn Fn(&RunData, &str) -> Cell| {
+        let row =
+            |k: &&str| ComparedRow { key: (*k).to_owned(), cells: runs.iter().map(|r| cell(r, k)).collect() };
+        keys.iter().map(row).collect()
+    };
+    let sections = vec![
+        ComparedSection { title: "Metrics", rows: rows(&metrics, &metric) },
+        ComparedSection { title: "Params", rows: rows(&params, &param) },
+    ];
+    let all: Vec<&RunData> = runs.iter().collect();
+    page(&ComparePage {
+        axis: Axis::parse(view.get("axis")),
+        charts: charts(&visitor, &all),
+        runs: heads.collect(),
+        sections,
+        view,
+        shell,
+    })
+}

@@ -1,0 +1,309 @@
+//! Where every page lives, and the state of a view in its URL. Nothing else in this crate spells a path.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::fmt::Write as _;
+
+/// Everything but RFC 3986's unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// A query value may also hold what makes filters readable.
+const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b':').remove(b',').remove(b'@');
+
+fn segment(text: &str) -> String {
+    // A lone dot or two would be read as a step in the path.
+    if matches!(text, "." | "..") {
+        return text.replace('.', "%2E");
+    }
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+fn query(text: &str) -> String {
+    utf8_percent_encode(text, QUERY).to_string()
+}
+
+/// The pages of one project, and those of the server.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    base: String,
+}
+
+impl Links {
+    /// Links within `project`; without one, a project's pages lead to the start page.
+    #[must_use]
+    pub fn new(project: Option<&str>) -> Self {
+        Self { base: project.map_or_else(String::new, |p| format!("/p/{}", segment(p))) }
+    }
+
+    /// The home page of the project.
+    #[must_use]
+    pub fn home(&self) -> String {
+        if self.base.is_empty() { "/".to_owned() } else { self.base.clone() }
+    }
+
+    fn within(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.base)
+    }
+
+    /// All experiments.
+    #[must_use]
+    pub fn experiments(&self) -> String {
+        self.within("experiments")
+    }
+
+    /// One experiment: the table of its runs.
+    #[must_use]
+    pub fn experiment(&self, id: &str) -> String {
+        self.within(&format!("experiments/{}", segment(id)))
+    }
+
+    /// Runs side by side; the page reads `?run=` as often as it is given.
+    #[must_use]
+    pub fn compare(&self) -> String {
+        self.within("compare")
+    }
+
+    /// One run.
+    #[must_use]
+    pub fn run(&self, id: &str) -> String {
+        self.within(&format!("runs/{}", segment(id)))
+    }
+
+    /// The bytes of an artifact of a run.
+    #[must_use]
+    pub fn artifact(&self, run: &str, path: &str) -> String {
+        let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
+        self.within(&format!("runs/{}/artifacts/{path}", segment(run)))
+    }
+
+    /// All models.
+    #[must_use]
+    pub fn models(&self) -> String {
+        self.within("models")
+    }
+
+    /// One model: its versions and aliases.
+    #[must_use]
+    pub fn model(&self, name: &str) -> String {
+        self.within(&format!("models/{}", segment(name)))
+    }
+
+    /// One version of a model.
+    #[must_use]
+    pub fn version(&self, model: &str, version: &str) -> String {
+        self.within(&format!("models/{}/versions/{}", segment(model), segment(version)))
+    }
+
+    /// A page that has no furniture yet in this milestone, by its section's path.
+    #[must_use]
+    pub fn section(&self, path: &str) -> String {
+        self.within(path)
+    }
+
+    /// The ledger of the server.
+    #[must_use]
+    pub fn ledger(&self) -> String {
+        "/ledger".to_owned()
+    }
+
+    /// Where "Verify now" is posted to.
+    #[must_use]
+    pub fn verify(&self) -> String {
+        "/ledger/verify".to_owned()
+    }
+
+    /// One event, by its index in the log.
+    #[must_use]
+    pub fn event(&self, index: u64) -> String {
+        format!("/ledger/{index}")
+    }
+
+    /// An event that has no index yet, or is known by its id only.
+    #[must_use]
+    pub fn event_by_id(&self, id: &str) -> String {
+        format!("/ledger/by-id/{}", segment(id))
+    }
+
+    /// Search over everything that the caller may see.
+    #[must_use]
+    pub fn search(&self) -> String {
+        "/search".to_owned()
+    }
+
+    /// A page of the settings: `projects`, `users`, `roles` or `tokens`.
+    #[must_use]
+    pub fn settings(&self, part: &str) -> String {
+        format!("/settings/{}", segment(part))
+    }
+
+    /// Where a token is revoked, by POST.
+    #[must_use]
+    pub fn revoke_token(&self, id: &str) -> String {
+        format!("/settings/tokens/{}/revoke", segment(id))
+    }
+
+    /// Where a role is taken from a user, by POST of `user`, `role` and `project`.
+    #[must_use]
+    pub fn revoke_role(&self) -> String {
+        "/settings/roles/revoke".to_owned()
+    }
+
+    /// Where a token is pasted.
+    #[must_use]
+    pub fn sign_in(&self) -> String {
+        "/sign-in".to_owned()
+    }
+
+    /// Where the session is given up, by POST.
+    #[must_use]
+    pub fn sign_out(&self) -> String {
+        "/sign-out".to_owned()
+    }
+
+    /// What an error's code means.
+    #[must_use]
+    pub fn error(&self, code: &str) -> String {
+        format!("/docs/errors/{}", segment(code))
+    }
+}
+
+/// The URL of a view: filters, sort, columns and cursor. Links on the page are this URL with one thing changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewUrl {
+    path: String,
+    pairs: Vec<(String, String)>,
+}
+
+/// A change of the filter, the order or the page starts again at the first row.
+const CURSOR: &str = "cursor";
+
+impl ViewUrl {
+    /// The view at `path` with the query's decoded pairs, in their order.
+    pub fn new<K: Into<String>, V: Into<String>>(
+        path: impl Into<String>,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            pairs: pairs
+                .into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .filter(|(_, v): &(String, String)| !v.is_empty())
+                .collect(),
+        }
+    }
+
+    /// The path, where a form is sent to.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The first value of `key`, or nothing.
+    #[must_use]
+    pub fn get(&self, key: &str) -> &str {
+        self.pairs.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+    }
+
+    /// Whether anything but order, columns and page narrows the view.
+    #[must_use]
+    pub fn is_filtered(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|k| !self.get(k).is_empty())
+    }
+
+    /// What a form must carry along besides the fields that it shows itself.
+    #[must_use]
+    pub fn kept(&self, shown: &[&str]) -> Vec<(&str, &str)> {
+        self.pairs
+            .iter()
+            .filter(|(k, _)| k != CURSOR && !shown.contains(&k.as_str()))
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect()
+    }
+
+    /// The URL with `key` set to `value`; an empty value takes it away.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &str) -> String {
+        let kept = self.pairs.iter().filter(|(k, _)| k != key && k != CURSOR);
+        let set = (key.to_owned(), value.to_owned());
+        let set = (!value.is_empty()).then_some(&set);
+        write(&self.path, kept.chain(set))
+    }
+
+    /// The URL without `key`.
+    #[must_use]
+    pub fn without(&self, key: &str) -> String {
+        self.with(key, "")
+    }
+
+    /// The URL that sorts by `key`: `?sort=key` ascending, `?sort=-key` descending, which comes first.
+    #[must_use]
+    pub fn sorted(&self, key: &str) -> String {
+        let down = format!("-{key}");
+        let next = if self.get("sort") == down { key } else { down.as_str() };
+        self.with("sort", next)
+    }
+
+    /// How `key` is sorted, as `aria-sort` has it.
+    #[must_use]
+    pub fn order(&self, key: &str) -> &'static str {
+        match self.get("sort") {
+            s if s == key => "ascending",
+            s if s.strip_prefix('-') == Some(key) => "descending",
+            _ => "none",
+        }
+    }
+
+    /// The next page of the view.
+    #[must_use]
+    pub fn page(&self, cursor: &str) -> String {
+        self.with(CURSOR, cursor)
+    }
+
+    /// The first page of the view.
+    #[must_use]
+    pub fn first_page(&self) -> String {
+        self.without(CURSOR)
+    }
+
+    /// Whether this is not the first page.
+    #[must_use]
+    pub fn is_paged(&self) -> bool {
+        !self.get(CURSOR).is_empty()
+    }
+}
+
+fn write<'a>(path: &str, pairs: impl Iterator<Item = &'a (String, String)>) -> String {
+    let mut url = path.to_owned();
+    for (i, (key, value)) in pairs.enumerate() {
+        let _ = write!(url, "{}{}={}", if i == 0 { '?' } else { '&' }, query(key), query(value));
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        let to = Links::new(Some("fraud"));
+        assert_eq!(to.model("churn/v2 é"), "/p/fraud/models/churn%2Fv2%20%C3%A9");
+        assert_eq!(to.artifact("r1", "model/a b.pkl"), "/p/fraud/runs/r1/artifacts/model/a%20b.pkl");
+        assert_eq!(to.artifact("r1", "../x"), "/p/fraud/runs/r1/artifacts/%2E%2E/x");
+        assert_eq!(Links::new(None).home(), "/");
+    }
+
+    #[test]
+    fn a_view_changes_one_thing_at_a_time() {
+        let pairs = [("filter", "metrics.auc > 0.9"), ("sort", "-metrics.auc"), ("cursor", "abc"), ("q", "")];
+        let view = ViewUrl::new("/p/x/experiments/1", pairs);
+        assert_eq!(
+            view.sorted("metrics.auc"),
+            "/p/x/experiments/1?filter=metrics.auc%20%3E%200.9&sort=metrics.auc"
+        );
+        assert_eq!(view.order("metrics.auc"), "descending");
+        assert_eq!(view.order("params.lr"), "none");
+        assert_eq!(view.without("filter"), "/p/x/experiments/1?sort=-metrics.auc");
+        assert_eq!(view.kept(&["filter"]), [("sort", "-metrics.auc")]);
+        assert!(view.is_paged());
+    }
+}

@@ -1,0 +1,47 @@
+//! The pages: one file each, a view model and its template. A handler fills the fields and renders; it needs to
+//! know nothing of HTML.
+
+mod compare;
+mod experiments;
+mod home;
+mod ledger;
+mod models;
+mod outside;
+mod run;
+mod search;
+mod settings;
+
+pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
+pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
+pub use home::{EndpointRow, GetStarted, HomePage, TaskRow, Waiting};
+pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
+pub use models::{
+    AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
+    VersionRow,
+};
+pub use outside::{ErrorPage, Problem, SignInPage};
+pub use run::{
+    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
+};
+pub use search::{Hit, SearchPage};
+pub use settings::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
+
+use crate::format;
+
+/// Where a table's page ends.
+#[derive(Clone, Debug, Default)]
+pub struct Pager {
+    /// How many rows the page shows.
+    pub rows: usize,
+    /// What a row is, in the singular.
+    pub noun: &'static str,
+    /// The cursor of the next page, when there is one.
+    pub next_cursor: Option<String>,
+}
+
+impl Pager {
+    pub(crate) fn shown(&self) -> String {
+        let more = if self.next_cursor.is_some() { ", and more" } else { "" };
+        format!("{} on this page{more}", format::counted(self.rows as u64, self.noun))
+    }
+}

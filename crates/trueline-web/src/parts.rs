@@ -1,0 +1,296 @@
+//! The small parts that pages are made of. Each renders itself, so that a template writes `{{ run.status }}` and
+//! gets icon and word. All are escaped inside; that is why they count as safe HTML.
+
+use crate::format;
+use askama::Template;
+use askama::filters::HtmlSafe;
+use jiff::Timestamp;
+
+/// A drawing of the sprite in `templates/sprite.html`, without a word beside it: decoration only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Template)]
+#[template(
+    ext = "html",
+    source = r##"<svg class="icon" aria-hidden="true"><use href="#i-{{ self.0 }}"/></svg>"##
+)]
+pub struct Icon(pub &'static str);
+
+impl HtmlSafe for Icon {}
+
+/// How a state is to be taken. It decides icon and colour; the word says what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Wants a look.
+    Warn,
+    /// Broken.
+    Bad,
+    /// At work.
+    Busy,
+    /// Waits.
+    Wait,
+    /// Nothing known, or nothing to say.
+    Quiet,
+}
+
+impl Tone {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+            Self::Busy => "busy",
+            Self::Wait => "wait",
+            Self::Quiet => "quiet",
+        }
+    }
+
+    /// Its icon.
+    #[must_use]
+    pub fn icon(self) -> Icon {
+        Icon(match self {
+            Self::Good => "check-circle",
+            Self::Warn => "warn",
+            Self::Bad => "x-circle",
+            Self::Busy => "spin",
+            Self::Wait => "clock",
+            Self::Quiet => "circle",
+        })
+    }
+}
+
+/// A state: icon and word, and only then a colour.
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(
+    ext = "html",
+    source = r#"<span class="badge {{ tone.class() }}">{{ tone.icon() }}{{ word }}</span>"#
+)]
+pub struct Badge {
+    /// How it is to be taken.
+    pub tone: Tone,
+    /// What it is.
+    pub word: String,
+}
+
+impl HtmlSafe for Badge {}
+
+impl Badge {
+    /// A state by tone and word.
+    pub fn new(tone: Tone, word: impl Into<String>) -> Self {
+        Self { tone, word: word.into() }
+    }
+
+    /// A state by MLflow's and the house's own words for runs, versions and tasks: `FINISHED`, `READY`, `queued`.
+    #[must_use]
+    pub fn state(word: &str) -> Self {
+        let lower = word.to_lowercase().replace('_', " ");
+        let tone = match lower.as_str() {
+            "finished" | "ready" | "done" | "ok" | "active" | "approved" | "passed" => Tone::Good,
+            "running" | "copying" => Tone::Busy,
+            "scheduled" | "queued" | "pending" | "pending registration" | "pending upload" => Tone::Wait,
+            "failed" | "failed registration" | "upload failed" | "rejected" => Tone::Bad,
+            "killed" | "diverged" | "expired" | "on hold" => Tone::Warn,
+            _ => Tone::Quiet,
+        };
+        let word = match lower.as_str() {
+            "killed" => "stopped".to_owned(),
+            _ => lower,
+        };
+        let mut letters = word.chars();
+        let word = letters.next().map_or_else(String::new, |c| c.to_uppercase().chain(letters).collect());
+        Self { tone, word }
+    }
+}
+
+/// A time: told from now, with the absolute one and its zone to machines and on hover.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(
+    ext = "html",
+    source = r#"<time datetime="{{ at }}" title="{{ format::absolute(*at) }}">{{ format::relative(*at, *now) }}</time>"#
+)]
+pub struct When {
+    pub(crate) at: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl HtmlSafe for When {}
+
+/// A text to be copied, shown in full or shortened, with its button. Without JavaScript it is selected and copied
+/// by hand; the button is not shown then.
+#[derive(Clone, Debug, Template)]
+#[template(
+    ext = "html",
+    source = r##"<span class="copy"><code title="{{ text }}">{{ shown }}</code><button type="button" class="ghost" data-copy="{{ text }}" aria-label="Copy {{ what }}"><svg class="icon" aria-hidden="true"><use href="#i-copy"/></svg></button></span>"##
+)]
+pub struct Copy {
+    text: String,
+    shown: String,
+    what: &'static str,
+}
+
+impl HtmlSafe for Copy {}
+
+impl Copy {
+    /// The whole text.
+    #[must_use]
+    pub fn all(text: &str, what: &'static str) -> Self {
+        Self { text: text.to_owned(), shown: text.to_owned(), what }
+    }
+
+    /// A digest or an id, shortened to what people compare.
+    #[must_use]
+    pub fn short(text: &str, what: &'static str) -> Self {
+        Self { text: text.to_owned(), shown: format::short_digest(text), what }
+    }
+}
+
+/// A command to be typed into a terminal.
+#[derive(Clone, Debug, Template)]
+#[template(
+    ext = "html",
+    source = r##"<div class="command"><pre tabindex="0" role="group" aria-label="Command"><code>{{ self.0 }}</code></pre><button type="button" class="ghost" data-copy="{{ self.0 }}" aria-label="Copy command"><svg class="icon" aria-hidden="true"><use href="#i-copy"/></svg></button></div>"##
+)]
+pub struct Command(pub String);
+
+impl HtmlSafe for Command {}
+
+impl Command {
+    /// A command.
+    pub fn new(text: impl std::fmt::Display) -> Self {
+        Self(text.to_string())
+    }
+}
+
+/// What stands in a cell of a table of values.
+#[derive(Clone, Debug, PartialEq, Template)]
+#[template(
+    ext = "html",
+    source = r#"{% match self %}{% when Self::Missing %}<td class="num missing"><span class="sr">missing</span><span aria-hidden="true">–</span></td>{% when Self::Number(v) %}<td class="num" title="{{ v }}">{{ format::number(**v) }}</td>{% when Self::Text(v) %}<td class="text"><span class="clip" title="{{ v }}">{{ v }}</span></td>{% endmatch %}"#
+)]
+pub enum Cell {
+    /// Not logged.
+    Missing,
+    /// A metric, or a param that is a number.
+    Number(f64),
+    /// Any other param.
+    Text(String),
+}
+
+impl HtmlSafe for Cell {}
+
+impl Cell {
+    /// A param's value: right-aligned when it is a number.
+    #[must_use]
+    pub fn param(text: Option<&str>) -> Self {
+        match text {
+            None => Self::Missing,
+            Some(t) => t
+                .parse::<f64>()
+                .ok()
+                .filter(|n| n.is_finite())
+                .map_or_else(|| Self::Text(t.to_owned()), Self::Number),
+        }
+    }
+
+    /// A metric's value.
+    #[must_use]
+    pub fn metric(value: Option<f64>) -> Self {
+        value.map_or(Self::Missing, Self::Number)
+    }
+}
+
+/// Something that a page links to: `kind` says what it is, `label` how it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Its kind in the words of the house: `run`, `model version`, `dataset`.
+    pub kind: String,
+    /// Its name.
+    pub label: String,
+    /// Its page, when there is one.
+    pub href: Option<String>,
+}
+
+impl Reference {
+    /// A thing with a page.
+    pub fn to(kind: &str, label: impl Into<String>, href: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), label: label.into(), href: Some(href.into()) }
+    }
+
+    /// A thing without a page.
+    pub fn named(kind: &str, label: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), label: label.into(), href: None }
+    }
+
+    pub(crate) fn icon(&self) -> Icon {
+        Icon(match self.kind.as_str() {
+            "run" => "play",
+            "experiment" => "flask",
+            "model" | "version" | "model version" | "logged model" | "alias" => "cube",
+            "dataset" | "dataset version" => "database",
+            "source" | "code" => "code",
+            "endpoint" => "broadcast",
+            "user" | "token" | "role" => "user",
+            "project" => "folder",
+            "event" => "ledger",
+            _ => "circle",
+        })
+    }
+}
+
+/// What a thing came from and what came from it.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    /// Upstream.
+    pub from: Vec<Reference>,
+    /// Downstream.
+    pub made: Vec<Reference>,
+}
+
+/// A key and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+impl Pair {
+    /// A pair.
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_has_an_icon_and_a_word() {
+        let html = Badge::state("FINISHED").render().unwrap();
+        assert_eq!(
+            html,
+            r##"<span class="badge good"><svg class="icon" aria-hidden="true"><use href="#i-check-circle"/></svg>Finished</span>"##
+        );
+        assert_eq!(Badge::state("PENDING_REGISTRATION").word, "Pending registration");
+        assert_eq!(Badge::state("").word, "");
+    }
+
+    #[test]
+    fn a_time_has_both_forms() {
+        let at = Timestamp::from_second(1_780_000_000).unwrap();
+        let now = Timestamp::from_second(1_780_000_090).unwrap();
+        let html = When { at, now }.render().unwrap();
+        assert!(html.contains(r#"datetime="2026-05-28T20:26:40Z""#), "{html}");
+        assert!(html.contains(r#"title="2026-05-28 20:26:40 UTC">1 min ago<"#), "{html}");
+    }
+
+    #[test]
+    fn a_cell_never_shows_zero_for_missing() {
+        assert!(Cell::param(None).render().unwrap().contains("–"));
+        assert!(Cell::param(Some("0.1")).render().unwrap().contains(r#"class="num""#));
+        assert!(Cell::param(Some("adam")).render().unwrap().contains(r#"class="text""#));
+        assert!(Cell::param(Some("<b>")).render().unwrap().contains("&#60;b&#62;"));
+    }
+}

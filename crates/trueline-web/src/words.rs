@@ -1,0 +1,60 @@
+//! What an event says, in words: `run.created` on run `brisk-owl` reads "created run brisk-owl".
+
+/// The verb of an event's action, to stand between who and what. An unknown action is told by its own name.
+#[must_use]
+pub fn verb(action: &str) -> String {
+    let known = match action {
+        "run.logged" => "logged params, metrics or tags to",
+        "run.inputs_logged" => "logged the inputs of",
+        "run.outputs_logged" => "logged the outputs of",
+        "run.captured" => "captured code and environment of",
+        "logged_model.params_logged" => "logged params to",
+        "logged_model.finalized" => "finished",
+        "artifact.written" => "wrote",
+        "version.staged" => "changed the stage of",
+        "version.described" | "model.described" => "described",
+        "version.approved" => "approved",
+        "version.rejected" => "rejected",
+        "alias.set" => "pointed",
+        "alias.deleted" => "removed",
+        "role.granted" => "granted a role to",
+        "role.revoked" => "took a role from",
+        "task.done" => "finished",
+        "task.retried" => "will retry",
+        "task.failed" => "gave up on",
+        "payload.erased" | "event.erased" => "erased the payload of",
+        _ => "",
+    };
+    if !known.is_empty() {
+        return known.to_owned();
+    }
+    // "tagged", "created", "renamed": the past tense is the verb already.
+    action.rsplit_once('.').map_or(action, |(_, verb)| verb).replace('_', " ")
+}
+
+/// The noun of a resource's kind: `logged_model` reads "logged model".
+#[must_use]
+pub fn noun(kind: &str) -> String {
+    kind.replace('_', " ")
+}
+
+/// Who, without the prefix that only machines need: `user:ann` reads "ann".
+#[must_use]
+pub fn person(actor: &str) -> &str {
+    actor.strip_prefix("user:").unwrap_or(actor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_reads_as_a_verb() {
+        assert_eq!(verb("run.created"), "created");
+        assert_eq!(verb("alias.set"), "pointed");
+        assert_eq!(verb("endpoint.scaled_down"), "scaled down");
+        assert_eq!(noun("logged_model"), "logged model");
+        assert_eq!(person("user:ann"), "ann");
+        assert_eq!(person("system:tasks"), "system:tasks");
+    }
+}

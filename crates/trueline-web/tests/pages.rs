@@ -1,0 +1,177 @@
+//! Every page, with realistic data and with none, through the crate's public door.
+
+mod samples;
+
+use askama::Template as _;
+
+fn page(name: &str) -> String {
+    match samples::all().into_iter().find(|(n, _)| *n == name) {
+        Some((_, html)) => html,
+        None => panic!("there is no sample called {name}"),
+    }
+}
+
+#[test]
+fn every_page_is_whole_and_keeps_the_content_policy() {
+    for (name, html) in samples::all() {
+        assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"), "{name}");
+        assert_eq!(html.matches("<h1>").count(), 1, "{name} has one heading");
+        assert!(!html.contains(" style="), "{name} has an inline style");
+        assert!(!html.contains("<style"), "{name} has an inline style sheet");
+        assert!(!html.contains("javascript:"), "{name} has a script in a link");
+        for script in html.split("<script").skip(1) {
+            assert!(script.starts_with(" src=\"/assets/"), "{name} has an inline script: {script:.60}");
+        }
+        for word in [" onclick=", " onload=", " onsubmit=", " hx-on"] {
+            assert!(!html.contains(word), "{name} has {word}");
+        }
+        assert!(!html.contains("/assets/missing/"), "{name} loads a file that isn't there");
+    }
+}
+
+#[test]
+fn every_icon_is_in_the_sprite() {
+    for (name, html) in samples::all() {
+        for id in html.split("href=\"#i-").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(html.contains(&format!("id=\"i-{id}\"")), "{name} uses {id}");
+        }
+    }
+}
+
+#[test]
+fn every_id_is_used_once_and_every_label_finds_its_element() {
+    for (name, html) in samples::all() {
+        let mut ids: Vec<_> =
+            html.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "{name} has an id twice");
+        for attribute in [" aria-labelledby=\"", " aria-describedby=\"", " form=\"", " popovertarget=\""] {
+            for target in html.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                for id in target.split(' ') {
+                    assert!(ids.contains(&id), "{name}: {attribute}{id}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_stays_within_its_budget_before_compression() {
+    for (name, html) in samples::all() {
+        // Tables of the samples are full pages; HTML compresses to a tenth of this.
+        assert!(html.len() < 120_000, "{name} has {} bytes", html.len());
+    }
+}
+
+#[test]
+fn what_users_wrote_is_escaped() {
+    let hostile = samples::HOSTILE;
+    let mut run = samples::run(true, trueline_web::pages::RunTab::Overview);
+    run.name = hostile.into();
+    run.note = hostile.into();
+    run.source = hostile.into();
+    run.params[0].value = hostile.into();
+    run.tags[0].key = hostile.into();
+    run.inputs[0].source = hostile.into();
+    run.lineage.from[0].label = hostile.into();
+    let mut ledger = samples::ledger(true);
+    ledger.events[0].resource.label = hostile.into();
+    ledger.events[1].detail = hostile.into();
+    let mut charts = samples::run(true, trueline_web::pages::RunTab::Charts);
+    charts.charts[0].title = hostile.into();
+    charts.charts[0].series[0].name = format!("\"'{hostile}");
+    for html in [run.render(), ledger.render(), charts.render(), samples::search(false).render()] {
+        let html = html.unwrap();
+        assert!(!html.contains("<script>"));
+        assert!(html.contains("&#60;script&#62;"));
+    }
+}
+
+#[test]
+fn only_pages_with_charts_load_the_chart_library() {
+    for (name, html) in samples::all() {
+        let wants = matches!(name, "run-charts" | "compare");
+        assert_eq!(html.contains("echarts"), wants, "{name}");
+    }
+}
+
+#[test]
+fn sections_that_are_not_furnished_are_left_out() {
+    let html = page("home");
+    assert!(html.contains("aria-current=\"page\""));
+    assert!(html.contains(">Ledger</a>"));
+    assert!(!html.contains(">Pipelines</a>"));
+}
+
+#[test]
+fn an_empty_project_teaches_the_first_command() {
+    let html = page("home-empty");
+    assert!(html.contains("export MLFLOW_TRACKING_URI=http://127.0.0.1:5700"));
+    assert!(html.contains("Nothing waits for you"));
+}
+
+#[test]
+fn the_table_of_runs_keeps_its_state_in_links() {
+    let html = page("experiment");
+    assert!(html.contains("aria-sort=\"descending\""));
+    assert!(html.contains("?sort=metrics.val_auc\""), "a second click turns the order");
+    assert!(html.contains("<td class=\"num missing\">"));
+    assert!(html.contains("form=\"compare\""));
+    assert!(html.contains(
+        "rel=\"next\" href=\"/p/churn-prediction/experiments/12?sort=-metrics.val_auc&#38;cursor=cnVu\""
+    ));
+    let bad = page("experiment-bad-filter");
+    assert!(bad.contains("aria-invalid=\"true\"") && bad.contains("at character 17"));
+}
+
+#[test]
+fn the_ledger_tells_events_in_words() {
+    let html = page("ledger");
+    assert!(html.contains("pointed alias"), "{html}");
+    assert!(html.contains("48,214 events"));
+    assert!(html.contains("hx-post=\"/ledger/verify\""));
+    assert!(page("ledger-failing").contains("The first bad entry is <a href=\"/ledger/47002\">47002</a>"));
+    assert!(page("ledger-empty").contains("Never verified"));
+}
+
+#[test]
+fn verifying_answers_with_the_part_that_htmx_replaces() {
+    let full = samples::ledger(true);
+    let part = trueline_web::pages::VerificationPart { shell: full.shell, verification: full.verification };
+    let html = part.render().unwrap();
+    assert!(html.trim_start().starts_with("<section class=\"card\" id=\"verification\""));
+    assert!(html.contains("Sound"));
+}
+
+#[test]
+fn an_erased_payload_names_the_event_that_erased_it() {
+    let html = page("event-erased");
+    assert!(html.contains("with event <a href=\"/ledger/48201\">48201</a>"));
+    assert!(!html.contains("aria-label=\"Payload\""));
+    assert!(page("event").contains("auc_vs_champion"));
+}
+
+#[test]
+fn a_secret_is_shown_once_and_never_in_debug_output() {
+    let settings = samples::settings("tokens", true);
+    assert!(settings.render().unwrap().contains("tl_example_shown_once_4Zr8"));
+    assert!(!format!("{settings:?}").contains("tl_example_shown_once_4Zr8"));
+    assert!(!page("settings-tokens-empty").contains("tl_example"));
+}
+
+#[test]
+fn an_error_says_what_why_and_what_to_do() {
+    let html = page("error-outside");
+    for text in [
+        "Version not found",
+        "its newest is 8",
+        "Look at the versions",
+        "/docs/errors/version-not-found",
+        "01jx4q8m2v7k",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!html.contains("class=\"side\""), "who is not signed in sees no sections");
+}

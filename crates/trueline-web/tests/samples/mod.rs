@@ -1,0 +1,1006 @@
+//! Every page with realistic data, and with none: for the tests and the gallery.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "samples are written by hand and tested"
+)]
+
+use jiff::Timestamp;
+use serde_json::json;
+use trueline_web::pages::*;
+use trueline_web::parts::{Badge, Cell, Lineage, Pair, Reference, Tone};
+use trueline_web::{Caller, Crumb, Links, Section, Shell, ViewUrl};
+
+const PROJECT: &str = "churn-prediction";
+const NOW: i64 = 1_780_000_000;
+const URI: &str = "http://127.0.0.1:5700";
+
+/// A text that would do harm if it were not escaped.
+pub const HOSTILE: &str = "<script>alert('x')</script>";
+
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_second(NOW - seconds).unwrap()
+}
+
+fn hash(seed: u64) -> String {
+    (0..4).map(|i| format!("{:016x}", (seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
+}
+
+fn to() -> Links {
+    Links::new(Some(PROJECT))
+}
+
+fn shell(title: &str, current: Section, crumbs: &[(&str, String)]) -> Shell {
+    let mut way: Vec<_> = crumbs.iter().map(|(label, href)| Crumb::to(*label, href.clone())).collect();
+    way.push(Crumb::here(title));
+    Shell {
+        projects: vec![PROJECT.into(), "default".into(), "fraud-scoring".into(), "pricing".into()],
+        caller: Some(Caller {
+            name: "ann".into(),
+            roles: vec!["contributor".into(), "reviewer".into()],
+            can_sign_out: true,
+        }),
+        current: Some(current),
+        crumbs: way,
+        request_id: "01jx4q8m2v7k".into(),
+        as_cli: Some(format!("trueline --project {PROJECT} {} list", title.to_lowercase())),
+        as_api: Some(format!("{URI}/api/v1/{}?project={PROJECT}", title.to_lowercase())),
+        ..Shell::new(title, Some(PROJECT), Timestamp::from_second(NOW).unwrap())
+    }
+}
+
+fn event(
+    index: u64,
+    seconds: i64,
+    actor: &str,
+    action: &str,
+    resource: Reference,
+    detail: &str,
+) -> EventLine {
+    EventLine {
+        index: Some(index),
+        id: hash(index)[..32].to_owned(),
+        at: ago(seconds),
+        actor: actor.into(),
+        action: action.into(),
+        resource,
+        detail: detail.into(),
+        project: PROJECT.into(),
+        erased: false,
+    }
+}
+
+fn events() -> Vec<EventLine> {
+    let run = |name: &str| Reference::to("run", name, to().run(&hash(7)[..32]));
+    let version = |v: &str| Reference::to("version", format!("churn {v}"), to().version("churn", v));
+    let mut list = vec![
+        event(
+            48_213,
+            4,
+            "user:ann",
+            "alias.set",
+            Reference::to("alias", "champion", to().model("churn")),
+            "of churn to version 7",
+        ),
+        event(48_212, 95, "user:bo", "version.approved", version("7"), "after 3 of 3 gates"),
+        event(
+            48_211,
+            130,
+            "system:gates",
+            "task.done",
+            Reference::named("task", "judge churn 7 against champion"),
+            "",
+        ),
+        event(48_210, 611, "user:ci-churn", "version.registered", version("7"), "from run brisk-owl-412"),
+        event(
+            48_209,
+            640,
+            "user:ci-churn",
+            "artifact.written",
+            Reference::named("artifact", "model/model.ubj"),
+            "in run brisk-owl-412",
+        ),
+        event(48_208, 655, "user:ci-churn", "run.logged", run("brisk-owl-412"), "with 6 metrics"),
+        event(
+            48_207,
+            1_850,
+            "user:ci-churn",
+            "run.inputs_logged",
+            run("brisk-owl-412"),
+            "with customers-2026-05",
+        ),
+        event(48_206, 1_870, "user:ci-churn", "run.created", run("brisk-owl-412"), "in churn-training"),
+        event(
+            48_205,
+            7_400,
+            "user:dora",
+            "role.granted",
+            Reference::named("user", "bo"),
+            "as reviewer of churn-prediction",
+        ),
+        event(
+            48_204,
+            9_200,
+            "user:dora",
+            "token.created",
+            Reference::named("token", "CI of churn-training"),
+            "for ci-churn",
+        ),
+        event(
+            48_203,
+            88_000,
+            "user:ann",
+            "model.described",
+            Reference::to("model", "churn", to().model("churn")),
+            "",
+        ),
+        event(48_202, 90_100, "user:ann", "run.deleted", run("quiet-elk-009"), ""),
+        event(
+            48_201,
+            260_000,
+            "user:eve",
+            "event.erased",
+            Reference::to("event", "41007", to().event(41_007)),
+            "on request of the data subject",
+        ),
+        event(
+            48_200,
+            300_000,
+            "user:ann",
+            "experiment.created",
+            Reference::to("experiment", "churn-training", to().experiment("12")),
+            "",
+        ),
+    ];
+    list[11].erased = true;
+    list
+}
+
+pub fn home(full: bool) -> HomePage {
+    let mut shell = shell("Home", Section::Home, &[]);
+    shell.as_cli = Some(format!("trueline --project {PROJECT} status"));
+    HomePage {
+        shell,
+        start: (!full).then(|| GetStarted { tracking_uri: URI.into() }),
+        endpoints: None,
+        waiting: if full {
+            vec![
+                Waiting {
+                    state: Badge::new(Tone::Wait, "Approval"),
+                    what: "Approve or reject version 8 of churn".into(),
+                    href: to().version("churn", "8"),
+                    since: ago(2_400),
+                },
+                Waiting {
+                    state: Badge::new(Tone::Warn, "Diverged"),
+                    what: "The artifacts of churn 6 changed after it was frozen".into(),
+                    href: to().version("churn", "6"),
+                    since: ago(50_000),
+                },
+            ]
+        } else {
+            vec![]
+        },
+        changed: if full { events().into_iter().take(9).collect() } else { vec![] },
+        may_read_ledger: true,
+        running: if full {
+            vec![
+                TaskRow {
+                    id: "t1".into(),
+                    state: Badge::state("running"),
+                    what: "Import runs from mlflow.example".into(),
+                    href: None,
+                    progress: Some((41_200, 96_000)),
+                    since: ago(1_240),
+                },
+                TaskRow {
+                    id: "t2".into(),
+                    state: Badge::state("running"),
+                    what: "Freeze the files of churn 8".into(),
+                    href: Some(to().version("churn", "8")),
+                    progress: None,
+                    since: ago(31),
+                },
+                TaskRow {
+                    id: "t3".into(),
+                    state: Badge::state("queued"),
+                    what: "Verify the ledger".into(),
+                    href: None,
+                    progress: None,
+                    since: ago(12),
+                },
+            ]
+        } else {
+            vec![]
+        },
+    }
+}
+
+/// Home with served names: for the milestone of serving.
+pub fn home_live() -> HomePage {
+    let row =
+        |name: &str, state: Badge, version: &str, rate: Option<f64>, p99: Option<f64>, quality: Badge| {
+            EndpointRow {
+                name: name.into(),
+                href: to().section(&format!("endpoints/{name}")),
+                state,
+                version: version.into(),
+                since: Some(ago(300_000)),
+                requests_per_s: rate,
+                p99_ms: p99,
+                errors_percent: rate.map(|_| 0.02),
+                quality,
+            }
+        };
+    HomePage {
+        endpoints: Some(vec![
+            row(
+                "churn-score",
+                Badge::new(Tone::Good, "Well"),
+                "churn 6",
+                Some(412.5),
+                Some(7.8),
+                Badge::new(Tone::Quiet, "Unknown"),
+            ),
+            row(
+                "churn-batch",
+                Badge::new(Tone::Warn, "Drifting"),
+                "churn 5",
+                Some(0.2),
+                Some(48.0),
+                Badge::new(Tone::Good, "0.91 AUC"),
+            ),
+            row(
+                "uplift",
+                Badge::new(Tone::Quiet, "No traffic"),
+                "uplift 2",
+                None,
+                None,
+                Badge::new(Tone::Quiet, "Unknown"),
+            ),
+        ]),
+        ..home(true)
+    }
+}
+
+pub fn experiments(full: bool) -> ExperimentsPage {
+    let row = |id: &str, name: &str, about: &str, last: Option<i64>, made: i64| ExperimentRow {
+        id: id.into(),
+        name: name.into(),
+        description: about.into(),
+        last_run_at: last.map(ago),
+        created_at: ago(made),
+        deleted: false,
+    };
+    let experiments = if full {
+        vec![
+            row(
+                "12",
+                "churn-training",
+                "Weekly training of the churn model on the last 24 months of customers",
+                Some(1_870),
+                300_000,
+            ),
+            row(
+                "11",
+                "churn-sweep-2026-05",
+                "Sweep over depth, rate and regularisation",
+                Some(180_000),
+                420_000,
+            ),
+            row("9", "uplift", "Who stays because of the offer", Some(1_200_000), 6_000_000),
+            row("7", "feature-ablation", "", Some(4_000_000), 9_000_000),
+            row(
+                "3",
+                "baselines",
+                "Logistic regression and a constant, to know what is worth anything",
+                Some(20_000_000),
+                40_000_000,
+            ),
+            row("0", "Default", "", None, 70_000_000),
+        ]
+    } else {
+        vec![]
+    };
+    ExperimentsPage {
+        shell: shell("Experiments", Section::Experiments, &[]),
+        view: ViewUrl::new(to().experiments(), [("sort", "-last_run_at")]),
+        pager: Pager {
+            rows: experiments.len(),
+            noun: "experiment",
+            next_cursor: full.then(|| "ZXhw".into()),
+        },
+        experiments,
+        tracking_uri: URI.into(),
+    }
+}
+
+pub fn experiment(full: bool) -> ExperimentPage {
+    let metrics = ["val_auc", "val_logloss", "val_f1", "train_logloss", "latency_ms"];
+    let params = ["model", "learning_rate", "max_depth", "n_estimators", "subsample", "features"];
+    let columns: Vec<_> = metrics
+        .iter()
+        .map(|m| Column::metric(m))
+        .chain(params.iter().map(|p| Column::param(p, !matches!(*p, "model" | "features"))))
+        .collect();
+    let mut choices = columns.clone();
+    choices.extend(["val_brier", "epoch_time_s"].map(Column::metric));
+    choices.extend([Column::param("seed", true), Column::tag("git.branch"), Column::tag("team")]);
+    let names = [
+        "brisk-owl",
+        "calm-pike",
+        "deft-hare",
+        "keen-wren",
+        "mild-lynx",
+        "neat-crow",
+        "odd-seal",
+        "pale-moth",
+        "rare-ibex",
+        "sly-heron",
+    ];
+    let runs: Vec<_> = (0..if full { 28_usize } else { 0 })
+        .map(|i| {
+            let x = i as f64;
+            let status =
+                ["FINISHED", "FINISHED", "RUNNING", "FINISHED", "FAILED", "FINISHED", "FINISHED", "KILLED"]
+                    [i % 8];
+            let broken = status == "FAILED";
+            let metric = |v: f64| Cell::metric((!broken).then_some(v));
+            RunRow {
+                id: hash(100 + i as u64)[..32].to_owned(),
+                name: format!("{}-{}", names[i % 10], 412 - i * 3),
+                status: Badge::state(status),
+                created_by: ["user:ann", "user:ci-churn", "user:bo"][i % 3].into(),
+                started_at: Some(ago(1_870 + i as i64 * 5_400)),
+                duration_ms: Some(183_000 + (i as i64 * 7_919) % 900_000),
+                cells: vec![
+                    metric(0.923_417 - x * 0.001_37),
+                    metric(0.211_03 + x * 0.002_9),
+                    metric(0.801_2 - x * 0.002),
+                    metric(0.180_44 + x * 0.003_1),
+                    if i % 3 == 1 { Cell::Missing } else { metric(4.2 + (x * 1.7) % 6.0) },
+                    Cell::param(Some(["xgboost", "lightgbm", "logreg"][i % 3])),
+                    Cell::param(Some(["0.05", "0.1", "0.03"][i % 3])),
+                    if i % 3 == 2 { Cell::Missing } else { Cell::param(Some(["6", "8"][i % 2])) },
+                    Cell::param(Some(["1200", "800", "16000"][i % 3])),
+                    Cell::param(Some("0.8")),
+                    Cell::param(Some("core,usage_30d,support_tickets,billing_delta")),
+                ],
+            }
+        })
+        .collect();
+    let mut shell = shell("churn-training", Section::Experiments, &[("Experiments", to().experiments())]);
+    shell.as_cli =
+        Some("trueline runs list --experiment churn-training --order-by 'metrics.val_auc DESC'".into());
+    ExperimentPage {
+        shell,
+        view: ViewUrl::new(to().experiment("12"), [("sort", "-metrics.val_auc")]),
+        id: "12".into(),
+        name: "churn-training".into(),
+        description: "Weekly training of the churn model on the last 24 months of customers.".into(),
+        created_at: ago(300_000),
+        artifact_location: "mlflow-artifacts:/12".into(),
+        tags: if full { vec![Pair::new("team", "retention")] } else { vec![] },
+        filter_problem: None,
+        columns: if full { columns } else { vec![] },
+        choices: if full { choices } else { vec![] },
+        pager: Pager { rows: runs.len(), noun: "run", next_cursor: full.then(|| "cnVu".into()) },
+        runs,
+        tracking_uri: URI.into(),
+    }
+}
+
+/// An experiment whose filter can't be read.
+pub fn experiment_bad_filter() -> ExperimentPage {
+    ExperimentPage {
+        view: ViewUrl::new(to().experiment("12"), [("filter", "metrics.val_auc >> 0.9")]),
+        filter_problem: Some("After metrics.val_auc comes a comparison (=, !=, >, >=, <, <=), but here stands “>>”, at character 17.".into()),
+        ..experiment(true)
+    }
+}
+
+fn charts(names: &[&str], runs: &[&str]) -> Vec<Chart> {
+    names
+        .iter()
+        .map(|key| Chart {
+            title: (*key).into(),
+            unit: key.ends_with("_ms").then(|| "ms".into()),
+            series: runs
+                .iter()
+                .map(|r| ChartSeries { name: (*r).into(), url: format!("/api/v1/runs/{r}/metrics/{key}") })
+                .collect(),
+            csv_url: Some(format!("/api/v1/runs/{}/metrics/{key}?format=csv", runs[0])),
+            last: (runs.len() == 1).then_some(if key.ends_with("auc") { 0.853_417 } else { 0.271_3 }),
+        })
+        .collect()
+}
+
+pub fn run(full: bool, tab: RunTab) -> RunPage {
+    let id = hash(100)[..32].to_owned();
+    let mut shell = shell(
+        "brisk-owl-412",
+        Section::Experiments,
+        &[("Experiments", to().experiments()), ("churn-training", to().experiment("12"))],
+    );
+    shell.as_cli = Some(format!("trueline run show {id}"));
+    shell.as_api = Some(format!("{URI}/api/v1/runs/{id}"));
+    let word = if tab == RunTab::Overview { "" } else { tab.as_str() };
+    let entry = |name: &str, size: Option<u64>| ArtifactEntry {
+        name: name.into(),
+        path: format!("model/{name}"),
+        is_dir: size.is_none(),
+        size,
+        sha256: size.map(hash),
+    };
+    let metric = |key: &str, value: f64, step| MetricRow { key: key.into(), value, step, at: ago(700) };
+    RunPage {
+        shell,
+        view: ViewUrl::new(to().run(&id), [("tab", word)]),
+        name: "brisk-owl-412".into(),
+        status: Badge::state(if full { "FINISHED" } else { "RUNNING" }),
+        deleted: false,
+        experiment: Reference::to("experiment", "churn-training", to().experiment("12")),
+        created_by: "user:ci-churn".into(),
+        claimed_user: "runner".into(),
+        started_at: Some(ago(1_870)),
+        duration_ms: full.then_some(1_215_300),
+        source: if full { "train.py @ 4f2a9c1".into() } else { String::new() },
+        note: if full {
+            "Weekly retraining after the price change of May; one more month of tickets.".into()
+        } else {
+            String::new()
+        },
+        tab,
+        axis: Axis::Step,
+        params: if full {
+            [
+                ("booster", "gbtree"),
+                (
+                    "features",
+                    "core,usage_30d,support_tickets,billing_delta,contract_age,plan,region,device,referrer",
+                ),
+                ("learning_rate", "0.05"),
+                ("max_depth", "6"),
+                ("model", "xgboost"),
+                ("n_estimators", "1200"),
+                ("seed", "17"),
+                ("subsample", "0.8"),
+            ]
+            .map(|(k, v)| Pair::new(k, v))
+            .to_vec()
+        } else {
+            vec![]
+        },
+        metrics: if full {
+            vec![
+                metric("latency_ms", 4.2, 0),
+                metric("train_logloss", 0.180_44, 1199),
+                metric("val_auc", 0.923_417_31, 1199),
+                metric("val_brier", 0.000_061_2, 1199),
+                metric("val_f1", 0.8012, 1199),
+                metric("val_logloss", 0.211_03, 1199),
+            ]
+        } else {
+            vec![]
+        },
+        tags: if full {
+            vec![
+                Pair::new("git.branch", "main"),
+                Pair::new("mlflow.source.name", "train.py"),
+                Pair::new("mlflow.user", "runner"),
+                Pair::new("team", "retention"),
+            ]
+        } else {
+            vec![]
+        },
+        charts: if full {
+            charts(&["val_auc", "val_logloss", "train_logloss", "latency_ms"], &["brisk-owl-412"])
+        } else {
+            vec![]
+        },
+        inputs: if full {
+            vec![
+                DatasetInput {
+                    name: "customers-2026-05".into(),
+                    digest: format!("sha256:{}", hash(5)),
+                    context: "training".into(),
+                    source: "s3://lake/customers/2026-05/*.parquet".into(),
+                    href: None,
+                },
+                DatasetInput {
+                    name: "customers-holdout".into(),
+                    digest: format!("sha256:{}", hash(6)),
+                    context: "validation".into(),
+                    source: "s3://lake/customers/holdout.parquet".into(),
+                    href: None,
+                },
+            ]
+        } else {
+            vec![]
+        },
+        artifacts: if full {
+            ArtifactListing {
+                parents: vec![("model".into(), "model".into())],
+                entries: vec![
+                    entry("metadata", None),
+                    entry("MLmodel", Some(1_204)),
+                    entry("conda.yaml", Some(302)),
+                    entry("model.ubj", Some(48_230_114)),
+                    entry("requirements.txt", Some(118)),
+                ],
+                truncated: false,
+            }
+        } else {
+            ArtifactListing::default()
+        },
+        lineage: if full {
+            Lineage {
+                from: vec![
+                    Reference::named("code", "retention/churn @ 4f2a9c1"),
+                    Reference::named("dataset version", "customers-2026-05"),
+                    Reference::named("dataset version", "customers-holdout"),
+                ],
+                made: vec![
+                    Reference::named("logged model", "m-8c1f20aa"),
+                    Reference::to("model version", "churn 7", to().version("churn", "7")),
+                ],
+            }
+        } else {
+            Lineage::default()
+        },
+        id,
+    }
+}
+
+pub fn compare() -> ComparePage {
+    let names = ["brisk-owl-412", "calm-pike-409", "deft-hare-406"];
+    let row = |key: &str, cells: [Option<&str>; 3]| ComparedRow {
+        key: key.into(),
+        cells: cells.map(Cell::param).to_vec(),
+    };
+    ComparePage {
+        shell: shell(
+            "Compare runs",
+            Section::Experiments,
+            &[("Experiments", to().experiments()), ("churn-training", to().experiment("12"))],
+        ),
+        view: ViewUrl::new(to().compare(), names.map(|n| ("run", n))),
+        runs: names
+            .iter()
+            .map(|n| ComparedRun {
+                id: (*n).into(),
+                name: (*n).into(),
+                status: Badge::state("FINISHED"),
+                started_at: Some(ago(9_000)),
+            })
+            .collect(),
+        sections: vec![
+            ComparedSection {
+                title: "Metrics",
+                rows: vec![
+                    row("val_auc", [Some("0.923417"), Some("0.922047"), Some("0.920677")]),
+                    row("val_logloss", [Some("0.21103"), Some("0.21393"), None]),
+                ],
+            },
+            ComparedSection {
+                title: "Params",
+                rows: vec![
+                    row("learning_rate", [Some("0.05"), Some("0.1"), Some("0.03")]),
+                    row("model", [Some("xgboost"), Some("lightgbm"), Some("logreg")]),
+                    row("seed", [Some("17"); 3]),
+                    row("subsample", [Some("0.8"); 3]),
+                ],
+            },
+        ],
+        charts: charts(&["val_auc", "val_logloss"], &names),
+        axis: Axis::Step,
+    }
+}
+
+pub fn models(full: bool) -> ModelsPage {
+    let alias = |a: &str, v: &str| AliasRow { alias: a.into(), version: v.into() };
+    let models = if full {
+        vec![
+            ModelRow {
+                name: "churn".into(),
+                description: "Probability that a customer leaves within 60 days".into(),
+                latest: Some("8".into()),
+                aliases: vec![alias("champion", "7"), alias("challenger", "8")],
+                updated_at: ago(4),
+            },
+            ModelRow {
+                name: "uplift".into(),
+                description: String::new(),
+                latest: Some("2".into()),
+                aliases: vec![alias("champion", "2")],
+                updated_at: ago(1_100_000),
+            },
+            ModelRow {
+                name: "ticket/topic-classifier".into(),
+                description: "Routes a support ticket".into(),
+                latest: None,
+                aliases: vec![],
+                updated_at: ago(8_000_000),
+            },
+        ]
+    } else {
+        vec![]
+    };
+    ModelsPage {
+        shell: shell("Models", Section::Models, &[]),
+        view: ViewUrl::new(to().models(), [("sort", "-updated_at")]),
+        pager: Pager { rows: models.len(), noun: "model", next_cursor: None },
+        models,
+    }
+}
+
+pub fn model(full: bool) -> ModelPage {
+    let states = [
+        "PENDING_REGISTRATION",
+        "READY",
+        "DIVERGED",
+        "READY",
+        "FAILED_REGISTRATION",
+        "READY",
+        "READY",
+        "READY",
+    ];
+    let versions: Vec<_> = (0..if full { 8_usize } else { 0 })
+        .map(|i| VersionRow {
+            version: (8 - i).to_string(),
+            state: Badge::state(states[i]),
+            aliases: match i {
+                0 => vec!["challenger".into()],
+                1 => vec!["champion".into()],
+                _ => vec![],
+            },
+            run: Some(Reference::to("run", format!("brisk-owl-{}", 415 - i * 3), to().run("r"))),
+            size: (i != 0 && i != 4).then_some(48_230_114 - i as u64 * 1_200_000),
+            digest: (i != 0 && i != 4).then(|| format!("sha256:{}", hash(i as u64 + 40))),
+            created_by: "user:ci-churn".into(),
+            created_at: ago(31 + i as i64 * 604_800),
+        })
+        .collect();
+    ModelPage {
+        shell: shell("churn", Section::Models, &[("Models", to().models())]),
+        view: ViewUrl::new(to().model("churn"), [("", "")]),
+        name: "churn".into(),
+        description: "Probability that a customer leaves within 60 days.".into(),
+        created_at: ago(9_000_000),
+        updated_at: ago(4),
+        aliases: if full {
+            vec![
+                AliasRow { alias: "champion".into(), version: "7".into() },
+                AliasRow { alias: "challenger".into(), version: "8".into() },
+            ]
+        } else {
+            vec![]
+        },
+        pager: Pager { rows: versions.len(), noun: "version", next_cursor: None },
+        versions,
+        tags: if full { vec![Pair::new("owner", "retention"), Pair::new("risk", "medium")] } else { vec![] },
+    }
+}
+
+pub fn version(full: bool) -> VersionPage {
+    let file = |path: &str, size: u64| FrozenFile { path: path.into(), size, sha256: hash(size) };
+    let field =
+        |name: &str, kind: &str, optional: bool| Field { name: name.into(), kind: kind.into(), optional };
+    VersionPage {
+        shell: shell(
+            "churn version 7",
+            Section::Models,
+            &[("Models", to().models()), ("churn", to().model("churn"))],
+        ),
+        model: "churn".into(),
+        version: "7".into(),
+        state: Badge::state(if full { "READY" } else { "PENDING_REGISTRATION" }),
+        state_reason: String::new(),
+        diverged: full,
+        description: if full {
+            "Trained on data to the end of May, with support tickets.".into()
+        } else {
+            String::new()
+        },
+        aliases: if full { vec!["champion".into()] } else { vec![] },
+        created_by: "user:ci-churn".into(),
+        created_at: ago(611),
+        run: full.then(|| Reference::to("run", "brisk-owl-412", to().run("r"))),
+        flavours: if full { vec!["xgboost".into(), "python_function".into()] } else { vec![] },
+        manifest: full.then(|| Manifest {
+            digest: format!("sha256:{}", hash(41)),
+            size: 48_231_738,
+            files: vec![
+                file("MLmodel", 1_204),
+                file("conda.yaml", 302),
+                file("model.ubj", 48_230_114),
+                file("requirements.txt", 118),
+            ],
+        }),
+        signature: full.then(|| Signature {
+            inputs: vec![
+                field("age_of_contract_d", "long", false),
+                field("usage_30d", "double", false),
+                field("tickets_90d", "long", true),
+                field("plan", "string", false),
+            ],
+            outputs: vec![field("", "tensor(float32, [-1])", false)],
+            params: vec![],
+        }),
+        tags: if full {
+            vec![Pair::new("validated_by", "nightly"), Pair::new("region", "eu")]
+        } else {
+            vec![]
+        },
+        lineage: if full {
+            Lineage {
+                from: vec![
+                    Reference::to("run", "brisk-owl-412", to().run("r")),
+                    Reference::to("experiment", "churn-training", to().experiment("12")),
+                    Reference::named("dataset version", "customers-2026-05"),
+                ],
+                made: vec![Reference::to("alias", "@champion of churn", to().model("churn"))],
+            }
+        } else {
+            Lineage::default()
+        },
+    }
+}
+
+fn ledger_page(events: Vec<EventLine>, head: Option<LedgerHead>, verification: Verification) -> LedgerPage {
+    LedgerPage {
+        shell: Shell { as_cli: Some("trueline ledger tail".into()), ..shell("Ledger", Section::Ledger, &[]) },
+        view: ViewUrl::new(to().ledger(), [("", "")]),
+        pager: Pager {
+            rows: events.len(),
+            noun: "event",
+            next_cursor: (!events.is_empty()).then(|| "48199".into()),
+        },
+        events,
+        actions: ["run.", "run.created", "version.", "alias.set", "token."].map(ToOwned::to_owned).to_vec(),
+        head,
+        verification,
+        can_verify: true,
+    }
+}
+
+pub fn ledger(full: bool) -> LedgerPage {
+    if !full {
+        return ledger_page(vec![], None, Verification::Never);
+    }
+    let head = LedgerHead {
+        tree_size: 48_214,
+        root_hash: "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=".into(),
+        signed_at: ago(3),
+        key_id: "trueline.example/ledger+5f2c9a01".into(),
+        origin: "trueline.example/ledger".into(),
+        verify_command: "trueline ledger verify ./ledger --key ledger.pub".into(),
+    };
+    ledger_page(events(), Some(head), Verification::Sound { at: ago(5_100), entries: 48_190 })
+}
+
+/// A ledger that somebody wrote into.
+pub fn ledger_failing() -> LedgerPage {
+    let failing = Verification::Failing {
+        at: ago(45),
+        index: 47_002,
+        finding: "the payload does not hash to what the leaf says".into(),
+        findings: 3,
+    };
+    LedgerPage { verification: failing, ..ledger(true) }
+}
+
+pub fn event_page(erased: bool) -> EventPage {
+    let line = if erased { events().remove(11) } else { events().remove(1) };
+    EventPage {
+        shell: shell(
+            &format!("Event {}", line.index.unwrap()),
+            Section::Ledger,
+            &[("Ledger", to().ledger())],
+        ),
+        event: line,
+        on_behalf_of: None,
+        decision: Some("policy 14: reviewers approve".into()),
+        request: Some("01jx4q8m2v7k".into()),
+        leaf_hash: Some(hash(77)),
+        payload_hash: hash(78),
+        proof_url: Some("/api/v1/ledger/entries/48212/proof".into()),
+        proof_size: Some(48_214),
+        payload: if erased {
+            Payload::Erased { by: Some(48_201), actor: "user:eve".into(), at: ago(260_000) }
+        } else {
+            Payload::Json(json!({
+                "model": "churn", "version": "7", "digest": format!("sha256:{}", hash(41)),
+                "comment": "AUC +0.004 on the holdout; calibration unchanged.",
+                "gates": [{"name": "auc_vs_champion", "passed": true, "value": 0.9234, "threshold": 0.9190}]
+            }))
+        },
+        previous: Some(48_211),
+        next: Some(48_213),
+    }
+}
+
+pub fn search(full: bool) -> SearchPage {
+    let mut shell = shell("Search", Section::Home, &[]);
+    shell.current = None;
+    shell.query = if full { "churn".into() } else { HOSTILE.into() };
+    let hit = |what: Reference, context: &str, at: i64| Hit {
+        what,
+        context: context.into(),
+        project: PROJECT.into(),
+        at: Some(ago(at)),
+    };
+    let hits = if full {
+        vec![
+            hit(Reference::to("model", "churn", to().model("churn")), "", 4),
+            hit(Reference::to("model version", "churn 7", to().version("churn", "7")), "@champion", 611),
+            hit(Reference::to("experiment", "churn-training", to().experiment("12")), "", 1_870),
+            hit(Reference::to("run", "churn-smoke-3", to().run("r")), "churn-training", 400_000),
+        ]
+    } else {
+        vec![]
+    };
+    SearchPage {
+        view: ViewUrl::new("/search", [("q", shell.query.clone())]),
+        shell,
+        pager: Pager { rows: hits.len(), noun: "result", next_cursor: None },
+        hits,
+    }
+}
+
+pub fn settings(part: &str, full: bool) -> SettingsPage {
+    let few = |n: usize| if full { n } else { 0 };
+    let body = match part {
+        "projects" => SettingsBody::Projects(
+            [
+                (PROJECT, 9_000_000_i64),
+                ("default", 70_000_000),
+                ("fraud-scoring", 2_000_000),
+                ("pricing", 400_000),
+            ]
+            .iter()
+            .take(few(4))
+            .map(|(n, s)| ProjectRow {
+                name: (*n).into(),
+                roles: if *n == "pricing" { vec![] } else { vec!["contributor".into(), "reviewer".into()] },
+                created_at: ago(*s),
+            })
+            .collect(),
+        ),
+        "users" => SettingsBody::Users(
+            [
+                ("ann", "contributor of churn-prediction"),
+                ("bo", "reviewer of churn-prediction"),
+                ("ci-churn", "contributor of churn-prediction"),
+                ("dora", "admin of the whole server"),
+            ]
+            .iter()
+            .take(few(4))
+            .map(|(n, r)| UserRow { name: (*n).into(), roles: vec![(*r).into()], created_at: ago(7_400) })
+            .collect(),
+        ),
+        "roles" => SettingsBody::Roles {
+            grants: [
+                ("ann", "contributor", Some(PROJECT)),
+                ("bo", "reviewer", Some(PROJECT)),
+                ("dora", "admin", None),
+                ("eve", "auditor", None),
+            ]
+            .iter()
+            .take(few(4))
+            .map(|(u, r, p)| Grant { user: (*u).into(), role: (*r).into(), project: p.map(Into::into) })
+            .collect(),
+            users: ["ann", "bo", "ci-churn", "dora", "eve"].map(Into::into).to_vec(),
+            roles: [
+                ("viewer", "Sees the project."),
+                ("contributor", "Logs runs and registers versions."),
+                ("reviewer", "Approves versions, and sees the project."),
+                ("admin", "Everything but approving."),
+                ("auditor", "Sees everything, the ledger included, and changes nothing."),
+            ]
+            .map(|(r, w)| (r.into(), w.into()))
+            .to_vec(),
+        },
+        _ => SettingsBody::Tokens {
+            tokens: [
+                ("a1", "CI of churn-training", "Active"),
+                ("b2", "Notebook on the lab machine", "Active"),
+                ("c3", "Old importer", "Expired"),
+                ("d4", "Demo", "Revoked"),
+            ]
+            .iter()
+            .take(few(4))
+            .map(|(id, label, state)| TokenRow {
+                id: (*id).into(),
+                label: (*label).into(),
+                user: "ci-churn".into(),
+                state: Badge::state(state),
+                can_revoke: *state == "Active",
+                created_at: ago(9_200),
+            })
+            .collect(),
+            fresh: full.then(|| FreshToken {
+                label: "CI of churn-training".into(),
+                secret: "tl_example_shown_once_4Zr8".into(),
+            }),
+            tracking_uri: URI.into(),
+        },
+    };
+    SettingsPage { shell: shell("Settings", Section::Settings, &[]), can_change: true, problem: None, body }
+}
+
+pub fn error(signed_in: bool) -> ErrorPage {
+    let mut shell = shell("Version not found", Section::Models, &[]);
+    (shell.as_cli, shell.as_api) = (None, None);
+    if !signed_in {
+        (shell.caller, shell.project) = (None, None);
+    }
+    ErrorPage {
+        shell,
+        problem: Problem {
+            status: 404,
+            title: "Version not found".into(),
+            detail: "The model churn has no version 12; its newest is 8.".into(),
+            what_to_do: "Look at the versions that exist, or register one from a run.".into(),
+            command: Some("trueline versions list churn".into()),
+            code: "version-not-found".into(),
+        },
+    }
+}
+
+pub fn sign_in(failed: bool) -> SignInPage {
+    SignInPage {
+        shell: Shell::new("Sign in", None, Timestamp::from_second(NOW).unwrap()),
+        next: to().home(),
+        problem: failed
+            .then(|| "This token is not known, has ended or was revoked. Ask an admin for a new one.".into()),
+    }
+}
+
+/// All pages by name, rendered.
+pub fn all() -> Vec<(&'static str, String)> {
+    use askama::Template as _;
+    vec![
+        ("home", home(true).render().unwrap()),
+        ("home-empty", home(false).render().unwrap()),
+        ("home-live", home_live().render().unwrap()),
+        ("experiments", experiments(true).render().unwrap()),
+        ("experiments-empty", experiments(false).render().unwrap()),
+        ("experiment", experiment(true).render().unwrap()),
+        ("experiment-empty", experiment(false).render().unwrap()),
+        ("experiment-bad-filter", experiment_bad_filter().render().unwrap()),
+        ("run", run(true, RunTab::Overview).render().unwrap()),
+        ("run-empty", run(false, RunTab::Overview).render().unwrap()),
+        ("run-charts", run(true, RunTab::Charts).render().unwrap()),
+        ("run-charts-empty", run(false, RunTab::Charts).render().unwrap()),
+        ("run-artifacts", run(true, RunTab::Artifacts).render().unwrap()),
+        ("run-artifacts-empty", run(false, RunTab::Artifacts).render().unwrap()),
+        ("compare", compare().render().unwrap()),
+        ("models", models(true).render().unwrap()),
+        ("models-empty", models(false).render().unwrap()),
+        ("model", model(true).render().unwrap()),
+        ("model-empty", model(false).render().unwrap()),
+        ("version", version(true).render().unwrap()),
+        ("version-empty", version(false).render().unwrap()),
+        ("ledger", ledger(true).render().unwrap()),
+        ("ledger-empty", ledger(false).render().unwrap()),
+        ("ledger-failing", ledger_failing().render().unwrap()),
+        ("event", event_page(false).render().unwrap()),
+        ("event-erased", event_page(true).render().unwrap()),
+        ("search", search(true).render().unwrap()),
+        ("search-empty", search(false).render().unwrap()),
+        ("settings-projects", settings("projects", true).render().unwrap()),
+        ("settings-projects-empty", settings("projects", false).render().unwrap()),
+        ("settings-users", settings("users", true).render().unwrap()),
+        ("settings-users-empty", settings("users", false).render().unwrap()),
+        ("settings-roles", settings("roles", true).render().unwrap()),
+        ("settings-roles-empty", settings("roles", false).render().unwrap()),
+        ("settings-tokens", settings("tokens", true).render().unwrap()),
+        ("settings-tokens-empty", settings("tokens", false).render().unwrap()),
+        ("error", error(true).render().unwrap()),
+        ("error-outside", error(false).render().unwrap()),
+        ("sign-in", sign_in(false).render().unwrap()),
+        ("sign-in-failed", sign_in(true).render().unwrap()),
+    ]
+}

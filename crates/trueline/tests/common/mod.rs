@@ -1,0 +1,195 @@
+//! A real server for a test: the built binary on a free loopback port and a data directory of its own, on SQLite or on
+//! a fresh PostgreSQL database.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_trueline");
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    Sqlite,
+    Postgres,
+}
+
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub data_dir: PathBuf,
+    database: Option<String>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// A fresh database on the server that `cargo xtask test` has started.
+pub fn fresh_database() -> String {
+    let base = std::env::var("TRUELINE_TEST_POSTGRES")
+        .expect("TRUELINE_TEST_POSTGRES is not set: run the tests with `cargo xtask test`");
+    let unique = format!("t{}_{:x}", std::process::id(), Instant::now().elapsed().as_nanos());
+    let name = format!("{unique}_{:p}", &base).replace("0x", "");
+    let mut client = postgres::Client::connect(&base, postgres::NoTls).expect("PostgreSQL answers");
+    client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a fresh database");
+    let (server, _) = base.rsplit_once('/').expect("a URL with a database");
+    format!("{server}/{name}")
+}
+
+impl Server {
+    pub fn start(on: On) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = folder.path().join("data");
+        let database = (on == On::Postgres).then(fresh_database);
+        let mut server = Self::start_in(&data_dir, database);
+        server._folder = Some(folder);
+        server
+    }
+
+    pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir);
+        if let Some(url) = &database {
+            command.args(["--database", url]);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("its log"));
+        let url = loop {
+            let mut line = String::new();
+            let read = lines.read_line(&mut line).expect("a log line");
+            assert!(read > 0, "the server ended before it listened");
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = event["address"].as_str() {
+                break format!("http://{address}");
+            }
+        };
+        // Somebody must read the log, or the server stops when the pipe is full.
+        std::thread::spawn(move || for _ in lines.lines() {});
+        Self { child, url, data_dir: data_dir.to_owned(), database, _folder: None }
+    }
+
+    /// Ends the server without a warning and starts it again on the same data.
+    pub fn kill_and_restart(mut self) -> Self {
+        self.child.kill().expect("kill -9");
+        self.child.wait().expect("it ended");
+        let mut again = Self::start_in(&self.data_dir, self.database.clone());
+        again._folder = self._folder.take();
+        again
+    }
+
+    /// Asks the server to stop and waits until it has; the data directory stays for as long as the answer lives.
+    pub fn stop(mut self) -> Stopped {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        let status = self.child.wait().expect("it ended");
+        assert!(status.success(), "the server stopped with {status}");
+        Stopped { data_dir: self.data_dir.clone(), _folder: self._folder.take() }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        self.call("GET", path, None, &[])
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call("POST", path, Some(body.to_string().into_bytes()), &[])
+    }
+
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
+        let (status, bytes) = self.call_bytes(method, path, body, headers);
+        let text = String::from_utf8_lossy(&bytes);
+        let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(text.into_owned()));
+        (status, value)
+    }
+
+    pub fn call_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Vec<u8>) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if body.is_some() && !headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-type")) {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.unwrap_or_default()).expect("a request");
+        let request = agent.configure_request(request).allow_non_standard_methods(true).build();
+        let mut answer = agent.run(request).expect("an answer");
+        let status = answer.status().as_u16();
+        let bytes = answer.body_mut().with_config().limit(1 << 30).read_to_vec().expect("a body");
+        (status, bytes)
+    }
+
+    /// A call that must succeed.
+    pub fn ok(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.post(path, body);
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// The command line, pointed at this server.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        Command::new(BINARY).args(args).env("TRUELINE_URL", &self.url).output().expect("the command runs")
+    }
+
+    pub fn ledger_key(&self) -> String {
+        self.get("/api/v1/ledger").1["key"].as_str().expect("a key").to_owned()
+    }
+
+    /// Waits until all events are under the checkpoint.
+    pub fn settle(&self) {
+        wait_until("all events are under the checkpoint", || {
+            let (_, events) = self.get("/api/v1/ledger/events?limit=1");
+            let (_, head) = self.get("/api/v1/ledger");
+            let newest = events["events"][0]["index"].as_i64();
+            newest.is_some_and(|index| head["checkpoint"]["size"].as_i64() == Some(index + 1))
+        });
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub struct Stopped {
+    pub data_dir: PathBuf,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// Waits for a condition, not for a time.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited 20 s in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The interpreter of the tests' Python environment.
+pub fn python() -> String {
+    std::env::var("TRUELINE_PYTHON")
+        .expect("TRUELINE_PYTHON is not set: run the tests with `cargo xtask test`")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

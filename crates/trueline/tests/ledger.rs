@@ -1,0 +1,227 @@
+//! The ledger through the public door: what is written is under a signed checkpoint, and whatever is changed
+//! afterwards, in any file or row, is found.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{BINARY, On, Server, Stopped, text};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A stopped server with some history, its key and its last checkpoint.
+fn history() -> (Stopped, String, String) {
+    let server = Server::start(On::Sqlite);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "e" }));
+    server.ok("/api/2.0/mlflow/registered-models/create", json!({ "name": "m" }));
+    for run in 0..3 {
+        let made =
+            server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "1", "start_time": run }));
+        let run = made["run"]["info"]["run_id"].as_str().unwrap().to_owned();
+        let path = format!("/api/2.0/mlflow-artifacts/artifacts/1/{run}/artifacts/model/MLmodel");
+        server.call("PUT", &path, Some(b"flavors: {}".to_vec()), &[]);
+        let source = format!("mlflow-artifacts:/1/{run}/artifacts/model");
+        let version = json!({ "name": "m", "source": source, "run_id": run });
+        server.ok("/api/2.0/mlflow/model-versions/create", version);
+    }
+    let alias = json!({ "name": "m", "alias": "champion", "version": "2" });
+    server.ok("/api/2.0/mlflow/registered-models/alias", alias);
+    server.settle();
+    let key = server.ledger_key();
+    let checkpoint = server.get("/api/v1/ledger").1["checkpoint"]["note"].as_str().unwrap().to_owned();
+    (server.stop(), key, checkpoint)
+}
+
+fn verify(data_dir: &Path, key: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(["ledger", "verify", "--key", key, "--data-dir"]).arg(data_dir);
+    command.args(more).output().unwrap()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            out.extend(files_below(&entry.path()));
+        } else {
+            out.push(entry.path());
+        }
+    }
+    out
+}
+
+fn sql(data_dir: &Path, statement: &str) {
+    let script = format!(
+        "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute(\"\"\"{statement}\"\"\")\nc.commit()\nc.close()"
+    );
+    let done = Command::new(common::python())
+        .arg("-c")
+        .arg(script)
+        .arg(data_dir.join("trueline.db"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+}
+
+#[test]
+fn an_untouched_history_holds_and_says_so() {
+    let (stopped, key, _) = history();
+    let done = verify(&stopped.data_dir, &key, &["--state"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).starts_with("ok: "), "{}", text(&done.stdout));
+}
+
+#[test]
+fn any_one_byte_flipped_in_the_ledgers_files_is_found() {
+    let (stopped, key, _) = history();
+    let ledger = stopped.data_dir.join("ledger");
+    let mut tried = 0;
+    for file in files_below(&ledger) {
+        let original = fs::read(&file).unwrap();
+        // Every byte of the small files, a spread of those of the entries.
+        let step = (original.len() / 150).max(1);
+        for at in (0..original.len()).step_by(step) {
+            let mut changed = original.clone();
+            changed[at] ^= 1;
+            fs::write(&file, &changed).unwrap();
+            let done = verify(&stopped.data_dir, &key, &[]);
+            assert_eq!(done.status.code(), Some(1), "byte {at} of {} went unnoticed", file.display());
+            tried += 1;
+        }
+        fs::write(&file, &original).unwrap();
+    }
+    assert!(tried > 200, "only {tried} bytes were tried");
+    assert!(verify(&stopped.data_dir, &key, &[]).status.success());
+}
+
+#[test]
+fn a_changed_row_names_its_entry() {
+    let (stopped, key, _) = history();
+    let changes = [
+        ("UPDATE ledger_events SET actor = 'mallory' WHERE idx = 3", "entry 3: the column actor"),
+        (
+            "UPDATE ledger_payloads SET body = '{}' WHERE event_id = (SELECT id FROM ledger_events WHERE idx = 2)",
+            "entry 2: its payload was altered",
+        ),
+        (
+            "DELETE FROM ledger_payloads WHERE event_id = (SELECT id FROM ledger_events WHERE idx = 1)",
+            "entry 1: its payload is missing",
+        ),
+        ("DELETE FROM ledger_events WHERE idx = 4", "entry 4: its row is missing"),
+        ("UPDATE ledger_events SET entry = x'00' WHERE idx = 5", "entry 5: its row in the database is not"),
+    ];
+    for (statement, expected) in changes {
+        let copy = tempfile::tempdir().unwrap();
+        copy_tree(&stopped.data_dir, copy.path());
+        sql(copy.path(), statement);
+        let done = verify(copy.path(), &key, &[]);
+        assert_eq!(done.status.code(), Some(1), "{statement}");
+        assert!(text(&done.stderr).contains(expected), "{statement}: {}", text(&done.stderr));
+    }
+}
+
+#[test]
+fn state_that_the_events_do_not_tell_is_named() {
+    let (stopped, key, _) = history();
+    let changes = [
+        ("UPDATE model_aliases SET version = 3", "alias default: m@champion"),
+        ("UPDATE model_versions SET manifest_digest = 'f00' WHERE version = 1", "version default: m/1"),
+        ("DELETE FROM model_versions WHERE version = 3", "version default: m/3"),
+    ];
+    for (statement, expected) in changes {
+        let copy = tempfile::tempdir().unwrap();
+        copy_tree(&stopped.data_dir, copy.path());
+        sql(copy.path(), statement);
+        assert!(verify(copy.path(), &key, &[]).status.success(), "the log itself is untouched");
+        let done = verify(copy.path(), &key, &["--state"]);
+        assert_eq!(done.status.code(), Some(1), "{statement}");
+        assert!(text(&done.stderr).contains(expected), "{statement}: {}", text(&done.stderr));
+    }
+}
+
+#[test]
+fn a_rollback_is_found_against_an_earlier_checkpoint() {
+    let server = Server::start(On::Sqlite);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "first" }));
+    server.settle();
+    let key = server.ledger_key();
+    let old = tempfile::tempdir().unwrap();
+    copy_tree(&server.data_dir, old.path());
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "second" }));
+    server.settle();
+    let note = server.get("/api/v1/ledger").1["checkpoint"]["note"].as_str().unwrap().to_owned();
+    let later = old.path().join("later-checkpoint");
+    fs::write(&later, note).unwrap();
+    let later = later.to_str().unwrap();
+
+    let done = verify(old.path(), &key, &["--checkpoint", later]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stderr).contains("rolled back"), "{}", text(&done.stderr));
+    assert!(verify(&server.stop().data_dir, &key, &["--checkpoint", later]).status.success());
+}
+
+#[test]
+fn another_key_is_not_trusted() {
+    let (stopped, _, _) = history();
+    let (_other, key, _) = history();
+    let done = verify(&stopped.data_dir, &key, &[]);
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done.stdout));
+}
+
+#[test]
+fn an_erased_payload_is_told_from_an_altered_one() {
+    let server = Server::start(On::Sqlite);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "secret" }));
+    server.settle();
+    let (_, events) = server.get("/api/v1/ledger/events?action=experiment.created");
+    let id = events["events"][0]["id"].as_str().unwrap().to_owned();
+    let (status, _) = server.post(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": " " }));
+    assert_eq!(status, 400, "an erasure needs a reason");
+    server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for by the person" }));
+    let (_, event) = server.get(&format!("/api/v1/ledger/events/{id}"));
+    assert_eq!(event["erased"], true);
+    server.settle();
+    let key = server.ledger_key();
+    let done = verify(&server.stop().data_dir, &key, &["--state"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("1 payloads erased"), "{}", text(&done.stderr));
+}
+
+#[test]
+fn the_server_checks_its_own_ledger_as_a_task() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on);
+        server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "e" }));
+        server.settle();
+        let asked = server.ok("/api/v1/ledger/verifications", json!({}));
+        let follow = asked["follow"].as_str().unwrap().to_owned();
+        common::wait_until("the check is done", || server.get(&follow).1["state"] == "done");
+        assert_eq!(server.get(&follow).1["result"]["ok"], true, "{on:?}");
+    }
+}
+
+#[test]
+fn an_event_can_be_proven_alone() {
+    let server = Server::start(On::Sqlite);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "e" }));
+    server.settle();
+    let (_, events) = server.get("/api/v1/ledger/events?action=experiment.created");
+    let id = events["events"][0]["id"].as_str().unwrap().to_owned();
+    let (status, proof) = server.get(&format!("/api/v1/ledger/events/{id}/proof"));
+    assert_eq!(status, 200);
+    assert!(proof.as_str().unwrap().starts_with("c2sp.org/tlog-proof@v1\n"), "{proof}");
+}

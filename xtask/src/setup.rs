@@ -1,0 +1,53 @@
+//! The Python environment of tests and demo, from the pinned lock. It is made again when the lock changes.
+
+use crate::shell::{can_install, install, output, root, run, say};
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::process::Command;
+
+const LOCK: &str = "python/requirements.lock";
+/// The interpreters that the lock was made for.
+const PYTHONS: [&str; 2] = ["python3.11", "python3"];
+
+/// Where environments are kept: outside the checkout when `TRUELINE_CACHE` says so, as CI does.
+fn cache() -> PathBuf {
+    std::env::var_os("TRUELINE_CACHE").map_or_else(|| root().join(".trueline"), PathBuf::from)
+}
+
+/// The environment's interpreter, installed if it is missing.
+pub(crate) fn python() -> anyhow::Result<PathBuf> {
+    let lock = std::fs::read(root().join(LOCK)).context(LOCK)?;
+    let digest = hex::encode(&Sha256::digest(&lock)[..6]);
+    let venv = cache().join("venv");
+    let (python, stamp) = (venv.join("bin/python"), venv.join("lock-digest"));
+    if python.exists() && std::fs::read_to_string(&stamp).ok().as_ref() == Some(&digest) {
+        return Ok(python);
+    }
+    say("making the Python environment");
+    drop(std::fs::remove_dir_all(&venv));
+    let base = interpreter()?;
+    if run(Command::new(base).args(["-m", "venv"]).arg(&venv)).is_err() {
+        if !can_install() {
+            bail!("{base} can't make environments: install python3-venv");
+        }
+        install("python3-venv", "the Python environment")?;
+        run(Command::new(base).args(["-m", "venv"]).arg(&venv))?;
+    }
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(root().join(LOCK)))?;
+    std::fs::write(stamp, digest)?;
+    Ok(python)
+}
+
+fn interpreter() -> anyhow::Result<&'static str> {
+    let fits = |python: &&str| {
+        let version = output(Command::new(python).arg("--version")).unwrap_or_default();
+        version.starts_with("Python 3.11")
+    };
+    PYTHONS
+        .into_iter()
+        .find(fits)
+        .context("Python 3.11 is needed for tests and demo: install python3.11 with its venv module")
+}

@@ -1,0 +1,56 @@
+//! Running other programs.
+
+use anyhow::{Context, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The root of the checkout.
+pub(crate) fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map_or(own.clone(), ToOwned::to_owned)
+}
+
+/// Says what is being done.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    println!("xtask: {text}");
+}
+
+/// Runs a program and fails unless it ends well.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("can't start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
+
+/// Runs a program and gives what it prints, if it ends well.
+pub(crate) fn output(command: &mut Command) -> Option<String> {
+    let done = command.output().ok()?;
+    done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+/// Cargo, as this was started with.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Whether Debian packages can be installed here.
+pub(crate) fn can_install() -> bool {
+    let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
+    root && output(Command::new("apt-get").arg("--version")).is_some()
+}
+
+/// Installs a Debian package, or says what to install.
+pub(crate) fn install(package: &str, what_for: &str) -> anyhow::Result<()> {
+    if !can_install() {
+        bail!("{what_for} needs the package {package}: install it with `sudo apt-get install {package}`");
+    }
+    say(format!("installing {package} for {what_for}"));
+    let mut apt = Command::new("apt-get");
+    run(apt.args(["-qq", "update"]))?;
+    let mut apt = Command::new("apt-get");
+    run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-y", "install", package]))
+}

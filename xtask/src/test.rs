@@ -1,0 +1,15 @@
+//! `cargo xtask test`: everything that the tests need, then the tests.
+
+use crate::postgres::Postgres;
+use crate::setup;
+use crate::shell::{self, cargo, say};
+
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let python = setup::python()?;
+    let postgres = Postgres::start()?;
+    say("running the tests");
+    let mut test = cargo();
+    test.args(["test", "--workspace"]).args(arguments);
+    test.env("TRUELINE_PYTHON", python).env("TRUELINE_TEST_POSTGRES", postgres.url());
+    shell::run(&mut test)
+}
