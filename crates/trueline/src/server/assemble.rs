@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, Durability, Limits};
@@ -110,6 +111,8 @@ async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identit
 }
 
 async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
+    // Before anybody is told that the server is there: a stop that comes at once must be orderly too.
+    let asked_to_stop = StopSignals::listen()?;
     let handle = observe::start_metrics()?;
     let parts = open(config, db).await?;
     let address = SocketAddr::new(config.host, config.port);
@@ -158,7 +161,7 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
 
     let overdue = stop.clone();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        stop_signal().await;
+        asked_to_stop.wait().await;
         tracing::info!("stopping: finishing the requests at hand");
         // After this long, requests that still run are cut off.
         tokio::spawn(async move {
@@ -181,15 +184,23 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends when the process is asked to stop.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = signal(SignalKind::terminate());
-    match terminate {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+/// The signals that ask the process to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From here on they no longer end the process by themselves.
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
