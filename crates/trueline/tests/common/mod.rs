@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_trueline");
@@ -30,10 +31,12 @@ pub struct Server {
 pub fn fresh_database() -> String {
     let base = std::env::var("TRUELINE_TEST_POSTGRES")
         .expect("TRUELINE_TEST_POSTGRES is not set: run the tests with `cargo xtask test`");
-    let unique = format!("t{}_{:x}", std::process::id(), Instant::now().elapsed().as_nanos());
-    let name = format!("{unique}_{:p}", &base).replace("0x", "");
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let name = format!("t{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
     let mut client = postgres::Client::connect(&base, postgres::NoTls).expect("PostgreSQL answers");
-    client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a fresh database");
+    for statement in [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name}")] {
+        client.batch_execute(&statement).expect("a fresh database");
+    }
     let (server, _) = base.rsplit_once('/').expect("a URL with a database");
     format!("{server}/{name}")
 }
