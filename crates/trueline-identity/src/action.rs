@@ -29,6 +29,8 @@ actions! {
     RegisterModel = "registry.write";
     /// Approve or reject a version; always by a person with a token.
     Approve = "version.approve";
+    /// Create endpoints, route traffic to versions, roll back.
+    Deploy = "endpoint.deploy";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.

@@ -10,7 +10,7 @@ mod schema;
 mod store;
 
 pub use action::{
-    Action, Approve, Authorized, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject,
+    Action, Approve, Authorized, Deploy, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject,
     RegisterModel, VerifyLedger, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials};

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(allowed(&policy, Role::Viewer, true), ["project.read"]);
         assert_eq!(
             allowed(&policy, Role::Contributor, true),
-            ["project.read", "tracking.write", "registry.write", "ledger.read"]
+            ["project.read", "tracking.write", "registry.write", "endpoint.deploy", "ledger.read"]
         );
         assert_eq!(
             allowed(&policy, Role::Reviewer, true),

@@ -1,0 +1,307 @@
+//! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
+
+use crate::error::ServingError;
+use crate::route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants};
+use serde_json::json;
+use trueline_db::{Row, Tx};
+use trueline_identity::{Authorized, Deploy, ReadProject};
+use trueline_ledger::{Edge, Ledger, LedgerTx, NewEvent, Node, ProjectId};
+
+/// The control plane of serving. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    ledger: Ledger,
+}
+
+fn not_found(name: &EndpointName) -> ServingError {
+    ServingError::NotFound(format!("there is no endpoint `{name}`; `trueline endpoint list` shows those there are"))
+}
+
+const ROUTE: &str = "SELECT generation, change, variants, reason, changed_by, changed_at_ms FROM endpoint_routes
+     WHERE project = ?1 AND endpoint = ?2";
+
+fn route_from(row: &mut Row) -> Result<Route, ServingError> {
+    let variants: String = row.take(2)?;
+    let variants = serde_json::from_str(&variants)
+        .map_err(|e| ServingError::State(format!("a route can't be read: {e}")))?;
+    Ok(Route {
+        generation: row.take(0)?,
+        change: RouteChange::parse(&row.take::<String>(1)?),
+        variants,
+        reason: row.take(3)?,
+        changed_by: row.take(4)?,
+        changed_at_ms: row.take(5)?,
+    })
+}
+
+fn current(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Option<Route>, ServingError> {
+    let sql = format!("{ROUTE} ORDER BY generation DESC LIMIT 1");
+    let row = tx.query_opt(&sql, &[project.into(), name.into()])?;
+    row.map(|mut row| route_from(&mut row)).transpose()
+}
+
+fn get(tx: &mut Tx<'_>, project: &ProjectId, name: &EndpointName) -> Result<Endpoint, ServingError> {
+    let mut row = tx
+        .query_opt(
+            "SELECT log_mode, sticky_header, created_by, created_at_ms FROM endpoints
+             WHERE project = ?1 AND name = ?2",
+            &[project.into(), name.as_str().into()],
+        )?
+        .ok_or_else(|| not_found(name))?;
+    Ok(Endpoint {
+        name: name.clone(),
+        log: LogMode::parse(&row.take::<String>(0)?).unwrap_or_default(),
+        sticky_header: row.take(1)?,
+        created_by: row.take(2)?,
+        created_at_ms: row.take(3)?,
+        route: current(tx, project, name.as_str())?,
+    })
+}
+
+impl Endpoints {
+    /// Over a ledger.
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger }
+    }
+
+    /// Makes an endpoint that nothing answers yet.
+    ///
+    /// # Errors
+    /// [`ServingError::Exists`].
+    pub async fn create(
+        &self,
+        leave: &Authorized<Deploy>,
+        new: NewEndpoint,
+    ) -> Result<Endpoint, ServingError> {
+        let project = leave.project().clone();
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let (now, by) = (tx.now(), tx.actor().principal.clone());
+                let made = tx.execute(
+                    "INSERT INTO endpoints (project, name, log_mode, sticky_header, created_by, created_at_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+                    &[
+                        (&project).into(),
+                        new.name.as_str().into(),
+                        new.log.as_str().into(),
+                        new.sticky_header.clone().into(),
+                        by.into(),
+                        now.into(),
+                    ],
+                )?;
+                if made == 0 {
+                    return Err(ServingError::Exists(format!("an endpoint `{}` exists already", new.name)));
+                }
+                let event = NewEvent::new(&project, "endpoint.created", "endpoint", new.name.as_str());
+                tx.emit(event.with(json!({ "log": new.log, "sticky_header": new.sticky_header })))?;
+                get(tx, &project, &new.name)
+            })
+            .await
+    }
+
+    /// One endpoint.
+    ///
+    /// # Errors
+    /// [`ServingError::NotFound`].
+    pub async fn get(
+        &self,
+        leave: &Authorized<ReadProject>,
+        name: &EndpointName,
+    ) -> Result<Endpoint, ServingError> {
+        let (project, name) = (leave.project().clone(), name.clone());
+        self.ledger.db().read(move |tx| get(tx, &project, &name)).await
+    }
+
+    /// All endpoints of a project, by name.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn list(&self, leave: &Authorized<ReadProject>) -> Result<Vec<Endpoint>, ServingError> {
+        let project = leave.project().clone();
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let rows =
+                    tx.query("SELECT name FROM endpoints WHERE project = ?1 ORDER BY name", &[(&project).into()])?;
+                rows.into_iter()
+                    .map(|mut row| get(tx, &project, &EndpointName::parse(&row.take::<String>(0)?)?))
+                    .collect()
+            })
+            .await
+    }
+
+    /// All endpoints that have a route, of all projects, for the data plane.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn routed(&self) -> Result<Vec<(ProjectId, Endpoint)>, ServingError> {
+        self.ledger
+            .db()
+            .read(|tx| {
+                let mut out = Vec::new();
+                for mut row in tx.query("SELECT project, name FROM endpoints", &[])? {
+                    let project = ProjectId::new(row.take::<String>(0)?);
+                    let endpoint = get(tx, &project, &EndpointName::parse(&row.take::<String>(1)?)?)?;
+                    if endpoint.route.is_some() {
+                        out.push((project, endpoint));
+                    }
+                }
+                Ok(out)
+            })
+            .await
+    }
+
+    /// The routes of an endpoint, newest first.
+    ///
+    /// # Errors
+    /// [`ServingError::NotFound`].
+    pub async fn history(
+        &self,
+        leave: &Authorized<ReadProject>,
+        name: &EndpointName,
+        limit: u32,
+    ) -> Result<Vec<Route>, ServingError> {
+        let (project, name) = (leave.project().clone(), name.clone());
+        self.ledger
+            .db()
+            .read(move |tx| {
+                get(tx, &project, &name)?;
+                let sql = format!("{ROUTE} ORDER BY generation DESC LIMIT ?3");
+                let rows = tx.query(&sql, &[(&project).into(), name.as_str().into(), limit.into()])?;
+                rows.into_iter().map(|mut row| route_from(&mut row)).collect()
+            })
+            .await
+    }
+
+    /// Makes the next generation of a route.
+    ///
+    /// # Errors
+    /// [`ServingError::NotFound`], [`ServingError::Invalid`] for bad weights.
+    pub async fn deploy(
+        &self,
+        leave: &Authorized<Deploy>,
+        name: &EndpointName,
+        variants: Vec<Variant>,
+        reason: String,
+    ) -> Result<Endpoint, ServingError> {
+        check_variants(&variants)?;
+        let (project, name) = (leave.project().clone(), name.clone());
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let before = get(tx, &project, &name)?;
+                append(tx, &project, &before, &variants, RouteChange::Deployed, &reason)?;
+                get(tx, &project, &name)
+            })
+            .await
+    }
+
+    /// The route that a rollback would return to: the newest one before the current that differs from it and was not
+    /// itself rolled back from.
+    ///
+    /// # Errors
+    /// [`ServingError::State`] when there is none.
+    pub async fn previous(
+        &self,
+        leave: &Authorized<ReadProject>,
+        name: &EndpointName,
+    ) -> Result<Route, ServingError> {
+        let (project, name) = (leave.project().clone(), name.clone());
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let endpoint = get(tx, &project, &name)?;
+                previous(tx, &project, &endpoint)
+            })
+            .await
+    }
+
+    /// Returns to the previous good variants, as a new generation; the one that is left is marked.
+    ///
+    /// # Errors
+    /// [`ServingError::NotFound`], [`ServingError::State`] when there is nothing to return to.
+    pub async fn roll_back(
+        &self,
+        leave: &Authorized<Deploy>,
+        name: &EndpointName,
+        reason: String,
+    ) -> Result<Endpoint, ServingError> {
+        let (project, name) = (leave.project().clone(), name.clone());
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let before = get(tx, &project, &name)?;
+                let target = previous(tx, &project, &before)?;
+                let left = before.route.as_ref().map_or(0, |r| r.generation);
+                tx.execute(
+                    "UPDATE endpoint_routes SET rolled_back = 1
+                     WHERE project = ?1 AND endpoint = ?2 AND generation = ?3",
+                    &[(&project).into(), name.as_str().into(), left.into()],
+                )?;
+                append(tx, &project, &before, &target.variants, RouteChange::RolledBack, &reason)?;
+                get(tx, &project, &name)
+            })
+            .await
+    }
+}
+
+fn previous(tx: &mut Tx<'_>, project: &ProjectId, endpoint: &Endpoint) -> Result<Route, ServingError> {
+    let nothing = || ServingError::State(format!("endpoint `{}` has nothing to roll back to", endpoint.name));
+    let current = endpoint.route.as_ref().ok_or_else(nothing)?;
+    let sql = format!("{ROUTE} AND rolled_back = 0 AND generation < ?3 ORDER BY generation DESC LIMIT 100");
+    let rows = tx.query(&sql, &[project.into(), endpoint.name.as_str().into(), current.generation.into()])?;
+    for mut row in rows {
+        let route = route_from(&mut row)?;
+        if route.variants != current.variants {
+            return Ok(route);
+        }
+    }
+    Err(nothing())
+}
+
+fn append(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    before: &Endpoint,
+    variants: &[Variant],
+    change: RouteChange,
+    reason: &str,
+) -> Result<(), ServingError> {
+    let generation = before.route.as_ref().map_or(0, |r| r.generation) + 1;
+    let (now, by) = (tx.now(), tx.actor().principal.clone());
+    tx.execute(
+        "INSERT INTO endpoint_routes
+             (project, endpoint, generation, change, variants, reason, rolled_back, changed_by, changed_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8)",
+        &[
+            project.into(),
+            before.name.as_str().into(),
+            generation.into(),
+            change.as_str().into(),
+            json!(variants).to_string().into(),
+            reason.into(),
+            by.into(),
+            now.into(),
+        ],
+    )?;
+    let shares = |variants: &[Variant]| -> Vec<serde_json::Value> {
+        let share = |v: &Variant| {
+            json!({ "version": v.spec.name(), "weight": v.weight, "manifest_digest": v.spec.manifest_digest })
+        };
+        variants.iter().map(share).collect()
+    };
+    let action = match change {
+        RouteChange::Deployed => "endpoint.deployed",
+        RouteChange::RolledBack => "endpoint.rolled_back",
+    };
+    let old = before.route.as_ref().map(|r| shares(&r.variants)).unwrap_or_default();
+    let event = NewEvent::new(project, action, "endpoint", before.name.as_str()).with(json!({
+        "endpoint": before.name, "generation": generation, "before": old, "after": shares(variants), "reason": reason,
+    }));
+    let event = tx.emit(event)?;
+    for variant in variants {
+        let version = Node::new("version", variant.spec.name());
+        let own = Node::new("endpoint", before.name.as_str());
+        tx.link(&event, &Edge::new(project, own, "served", version))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What can go wrong with an endpoint, a model or a request to it.
+
+use trueline_blobs::BlobError;
+use trueline_db::DbError;
+use trueline_ledger::LedgerError;
+
+/// A refusal or failure of serving.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServingError {
+    /// What was named does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// What should be made exists.
+    #[error("{0}")]
+    Exists(String),
+    /// A value breaks a rule.
+    #[error("{0}")]
+    Invalid(String),
+    /// The thing is in a state that does not allow it.
+    #[error("{0}")]
+    State(String),
+    /// A model can't be served, and why.
+    #[error("version {model} can't be served: {reason}")]
+    Unservable {
+        /// The version, `name/number`.
+        model: String,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+    /// The input of a request does not fit.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Bytes of a model could not be read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The snapshot could not be kept.
+    #[error("the serving snapshot can't be written: {0}")]
+    Snapshot(String),
+}
+
+impl From<DbError> for ServingError {
+    fn from(error: DbError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+/// What is wrong with the input of a request: which column and row, what was expected and what came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// Columns that the model needs are missing.
+    #[error("Model is missing inputs {missing:?}. It takes {expected:?}, the request has {found:?}.")]
+    MissingColumns {
+        /// Those that are missing.
+        missing: Vec<String>,
+        /// Those that it takes.
+        expected: Vec<String>,
+        /// Those that came.
+        found: Vec<String>,
+    },
+    /// A value has another type than its column.
+    #[error("Column '{column}', row {row}: expected {expected}, got {found}.")]
+    WrongType {
+        /// The column.
+        column: String,
+        /// The row, from 0.
+        row: usize,
+        /// What the column takes.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// A value is missing in a column that takes none.
+    #[error("Column '{column}', row {row}: a value is missing, and a column of {expected} can't hold missing values.")]
+    MissingValue {
+        /// The column.
+        column: String,
+        /// The row, from 0.
+        row: usize,
+        /// What the column takes.
+        expected: String,
+    },
+    /// The input has another shape than the model takes.
+    #[error("The input has the wrong shape: expected {expected}, got {found}.")]
+    WrongShape {
+        /// What the model takes.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// More rows than one request may have.
+    #[error("The request has {rows} rows; send at most {limit} at a time.")]
+    TooManyRows {
+        /// Rows that came.
+        rows: usize,
+        /// Rows that are allowed.
+        limit: usize,
+    },
+}

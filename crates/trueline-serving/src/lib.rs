@@ -1,0 +1,31 @@
+//! Serving: what an endpoint is and how it changes (control plane, in the database), and the snapshot of it that
+//! answers predictions (data plane, in memory and in a file), which never waits for the former.
+//!
+//! ```text
+//! control   endpoints, routes by generation          database, through the ledger
+//!    └─► publish: load models, self-test, swap       one atomic pointer
+//! data      snapshot ─ endpoint ─ variants ─ model   memory; persisted beside, for a start without a database
+//! ```
+
+mod endpoints;
+mod error;
+mod frame;
+mod mlmodel;
+mod model;
+mod plane;
+mod route;
+mod runtime;
+mod schema;
+mod signature;
+mod snapshot;
+
+pub use endpoints::Endpoints;
+pub use error::{InputError, ServingError};
+pub use frame::{Column, Frame};
+pub use mlmodel::MlModel;
+pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};
+pub use plane::{Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
+pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
+pub use schema::MODULE;
+pub use signature::{ColumnType, InputColumn, Signature};
+pub use snapshot::{EndpointSnapshot, Snapshot};

@@ -1,0 +1,200 @@
+//! A model version as it is loaded: its files from blobs by hash, its runtime, its signature, its self-test.
+
+use crate::error::ServingError;
+use crate::frame::{Column, Frame};
+use crate::mlmodel::MlModel;
+use crate::runtime::{Runtime, Trees};
+use crate::signature::Signature;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use trueline_blobs::{Blobs, Namespace};
+
+/// The largest file of a model that is loaded into memory, in bytes.
+const LARGEST_FILE: u64 = 1 << 30;
+/// The largest request, in rows.
+pub(crate) const MOST_ROWS: usize = 100_000;
+
+/// One frozen file of a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Path within the version.
+    pub path: String,
+    /// SHA-256 of its bytes, by which it is found.
+    pub sha256: String,
+}
+
+/// A version to be served: what is needed to load it without the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// The model's name.
+    pub model: String,
+    /// The version's number.
+    pub version: i64,
+    /// Digest of its frozen manifest.
+    pub manifest_digest: String,
+    /// Its frozen files.
+    pub files: Vec<ModelFile>,
+}
+
+impl ModelSpec {
+    /// `name/number`, as lineage and answers name it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.model, self.version)
+    }
+
+    fn file(&self, path: &str) -> Option<&ModelFile> {
+        self.files.iter().find(|f| f.path == path)
+    }
+
+    fn unservable(&self, reason: impl Into<String>) -> ServingError {
+        ServingError::Unservable { model: self.name(), reason: reason.into() }
+    }
+}
+
+/// Predictions for the rows of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    /// `width` numbers for each row, one after the other.
+    pub values: Vec<f32>,
+    /// Numbers for each row.
+    pub width: usize,
+}
+
+/// A version in memory, ready to answer.
+#[derive(Debug)]
+pub struct LoadedModel {
+    spec: ModelSpec,
+    runtime: Box<dyn Runtime>,
+    signature: Signature,
+}
+
+impl LoadedModel {
+    /// Loads a version and tries it on its own input example before anybody else may.
+    ///
+    /// # Errors
+    /// [`ServingError::Unservable`] with the reason, [`ServingError::Blob`] when a file is not there.
+    pub async fn load(
+        blobs: &Blobs,
+        namespace: &Namespace,
+        spec: ModelSpec,
+    ) -> Result<Self, ServingError> {
+        let Some(mlmodel) = read(blobs, namespace, &spec, "MLmodel").await? else {
+            return Err(spec.unservable("it has no MLmodel file; log it with an MLflow flavour"));
+        };
+        let mlmodel = MlModel::parse(&mlmodel).map_err(|e| spec.unservable(e))?;
+        let Some(flavor) = mlmodel.flavors.get("xgboost") else {
+            let known: Vec<&str> = mlmodel.flavors.keys().map(String::as_str).collect();
+            return Err(spec.unservable(format!("its flavours are {known:?}; so far `xgboost` is served")));
+        };
+        let path = flavor.data.clone().unwrap_or_else(|| "model.ubj".to_owned());
+        let Some(bytes) = read(blobs, namespace, &spec, &path).await? else {
+            return Err(spec.unservable(format!("its file {path} is not in the manifest")));
+        };
+        let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
+        let signature = signature_of(&mlmodel, &runtime).map_err(|e| spec.unservable(e))?;
+        let model = Self { spec, runtime: Box::new(runtime), signature };
+        if let Some(example) = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path)
+            && let Some(bytes) = read(blobs, namespace, &model.spec, &example).await?
+        {
+            model.try_example(&bytes)?;
+        }
+        Ok(model)
+    }
+
+    /// The version.
+    #[must_use]
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// What it takes of memory, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.runtime.heap_bytes()
+    }
+
+    /// Predicts.
+    ///
+    /// # Errors
+    /// [`ServingError::Input`] when the request does not fit the signature.
+    pub fn predict(&self, frame: &Frame) -> Result<Predictions, ServingError> {
+        let rows = frame.rows();
+        if rows > MOST_ROWS {
+            return Err(crate::InputError::TooManyRows { rows, limit: MOST_ROWS }.into());
+        }
+        let input = self.signature.rows(frame)?;
+        let scores = self.runtime.score(&input).map_err(|e| self.spec.unservable(e))?;
+        Ok(Predictions { values: scores.values, width: scores.width })
+    }
+
+    /// The self-test: the example that was logged with the model must be answered with finite numbers.
+    fn try_example(&self, bytes: &[u8]) -> Result<(), ServingError> {
+        let Some(frame) = example(bytes) else { return Ok(()) };
+        let failed = |why: String| {
+            self.spec.unservable(format!("it fails on its own input example, so it is not made ready: {why}"))
+        };
+        let answer = self.predict(&frame).map_err(|e| failed(e.to_string()))?;
+        match answer.values.iter().all(|v| v.is_finite()) {
+            true => Ok(()),
+            false => Err(failed("it answers a number that is not finite".to_owned())),
+        }
+    }
+}
+
+async fn read(
+    blobs: &Blobs,
+    namespace: &Namespace,
+    spec: &ModelSpec,
+    path: &str,
+) -> Result<Option<bytes::Bytes>, ServingError> {
+    let Some(file) = spec.file(path) else { return Ok(None) };
+    Ok(Some(blobs.get_bytes(namespace, &file.sha256, LARGEST_FILE).await?))
+}
+
+fn signature_of(mlmodel: &MlModel, runtime: &dyn Runtime) -> Result<Signature, String> {
+    let recorded = mlmodel.signature.as_ref().and_then(|s| s.inputs.as_deref());
+    let signature = match (recorded, runtime.names()) {
+        (Some(inputs), _) => Signature::parse(inputs)?,
+        (None, Some(names)) => Signature::of_names(names),
+        (None, None) => Signature::Tensor { width: runtime.width() },
+    };
+    if signature.width() != runtime.width() {
+        return Err(format!(
+            "its signature has {} columns, the model takes {}",
+            signature.width(),
+            runtime.width()
+        ));
+    }
+    Ok(match (signature, runtime.names()) {
+        (Signature::Columns(columns), Some(names)) => in_order(columns, names)?,
+        (other, _) => other,
+    })
+}
+
+/// The signature's columns in the order in which the model has them.
+fn in_order(columns: Vec<crate::InputColumn>, names: &[String]) -> Result<Signature, String> {
+    let find = |name: &String| {
+        let found = columns.iter().find(|c| c.name == *name).cloned();
+        found.ok_or_else(|| format!("the model takes a column '{name}' that its signature does not name"))
+    };
+    Ok(Signature::Columns(names.iter().map(find).collect::<Result<_, _>>()?))
+}
+
+/// The input example as MLflow writes it for serving: `{"dataframe_split": {"columns": […], "data": [[…]]}}`.
+fn example(bytes: &[u8]) -> Option<Frame> {
+    let value: Json = serde_json::from_slice(bytes).ok()?;
+    let split = &value["dataframe_split"];
+    let (names, data) = (split["columns"].as_array()?, split["data"].as_array()?);
+    let column = |(i, name): (usize, &Json)| {
+        let values = data.iter().map(|row| row[i].clone()).collect();
+        Some(Column { name: name.as_str()?.to_owned(), values })
+    };
+    Frame::named(names.iter().enumerate().map(column).collect::<Option<_>>()?).ok()
+}

@@ -1,0 +1,191 @@
+//! An endpoint and its route: which versions answer, with which share of the traffic. Each change makes a new
+//! generation; none is ever changed itself.
+
+use crate::error::ServingError;
+use crate::model::ModelSpec;
+use serde::{Deserialize, Serialize};
+use trueline_ledger::Millis;
+
+/// The largest number of variants of one endpoint.
+const MOST_VARIANTS: usize = 16;
+
+/// A served name: what URLs carry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EndpointName(String);
+
+impl EndpointName {
+    /// Checks a name: 1 to 63 lower-case letters, digits and inner hyphens.
+    ///
+    /// # Errors
+    /// [`ServingError::Invalid`].
+    pub fn parse(name: &str) -> Result<Self, ServingError> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let ends = name.starts_with(plain) && name.ends_with(plain);
+        if name.len() > 63 || !ends || !name.chars().all(|c| plain(c) || c == '-') {
+            return Err(ServingError::Invalid(format!(
+                "`{name}` can't name an endpoint: use 1 to 63 lower-case letters, digits and inner hyphens"
+            )));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for EndpointName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether an answer waits until its record in the prediction log is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogMode {
+    /// It waits; when the record can't be kept, the request fails with 503.
+    Required,
+    /// It never waits; what is lost is counted.
+    #[default]
+    BestEffort,
+}
+
+impl LogMode {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::BestEffort => "best-effort",
+        }
+    }
+
+    /// Reads the word for it.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Required, Self::BestEffort].into_iter().find(|m| m.as_str() == word)
+    }
+}
+
+/// A version behind an endpoint with its share of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The version and what is needed to load it.
+    #[serde(flatten)]
+    pub spec: ModelSpec,
+    /// Its share, in proportion to the others' weights.
+    pub weight: u32,
+}
+
+/// How a route came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteChange {
+    /// Somebody deployed it.
+    Deployed,
+    /// It is a return to an earlier one.
+    RolledBack,
+}
+
+impl RouteChange {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Self {
+        if word == "rolled_back" { Self::RolledBack } else { Self::Deployed }
+    }
+}
+
+/// Which versions answer, as of one generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Counts up with each change.
+    pub generation: i64,
+    /// How it came to be.
+    pub change: RouteChange,
+    /// The versions with their shares.
+    pub variants: Vec<Variant>,
+    /// Why it was changed.
+    pub reason: String,
+    /// Who changed it.
+    pub changed_by: String,
+    /// When.
+    pub changed_at_ms: Millis,
+}
+
+/// An endpoint to be made.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// Whether answers wait for the log.
+    pub log: LogMode,
+    /// The header whose value makes a caller stay with one variant.
+    pub sticky_header: Option<String>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// Whether answers wait for the log.
+    pub log: LogMode,
+    /// The header whose value makes a caller stay with one variant.
+    pub sticky_header: Option<String>,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at_ms: Millis,
+    /// Which versions answer; none before the first deployment.
+    pub route: Option<Route>,
+}
+
+/// Checks what is to be deployed.
+pub(crate) fn check_variants(variants: &[Variant]) -> Result<(), ServingError> {
+    if variants.is_empty() || variants.len() > MOST_VARIANTS {
+        return Err(ServingError::Invalid(format!(
+            "an endpoint takes 1 to {MOST_VARIANTS} variants, not {}",
+            variants.len()
+        )));
+    }
+    if let Some(idle) = variants.iter().find(|v| v.weight == 0) {
+        return Err(ServingError::Invalid(format!(
+            "the variant {} has weight 0: give it a share, or leave it out",
+            idle.spec.name()
+        )));
+    }
+    let mut names: Vec<String> = variants.iter().map(|v| v.spec.name()).collect();
+    names.sort();
+    if let Some(pair) = names.windows(2).find(|p| p[0] == p[1]) {
+        return Err(ServingError::Invalid(format!("the variant {} is given twice", pair[0])));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variant(version: i64, weight: u32) -> Variant {
+        let spec =
+            ModelSpec { model: "m".into(), version, manifest_digest: String::new(), files: Vec::new() };
+        Variant { spec, weight }
+    }
+
+    #[test]
+    fn what_can_be_deployed() {
+        assert!(check_variants(&[variant(1, 90), variant(2, 10)]).is_ok());
+        for bad in [vec![], vec![variant(1, 0)], vec![variant(1, 1), variant(1, 1)]] {
+            assert!(check_variants(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the data plane persists, so that it can start and answer while the database is gone: endpoints with their
+//! routes, and whose tokens may ask.
+
+use crate::error::ServingError;
+use crate::route::{LogMode, Variant};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// One endpoint as it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSnapshot {
+    /// The project's id.
+    pub project: String,
+    /// The project's name, which URLs carry.
+    pub project_name: String,
+    /// The endpoint's name.
+    pub name: String,
+    /// The generation of its route.
+    pub generation: i64,
+    /// Whether answers wait for the log.
+    pub log: LogMode,
+    /// The header whose value makes a caller stay with one variant.
+    pub sticky_header: Option<String>,
+    /// The versions with their shares.
+    pub variants: Vec<Variant>,
+}
+
+/// Everything that the data plane needs to answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The endpoints.
+    pub endpoints: Vec<EndpointSnapshot>,
+    /// Whether anybody who reaches the server may ask: a loopback server without users.
+    pub open: bool,
+    /// Hashes of tokens that may ask, with the ids of the projects that they may ask in; `server` stands for all.
+    pub tokens: BTreeMap<String, Vec<String>>,
+}
+
+impl Snapshot {
+    /// Reads the file; none when there is none yet.
+    ///
+    /// # Errors
+    /// [`ServingError::Snapshot`] when it can't be read as one.
+    pub fn read(path: &Path) -> Result<Option<Self>, ServingError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(ServingError::Snapshot(e.to_string())),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| ServingError::Snapshot(e.to_string()))
+    }
+
+    /// Writes the file beside its place, makes it durable, then renames it.
+    ///
+    /// # Errors
+    /// [`ServingError::Snapshot`].
+    pub fn write(&self, path: &Path) -> Result<(), ServingError> {
+        let failed = |e: &dyn std::fmt::Display| ServingError::Snapshot(e.to_string());
+        let folder = path.parent().ok_or_else(|| failed(&"no folder"))?;
+        std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+        let beside = path.with_extension("new");
+        let mut file = std::fs::File::create(&beside).map_err(|e| failed(&e))?;
+        let bytes = serde_json::to_vec_pretty(self).map_err(|e| failed(&e))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| failed(&e))?;
+        std::fs::rename(&beside, path).map_err(|e| failed(&e))?;
+        std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed(&e))
+    }
+}
