@@ -39,13 +39,15 @@ pub enum LogError {
         /// The limit.
         limit: usize,
     },
-    /// A record that says it belongs elsewhere.
-    #[error("a record of {found} was given to the log of {expected}")]
-    Elsewhere {
-        /// `project/endpoint` in the record.
-        found: String,
-        /// `project/endpoint` of the log.
-        expected: String,
+    /// One append holds records of two endpoints.
+    #[error(
+        "one append holds records of {first} and of {other}; append each endpoint's records by themselves"
+    )]
+    Mixed {
+        /// `project/endpoint` of the first record.
+        first: String,
+        /// `project/endpoint` of another.
+        other: String,
     },
     /// A name that can't be a folder.
     #[error("{0:?} can't name a folder of the log; names have 1 to 64 bytes")]
@@ -60,6 +62,9 @@ pub enum LogError {
         /// What was wrong.
         message: String,
     },
+    /// A position that this log never gave, as after an older backup was restored.
+    #[error("the position {0} lies beyond the end of the log; follow it from the start again")]
+    Cursor(String),
     /// Another process has the log open.
     #[error("another process writes to the prediction log under {0}; stop it first")]
     InUse(String),

@@ -8,7 +8,7 @@ use crate::{DecodeError, LogError, MAX_RECORD};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Length and checksum.
 pub(crate) const HEADER: usize = 8;
@@ -140,9 +140,14 @@ impl<'a> Iterator for Items<'a> {
 #[derive(Debug)]
 pub(crate) enum FrameFault {
     /// The file ends inside of it.
-    Torn { offset: u64 },
+    Torn {
+        offset: u64,
+    },
     /// It is not what was written.
-    Bad { offset: u64, why: &'static str },
+    Bad {
+        offset: u64,
+        why: &'static str,
+    },
     Io(std::io::Error),
 }
 
@@ -159,16 +164,21 @@ impl FrameFault {
 /// Reads frame after frame, up to `limit`; memory holds one.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
-    pub(crate) path: PathBuf,
     input: BufReader<File>,
     offset: u64,
     limit: u64,
 }
 
 impl FrameReader {
-    pub(crate) fn open(path: &Path, limit: u64) -> Result<Self, LogError> {
-        let file = File::open(path).map_err(|e| LogError::io(path, &e))?;
-        Ok(Self { path: path.to_owned(), input: BufReader::with_capacity(256 << 10, file), offset: 0, limit })
+    /// Starts at a frame's place.
+    pub(crate) fn open(path: &Path, from: u64, limit: u64) -> Result<Self, LogError> {
+        let start = || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(from))?;
+            Ok(BufReader::with_capacity(64 << 10, file))
+        };
+        let input = start().map_err(|e| LogError::io(path, &e))?;
+        Ok(Self { input, offset: from, limit })
     }
 
     /// The next frame; none at the limit.

@@ -8,8 +8,8 @@
 //!
 //! A lookup reads the fence and one block, so it costs two small reads whatever the segment's size.
 
+use crate::files::replace;
 use crate::frame::Placed;
-use crate::segment::replace;
 use crate::{LogError, PredictionId};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,6 +19,9 @@ const MAGIC: &[u8; 8] = b"tlpidx\0\x01";
 const HEADER: usize = 8 + 8 + 8 + 32 + 4 * 8 + 2 * 16 + 4 + 4;
 const ENTRY: usize = 20;
 const PER_BLOCK: usize = 204;
+
+/// Every id with the place of its frame.
+pub(crate) type Entries = Vec<(PredictionId, u32)>;
 
 /// What is known of a segment without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,11 +65,12 @@ pub(crate) fn path_of(segment: &Path) -> PathBuf {
 }
 
 /// Writes the index of a segment, whole or not at all.
-pub(crate) fn write(
-    segment: &Path,
-    summary: &Summary,
-    mut entries: Vec<(PredictionId, u32)>,
-) -> Result<(), LogError> {
+pub(crate) fn write(segment: &Path, summary: &Summary, entries: Entries) -> Result<(), LogError> {
+    replace(&path_of(segment), &render(summary, entries))
+}
+
+/// The bytes of an index.
+pub(crate) fn render(summary: &Summary, mut entries: Entries) -> Vec<u8> {
     entries.sort_unstable();
     let mut fence = Vec::new();
     let mut blocks = Vec::with_capacity(entries.len() * (ENTRY + 1));
@@ -83,7 +87,7 @@ pub(crate) fn write(
     let mut bytes = header(summary, crc32fast::hash(&fence));
     bytes.extend_from_slice(&fence);
     bytes.extend_from_slice(&blocks);
-    replace(&path_of(segment), &bytes)
+    bytes
 }
 
 fn header(summary: &Summary, fence_crc: u32) -> Vec<u8> {
@@ -171,7 +175,7 @@ impl Lookup {
         Ok(Self { path, file, fence, records, block: None })
     }
 
-    /// The frames that hold `id`, in no order.
+    /// The frames that hold `id`, in the order of appending.
     pub(crate) fn get(&mut self, id: PredictionId) -> Result<Vec<u32>, LogError> {
         let mut found = Vec::new();
         // Several entries of one id may begin at the end of the block before.

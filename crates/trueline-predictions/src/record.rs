@@ -8,11 +8,11 @@
 //! outputs: 0 none | 1 scalar | 2 count, then f64 each
 //! status: 0 | 1 and the error's text
 //! timings: count, then stage byte and microseconds each
-//! scalar: 0 null | 1 false | 2 true | 3 zigzag integer | 4 f64, little-endian | 5 text
 //! ```
 
-use crate::wire::{Head, Reader, put_float, put_signed, put_text, put_varint};
-use crate::{DecodeError, LogError};
+use crate::scalar::{put_scalar, take_scalar};
+use crate::wire::{Head, Reader, put_float, put_text, put_varint};
+use crate::{DecodeError, LogError, Scalar};
 use std::fmt;
 
 /// Largest record in bytes: a row of a few thousand columns, or one long text.
@@ -63,21 +63,6 @@ impl fmt::Debug for PredictionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
-}
-
-/// One value of a column.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Scalar {
-    /// Missing.
-    Null,
-    /// A truth value.
-    Bool(bool),
-    /// An integer.
-    Int(i64),
-    /// A float; NaN's bits are kept.
-    Float(f64),
-    /// A text.
-    Text(String),
 }
 
 /// Named values of one row, in the order of the request.
@@ -173,11 +158,7 @@ pub struct Record {
 
 impl Record {
     pub(crate) fn head(&self) -> Head {
-        Head {
-            id: self.prediction_id,
-            event_ms: self.event_time_ms,
-            received_ms: self.received_at_ms,
-        }
+        Head { id: self.prediction_id, event_ms: self.event_time_ms, received_ms: self.received_at_ms }
     }
 
     /// The record's bytes.
@@ -258,37 +239,6 @@ fn take_optional(reader: &mut Reader<'_>) -> Result<Option<String>, DecodeError>
         1 => reader.text().map(Some),
         _ => Err(DecodeError("an optional text is neither there nor missing")),
     }
-}
-
-fn put_scalar(out: &mut Vec<u8>, scalar: &Scalar) {
-    match scalar {
-        Scalar::Null => out.push(0),
-        Scalar::Bool(value) => out.push(1 + u8::from(*value)),
-        Scalar::Int(value) => {
-            out.push(3);
-            put_signed(out, *value);
-        }
-        Scalar::Float(value) => {
-            out.push(4);
-            put_float(out, *value);
-        }
-        Scalar::Text(text) => {
-            out.push(5);
-            put_text(out, text);
-        }
-    }
-}
-
-fn take_scalar(reader: &mut Reader<'_>) -> Result<Scalar, DecodeError> {
-    Ok(match reader.byte()? {
-        0 => Scalar::Null,
-        1 => Scalar::Bool(false),
-        2 => Scalar::Bool(true),
-        3 => Scalar::Int(reader.signed()?),
-        4 => Scalar::Float(reader.float()?),
-        5 => Scalar::Text(reader.text()?),
-        _ => return Err(DecodeError("a value has a type that is none")),
-    })
 }
 
 fn put_columns(out: &mut Vec<u8>, columns: &Columns) {
