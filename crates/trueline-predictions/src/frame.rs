@@ -247,3 +247,70 @@ pub(crate) fn is_zero_from(file: &File, offset: u64) -> std::io::Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PredictionId;
+    use proptest::prelude::*;
+
+    fn items(sizes: &[usize]) -> Vec<(Head, Vec<u8>)> {
+        let item = |(n, size): (u64, &usize)| {
+            let head = Head { id: PredictionId::new(n, 3), event_ms: n as i64, received_ms: 0 };
+            let mut bytes = Vec::new();
+            head.put(1, &mut bytes);
+            bytes.resize(bytes.len() + size, 7);
+            (head, bytes)
+        };
+        (0..).zip(sizes).map(item).collect()
+    }
+
+    fn read_all(path: &Path, limit: u64) -> Result<Vec<Frame>, LogError> {
+        let mut frames = FrameReader::open(path, 0, limit)?;
+        std::iter::from_fn(|| frames.next().map_err(|e| e.into_error(path)).transpose()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_batch_is_read_back_from_its_frames_and_each_item_from_its_place(
+            sizes in prop::collection::vec(prop_oneof![0usize..100, 0usize..40_000], 1..30),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("1.log");
+            let items = items(&sizes);
+            let built = Frames::build(Kind::Labels, true, &items);
+            std::fs::write(&path, &built.bytes).unwrap();
+            let frames = read_all(&path, built.bytes.len() as u64).unwrap();
+            let read: Vec<_> = frames.iter().flat_map(|f| f.items().map(|i| i.unwrap().to_vec())).collect();
+            prop_assert_eq!(read, items.iter().map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>());
+            let last = frames.len() - 1;
+            prop_assert!(frames.iter().enumerate().all(|(at, f)| f.ends_batch() == (at == last)));
+            let file = File::open(&path).unwrap();
+            for (placed, (head, bytes)) in built.placed.iter().zip(&items) {
+                prop_assert_eq!(placed.head, *head);
+                let frame = read_frame(&file, &path, placed.offset).unwrap();
+                prop_assert!(frame.items().any(|item| item.unwrap() == bytes));
+            }
+        }
+
+        #[test]
+        fn hostile_bytes_give_frames_or_an_error(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0u32..80, honest: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("1.log");
+            let mut file = length.to_le_bytes().to_vec();
+            let payload = &bytes[..bytes.len().min(length as usize)];
+            file.extend(if honest { crc32fast::hash(payload) } else { 5 }.to_le_bytes());
+            file.extend(&bytes);
+            std::fs::write(&path, &file).unwrap();
+            let readable = read_all(&path, file.len() as u64);
+            for frame in readable.iter().flatten() {
+                let _ = (frame.ends_batch(), frame.heads(&path));
+                prop_assert!(frame.items().count() <= bytes.len() + 1);
+            }
+            prop_assert!(honest || bytes.is_empty() || readable.is_err() || crc32fast::hash(payload) == 5);
+        }
+    }
+}

@@ -70,16 +70,19 @@ impl Label {
 
     /// What this label means after those that came before it for the same prediction.
     ///
-    /// It is a duplicate when it says what the last one says, and also when it repeats an earlier one in value, event
-    /// time and source: a message that is delivered again after a correction does not undo the correction.
+    /// It is a duplicate when it says what the last one says. So that a message that is delivered again after a correction
+    /// does not undo the correction, it is also one when it repeats an earlier label in value, event time and source, or
+    /// when its value is what the history says was true at its event time.
     pub(crate) fn after(&self, history: &[Self]) -> Meaning {
         let Some(last) = history.last() else { return Meaning::New };
+        let says = |earlier: &Self| earlier.value.same(&self.value);
         let repeats = |earlier: &Self| {
-            earlier.value.same(&self.value)
-                && earlier.event_time_ms == self.event_time_ms
-                && earlier.source == self.source
+            says(earlier) && earlier.event_time_ms == self.event_time_ms && earlier.source == self.source
         };
-        if last.value.same(&self.value) || history.iter().any(repeats) {
+        let true_then = |pair: &[Self]| {
+            says(&pair[0]) && (pair[0].event_time_ms..pair[1].event_time_ms).contains(&self.event_time_ms)
+        };
+        if says(last) || history.iter().any(repeats) || history.windows(2).any(true_then) {
             return Meaning::Duplicate;
         }
         Meaning::Correction
@@ -149,6 +152,11 @@ mod tests {
         let second = label(Scalar::Int(0), 20);
         assert_eq!(second.after(std::slice::from_ref(&first)), Meaning::Correction);
         let history = [first.clone(), second];
+        assert_eq!(
+            label(Scalar::Int(1), 15).after(&history),
+            Meaning::Duplicate,
+            "true until the correction"
+        );
         assert_eq!(first.after(&history), Meaning::Duplicate, "the same message again");
         assert_eq!(label(Scalar::Int(1), 30).after(&history), Meaning::Correction, "known anew");
     }

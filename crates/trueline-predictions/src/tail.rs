@@ -184,3 +184,68 @@ fn open_file(stream: &Stream, root: &Path) -> Result<OpenFile, LogError> {
     segments.add(number, path.clone());
     Ok(OpenFile { path, file, durable: 0, since })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PredictionId;
+    use crate::finder::IdFinder;
+    use crate::frame::Kind;
+    use crate::stream::Streams;
+    use crate::wire::Head;
+
+    fn push(tail: &mut Tail, n: u64) -> oneshot::Receiver<Result<(), LogError>> {
+        let (waiter, answer) = oneshot::channel();
+        let head = Head { id: PredictionId::new(n, 0), event_ms: 0, received_ms: 0 };
+        let mut item = Vec::new();
+        head.put(1, &mut item);
+        tail.push(Frames::build(Kind::Predictions, true, &[(head, item)]), Some(waiter), Instant::now());
+        answer
+    }
+
+    fn has(tail: &Tail, n: u64) -> bool {
+        IdFinder::new(tail.stream.clone()).contains(PredictionId::new(n, 0)).unwrap()
+    }
+
+    #[test]
+    fn after_a_failed_fsync_callers_get_the_error_and_the_segment_is_never_written_to_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::open(dir.path()).unwrap();
+        let mut tail = Tail::new(streams.get_or_make("p", Some("e")).unwrap(), dir.path());
+        let mut first = push(&mut tail, 1);
+        assert!(!tail.commit());
+        assert_eq!(first.try_recv().unwrap(), Ok(()));
+
+        // A device that takes every write and can't be synced.
+        tail.open.as_mut().unwrap().file = File::options().write(true).open("/dev/null").unwrap();
+        let (mut second, mut third) = (push(&mut tail, 2), push(&mut tail, 3));
+        assert!(tail.commit(), "the segment was given up");
+        for answer in [&mut second, &mut third] {
+            assert!(matches!(answer.try_recv().unwrap(), Err(LogError::Files { .. })));
+        }
+
+        let mut fourth = push(&mut tail, 4);
+        assert!(!tail.commit());
+        assert_eq!(fourth.try_recv().unwrap(), Ok(()));
+        assert_eq!([1, 2, 3, 4].map(|n| has(&tail, n)), [true, false, false, true]);
+        assert_eq!(tail.stream.segments.open().unwrap().0, 2, "in a segment of its own");
+        assert_eq!(tail.stream.segments.seal_closed(), Ok(1));
+        assert_eq!([1, 2, 3, 4].map(|n| has(&tail, n)), [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_made_is_an_error_and_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::open(dir.path()).unwrap();
+        let mut tail = Tail::new(streams.get_or_make("p", Some("e")).unwrap(), dir.path());
+        std::fs::write(dir.path().join("p"), "in the way").unwrap();
+        let mut first = push(&mut tail, 1);
+        assert!(tail.commit());
+        assert!(first.try_recv().unwrap().is_err());
+        std::fs::remove_file(dir.path().join("p")).unwrap();
+        let mut second = push(&mut tail, 2);
+        assert!(!tail.commit());
+        assert_eq!(second.try_recv().unwrap(), Ok(()));
+        assert_eq!([1, 2].map(|n| has(&tail, n)), [false, true]);
+    }
+}
