@@ -101,10 +101,15 @@ pub(crate) fn numbered(folder: &Path, extension: &str) -> Result<Vec<(u64, PathB
     Ok(found)
 }
 
-/// Makes a folder below `root`, and its name and those above it durable.
+/// Makes a folder below `root`, if it is missing, and its name durable.
 pub(crate) fn make_folder(folder: &Path, root: &Path) -> Result<(), LogError> {
     fs::create_dir_all(folder).map_err(|e| LogError::io(folder, &e))?;
-    folder.ancestors().skip(1).take_while(|p| p.starts_with(root)).try_for_each(sync_folder)
+    sync_up(folder, root)
+}
+
+/// Makes the names in a folder durable, and its own name and those above it up to `root`.
+pub(crate) fn sync_up(folder: &Path, root: &Path) -> Result<(), LogError> {
+    folder.ancestors().take_while(|p| p.starts_with(root)).try_for_each(sync_folder)
 }
 
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), LogError> {

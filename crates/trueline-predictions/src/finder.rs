@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// Sealed segments that one finder keeps open in a stream.
 const MOST_OPEN: usize = 32;
 
-/// Finds predictions and labels of one project. It keeps what it opened, so that many lookups cost less than one each;
-/// it sees what became durable after it was made. Its methods read files: call them where blocking is allowed.
+/// Finds predictions and labels of one project, in the endpoints that were there when it was made. It keeps what it
+/// opened, so that many lookups cost less than one each. Its methods read files: call them where blocking is allowed.
 #[derive(Debug)]
 pub struct Finder {
     predictions: Vec<IdFinder>,
@@ -100,8 +100,8 @@ impl IdFinder {
         for candidate in self.candidates(id) {
             let go_on = match candidate {
                 Candidate::Sealed(segment) => {
-                    let (lookup, file) = self.opened(&segment)?;
-                    let offsets = lookup.get(id)?;
+                    let offsets = self.offsets(&segment, id)?;
+                    let (_, file) = self.opened(&segment)?;
                     visit_frames(file, &segment.path, &offsets, id, &mut visit)?
                 }
                 Candidate::Live(path, offsets) => {
@@ -120,7 +120,7 @@ impl IdFinder {
     pub(crate) fn contains(&mut self, id: PredictionId) -> Result<bool, LogError> {
         for candidate in self.candidates(id) {
             let found = match candidate {
-                Candidate::Sealed(segment) => !self.opened(&segment)?.0.get(id)?.is_empty(),
+                Candidate::Sealed(segment) => !self.offsets(&segment, id)?.is_empty(),
                 Candidate::Live(..) => true,
             };
             if found {
@@ -144,6 +144,17 @@ impl IdFinder {
         self.stream.segments.read().values().filter_map(candidate).collect()
     }
 
+    /// Where the frames of an id lie in a sealed segment. A broken index is made again from its segment.
+    fn offsets(&mut self, segment: &SealedSegment, id: PredictionId) -> Result<Vec<u32>, LogError> {
+        let found = self.opened(segment).and_then(|(lookup, _)| lookup.get(id));
+        if !matches!(found, Err(LogError::Damaged { .. })) {
+            return found;
+        }
+        self.open.remove(&segment.number);
+        self.stream.segments.index_again(segment)?;
+        self.opened(segment)?.0.get(id)
+    }
+
     fn opened(&mut self, segment: &SealedSegment) -> Result<&mut (Lookup, File), LogError> {
         if !self.open.contains_key(&segment.number) && self.open.len() >= MOST_OPEN {
             self.open.clear();
@@ -151,15 +162,8 @@ impl IdFinder {
         match self.open.entry(segment.number) {
             Entry::Occupied(there) => Ok(there.into_mut()),
             Entry::Vacant(free) => {
-                let lookup = match Lookup::open(&segment.path) {
-                    Err(LogError::Damaged { .. }) => {
-                        self.stream.segments.index_again(segment)?;
-                        Lookup::open(&segment.path)?
-                    }
-                    other => other?,
-                };
                 let file = File::open(&segment.path).map_err(|e| LogError::io(&segment.path, &e))?;
-                Ok(free.insert((lookup, file)))
+                Ok(free.insert((Lookup::open(&segment.path)?, file)))
             }
         }
     }

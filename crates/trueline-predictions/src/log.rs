@@ -88,6 +88,7 @@ impl PredictionLog {
         let options = Options {
             segment_bytes: options.segment_bytes.min(1 << 30),
             flush_after: options.flush_after.min(MAX_FLUSH_AFTER),
+            queue: options.queue.max(1),
             ..options
         };
         let queued_bytes = Arc::new(AtomicUsize::new(0));

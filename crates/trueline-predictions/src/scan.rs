@@ -1,7 +1,7 @@
 //! Reading a stream in order, page by page, from a position that can be kept: how windows follow the log.
 
 use crate::frame::FrameReader;
-use crate::segment::Segments;
+use crate::segment::{Extent, Segments};
 use crate::wire::{Head, Reader};
 use crate::{DecodeError, LogError};
 use std::fmt;
@@ -68,9 +68,7 @@ pub(crate) fn page<T>(
     let mut page = Page { items: Vec::new(), next: scan.from, end: false };
     let mut bytes = 0;
     let extents = segments.extents(scan.from.segment);
-    if extents.first().is_none_or(|first| first.number == scan.from.segment && scan.from.offset > first.bytes)
-        && scan.from != Cursor::START
-    {
+    if !is_of(&extents, scan.from) {
         return Err(LogError::Cursor(scan.from.to_string()));
     }
     for extent in extents {
@@ -104,4 +102,10 @@ pub(crate) fn page<T>(
     }
     page.end = true;
     Ok(page)
+}
+
+/// Can these extents have given this position, or one of an earlier segment?
+fn is_of(extents: &[Extent], from: Cursor) -> bool {
+    let beyond = |first: &Extent| first.number == from.segment && first.bytes < from.offset;
+    from == Cursor::START || extents.first().is_some_and(|first| !beyond(first))
 }

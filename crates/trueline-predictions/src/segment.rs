@@ -3,7 +3,7 @@
 //! A segment is open (the writer appends to it), closed (nobody appends, its ids are still in memory) or sealed (its
 //! index is durable beside it). Readers see durable bytes only.
 
-use crate::files::{numbered, segment_path, sync_folder};
+use crate::files::{numbered, segment_path, sync_up};
 use crate::frame::Placed;
 use crate::index::{self, Spans, Summary};
 use crate::recover::{self, Cut};
@@ -99,7 +99,7 @@ impl Segments {
     }
 
     /// Reads what is in the folder, and cuts torn tails.
-    pub(crate) fn recover(folder: &Path) -> Result<Self, LogError> {
+    pub(crate) fn recover(folder: &Path, root: &Path) -> Result<Self, LogError> {
         let mut state = State::new();
         let mut cuts = Vec::new();
         let found = numbered(folder, "log")?;
@@ -119,7 +119,8 @@ impl Segments {
                 fs::remove_file(&path).map_err(|e| LogError::io(&path, &e))?;
             }
         }
-        sync_folder(folder)?;
+        // A process that was killed may have made names and not yet made them durable.
+        sync_up(folder, root)?;
         Ok(Self { state: RwLock::new(state), cuts, ..Self::none(folder) })
     }
 

@@ -112,7 +112,7 @@ impl Streams {
     pub(crate) fn open(root: &Path) -> Result<Self, LogError> {
         let streams = Self { root: root.to_owned(), made: AtomicUsize::new(0), map: RwLock::default() };
         for name in files::streams(root)? {
-            let segments = Segments::recover(&files::folder_of(root, &name)?)?;
+            let segments = Segments::recover(&files::folder_of(root, &name)?, root)?;
             let (records, bytes) = segments.totals();
             let stream = streams.insert(name, segments);
             stream.counters.records.store(records, Relaxed);

@@ -21,6 +21,9 @@ const FULL_TAIL: usize = 1 << 20;
 /// Jobs are taken from the queue until they have this many bytes.
 const FULL_ROUND: usize = 4 << 20;
 
+/// Best effort is durable within 100 ms: half of them to wait for company, half for the disk.
+pub(crate) const MAX_FLUSH_AFTER: Duration = Duration::from_millis(50);
+
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -157,6 +160,3 @@ fn commit(tail: &mut Tail, sealer: &Sender<Sealing>) {
 fn tell(sealer: &Sender<Sealing>, what: Sealing) {
     let _ = sealer.send(what);
 }
-
-/// Checks what [`Options`] promise.
-pub(crate) const MAX_FLUSH_AFTER: Duration = Duration::from_millis(50);

@@ -48,7 +48,7 @@ pub(crate) fn open(root: &Path) -> PredictionLog {
 
 /// With segments that are soon full.
 pub(crate) fn open_small(root: &Path) -> PredictionLog {
-    PredictionLog::open(root, Options { segment_bytes: 4096, ..Options::default() }).unwrap()
+    PredictionLog::open(root, Options { segment_bytes: 1500, ..Options::default() }).unwrap()
 }
 
 pub(crate) fn scan(from: Cursor, limit: usize) -> Scan {
