@@ -1,4 +1,5 @@
 //! Appending, finding and following, through the public door.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! A process that appends is killed at random moments: everything that it was told is durable is there.
 //! And a process whose disk is full: it is told so, loses nothing, and goes on when there is room.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Labels: any order, any number of times, before or after their predictions.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 

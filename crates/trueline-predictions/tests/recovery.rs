@@ -1,4 +1,5 @@
 //! What is left of the log after its files were cut, filled or changed.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 
