@@ -1,9 +1,16 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
+mod admission;
+mod deploy;
+mod predict;
 mod register_version;
 mod session;
 mod verify_ledger;
 
+pub use deploy::{
+    DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
+};
+pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };

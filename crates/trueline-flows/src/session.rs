@@ -41,6 +41,14 @@ impl Access {
         &self.identity
     }
 
+    pub(crate) fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Lets a caller into a project.
     ///
     /// A project that the caller may not see is answered like one that does not exist, so that names do not leak.

@@ -51,6 +51,15 @@ impl Caller {
         self.request.as_deref()
     }
 
+    /// The projects in which a role was granted; [`ProjectId::server`] stands for all.
+    #[must_use]
+    pub fn granted_in(&self) -> Vec<ProjectId> {
+        let mut projects: Vec<ProjectId> = self.grants.iter().map(|(p, _)| p.clone()).collect();
+        projects.sort();
+        projects.dedup();
+        projects
+    }
+
     /// The roles that hold in a project: those granted there and those granted for the server.
     #[must_use]
     pub fn roles_in(&self, project: &ProjectId) -> Vec<Role> {
@@ -61,6 +70,15 @@ impl Caller {
         roles.dedup();
         roles
     }
+}
+
+/// A token that holds now, with who comes with it.
+#[derive(Clone, Debug)]
+pub struct TokenHolder {
+    /// The hash of the token, see [`hash_token`].
+    pub hash: String,
+    /// Its user.
+    pub caller: Caller,
 }
 
 type Remembered = HashMap<String, (Millis, String, Arc<[(ProjectId, Role)]>)>;
@@ -87,13 +105,33 @@ impl Authenticator {
         }
     }
 
+    /// Whether a caller without a token is `local`: on loopback, as long as there are no users.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_open(&self) -> Result<bool, IdentityError> {
+        Ok(self.loopback && !self.identity.has_users().await?)
+    }
+
+    /// Everybody who may come with a token now, for those who must know without asking the database.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn holders(&self) -> Result<Vec<TokenHolder>, IdentityError> {
+        let holder = |(hash, user, grants): (String, String, Vec<(ProjectId, Role)>)| TokenHolder {
+            hash,
+            caller: Caller { user: Some(user), grants: grants.into(), request: None },
+        };
+        Ok(self.identity.tokens_that_hold().await?.into_iter().map(holder).collect())
+    }
+
     /// Who is calling.
     ///
     /// # Errors
     /// [`IdentityError::Unauthenticated`] with what to do about it.
     pub async fn caller(&self, credentials: Credentials) -> Result<Caller, IdentityError> {
         let Some(token) = credentials.token else {
-            if self.loopback && !self.identity.has_users().await? {
+            if self.is_open().await? {
                 return Ok(Caller::local(credentials.request));
             }
             return Err(IdentityError::Unauthenticated(

@@ -21,8 +21,20 @@ pub struct Identity {
 }
 
 /// The hash under which a token is kept. Tokens are 256 random bits, so a plain hash does; passwords would not.
-pub(crate) fn hash_token(token: &str) -> String {
+#[must_use]
+pub fn hash_token(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
+}
+
+fn grants_of(tx: &mut Tx<'_>, user: &str) -> Result<Vec<(ProjectId, Role)>, DbError> {
+    let mut grants = Vec::new();
+    for mut row in tx.query("SELECT project, role FROM role_grants WHERE user_name = ?1", &[user.into()])? {
+        let project = ProjectId::new(row.take::<String>(0)?);
+        if let Some(role) = Role::parse(&row.take::<String>(1)?) {
+            grants.push((project, role));
+        }
+    }
+    Ok(grants)
 }
 
 impl Identity {
@@ -323,16 +335,27 @@ impl Identity {
                     &[(&hash).into()],
                 )?;
                 let Some(user) = user else { return Ok(None) };
-                let mut grants = Vec::new();
-                let rows = tx
-                    .query("SELECT project, role FROM role_grants WHERE user_name = ?1", &[(&user).into()])?;
-                for mut row in rows {
-                    let project = ProjectId::new(row.take::<String>(0)?);
-                    if let Some(role) = Role::parse(&row.take::<String>(1)?) {
-                        grants.push((project, role));
-                    }
-                }
+                let grants = grants_of(tx, &user)?;
                 Ok(Some((user, grants)))
+            })
+            .await
+    }
+
+    /// Hash, user and roles of every token that was not revoked.
+    pub(crate) async fn tokens_that_hold(
+        &self,
+    ) -> Result<Vec<(String, String, Vec<(ProjectId, Role)>)>, IdentityError> {
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let rows = tx.query("SELECT hash, user_name FROM tokens WHERE revoked_at_ms IS NULL", &[])?;
+                rows.into_iter()
+                    .map(|mut row| {
+                        let (hash, user): (String, String) = (row.take(0)?, row.take(1)?);
+                        let grants = grants_of(tx, &user)?;
+                        Ok((hash, user, grants))
+                    })
+                    .collect()
             })
             .await
     }

@@ -1,6 +1,7 @@
 //! Trueline's own REST API under `/api/v1`: plural nouns, snake_case JSON, RFC 3339 times, cursor pages, RFC 9457
 //! problems with a stable code. A handler parses, calls one function, renders.
 
+mod endpoints;
 mod identity;
 mod ledger;
 mod problem;
@@ -16,7 +17,7 @@ pub use problem::{ERROR_CODES, Problem};
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
-use trueline_flows::{Access, Entry, Session};
+use trueline_flows::{Access, Deployments, Entry, Session};
 use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
@@ -39,6 +40,8 @@ pub struct Rest {
     pub tasks: Tasks,
     /// Tracking.
     pub tracking: Tracking,
+    /// Endpoints.
+    pub deployments: Deployments,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -76,6 +79,10 @@ pub fn router(rest: Rest) -> Router {
         .route("/ledger/verifications", post(ledger::verify))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
+        .route("/endpoints", get(endpoints::list).post(endpoints::create))
+        .route("/endpoints/{name}", get(endpoints::show))
+        .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
+        .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
         .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))

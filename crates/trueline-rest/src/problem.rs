@@ -6,8 +6,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
 use trueline_db::DbError;
+use trueline_flows::DeployError;
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
+use trueline_registry::RegistryError;
+use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
 use trueline_tracking::TrackingError;
 
@@ -24,6 +27,7 @@ pub const ERROR_CODES: &[&str] = &[
     "too-large",
     "unauthenticated",
     "unavailable",
+    "unservable",
 ];
 
 /// A problem document in the making.
@@ -118,6 +122,42 @@ impl From<TrackingError> for Problem {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        let (status, code) = match &error {
+            RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            RegistryError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            RegistryError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::BAD_REQUEST, "invalid"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<ServingError> for Problem {
+    fn from(error: ServingError) -> Self {
+        let (status, code) = match &error {
+            ServingError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            ServingError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            ServingError::Invalid(_) | ServingError::Input(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            ServingError::State(_) => (StatusCode::CONFLICT, "state"),
+            ServingError::Unservable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unservable"),
+            ServingError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<DeployError> for Problem {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Serving(inner) => inner.into(),
+            DeployError::Registry(inner) => inner.into(),
+        }
     }
 }
 

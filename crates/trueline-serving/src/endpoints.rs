@@ -1,7 +1,9 @@
 //! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
 
 use crate::error::ServingError;
-use crate::route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants};
+use crate::route::{
+    Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants,
+};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, Deploy, ReadProject};
@@ -14,10 +16,13 @@ pub struct Endpoints {
 }
 
 fn not_found(name: &EndpointName) -> ServingError {
-    ServingError::NotFound(format!("there is no endpoint `{name}`; `trueline endpoint list` shows those there are"))
+    ServingError::NotFound(format!(
+        "there is no endpoint `{name}`; `trueline endpoint list` shows those there are"
+    ))
 }
 
-const ROUTE: &str = "SELECT generation, change, variants, reason, changed_by, changed_at_ms FROM endpoint_routes
+const ROUTE: &str =
+    "SELECT generation, change, variants, reason, changed_by, changed_at_ms FROM endpoint_routes
      WHERE project = ?1 AND endpoint = ?2";
 
 fn route_from(row: &mut Row) -> Result<Route, ServingError> {
@@ -122,8 +127,10 @@ impl Endpoints {
         self.ledger
             .db()
             .read(move |tx| {
-                let rows =
-                    tx.query("SELECT name FROM endpoints WHERE project = ?1 ORDER BY name", &[(&project).into()])?;
+                let rows = tx.query(
+                    "SELECT name FROM endpoints WHERE project = ?1 ORDER BY name",
+                    &[(&project).into()],
+                )?;
                 rows.into_iter()
                     .map(|mut row| get(tx, &project, &EndpointName::parse(&row.take::<String>(0)?)?))
                     .collect()
@@ -152,7 +159,7 @@ impl Endpoints {
             .await
     }
 
-    /// The routes of an endpoint, newest first.
+    /// The routes of an endpoint, newest first; those before a generation, when it is given.
     ///
     /// # Errors
     /// [`ServingError::NotFound`].
@@ -160,6 +167,7 @@ impl Endpoints {
         &self,
         leave: &Authorized<ReadProject>,
         name: &EndpointName,
+        before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Route>, ServingError> {
         let (project, name) = (leave.project().clone(), name.clone());
@@ -167,8 +175,10 @@ impl Endpoints {
             .db()
             .read(move |tx| {
                 get(tx, &project, &name)?;
-                let sql = format!("{ROUTE} ORDER BY generation DESC LIMIT ?3");
-                let rows = tx.query(&sql, &[(&project).into(), name.as_str().into(), limit.into()])?;
+                let sql = format!("{ROUTE} AND generation < ?3 ORDER BY generation DESC LIMIT ?4");
+                let before = before.unwrap_or(i64::MAX);
+                let params = [(&project).into(), name.as_str().into(), before.into(), limit.into()];
+                let rows = tx.query(&sql, &params)?;
                 rows.into_iter().map(|mut row| route_from(&mut row)).collect()
             })
             .await
@@ -284,9 +294,7 @@ fn append(
         ],
     )?;
     let shares = |variants: &[Variant]| -> Vec<serde_json::Value> {
-        let share = |v: &Variant| {
-            json!({ "version": v.spec.name(), "weight": v.weight, "manifest_digest": v.spec.manifest_digest })
-        };
+        let share = |v: &Variant| json!({ "version": v.spec.name(), "weight": v.weight, "manifest_digest": v.spec.manifest_digest });
         variants.iter().map(share).collect()
     };
     let action = match change {

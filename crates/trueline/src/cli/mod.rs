@@ -2,6 +2,7 @@
 //! 0 done, 1 refused or failed, 2 usage.
 
 mod client;
+mod endpoint;
 mod identity;
 mod ledger;
 mod run;
@@ -34,6 +35,11 @@ enum Command {
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Endpoints: what answers predictions
+    #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    /// Return an endpoint to the versions that answered before, at once
+    Rollback(endpoint::RollbackArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -70,6 +76,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),
         Command::Ledger(command) => ledger::run(command),
+        Command::Endpoint(command) => endpoint::run(command),
+        Command::Rollback(args) => endpoint::roll_back(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

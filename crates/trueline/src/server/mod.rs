@@ -1,6 +1,7 @@
 //! The server: its parts put together, its HTTP layer, its life from start to drained stop.
 
 mod assemble;
+mod control;
 mod http;
 mod lock;
 mod observe;
@@ -18,6 +19,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
+    trueline_serving::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -30,6 +32,10 @@ pub(crate) mod layout {
     pub(crate) const KEY: &str = "ledger.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
+    /// What the data plane answers by, for a start without a database.
+    pub(crate) const SERVING: &str = "serving.json";
+    /// The log of predictions.
+    pub(crate) const PREDICTIONS: &str = "predictions";
     /// Held by the server that uses the directory.
     pub(crate) const LOCK: &str = "trueline.pid";
 }

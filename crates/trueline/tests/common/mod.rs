@@ -3,7 +3,12 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod models;
+pub mod proxy;
+pub mod users;
+
 use serde_json::Value;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -119,6 +124,18 @@ impl Server {
         body: Option<Vec<u8>>,
         headers: &[(&str, &str)],
     ) -> (u16, Vec<u8>) {
+        let (status, bytes, _) = self.call_with_headers(method, path, body, headers);
+        (status, bytes)
+    }
+
+    /// Status, body and headers of an answer.
+    pub fn call_with_headers(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Vec<u8>, HashMap<String, String>) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if body.is_some() && !headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-type")) {
@@ -131,8 +148,12 @@ impl Server {
         let request = agent.configure_request(request).allow_non_standard_methods(true).build();
         let mut answer = agent.run(request).expect("an answer");
         let status = answer.status().as_u16();
+        let told = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (name.to_string(), text(value.as_bytes()))
+        };
+        let told = answer.headers().iter().map(told).collect();
         let bytes = answer.body_mut().with_config().limit(1 << 30).read_to_vec().expect("a body");
-        (status, bytes)
+        (status, bytes, told)
     }
 
     /// A call that must succeed.
