@@ -144,28 +144,28 @@ impl LedgerFiles {
         self.replace(&self.folder.join(CHECKPOINT), note.to_string().as_bytes())?;
         sync_folder(&self.folder)?;
         self.log = log;
-        for tile in &tiles {
-            self.remove_older_partials(tile);
+        for tile in tiles.iter().filter(|tile| !tile.id.is_partial()) {
+            self.remove_partials(tile);
         }
         Ok(())
     }
 
     fn write_tile(&self, tile: &Tile, folders: &mut BTreeSet<PathBuf>) -> Result<(), LedgerError> {
         let path = self.folder.join(tile.id.path());
-        if let Ok(there) = fs::read(&path) {
-            return if there == tile.bytes {
-                Ok(())
-            } else {
-                Err(LedgerError::Diverged(format!("{} has other bytes", tile.id.path())))
-            };
-        }
         let parent = path.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(parent).map_err(|e| LedgerError::files(parent, e))?;
-        self.replace(&path, &tile.bytes)?;
-        // A new folder is durable only when its parent is.
+        // A new folder is durable only when its parent is. A tile that a crashed run left may not be durable in its
+        // folder yet either.
         let below = |p: &&Path| p.starts_with(&self.folder);
         folders.extend(parent.ancestors().take_while(below).map(Path::to_owned));
-        Ok(())
+        match fs::read(&path) {
+            Ok(there) if there == tile.bytes => Ok(()),
+            Ok(_) => Err(LedgerError::Diverged(format!("{} has other bytes", tile.id.path()))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir_all(parent).map_err(|e| LedgerError::files(parent, e))?;
+                self.replace(&path, &tile.bytes)
+            }
+            Err(e) => Err(LedgerError::files(&path, e)),
+        }
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
@@ -177,20 +177,11 @@ impl LedgerFiles {
         fs::rename(&beside, path).map_err(|e| failed(&e))
     }
 
-    /// Partial tiles of earlier sizes say nothing that the newer ones don't.
-    fn remove_older_partials(&self, tile: &Tile) {
-        let full = self.folder.join(tile.id.full().path());
-        let partials = PathBuf::from(format!("{}.p", full.display()));
-        if !tile.id.is_partial() {
-            drop(fs::remove_dir_all(partials));
-            return;
-        }
-        let own = tile.id.width().to_string();
-        for file in fs::read_dir(partials).into_iter().flatten().flatten() {
-            if file.file_name() != own.as_str() {
-                drop(fs::remove_file(file.path()));
-            }
-        }
+    /// Partial tiles stay as long as their full one is missing: who reads with an older checkpoint needs them until the
+    /// full tile can stand in for them.
+    fn remove_partials(&self, full: &Tile) {
+        let full = self.folder.join(full.id.path());
+        drop(fs::remove_dir_all(format!("{}.p", full.display())));
     }
 }
 
@@ -222,8 +213,39 @@ mod tests {
         assert_eq!(files.size(), 300);
         files.extend(&entries(300..301)).unwrap();
         let partials = fs::read_dir(dir.path().join("ledger/tile/entries/001.p")).unwrap();
-        let left: Vec<_> = partials.map(|f| f.unwrap().file_name()).collect();
-        assert_eq!(left, ["45"], "the partial tile of the earlier size is gone");
+        let mut left: Vec<_> = partials.map(|f| f.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["44", "45"], "a reader may still be at the earlier size");
+        files.extend(&entries(301..512)).unwrap();
+        assert!(dir.path().join("ledger/tile/entries/001").exists());
+        assert!(!dir.path().join("ledger/tile/entries/001.p").exists(), "the full tile stands in for them");
+    }
+
+    #[test]
+    fn a_reader_with_an_older_checkpoint_finds_everything_while_the_log_grows() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = open(dir.path()).unwrap();
+        let key = files.public_key().parse().unwrap();
+        let reader = Folder(dir.path().join("ledger"));
+        let mut next = 0;
+        // Steps within a tile, to its end, over one and over several.
+        for step in [5, 1, 200, 50, 1, 300, 700, 3] {
+            files.extend(&entries(next..next + step)).unwrap();
+            next += step;
+            let older = fs::read(dir.path().join("ledger/checkpoint")).unwrap();
+            let mut seen = 0;
+            let found = trueline_tlog::verify_log(&reader, &older, &key, None, |_, _| {
+                // The log grows under the reader's hands.
+                if seen == 0 {
+                    files.extend(&entries(next..next + 90)).unwrap();
+                    next += 90;
+                }
+                seen += 1;
+            });
+            assert_eq!(found.unwrap().checkpoint.size, seen);
+            let note = String::from_utf8(older).unwrap();
+            TlogProof::prove(&reader, &note, seen - 1).unwrap();
+        }
     }
 
     #[test]
