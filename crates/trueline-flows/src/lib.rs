@@ -3,9 +3,10 @@
 mod register_version;
 mod session;
 mod verify_ledger;
+mod verify_state;
 
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
-pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_state, verify_task};
+pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_task};

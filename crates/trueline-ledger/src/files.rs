@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use trueline_tlog::note::Note;
-use trueline_tlog::{Checkpoint, LogAppender, LogReader, ReadError, Tile, TlogProof};
+use trueline_tlog::{Checkpoint, LogAppender, LogReader, ReadError, Tile, TileId, TlogProof};
 
 const CHECKPOINT: &str = "checkpoint";
 
@@ -25,6 +25,34 @@ impl LogReader for Folder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(ReadError::failed(path, &e)),
         }
+    }
+}
+
+impl Folder {
+    /// All partial tiles that lie there, those of earlier sizes among them.
+    pub(crate) fn partial_tiles(&self) -> Result<Vec<TileId>, LedgerError> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.0.join("tile")];
+        while let Some(folder) = folders.pop() {
+            let failed = |e: &dyn std::fmt::Display| LedgerError::files(&folder, e);
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                // The log may be growing, and the folder of a tile that became full is removed.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(failed(&e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|e| failed(&e))?;
+                let path = entry.path();
+                if entry.file_type().map_err(|e| failed(&e))?.is_dir() {
+                    folders.push(path);
+                } else if let Ok(name) = path.strip_prefix(&self.0) {
+                    found.extend(name.to_str().and_then(|n| n.parse::<TileId>().ok()));
+                }
+            }
+        }
+        found.retain(TileId::is_partial);
+        Ok(found)
     }
 }
 

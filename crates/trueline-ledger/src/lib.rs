@@ -30,7 +30,10 @@ pub use files::{LedgerFiles, LedgerHead};
 pub use ids::{BlobDigest, ProjectId};
 pub use key::LedgerKey;
 pub use lineage::{Edge, Node, neighbours};
-pub use query::{EventFilter, EventPage, EventRow, event, events_after, events_in_order, leaf, leaf_hash};
+pub use query::{
+    EventFilter, EventPage, EventRow, event, events_after, events_of, leaf, leaf_hash, newest_index,
+    unsequenced_events_of,
+};
 pub use reactor::Cursor;
 pub use schema::MODULE;
 pub use source::{Clock, Entropy, Millis, Sources};

@@ -21,6 +21,7 @@ CREATE TABLE ledger_events (
     entry BYTEA NOT NULL
 );
 CREATE INDEX ledger_events_unsequenced ON ledger_events (seq) WHERE idx IS NULL;
+CREATE INDEX ledger_events_project ON ledger_events (project, seq);
 CREATE INDEX ledger_events_resource ON ledger_events (project, resource_kind, resource_id, seq);
 CREATE TABLE ledger_payloads (
     event_id TEXT PRIMARY KEY,

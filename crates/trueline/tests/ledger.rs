@@ -202,6 +202,53 @@ fn an_erased_payload_is_told_from_an_altered_one() {
 }
 
 #[test]
+fn rows_whose_events_were_erased_are_counted_and_not_called_wrong() {
+    let (stopped, _, _) = history();
+    let server = Server::start_in(&stopped.data_dir, None);
+    for action in ["version.registered", "alias.set"] {
+        let (_, events) = server.get(&format!("/api/v1/ledger/events?action={action}"));
+        let id = events["events"][0]["id"].as_str().unwrap();
+        server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for" }));
+    }
+    server.settle();
+    let key = server.ledger_key();
+    let asked = server.ok("/api/v1/ledger/verifications", json!({}));
+    let follow = asked["follow"].as_str().unwrap().to_owned();
+    common::wait_until("the check is done", || server.get(&follow).1["state"] == "done");
+    assert_eq!(server.get(&follow).1["result"]["ok"], true, "{}", server.get(&follow).1);
+    let data_dir = server.stop().data_dir;
+    let done = verify(&data_dir, &key, &["--state", "--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["report"]["unknowable"], 2, "{report}");
+    assert_eq!(report["report"]["erased"], 2, "{report}");
+    sql(&data_dir, "UPDATE model_versions SET manifest_digest = 'f00' WHERE version = 1");
+    assert!(
+        text(&verify(&data_dir, &key, &["--state"]).stderr).contains("m/1"),
+        "the others are still compared"
+    );
+}
+
+#[test]
+fn an_erasure_that_is_not_under_the_checkpoint_yet_is_told_apart() {
+    let (stopped, key, _) = history();
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(&stopped.data_dir, copy.path());
+    let server = Server::start_in(&stopped.data_dir, None);
+    let (_, events) = server.get("/api/v1/ledger/events?action=alias.set");
+    let id = events["events"][0]["id"].as_str().unwrap();
+    server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for" }));
+    let data_dir = server.stop().data_dir;
+    // The files are those from before the erasure.
+    fs::remove_dir_all(data_dir.join("ledger")).unwrap();
+    copy_tree(&copy.path().join("ledger"), &data_dir.join("ledger"));
+    let done = verify(&data_dir, &key, &["--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["report"]["erased_unconfirmed"], 1, "{report}");
+}
+
+#[test]
 fn the_server_checks_its_own_ledger_as_a_task() {
     for on in [On::Sqlite, On::Postgres] {
         let server = Server::start(on);

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use trueline_db::Db;
 use trueline_flows::verify_offline;
-use trueline_ledger::{Verification, verify_files};
+use trueline_ledger::{Report, Verification, verify_files};
 
 #[derive(Subcommand)]
 pub(crate) enum LedgerCommand {
@@ -107,14 +107,31 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         Ok(report) => {
             if !args.json {
                 table::line(format!("ok: {} entries, root {}", report.entries, report.root));
-                table::note(format!(
-                    "{} payloads erased, {} events not under the checkpoint yet",
-                    report.erased, report.waiting
-                ));
+                tell_rest(&report);
             }
             Ok(())
         }
         Err(finding) => bail!("the ledger does not hold: {finding}"),
+    }
+}
+
+/// What holds, but not as fully as somebody may think.
+fn tell_rest(report: &Report) {
+    table::note(format!(
+        "{} payloads erased, {} events not under the checkpoint yet",
+        report.erased, report.waiting
+    ));
+    if report.erased_unconfirmed > 0 {
+        table::note(format!(
+            "{} of the erasures are not under the checkpoint yet: check again with a newer one",
+            report.erased_unconfirmed
+        ));
+    }
+    if report.unknowable > 0 {
+        table::note(format!(
+            "{} rows can't be compared, because what the ledger said of them was erased",
+            report.unknowable
+        ));
     }
 }
 
