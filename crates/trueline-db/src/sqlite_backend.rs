@@ -23,6 +23,11 @@ pub(crate) fn start(
 ) -> Result<(Queue, Queue), DbError> {
     let mut writer = open(path, durability)?;
     migrate::run_sqlite(&mut writer, modules)?;
+    if let Some(bytes) = limits.largest_sqlite_bytes {
+        let page: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        writer.pragma_update(None, "max_page_count", bytes / page.max(1))?;
+    }
     let (writes, write_work) = Queue::new(limits.queued_writes);
     let group = limits.group.max(1);
     spawn("db-writer", move || write_loop(&writer, &write_work, group))?;
@@ -94,18 +99,19 @@ fn write_loop(c: &Connection, work: &Receiver<Work>, group: usize) {
     }
 }
 
-/// The jobs of one transaction.
+/// The jobs of one transaction, in the order of their arrival.
 #[derive(Default)]
 struct Group {
-    done: Vec<Work>,
-    refused: Vec<Work>,
+    jobs: Vec<Work>,
+    /// Whether any of them wants something to be kept.
+    wrote: bool,
     /// The transaction is gone (full disk, I/O error): every job must be run again alone.
     broken: bool,
 }
 
 impl Group {
     fn len(&self) -> usize {
-        self.done.len() + self.refused.len()
+        self.jobs.len()
     }
 
     fn run(&mut self, c: &Connection, mut work: Work) {
@@ -125,32 +131,35 @@ impl Group {
         // SQLite rolls the whole transaction back on its own after some errors, a full disk among them.
         self.broken = ended.is_err() || c.is_autocommit();
         let disk = matches!(outcome, Outcome::Failed(DbError::DiskFull(_) | DbError::Unreachable(_)));
-        self.broken |= disk && !self.done.is_empty();
-        match outcome {
-            Outcome::Done => self.done.push(work),
-            Outcome::Refused | Outcome::Failed(_) => self.refused.push(work),
-        }
+        self.broken |= disk && self.wrote;
+        self.wrote |= matches!(outcome, Outcome::Done);
+        self.jobs.push(work);
     }
 
     fn commit(self, c: &Connection) {
-        let committed = if self.broken {
-            Err(())
-        } else {
-            statement(c, "COMMIT").map_err(|error| {
-                tracing::warn!(%error, jobs = self.done.len(), "a group commit failed; running its jobs alone");
-            })
-        };
-        if committed.is_ok() {
-            self.done.into_iter().chain(self.refused).for_each(Work::answer);
+        let committed = !self.broken
+            && statement(c, "COMMIT")
+                .inspect_err(|error| {
+                    tracing::warn!(%error, jobs = self.jobs.len(), "a group commit failed; running its jobs alone");
+                })
+                .is_ok();
+        if committed {
+            self.jobs.into_iter().for_each(Work::answer);
             return;
         }
-        if !c.is_autocommit() {
-            drop(statement(c, "ROLLBACK"));
-        }
-        for work in self.done {
+        roll_back(c);
+        // A job that refused did so after what others had written, which is gone now: it is asked again too.
+        for work in self.jobs {
             run_alone(c, work);
         }
-        self.refused.into_iter().for_each(Work::answer);
+    }
+}
+
+fn roll_back(c: &Connection) {
+    if !c.is_autocommit()
+        && let Err(error) = statement(c, "ROLLBACK")
+    {
+        tracing::warn!(%error, "a transaction could not be rolled back");
     }
 }
 
@@ -163,9 +172,7 @@ fn run_alone(c: &Connection, mut work: Work) {
         Outcome::Done => statement(c, "COMMIT"),
         Outcome::Refused | Outcome::Failed(_) => Ok(()),
     };
-    if !c.is_autocommit() {
-        drop(statement(c, "ROLLBACK"));
-    }
+    roll_back(c);
     match committed {
         Ok(()) => work.answer(),
         Err(error) => work.fail(error),
