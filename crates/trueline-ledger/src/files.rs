@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use trueline_tlog::note::Note;
 use trueline_tlog::{Checkpoint, LogAppender, LogReader, ReadError, Tile, TileId, TlogProof};
 
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// A folder of tiles, for reading.
 #[derive(Clone, Debug)]
@@ -223,7 +223,7 @@ mod tests {
     use crate::Sources;
 
     fn open(dir: &Path) -> Result<LedgerFiles, LedgerError> {
-        let key = LedgerKey::open(&dir.join("key"), &Sources::system())?;
+        let key = LedgerKey::open(&dir.join("key"), &dir.join("ledger"), &Sources::system())?;
         LedgerFiles::open(&dir.join("ledger"), key)
     }
 

@@ -82,8 +82,9 @@ struct Parts {
 async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
     let sources = Sources::system();
     let ledger = Ledger::new(db, sources.clone());
-    let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &sources)?;
-    let files = LedgerFiles::open(&config.data_dir.join(layout::LEDGER), key)?;
+    let folder = config.data_dir.join(layout::LEDGER);
+    let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, &sources)?;
+    let files = LedgerFiles::open(&folder, key)?;
     ledger.check_not_behind(files.size()).await?;
     let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
     let identity = Identity::new(ledger.clone());
