@@ -31,7 +31,7 @@ pub use value::{FromValue, Value};
 
 /// The tables that may be written without an event (rule 2). They hold nothing that anybody decides on:
 /// positions in the log, leases, attempts and caches.
-pub const BOOKKEEPING: &[&str] = &["ledger_cursors", "ledger_verifications", "tasks"];
+pub const BOOKKEEPING: &[&str] = &["ledger_cursors", "ledger_heartbeats", "ledger_verifications", "tasks"];
 
 use job::Work;
 use queue::Queue;

@@ -13,6 +13,7 @@ mod erase;
 mod error;
 mod event;
 mod files;
+mod heartbeat;
 mod ids;
 mod key;
 mod lineage;

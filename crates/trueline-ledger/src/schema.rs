@@ -31,6 +31,7 @@ CREATE TABLE ledger_payloads (
 CREATE TABLE ledger_head (one BIGINT PRIMARY KEY, size BIGINT NOT NULL);
 INSERT INTO ledger_head (one, size) VALUES (1, 0);
 CREATE TABLE ledger_cursors (name TEXT PRIMARY KEY, idx BIGINT NOT NULL);
+CREATE TABLE ledger_heartbeats (name TEXT PRIMARY KEY, at_ms BIGINT NOT NULL);
 CREATE TABLE ledger_verifications (
     id TEXT PRIMARY KEY,
     at_ms BIGINT NOT NULL,

@@ -28,6 +28,16 @@ pub struct Compared {
     pub unknowable: u64,
 }
 
+impl Compared {
+    /// Both comparisons together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.disagreements.extend(other.disagreements);
+        self.unknowable += other.unknowable;
+        self
+    }
+}
+
 type ModelKey = (String, String);
 type VersionKey = (ModelKey, i64);
 type AliasKey = (ModelKey, String);

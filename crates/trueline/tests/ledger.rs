@@ -248,6 +248,85 @@ fn an_erasure_that_is_not_under_the_checkpoint_yet_is_told_apart() {
     assert_eq!(report["report"]["erased_unconfirmed"], 1, "{report}");
 }
 
+/// A run with points from before and after its end, and its server, which has sealed both.
+fn sealed_points(on: On) -> (Server, String) {
+    let server = Server::start(on);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "e" }));
+    let made = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "1" }));
+    let run = made["run"]["info"]["run_id"].as_str().unwrap().to_owned();
+    let log = |key: &str, value: f64| {
+        let point = json!({ "run_id": run, "key": key, "value": value, "timestamp": 1, "step": 0 });
+        server.ok("/api/2.0/mlflow/runs/log-metric", point);
+    };
+    let seals = || server.get("/api/v1/ledger/events?action=metrics.sealed").1["events"].clone();
+    log("loss", 0.5);
+    log("accuracy", 0.75);
+    assert_eq!(seals().as_array().unwrap().len(), 0, "the run has not ended");
+    server.ok("/api/2.0/mlflow/runs/update", json!({ "run_id": run, "status": "FINISHED" }));
+    common::wait_until("the points are sealed", || seals()[0]["payload"]["points"] == 2);
+    log("late", 1.0);
+    common::wait_until("the late point is sealed", || seals()[0]["payload"]["points"] == 1);
+    assert_eq!(seals()[0]["payload"]["chunk"], 1);
+    server.settle();
+    (server, run)
+}
+
+#[test]
+fn points_of_an_ended_run_are_sealed_and_a_change_of_any_is_named() {
+    let (server, run) = sealed_points(On::Sqlite);
+    let key = server.ledger_key();
+    let stopped = server.stop();
+    let done = verify(&stopped.data_dir, &key, &["--state"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for statement in [
+        "UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'",
+        "UPDATE metric_points SET value = 0.0 WHERE key = 'late'",
+        "DELETE FROM metric_points WHERE key = 'loss'",
+        "UPDATE metric_points SET chunk = 9 WHERE key = 'loss'",
+        "INSERT INTO metric_points SELECT run, 'more', step, at_ms, value, is_nan, chunk FROM metric_points LIMIT 1",
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_tree(&stopped.data_dir, copy.path());
+        sql(copy.path(), statement);
+        let done = verify(copy.path(), &key, &["--state"]);
+        assert_eq!(done.status.code(), Some(1), "{statement}");
+        assert!(text(&done.stderr).contains(&run), "{statement}: {}", text(&done.stderr));
+    }
+}
+
+#[test]
+fn points_are_sealed_and_compared_on_postgresql_too() {
+    let (server, run) = sealed_points(On::Postgres);
+    let check = || {
+        let asked = server.ok("/api/v1/ledger/verifications", json!({}));
+        let follow = asked["follow"].as_str().unwrap().to_owned();
+        common::wait_until("the check is done", || server.get(&follow).1["state"] == "done");
+        server.get(&follow).1["result"].clone()
+    };
+    assert_eq!(check()["ok"], true);
+    server.sql("UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'");
+    let found = check();
+    assert_eq!(found["ok"], false);
+    assert!(found["finding"].as_str().unwrap().contains(&run), "{found}");
+}
+
+#[test]
+fn what_ended_before_a_stop_is_sealed_by_it() {
+    let server = Server::start(On::Sqlite);
+    let made = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "0" }));
+    let run = made["run"]["info"]["run_id"].as_str().unwrap();
+    let point = json!({ "run_id": run, "key": "k", "value": 1.0, "timestamp": 1 });
+    server.ok("/api/2.0/mlflow/runs/log-metric", point);
+    server.ok("/api/2.0/mlflow/runs/update", json!({ "run_id": run, "status": "FAILED" }));
+    let stopped = server.stop();
+    let again = Server::start_in(&stopped.data_dir, None);
+    let (_, events) = again.get("/api/v1/ledger/events?action=metrics.sealed");
+    assert_eq!(events["events"][0]["resource"]["id"], run, "{events}");
+    let (_, head) = again.get("/api/v1/ledger");
+    let (index, size) = (events["events"][0]["index"].as_i64(), head["checkpoint"]["size"].as_i64());
+    assert!(index < size, "and its seal is under the checkpoint: {index:?} {size:?}");
+}
+
 #[test]
 fn the_server_checks_its_own_ledger_as_a_task() {
     for on in [On::Sqlite, On::Postgres] {

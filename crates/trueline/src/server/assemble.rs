@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, Durability, Limits};
 use trueline_flows::{Access, VERIFY_TASK, verify_task};
@@ -23,6 +24,9 @@ use trueline_web::Web;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long the work in the background may take to finish at a stop. A task that is cut off is taken up again.
+const WORK_DRAIN: Duration = Duration::from_secs(10);
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -123,11 +127,13 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
 
     let (stop, stopping) = watch::channel(false);
+    // The sequencer takes in what the others write, so it stops when they have.
+    let (stop_sequencer, sequencer_stopping) = watch::channel(false);
     let ledger_key = parts.files.public_key();
     let folder = config.data_dir.join(layout::LEDGER);
     let mut sequencer = tokio::spawn({
-        let (ledger, files, stopping) = (parts.ledger.clone(), parts.files, stopping.clone());
-        async move { ledger.run_sequencer(files, stopping).await }
+        let (ledger, files) = (parts.ledger.clone(), parts.files);
+        async move { ledger.run_sequencer(files, sequencer_stopping).await }
     });
     let worker =
         Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
@@ -135,7 +141,11 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
                 let (ledger, folder, key) = (parts.ledger.clone(), folder.clone(), ledger_key.clone());
                 move |lease| verify_task(ledger.clone(), folder.clone(), key.clone(), lease)
             });
-    let worker = tokio::spawn(worker.run(stopping));
+    let worker = tokio::spawn(worker.run(stopping.clone()));
+    let sealer = tokio::spawn({
+        let tracking = parts.tracking.clone();
+        async move { tracking.run_sealer(stopping).await }
+    });
 
     let web = Web {
         access: parts.access.clone(),
@@ -179,10 +189,24 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
         ended = &mut sequencer => return ended?.context("the ledger can't go on"),
     }
     stop.send_replace(true);
-    worker.await?;
+    finish("task worker", worker).await;
+    finish("sealer of points", sealer).await;
+    stop_sequencer.send_replace(true);
     sequencer.await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets a part of the background come to its end, and cuts it off when that takes too long.
+async fn finish(part: &str, mut running: JoinHandle<()>) {
+    match tokio::time::timeout(WORK_DRAIN, &mut running).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(part, %error, "stopped with an error"),
+        Err(_) => {
+            running.abort();
+            tracing::warn!(part, "did not finish in time and was cut off");
+        }
+    }
 }
 
 /// The signals that ask the process to stop.

@@ -2,6 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::origin::{host_is_loopback, origin_is_foreign};
+use super::ready::Readiness;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -36,10 +37,10 @@ const PAGE_PREFIX: &str = "/p/";
 const PROJECT_COOKIE: &str = "trueline_project";
 
 /// What stands at the door.
-#[derive(Clone)]
 struct Door {
     access: Access,
     ledger: Ledger,
+    readiness: Readiness,
     metrics: PrometheusHandle,
     faces: Router,
     loopback: bool,
@@ -61,7 +62,8 @@ pub(crate) fn app(
         .layer(CompressionLayer::new().compress_when(is_page))
         .layer(from_fn(note_path))
         .layer(CatchPanicLayer::new());
-    let door = Door { access, ledger, metrics, faces, loopback };
+    let readiness = Readiness::new(ledger.clone());
+    let door = Door { access, ledger, readiness, metrics, faces, loopback };
     Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
@@ -81,12 +83,10 @@ async fn note_path(path: Option<MatchedPath>, request: Request, next: Next) -> R
 }
 
 async fn ready(State(door): State<Arc<Door>>) -> Response {
-    let database = door.ledger.db().read(|tx| tx.scalar::<i64>("SELECT 1", &[])).await;
-    let control = match &database {
-        Ok(_) => "ready".to_owned(),
-        Err(error) => error.to_string(),
+    let (status, control) = match door.readiness.control().await {
+        Ok(()) => (StatusCode::OK, "ready".to_owned()),
+        Err(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem),
     };
-    let status = if database.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "roles": { "control": control, "work": control } });
     (status, axum::Json(body)).into_response()
 }
