@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// A group closes after this long even if more jobs wait, so that the first of it is not kept from its answer.
 const GROUP_TIME: Duration = Duration::from_millis(20);
+/// The writer is held up for so long at the most while the log is cut off; a read lasts a second at the most.
+const TRUNCATE_WAIT: Duration = Duration::from_millis(200);
+const TRUNCATE_TRIES: u32 = 25;
 const CACHED_STATEMENTS: usize = 256;
 
 pub(crate) fn start(
@@ -62,10 +65,25 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
     // LIKE means the same on both databases then; ILIKE is written with LOWER().
     c.pragma_update(None, "case_sensitive_like", true)?;
     c.pragma_update(None, "temp_store", "MEMORY")?;
+    // What is deleted is overwritten, so that an erased payload does not stay on a free page.
+    c.pragma_update(None, "secure_delete", true)?;
     c.pragma_update(None, "cache_size", -8192)?;
     c.busy_timeout(Duration::from_secs(10))?;
     c.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(c)
+}
+
+/// Brings the write-ahead log into the database and cuts it off; fails while readers or the writer are in the way.
+pub(crate) fn truncate_log(path: &Path) -> Result<(), DbError> {
+    let c = Connection::open(path)?;
+    c.busy_timeout(TRUNCATE_WAIT)?;
+    for _ in 0..TRUNCATE_TRIES {
+        let busy: i64 = c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy == 0 {
+            return Ok(());
+        }
+    }
+    Err(DbError::Busy { waiting: 1 })
 }
 
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, DbError> {

@@ -1,12 +1,14 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
+mod erase_event;
 mod register_version;
 mod session;
 mod verify_ledger;
 mod verify_state;
 
+pub use erase_event::erase_event;
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
-pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_task};
+pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

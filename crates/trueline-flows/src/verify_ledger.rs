@@ -5,13 +5,13 @@ use crate::verify_state::{verify_state, verify_state_offline};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use trueline_db::{Db, Tx};
-use trueline_identity::{Authorized, VerifyLedger};
+use trueline_identity::{Authorized, ReadLedger, VerifyLedger};
 use trueline_ledger::{
     Actor, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification, verify_files,
     verify_rows, waiting_events,
 };
 use trueline_registry::{Compared, Disagreement};
-use trueline_tasks::{Lease, NewTask, TaskError, complete, enqueue};
+use trueline_tasks::{Lease, NewTask, TaskError, TaskRow, Tasks, complete, enqueue};
 
 /// The kind of the task that checks the ledger.
 pub const VERIFY_TASK: &str = "ledger.verify";
@@ -27,6 +27,17 @@ pub async fn request_verification(
     let task =
         NewTask { project: ProjectId::server(), kind: VERIFY_TASK, payload: json!({}), max_attempts: 3 };
     ledger.write(leave.actor(), move |tx| enqueue(tx, &task)).await
+}
+
+/// The newest check of the ledger, at work or done.
+///
+/// # Errors
+/// What the database says.
+pub async fn last_verification(
+    tasks: &Tasks,
+    leave: &Authorized<ReadLedger>,
+) -> Result<Option<TaskRow>, TaskError> {
+    tasks.newest_of_server(leave, VERIFY_TASK).await
 }
 
 /// What the task does: checks files and rows and records what was found.

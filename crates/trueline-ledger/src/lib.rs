@@ -25,6 +25,7 @@ mod source;
 mod verify;
 mod write;
 
+pub use erase::erase;
 pub use error::LedgerError;
 pub use event::{Actor, Entry, EventId, NewEvent, Resource, payload_digest};
 pub use files::{LedgerFiles, LedgerHead};

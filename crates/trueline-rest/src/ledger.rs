@@ -122,7 +122,7 @@ pub(crate) async fn erase(
         return Err(Problem::invalid("an erasure needs a reason, which the ledger keeps"));
     }
     let leave: Authorized<EraseEvent> = session.server_leave()?;
-    let by = app.ledger.erase_payload(leave.actor(), &id, &erasure.reason).await?;
+    let by = trueline_flows::erase_event(&app.ledger, &leave, &id, &erasure.reason).await?;
     Ok((StatusCode::CREATED, Json(json!({ "erased": id, "event": by }))))
 }
 

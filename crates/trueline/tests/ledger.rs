@@ -64,6 +64,12 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// Whether any file of a data directory holds these bytes.
+fn bytes_lie_below(folder: &Path, bytes: &[u8]) -> bool {
+    let holds = |file: &PathBuf| fs::read(file).unwrap().windows(bytes.len()).any(|w| w == bytes);
+    files_below(folder).iter().any(holds)
+}
+
 fn sql(data_dir: &Path, statement: &str) {
     let script = format!(
         "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute(\"\"\"{statement}\"\"\")\nc.commit()\nc.close()"
@@ -185,20 +191,42 @@ fn another_key_is_not_trusted() {
 #[test]
 fn an_erased_payload_is_told_from_an_altered_one() {
     let server = Server::start(On::Sqlite);
-    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "secret" }));
+    server.ok("/api/2.0/mlflow/registered-models/create", json!({ "name": "m" }));
+    for description in ["secret-of-the-person", "something else"] {
+        let described = json!({ "name": "m", "description": description });
+        let (status, _) = server.call(
+            "PATCH",
+            "/api/2.0/mlflow/registered-models/update",
+            Some(described.to_string().into()),
+            &[],
+        );
+        assert_eq!(status, 200);
+    }
     server.settle();
-    let (_, events) = server.get("/api/v1/ledger/events?action=experiment.created");
+    // Both events tell of it: one as what came, one as what was there before.
+    let (_, events) = server.get("/api/v1/ledger/events?action=model.described");
+    let later = events["events"][0]["id"].as_str().unwrap();
+    server.ok(
+        &format!("/api/v1/ledger/events/{later}/erasure"),
+        json!({ "reason": "asked for by the person" }),
+    );
+    let events = json!({ "events": [events["events"][1]] });
     let id = events["events"][0]["id"].as_str().unwrap().to_owned();
     let (status, _) = server.post(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": " " }));
     assert_eq!(status, 400, "an erasure needs a reason");
+    assert!(bytes_lie_below(&server.data_dir, b"secret-of-the-person"), "it is in the database as yet");
     server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for by the person" }));
+    assert!(
+        !bytes_lie_below(&server.data_dir, b"secret-of-the-person"),
+        "no file of the running server has it"
+    );
     let (_, event) = server.get(&format!("/api/v1/ledger/events/{id}"));
     assert_eq!(event["erased"], true);
     server.settle();
     let key = server.ledger_key();
     let done = verify(&server.stop().data_dir, &key, &["--state"]);
     assert!(done.status.success(), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).contains("1 payloads erased"), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("2 payloads erased"), "{}", text(&done.stderr));
 }
 
 #[test]
@@ -261,9 +289,15 @@ fn sealed_points(on: On) -> (Server, String) {
     let seals = || server.get("/api/v1/ledger/events?action=metrics.sealed").1["events"].clone();
     log("loss", 0.5);
     log("accuracy", 0.75);
+    // More than are hashed in one read.
+    for batch in 0..6 {
+        let point = |i: i64| json!({ "key": "many", "value": 0.1, "timestamp": 1, "step": batch * 1000 + i });
+        let points: Vec<serde_json::Value> = (0..1000).map(point).collect();
+        server.ok("/api/2.0/mlflow/runs/log-batch", json!({ "run_id": run, "metrics": points }));
+    }
     assert_eq!(seals().as_array().unwrap().len(), 0, "the run has not ended");
     server.ok("/api/2.0/mlflow/runs/update", json!({ "run_id": run, "status": "FINISHED" }));
-    common::wait_until("the points are sealed", || seals()[0]["payload"]["points"] == 2);
+    common::wait_until("the points are sealed", || seals()[0]["payload"]["points"] == 6002);
     log("late", 1.0);
     common::wait_until("the late point is sealed", || seals()[0]["payload"]["points"] == 1);
     assert_eq!(seals()[0]["payload"]["chunk"], 1);
@@ -282,6 +316,7 @@ fn points_of_an_ended_run_are_sealed_and_a_change_of_any_is_named() {
         "UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'",
         "UPDATE metric_points SET value = 0.0 WHERE key = 'late'",
         "DELETE FROM metric_points WHERE key = 'loss'",
+        "UPDATE metric_points SET value = 0.2 WHERE key = 'many' AND step = 5999",
         "UPDATE metric_points SET chunk = 9 WHERE key = 'loss'",
         "INSERT INTO metric_points SELECT run, 'more', step, at_ms, value, is_nan, chunk FROM metric_points LIMIT 1",
     ] {
