@@ -99,6 +99,14 @@ fn reads_only(sql: &str) -> bool {
     }
 }
 
+/// PostgreSQL can't keep NUL in text; SQLite could, and nobody should find that out when moving from one to the other.
+fn refuse_nul(params: &[Value]) -> Result<(), DbError> {
+    match params.iter().any(|p| matches!(p, Value::Text(text) if text.contains('\0'))) {
+        true => Err(DbError::Nul),
+        false => Ok(()),
+    }
+}
+
 /// One row of an answer; columns are taken out by position.
 #[derive(Debug)]
 pub struct Row {
@@ -159,7 +167,7 @@ impl<'c> Tx<'c> {
     /// # Errors
     /// What the database says; the transaction is doomed then.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        let allowed = self.check_table(sql);
+        let allowed = self.check_table(sql).and_then(|()| refuse_nul(params));
         self.note(allowed)?;
         let touched = match &mut self.backend {
             Backend::Sqlite(c) => sqlite_execute(c, sql, params),
@@ -177,13 +185,12 @@ impl<'c> Tx<'c> {
     /// What the database says, or that it is neither a read nor a plain write; the transaction is doomed then.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
         let writes = !reads_only(sql);
-        if writes {
-            let allowed = match written_table(sql) {
-                Some(_) => self.check_table(sql),
-                None => Err(DbError::Other(format!("neither a read nor a plain write: {sql}"))),
-            };
-            self.note(allowed)?;
-        }
+        let allowed = match written_table(sql) {
+            _ if !writes => Ok(()),
+            Some(_) => self.check_table(sql),
+            None => Err(DbError::Other(format!("neither a read nor a plain write: {sql}"))),
+        };
+        self.note(allowed.and_then(|()| refuse_nul(params)))?;
         let rows = match &mut self.backend {
             Backend::Sqlite(c) => sqlite_query(c, sql, params),
             Backend::Postgres(c) => postgres_query(c, sql, params),
