@@ -79,6 +79,25 @@ pub struct LedgerHead {
     pub written_at_ms: crate::Millis,
 }
 
+impl LedgerHead {
+    /// What a signed note says. When it was written is not in it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Diverged`] when it can't be read as a checkpoint.
+    pub fn parse(note: &str) -> Result<Self, LedgerError> {
+        let diverged = |e: &dyn std::fmt::Display| LedgerError::Diverged(e.to_string());
+        let parsed = Note::parse_unverified(note.as_bytes()).map_err(|e| diverged(&e))?;
+        let checkpoint: Checkpoint = parsed.text().parse().map_err(|e| diverged(&e))?;
+        Ok(Self {
+            size: checkpoint.size,
+            root: checkpoint.root.to_hex(),
+            origin: checkpoint.origin,
+            written_at_ms: 0,
+            note: note.to_owned(),
+        })
+    }
+}
+
 impl LedgerFiles {
     /// Reads the newest checkpoint, if there is one.
     ///
@@ -87,18 +106,10 @@ impl LedgerFiles {
     pub fn read_head(folder: &Path) -> Result<Option<LedgerHead>, LedgerError> {
         let path = folder.join(CHECKPOINT);
         let Ok(note) = fs::read_to_string(&path) else { return Ok(None) };
-        let diverged = |e: &dyn std::fmt::Display| LedgerError::Diverged(e.to_string());
-        let parsed = Note::parse_unverified(note.as_bytes()).map_err(|e| diverged(&e))?;
-        let checkpoint: Checkpoint = parsed.text().parse().map_err(|e| diverged(&e))?;
         let written = fs::metadata(&path).and_then(|m| m.modified()).ok();
         let since = written.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        Ok(Some(LedgerHead {
-            size: checkpoint.size,
-            root: checkpoint.root.to_hex(),
-            origin: checkpoint.origin,
-            written_at_ms: crate::Millis::try_from(since.as_millis()).unwrap_or(crate::Millis::MAX),
-            note,
-        }))
+        let written_at_ms = crate::Millis::try_from(since.as_millis()).unwrap_or(crate::Millis::MAX);
+        Ok(Some(LedgerHead { written_at_ms, ..LedgerHead::parse(&note)? }))
     }
 
     /// A proof that entry `index` is under the newest checkpoint, as a `.tlog-proof` file; none when it is not yet.

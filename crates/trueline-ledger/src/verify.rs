@@ -26,11 +26,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(entry: Option<u64>, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(entry: Option<u64>, problem: impl Into<String>) -> Self {
         Self { entry, problem: problem.into() }
     }
 
-    fn at(entry: u64, problem: impl Into<String>) -> Self {
+    pub(crate) fn at(entry: u64, problem: impl Into<String>) -> Self {
         Self::new(Some(entry), problem)
     }
 }

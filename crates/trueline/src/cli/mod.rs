@@ -2,6 +2,7 @@
 //! 0 done, 1 refused or failed, 2 usage.
 
 mod client;
+mod export;
 mod identity;
 mod ledger;
 mod run;
