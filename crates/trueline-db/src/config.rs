@@ -49,6 +49,8 @@ pub struct Limits {
     pub group: usize,
     /// How often a PostgreSQL job is run again after a conflict before it gives up.
     pub retries: u32,
+    /// How large the SQLite file may grow before writes are refused as on a full disk; none for as large as the disk.
+    pub largest_sqlite_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -60,6 +62,7 @@ impl Default for Limits {
             postgres_writers: 8,
             group: 512,
             retries: 20,
+            largest_sqlite_bytes: None,
         }
     }
 }

@@ -3,16 +3,19 @@
 mod admission;
 mod deploy;
 mod predict;
+mod erase_event;
 mod register_version;
 mod session;
 mod verify_ledger;
+mod verify_state;
 
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
+pub use erase_event::erase_event;
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
-pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_state, verify_task};
+pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

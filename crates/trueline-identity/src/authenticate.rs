@@ -22,7 +22,7 @@ pub struct Credentials {
 #[derive(Clone, Debug)]
 pub struct Caller {
     user: Option<String>,
-    grants: Arc<[(ProjectId, Role)]>,
+    grants: Grants,
     request: Option<String>,
 }
 
@@ -81,7 +81,15 @@ pub struct TokenHolder {
     pub caller: Caller,
 }
 
-type Remembered = HashMap<String, (Millis, String, Arc<[(ProjectId, Role)]>)>;
+type Grants = Arc<[(ProjectId, Role)]>;
+
+/// Callers by the hashes of their tokens, for a short time.
+#[derive(Debug, Default)]
+struct Remembered {
+    callers: HashMap<String, (Millis, String, Grants)>,
+    /// Counts the changes, so that what was read before a change is not remembered after it.
+    changes: u64,
+}
 
 /// Turns credentials into a caller.
 #[derive(Clone, Debug)]
@@ -101,7 +109,8 @@ impl Authenticator {
     /// Forgets what it remembers, after users, roles or tokens changed.
     pub fn forget(&self) {
         if let Ok(mut remembered) = self.remembered.write() {
-            remembered.clear();
+            remembered.callers.clear();
+            remembered.changes += 1;
         }
     }
 
@@ -144,26 +153,31 @@ impl Authenticator {
         Ok(Caller { user: Some(user), grants, request: credentials.request })
     }
 
-    async fn user_of(&self, hash: &str) -> Result<(String, Arc<[(ProjectId, Role)]>), IdentityError> {
+    async fn user_of(&self, hash: &str) -> Result<(String, Grants), IdentityError> {
         let now = self.identity.now();
-        if let Ok(remembered) = self.remembered.read()
-            && let Some((at, user, grants)) = remembered.get(hash)
-            && now - at < REMEMBER_MS
-        {
-            return Ok((user.clone(), Arc::clone(grants)));
+        let mut before = None;
+        if let Ok(remembered) = self.remembered.read() {
+            if let Some((at, user, grants)) = remembered.callers.get(hash)
+                && now - at < REMEMBER_MS
+            {
+                return Ok((user.clone(), Arc::clone(grants)));
+            }
+            before = Some(remembered.changes);
         }
-        let found = self.identity.user_by_token(hash).await?.ok_or_else(|| {
+        let (user, grants) = self.identity.user_by_token(hash).await?.ok_or_else(|| {
             IdentityError::Unauthenticated(
                 "this token is not known or was revoked; an admin makes a new one with `trueline token create \
                  <user>`"
                     .to_owned(),
             )
         })?;
-        let grants: Arc<[_]> = found.1.into();
-        if let Ok(mut remembered) = self.remembered.write() {
-            remembered.retain(|_, (at, _, _)| now - *at < REMEMBER_MS);
-            remembered.insert(hash.to_owned(), (now, found.0.clone(), Arc::clone(&grants)));
+        let grants: Grants = grants.into();
+        if let Ok(mut remembered) = self.remembered.write()
+            && before == Some(remembered.changes)
+        {
+            remembered.callers.retain(|_, (at, _, _)| now - *at < REMEMBER_MS);
+            remembered.callers.insert(hash.to_owned(), (now, user.clone(), Arc::clone(&grants)));
         }
-        Ok((found.0, grants))
+        Ok((user, grants))
     }
 }

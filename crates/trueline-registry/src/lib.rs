@@ -14,7 +14,7 @@ mod versions;
 pub use error::RegistryError;
 pub use manifest::{Manifest, ManifestFile};
 pub use model::{Alias, KeyValue, NewVersion, RegisteredModel, Stage, Version, VersionKey, VersionNumber};
-pub use replay::{Disagreement, replay};
+pub use replay::{Compared, Disagreement, Replay};
 pub use schema::MODULE;
 pub use search::{ModelSearch, Page, VersionSearch};
 

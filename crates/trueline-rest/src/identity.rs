@@ -69,11 +69,9 @@ pub(crate) async fn create_user(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let Json(new) = body?;
     let (identity, leave) = (app.access.identity(), session.server_leave()?);
-    let made = identity.create_user(&leave, new).await?;
+    let (made, secret) = identity.create_user(&leave, new).await?;
     let mut answer = user(&made);
-    // The first user ends the local caller, so nobody could make that user's token afterwards.
-    if !session.caller().has_token() {
-        let (_, secret) = identity.create_token(&leave, &made.name, "made with the first user").await?;
+    if let Some(secret) = secret {
         answer["token"] = json!(secret);
     }
     app.access.identity_changed();

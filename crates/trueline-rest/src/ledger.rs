@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_flows::Session;
-use trueline_identity::{Authorized, EraseEvent, IdentityError, ReadLedger};
-use trueline_ledger::{EventFilter, EventRow, LedgerFiles};
+use trueline_identity::{Authorized, EraseEvent, IdentityError, ReadLedger, VerifyLedger};
+use trueline_ledger::{EventFilter, EventRow, LedgerFiles, exported_events};
 
 const PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 500;
@@ -69,6 +69,31 @@ pub(crate) async fn events(
     Ok(Json(json!({ "events": events, "next_cursor": page.next_cursor.map(|c| c.to_string()) })))
 }
 
+#[derive(Deserialize)]
+pub(crate) struct ExportQuery {
+    limit: Option<u32>,
+    #[serde(default)]
+    cursor: u64,
+}
+
+/// Events as an export holds them, a line of JSON each, from the entry `cursor` on. The next page starts behind the last
+/// line; an empty one is the end.
+pub(crate) async fn export(
+    State(app): App,
+    Caller(session): Caller,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, Problem> {
+    session.server_leave::<VerifyLedger>()?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let events = app.ledger.db().read(move |tx| exported_events(tx, query.cursor, limit)).await?;
+    let mut lines = Vec::new();
+    for event in &events {
+        serde_json::to_writer(&mut lines, event).map_err(|e| Problem::internal(e.to_string()))?;
+        lines.push(b'\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/jsonl; charset=utf-8")], lines).into_response())
+}
+
 async fn find(app: &crate::Rest, session: &Session, id: String) -> Result<EventRow, Problem> {
     let projects = readable(session)?;
     let event = app.ledger.db().read(move |tx| trueline_ledger::event(tx, &id)).await?;
@@ -122,7 +147,7 @@ pub(crate) async fn erase(
         return Err(Problem::invalid("an erasure needs a reason, which the ledger keeps"));
     }
     let leave: Authorized<EraseEvent> = session.server_leave()?;
-    let by = app.ledger.erase_payload(leave.actor(), &id, &erasure.reason).await?;
+    let by = trueline_flows::erase_event(&app.ledger, &leave, &id, &erasure.reason).await?;
     Ok((StatusCode::CREATED, Json(json!({ "erased": id, "event": by }))))
 }
 

@@ -72,6 +72,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/tokens", get(identity::tokens))
         .route("/tokens/{id}", delete(identity::revoke_token))
         .route("/ledger", get(ledger::head))
+        .route("/ledger/export", get(ledger::export))
         .route("/ledger/events", get(ledger::events))
         .route("/ledger/events/{id}", get(ledger::event))
         .route("/ledger/events/{id}/proof", get(ledger::proof))

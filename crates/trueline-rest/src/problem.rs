@@ -76,6 +76,7 @@ impl Problem {
             LedgerError::Db(DbError::Busy { .. }) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             LedgerError::Db(DbError::DiskFull(_)) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             LedgerError::Db(db) if db.is_transient() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            LedgerError::Db(DbError::Nul) => (StatusCode::BAD_REQUEST, "invalid"),
             LedgerError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             LedgerError::Erased(_) => (StatusCode::CONFLICT, "state"),

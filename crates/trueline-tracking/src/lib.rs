@@ -11,6 +11,7 @@ mod metrics;
 mod model;
 mod runs;
 mod schema;
+mod seal;
 mod search;
 mod validate;
 
@@ -26,6 +27,7 @@ pub use model::{
 };
 pub use runs::Batch;
 pub use schema::MODULE;
+pub use seal::{Broken, Seal};
 pub use search::{ExperimentSearch, LoggedModelSearch, Page, RunSearch};
 
 use trueline_blobs::{Blobs, Namespace};

@@ -2,6 +2,7 @@
 
 use crate::experiments::{self, lifecycle};
 use crate::model::{ExperimentId, KeyValue, Lifecycle, LoggedMetric, RunId, words};
+use crate::seal::{self, Owner};
 use crate::{Tracking, TrackingError, metrics, runs, validate};
 use serde::Serialize;
 use serde_json::json;
@@ -398,9 +399,10 @@ fn insert_metric(
 ) -> Result<(), TrackingError> {
     let point = metric.point;
     let (value, is_nan) = if point.value.is_nan() { (0.0, true) } else { (point.value, false) };
-    tx.execute(
-        "INSERT INTO logged_model_metrics (model, key, step, at_ms, value, is_nan, run)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+    let chunk = seal::open_chunk(tx, Owner::LoggedModel, model)?;
+    let new = tx.execute(
+        "INSERT INTO logged_model_metrics (model, key, step, at_ms, value, is_nan, run, chunk)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         &[
             model.into(),
             (&metric.key).into(),
@@ -409,7 +411,8 @@ fn insert_metric(
             value.clamp(f64::MIN, f64::MAX).into(),
             is_nan.into(),
             run.into(),
+            chunk.into(),
         ],
     )?;
-    Ok(())
+    seal::added(tx, Owner::LoggedModel, model, new)
 }

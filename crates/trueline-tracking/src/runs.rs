@@ -207,7 +207,7 @@ impl Tracking {
             .await
     }
 
-    /// Changes a run's status, end or name. A run that ends has its metric points sealed by a digest.
+    /// Changes a run's status, end or name. The metric points of a run that has ended are sealed soon after.
     ///
     /// # Errors
     /// [`TrackingError::NotFound`], [`TrackingError::Invalid`] when it is deleted.
@@ -407,15 +407,11 @@ fn apply_update(
     if name != before.name {
         upsert_tag(tx, &before.id, &KeyValue::new(NAME_TAG, name))?;
     }
-    let mut payload = json!({
+    let payload = json!({
         "status": { "before": before.status, "after": status },
         "end_time": end_time,
         "name": { "before": before.name, "after": name },
     });
-    if status.is_terminal() && !before.status.is_terminal() {
-        let (points, sha256) = metrics::seal(tx, &before.id)?;
-        payload["metric_points"] = json!({ "count": points, "sha256": sha256 });
-    }
     tx.emit(NewEvent::new(project, "run.updated", "run", before.id.as_str()).with(payload))?;
     Ok(())
 }

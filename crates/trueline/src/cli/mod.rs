@@ -3,6 +3,7 @@
 
 mod client;
 mod endpoint;
+mod export;
 mod identity;
 mod ledger;
 mod run;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
 use trueline_flows::{Access, Deployments, VERIFY_TASK, reconcile, verify_task};
@@ -23,6 +24,8 @@ use trueline_web::Web;
 
 /// How often a database that can't be reached is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// How long the work in the background may take to finish at a stop. A task that is cut off is taken up again.
+const WORK_DRAIN: Duration = Duration::from_secs(10);
 /// How often the data plane is compared with the database.
 const RECONCILE: Duration = Duration::from_secs(1);
 
@@ -82,10 +85,11 @@ async fn run(
     ledger_key: String,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let (last, lasting) = watch::channel(false);
+    // The sequencer takes in what the others write, so it stops when they have.
+    let (stop_sequencer, sequencer_stopping) = watch::channel(false);
     let mut sequencer = tokio::spawn({
         let (ledger, files) = (parts.ledger.clone(), parts.files);
-        async move { ledger.run_sequencer(files, lasting).await }
+        async move { ledger.run_sequencer(files, sequencer_stopping).await }
     });
     let worker =
         Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
@@ -94,20 +98,34 @@ async fn run(
                 move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
-    let keeper = tokio::spawn(keeper.run(stopping));
-    let others = async {
-        worker.await?;
-        keeper.await
-    };
+    let keeper = tokio::spawn(keeper.run(stopping.clone()));
+    let sealer = tokio::spawn({
+        let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
+        async move { tracking.run_sealer(stopping).await }
+    });
+    let mut stopping = stopping;
     tokio::select! {
-        done = others => done?,
+        _ = stopping.wait_for(|stop| *stop) => {}
         // It ends by itself only when the log and the database disagree: no more may be written then.
         ended = &mut sequencer => return ended?.context("the ledger can't go on"),
     }
-    // Last, so that what the others wrote while they stopped comes under the checkpoint.
-    last.send_replace(true);
-    sequencer.await??;
-    Ok(())
+    for (part, running) in [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)] {
+        finish(part, running).await;
+    }
+    stop_sequencer.send_replace(true);
+    Ok(sequencer.await??)
+}
+
+/// Lets a part of the background come to its end, and cuts it off when that takes too long.
+async fn finish(part: &str, mut running: JoinHandle<()>) {
+    match tokio::time::timeout(WORK_DRAIN, &mut running).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(part, %error, "stopped with an error"),
+        Err(_) => {
+            running.abort();
+            tracing::warn!(part, "did not finish in time and was cut off");
+        }
+    }
 }
 
 /// Tries until the database can be opened; none when the server stops before.
@@ -135,8 +153,9 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
 async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
     let Grounds { config, sources, blobs, plane, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
-    let key = LedgerKey::open(&config.data_dir.join(layout::KEY), sources)?;
-    let files = LedgerFiles::open(&config.data_dir.join(layout::LEDGER), key)?;
+    let folder = config.data_dir.join(layout::LEDGER);
+    let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
+    let files = LedgerFiles::open(&folder, key)?;
     ledger.check_not_behind(files.size()).await?;
     let identity = Identity::new(ledger.clone());
     identity.ensure_default_project().await?;

@@ -2,6 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::origin::{host_is_loopback, origin_is_foreign};
+use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
@@ -42,10 +43,10 @@ const NO_DATABASE: &str =
 const PROJECT_COOKIE: &str = "trueline_project";
 
 /// What answers with the help of the database.
-#[derive(Clone)]
 pub(crate) struct Control {
     access: Access,
     ledger: Ledger,
+    readiness: Readiness,
     faces: Router,
 }
 
@@ -58,7 +59,8 @@ impl Control {
             .merge(trueline_mlflow::router(mlflow))
             .merge(trueline_rest::router(rest))
             .merge(trueline_web::router(web));
-        Self { access, ledger, faces: furnished(faces) }
+        let readiness = Readiness::new(ledger.clone());
+        Self { access, ledger, readiness, faces: furnished(faces) }
     }
 }
 
@@ -110,10 +112,7 @@ async fn note_path(path: Option<MatchedPath>, request: Request, next: Next) -> R
 async fn ready(State(door): State<Arc<Door>>) -> Response {
     let control = match door.control.load_full() {
         None => Err(NO_DATABASE.to_owned()),
-        Some(control) => {
-            let asked = control.ledger.db().read(|tx| tx.scalar::<i64>("SELECT 1", &[])).await;
-            asked.map(drop).map_err(|e: trueline_db::DbError| e.to_string())
-        }
+        Some(control) => control.readiness.control().await,
     };
     let status = if control.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let told = control.err().unwrap_or_else(|| "ready".to_owned());

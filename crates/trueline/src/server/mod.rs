@@ -6,6 +6,7 @@ mod http;
 mod lock;
 mod observe;
 mod origin;
+mod ready;
 
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use observe::{LogFormat, start_logging};

@@ -172,6 +172,13 @@ impl Server {
         self.get("/api/v1/ledger").1["key"].as_str().expect("a key").to_owned()
     }
 
+    /// Changes rows of this server's PostgreSQL database behind its back.
+    pub fn sql(&self, statement: &str) {
+        let url = self.database.as_ref().expect("a server on PostgreSQL");
+        let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
+        client.batch_execute(statement).expect("the statement runs");
+    }
+
     /// Waits until all events are under the checkpoint.
     pub fn settle(&self) {
         wait_until("all events are under the checkpoint", || {
