@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod crash;
 mod demo;
 mod lint;
@@ -17,6 +18,7 @@ cargo xtask setup    install what tests and demo need (Python environment, Postg
 cargo xtask test     build and run all tests; further arguments go to `cargo test`
 cargo xtask lint     formatting, clippy, documentation
 cargo xtask crash    kill the server under load and cut its power, 50 times each; --quick for 3
+cargo xtask bench    measure the server: startup | commit | all; --out <file> for the numbers as JSON
 cargo xtask demo     the demo, act by act; leaves the server up unless --exit is given
 ";
 
@@ -28,6 +30,7 @@ fn main() -> anyhow::Result<()> {
         "setup" => setup::python().map(drop),
         "test" => test::run(&rest),
         "lint" => lint::run(),
+        "bench" => bench::run(&rest),
         "crash" => crash::run(&rest),
         "demo" => demo::run(&rest),
         "help" | "--help" | "-h" => {

@@ -23,6 +23,7 @@ mod workload;
 
 pub use disk::{Disk, Lost};
 pub use rng::Rng;
+pub use server::{Launch, Server};
 
 use clap::ValueEnum;
 use rounds::{Ground, Report, Stop};
@@ -164,7 +165,7 @@ fn first_starts(
     rng: &mut Rng,
     out: &mut dyn Write,
 ) -> Result<(), Stop> {
-    let usual = Ground::new(plan, mode, work.join("first"), rng.fork())?.start()?.ready_after;
+    let usual = Ground::new(plan, mode, work.join("first"), rng.fork())?.start()?.ready_after();
     let n = (plan.rounds / 5).max(1);
     for i in 1..=n {
         let folder = work.join(format!("first-{i}"));

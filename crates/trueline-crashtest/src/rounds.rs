@@ -76,13 +76,8 @@ impl<'p> Ground<'p> {
         let disk = if mode == Mode::Kill { None } else { Some(Disk::new(&work)?) };
         let root = disk.as_ref().map_or_else(|| work.join("root"), |d| d.root().to_owned());
         std::fs::create_dir_all(&root)?;
-        let launch = Launch {
-            binary: plan.binary.clone(),
-            data_dir: root.join("data"),
-            port: Launch::free_port()?,
-            log: work.join("server.log"),
-            synchronous_off: mode == Mode::PowerOffControl,
-        };
+        let mut launch = Launch::new(&plan.binary, &work, &root.join("data"))?;
+        launch.synchronous_off = mode == Mode::PowerOffControl;
         Ok(Self {
             plan,
             mode,
@@ -107,7 +102,7 @@ impl<'p> Ground<'p> {
             crashes.push_str(&self.crash_again()?);
         }
         let server = self.start()?;
-        let recovered = server.ready_after;
+        let recovered = server.ready_after();
         let checked = self.check_all(last)?;
         server.stop().map_err(finding)?;
         // A stop is orderly when nothing more is lost after it.
@@ -124,7 +119,7 @@ impl<'p> Ground<'p> {
         std::thread::sleep(within.mul_f64(self.rng.unit()));
         let crash = self.crash(server)?;
         let server = self.start()?;
-        let recovered = server.ready_after;
+        let recovered = server.ready_after();
         server.stop().map_err(finding)?;
         self.verify()?;
         Ok((recovered, crash))
@@ -133,8 +128,8 @@ impl<'p> Ground<'p> {
     /// Starts the server; it must be ready soon, with the key that it always had.
     pub(crate) fn start(&mut self) -> Result<Server, Stop> {
         let server = self.launch.start(self.disk.as_ref()).map_err(finding)?;
-        if server.ready_after > READY {
-            return Err(finding(format!("ready only after {:?}", server.ready_after)));
+        if server.ready_after() > READY {
+            return Err(finding(format!("ready only after {:?}", server.ready_after())));
         }
         let (key, _) = self.launch.api().ledger().map_err(finding)?;
         match &self.key {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often something is looked at while it is waited for.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(1);
 /// A server that is not ready by then will not be.
 const GIVE_UP: Duration = Duration::from_secs(20);
 /// A stop lets requests finish, which takes the server up to 20 s.
@@ -18,29 +18,39 @@ const STOP: Duration = Duration::from_secs(30);
 
 /// How the server is started: the same command each time.
 #[derive(Debug)]
-pub(crate) struct Launch {
-    pub(crate) binary: PathBuf,
+pub struct Launch {
+    binary: PathBuf,
     pub(crate) data_dir: PathBuf,
-    pub(crate) port: u16,
+    port: u16,
     /// Where its log goes.
-    pub(crate) log: PathBuf,
+    log: PathBuf,
     /// `synchronous=OFF`, for the control.
     pub(crate) synchronous_off: bool,
 }
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     child: Child,
     log: PathBuf,
-    /// From the start of the process to its first answer that it is ready.
-    pub(crate) ready_after: Duration,
+    ready_after: Duration,
 }
 
 impl Launch {
-    /// A port that nobody listens on now.
-    pub(crate) fn free_port() -> anyhow::Result<u16> {
-        Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    /// A server of its own on a free loopback port; its log is kept in `work`.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub fn new(binary: &Path, work: &Path, data_dir: &Path) -> anyhow::Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let (binary, data_dir, log) = (binary.to_owned(), data_dir.to_owned(), work.join("server.log"));
+        Ok(Self { binary, data_dir, port, log, synchronous_off: false })
+    }
+
+    /// The port that the server listens on, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The server's address.
@@ -65,8 +75,11 @@ impl Launch {
         Ok(Server { child, log: self.log.clone(), ready_after: Duration::ZERO })
     }
 
-    /// Starts the server and waits until it is ready.
-    pub(crate) fn start(&self, disk: Option<&Disk>) -> anyhow::Result<Server> {
+    /// Starts the server, on a disk whose power can be cut if one is given, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time, with the end of its log.
+    pub fn start(&self, disk: Option<&Disk>) -> anyhow::Result<Server> {
         let began = Instant::now();
         let mut server = self.spawn(disk)?;
         let api = self.api();
@@ -109,8 +122,23 @@ impl Launch {
 }
 
 impl Server {
+    /// From the start of the process to its first answer that it is ready.
+    #[must_use]
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
-    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub fn kill(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the server ended by itself ({status}); its log ends with:\n{}", self.log_end());
         }
@@ -120,7 +148,10 @@ impl Server {
     }
 
     /// SIGTERM, and waits for an orderly end.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it does not end, or says that something is wrong.
+    pub fn stop(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, Signal::TERM)?;
         let began = Instant::now();

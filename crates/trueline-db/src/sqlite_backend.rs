@@ -21,6 +21,12 @@ pub(crate) fn start(
     limits: &Limits,
     modules: &[Module],
 ) -> Result<(Queue, Queue), DbError> {
+    if durability == Durability::OffForCrashTests {
+        tracing::warn!(
+            "THIS DATABASE DOES NOT KEEP WHAT IT ACKNOWLEDGES: it runs with synchronous=OFF, which is for crash tests \
+             alone; unset TRUELINE_TEST_SYNCHRONOUS_OFF and start again"
+        );
+    }
     let mut writer = open(path, durability)?;
     migrate::run_sqlite(&mut writer, modules)?;
     let (writes, write_work) = Queue::new(limits.queued_writes);

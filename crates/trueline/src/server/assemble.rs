@@ -23,6 +23,8 @@ use trueline_web::Web;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
+/// The test hook of the crash tests: set to 1, commits no longer wait for the disk, which the tests must find out.
+const SYNCHRONOUS_OFF: &str = "TRUELINE_TEST_SYNCHRONOUS_OFF";
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -45,11 +47,8 @@ impl ServerConfig {
         match &self.database {
             Some(url) => Config::Postgres { url: url.clone(), limits },
             None => {
-                // The crash tests use it to show that they would notice; nobody else should.
-                let durability = match std::env::var_os("TRUELINE_TEST_SYNCHRONOUS_OFF") {
-                    Some(_) => Durability::OffForCrashTests,
-                    None => Durability::Full,
-                };
+                let off = std::env::var_os(SYNCHRONOUS_OFF).is_some_and(|value| value == "1");
+                let durability = if off { Durability::OffForCrashTests } else { Durability::Full };
                 Config::Sqlite { path: self.data_dir.join(layout::DATABASE), durability, limits }
             }
         }
