@@ -1,7 +1,7 @@
 //! Puts the parts together, listens, and stops in order: no new requests, those at hand finished, the ledger
 //! brought up to date.
 
-use super::{MODULES, http, layout, lock, observe};
+use super::{MODULES, data_dir, http, layout, lock, observe};
 use anyhow::{Context, bail};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -57,8 +57,7 @@ impl ServerConfig {
 
 /// Runs a server until it is told to stop.
 pub(crate) fn run(config: ServerConfig) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("can't make the data directory {}", config.data_dir.display()))?;
+    data_dir::make(&config.data_dir)?;
     let _lock = lock::acquire(&config.data_dir.join(layout::LOCK))?;
     // The PostgreSQL driver blocks while it connects, which an async thread must not.
     let db = Db::open(&config.database(), MODULES)?;

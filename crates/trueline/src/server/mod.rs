@@ -1,6 +1,7 @@
 //! The server: its parts put together, its HTTP layer, its life from start to drained stop.
 
 mod assemble;
+mod data_dir;
 mod http;
 mod lock;
 mod observe;
