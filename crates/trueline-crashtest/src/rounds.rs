@@ -70,6 +70,18 @@ pub(crate) struct Report {
     pub(crate) crashes: String,
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, checked, recovered, crashes } = self;
+        let (ms, kept, dropped) = (recovered.as_millis(), checked.kept, checked.dropped);
+        write!(
+            f,
+            "{acknowledged} acknowledged, {crashes}; ready after {ms} ms; of those without an answer {kept} there, \
+             {dropped} not"
+        )
+    }
+}
+
 impl<'p> Ground<'p> {
     pub(crate) fn new(plan: &'p Plan, mode: Mode, work: PathBuf, rng: Rng) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&work)?;
