@@ -147,6 +147,10 @@ fn run_mode(plan: &Plan, mode: Mode, work: &Path, out: &mut dyn Write) -> anyhow
             Ok(false)
         }
         Ok(()) => Ok(true),
+        Err(Stop::Late(after)) => {
+            writeln!(out, "{name}: FAILED: ready only after {after:?}")?;
+            Ok(false)
+        }
         Err(Stop::Findings(list)) => {
             let found_out = control && cuts > 0;
             let verdict = if found_out { "found out, as it must be" } else { "FAILED" };

@@ -27,8 +27,10 @@ const LOOK_BACK: usize = 2;
 /// Why a mode ended early.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The server does not keep its promise; what was found.
+    /// What was acknowledged is not there or not as it was, or the server does not come back; what was found.
     Findings(Vec<String>),
+    /// The server came back, but later than it must. Says nothing about what was lost.
+    Late(Duration),
     /// The test itself could not go on.
     Broken(anyhow::Error),
 }
@@ -141,7 +143,7 @@ impl<'p> Ground<'p> {
     pub(crate) fn start(&mut self) -> Result<Server, Stop> {
         let server = self.launch.start(self.disk.as_ref()).map_err(finding)?;
         if server.ready_after() > READY {
-            return Err(finding(format!("ready only after {:?}", server.ready_after())));
+            return Err(Stop::Late(server.ready_after()));
         }
         let (key, _) = self.launch.api().ledger().map_err(finding)?;
         match &self.key {
