@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use trueline_crashtest::{Disk, Rng};
+use trueline_db::{Config, Db, DbError, Durability, Limits, Tx};
 
 /// Where a writer writes.
 const FOLDER: &str = "CRASHTEST_FOLDER";
@@ -111,6 +112,50 @@ fn writer_synchronous_full() {
 #[ignore = "a writer for the tests of this file"]
 fn writer_synchronous_off() {
     insert_rows("OFF");
+}
+
+#[test]
+#[ignore = "a writer for the tests of this file"]
+fn writer_that_is_killed_before_its_fsync() {
+    let Some(folder) = folder() else { return };
+    let db = Connection::open(folder.join("rows.db")).unwrap();
+    db.pragma_update(None, "synchronous", "OFF").unwrap();
+    db.execute("INSERT INTO rows VALUES (1, zeroblob(5000))", []).unwrap();
+    wait_to_be_killed();
+}
+
+#[test]
+#[ignore = "a writer for the tests of this file"]
+fn server_that_shows_the_rows() {
+    let Some(folder) = folder() else { return };
+    let (path, limits) = (folder.join("rows.db"), Limits::default());
+    let db = Db::open(&Config::Sqlite { path, durability: Durability::Full, limits }, &[]).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let rows: i64 = runtime
+        .block_on(db.write(|tx: &mut Tx<'_>| {
+            tx.execute("CREATE TABLE IF NOT EXISTS rows (n INTEGER PRIMARY KEY, filler BLOB)", &[])?;
+            Ok::<_, DbError>(tx.scalar("SELECT COUNT(*) FROM rows", &[])?.unwrap_or(-1))
+        }))
+        .unwrap();
+    tell(&format!("shown {rows}"));
+    wait_to_be_killed();
+}
+
+#[test]
+fn what_a_restarted_server_shows_is_durable_though_its_writer_was_killed_before_the_fsync() {
+    let (_work, disk) = disk();
+    let mut server = Writer::start(&disk, "server_that_shows_the_rows");
+    assert_eq!(server.told("shown "), "0");
+    server.kill();
+    let mut writer = Writer::start(&disk, "writer_that_is_killed_before_its_fsync");
+    writer.told("done");
+    writer.kill();
+    let mut server = Writer::start(&disk, "server_that_shows_the_rows");
+    assert_eq!(server.told("shown "), "1");
+    server.kill();
+    disk.cut(0.0, &mut Rng::new(3)).unwrap();
+    let db = Connection::open(disk.root().join("rows.db")).unwrap();
+    assert_eq!(db.query_row("SELECT COUNT(*) FROM rows", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
 /// The last row of the database; an error when it is missing or damaged.

@@ -8,6 +8,7 @@ use crate::queue::Queue;
 use crate::tx::{Backend, Tx};
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ pub(crate) fn start(
         );
     }
     let mut writer = open(path, durability)?;
+    if durability == Durability::Full {
+        keep_what_is_shown(path)?;
+    }
     migrate::run_sqlite(&mut writer, modules)?;
     let (writes, write_work) = Queue::new(limits.queued_writes);
     let group = limits.group.max(1);
@@ -67,6 +71,20 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
     c.busy_timeout(Duration::from_secs(10))?;
     c.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(c)
+}
+
+/// A process that was killed between the write of a commit and its fsync leaves a commit in the log that is shown from now
+/// on, but that a power cut would still take. It is fsynced before anybody can build on it: a signed checkpoint, or the
+/// answer to a repeated request.
+fn keep_what_is_shown(path: &Path) -> Result<(), DbError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let synced = match File::open(Path::new(&log)) {
+        Ok(log) => log.sync_all(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    synced.map_err(|e| DbError::Other(format!("can't fsync {}: {e}", Path::new(&log).display())))
 }
 
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, DbError> {
