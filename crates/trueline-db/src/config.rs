@@ -30,7 +30,8 @@ pub enum Durability {
     /// durable".
     #[default]
     Full,
-    /// `synchronous=OFF`: exists so that the crash tests can show that they would notice.
+    /// `synchronous=OFF`: a test hook, so that the crash tests can show that they would notice. A database that is
+    /// opened so says so in the log, loudly.
     OffForCrashTests,
 }
 

@@ -8,6 +8,7 @@ use crate::queue::Queue;
 use crate::tx::{Backend, Tx};
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,16 @@ pub(crate) fn start(
     limits: &Limits,
     modules: &[Module],
 ) -> Result<(Queue, Queue), DbError> {
+    if durability == Durability::OffForCrashTests {
+        tracing::warn!(
+            "THIS DATABASE DOES NOT KEEP WHAT IT ACKNOWLEDGES: it runs with synchronous=OFF, which is for crash tests \
+             alone; unset TRUELINE_TEST_SYNCHRONOUS_OFF and start again"
+        );
+    }
     let mut writer = open(path, durability)?;
+    if durability == Durability::Full {
+        keep_what_is_shown(path)?;
+    }
     migrate::run_sqlite(&mut writer, modules)?;
     if let Some(bytes) = limits.largest_sqlite_bytes {
         let page: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
@@ -84,6 +94,20 @@ pub(crate) fn truncate_log(path: &Path) -> Result<(), DbError> {
         }
     }
     Err(DbError::Busy { waiting: 1 })
+}
+
+/// A process that was killed between the write of a commit and its fsync leaves a commit in the log that is shown from now
+/// on, but that a power cut would still take. It is fsynced before anybody can build on it: a signed checkpoint, or the
+/// answer to a repeated request.
+fn keep_what_is_shown(path: &Path) -> Result<(), DbError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let synced = match File::open(Path::new(&log)) {
+        Ok(log) => log.sync_all(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    synced.map_err(|e| DbError::Other(format!("can't fsync {}: {e}", Path::new(&log).display())))
 }
 
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, DbError> {

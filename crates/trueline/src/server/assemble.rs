@@ -2,7 +2,7 @@
 //! brought up to date.
 
 use super::control::{self, Grounds};
-use super::{MODULES, http, layout, lock, observe};
+use super::{MODULES, data_dir, http, layout, lock, observe};
 use anyhow::Context;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -20,6 +20,8 @@ use trueline_serving::DataPlane;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
+/// The test hook of the crash tests: set to 1, commits no longer wait for the disk, which the tests must find out.
+const SYNCHRONOUS_OFF: &str = "TRUELINE_TEST_SYNCHRONOUS_OFF";
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -42,11 +44,8 @@ impl ServerConfig {
         match &self.database {
             Some(url) => Config::Postgres { url: url.clone(), limits },
             None => {
-                // The crash tests use it to show that they would notice; nobody else should.
-                let durability = match std::env::var_os("TRUELINE_TEST_SYNCHRONOUS_OFF") {
-                    Some(_) => Durability::OffForCrashTests,
-                    None => Durability::Full,
-                };
+                let off = std::env::var_os(SYNCHRONOUS_OFF).is_some_and(|value| value == "1");
+                let durability = if off { Durability::OffForCrashTests } else { Durability::Full };
                 Config::Sqlite { path: self.data_dir.join(layout::DATABASE), durability, limits }
             }
         }
@@ -55,8 +54,7 @@ impl ServerConfig {
 
 /// Runs a server until it is told to stop.
 pub(crate) fn run(config: ServerConfig) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("can't make the data directory {}", config.data_dir.display()))?;
+    data_dir::make(&config.data_dir)?;
     let _lock = lock::acquire(&config.data_dir.join(layout::LOCK))?;
     // The PostgreSQL driver blocks while it connects, which an async thread must not.
     let opened = Db::open(&config.database(), MODULES);

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod control;
+mod data_dir;
 mod http;
 mod lock;
 mod observe;
