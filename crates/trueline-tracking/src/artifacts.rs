@@ -12,20 +12,32 @@ use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{NewEvent, ProjectId};
 
+/// The longest path in bytes. Paths are keys of an index, whose rows PostgreSQL limits to 2704 bytes.
+const LONGEST_PATH: usize = 1024;
+
 /// A path in the tree: relative, with no part that is empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ArtifactPath(String);
 
 impl ArtifactPath {
-    /// Checks a path.
+    /// Checks a path. Control characters are refused: no file system or listing shows them, and a line break in a path
+    /// could pass for another file.
     ///
     /// # Errors
     /// [`TrackingError::Invalid`].
     pub fn parse(path: &str) -> Result<Self, TrackingError> {
         let trimmed = path.trim_end_matches('/');
-        let fine =
-            |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
-        if trimmed.is_empty() || trimmed.split('/').all(fine) && trimmed.len() <= 4096 {
+        if trimmed.is_empty() && path.len() <= 1 {
+            return Ok(Self(String::new()));
+        }
+        if trimmed.len() > LONGEST_PATH {
+            return Err(TrackingError::Invalid(format!(
+                "Invalid path: it has {} bytes, the longest allowed has {LONGEST_PATH}.",
+                trimmed.len()
+            )));
+        }
+        let fine = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
+        if !trimmed.contains(char::is_control) && trimmed.split('/').all(fine) {
             return Ok(Self(trimmed.to_owned()));
         }
         Err(TrackingError::Invalid("Invalid path".to_owned()))
@@ -280,12 +292,19 @@ impl Tracking {
     /// Removes a file, or all files below a folder. Their blobs stay until nothing points at them.
     ///
     /// # Errors
-    /// [`TrackingError::NotFound`] when there is neither.
+    /// [`TrackingError::NotFound`] when there is neither, [`TrackingError::Invalid`] for the root: no single call
+    /// empties a whole project.
     pub async fn delete_artifacts(
         &self,
         leave: &Authorized<WriteTracking>,
         path: &ArtifactPath,
     ) -> Result<(), TrackingError> {
+        if path.as_str().is_empty() {
+            return Err(TrackingError::Invalid(
+                "Invalid path: the root of all artifacts can't be deleted; name a file or a folder below it."
+                    .to_owned(),
+            ));
+        }
         let (project, path) = (leave.project().clone(), path.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
@@ -321,9 +340,11 @@ mod tests {
         for good in ["", "a", "1/r/artifacts/model/MLmodel", "a/b/"] {
             assert!(ArtifactPath::parse(good).is_ok(), "{good}");
         }
-        for bad in ["../x", "a/../b", "/a", "a//b", "./a", "a\\b", "a/\0"] {
-            assert!(ArtifactPath::parse(bad).is_err(), "{bad}");
+        let long = "x".repeat(LONGEST_PATH + 1);
+        for bad in ["../x", "a/../b", "/a", "a//b", "./a", "a\\b", "a/\0", "a\nb", "a\u{85}b", "//", &long] {
+            assert!(ArtifactPath::parse(bad).is_err(), "{bad:?}");
         }
+        assert!(ArtifactPath::parse(&long[1..]).is_ok());
     }
 
     #[test]
