@@ -125,11 +125,8 @@ async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) ->
     let run = run_id(&fields)?;
     let metrics = vec![metric(&fields, "")?];
     let of_models = for_models(std::slice::from_ref(&fields), &metrics)?;
-    let leave = session.leave()?;
-    app.tracking.log_metrics(&leave, &run, metrics).await?;
-    if !of_models.is_empty() {
-        app.tracking.log_logged_model_metrics(&leave, &run, of_models).await?;
-    }
+    let batch = Batch { metrics, of_models, ..Batch::default() };
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
@@ -147,12 +144,8 @@ async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> 
     let metrics: Vec<LoggedMetric> = points.iter().enumerate().map(prefixed).collect::<Result<_, _>>()?;
     let of_models = for_models(&points, &metrics)?;
     let (params, tags) = (fields.pairs("params")?, fields.pairs("tags")?);
-    let batch = Batch { metrics, params, tags, single: false };
-    let leave = session.leave()?;
-    app.tracking.log_batch(&leave, &run, batch).await?;
-    if !of_models.is_empty() {
-        app.tracking.log_logged_model_metrics(&leave, &run, of_models).await?;
-    }
+    let batch = Batch { metrics, of_models, params, tags, single: false };
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
@@ -168,9 +161,6 @@ async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) ->
     Ok(reply::empty())
 }
 
-/// The tag in which clients older than MLflow 3 keep the models that a run logged.
-const HISTORY_TAG: &str = "mlflow.log-model.history";
-
 async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let text = fields.required("model_json")?;
@@ -182,12 +172,7 @@ async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> 
     if !absent.is_empty() {
         return Err(WireError::invalid(format!("Model json is missing mandatory fields: {absent:?}")));
     }
-    let before = app.tracking.run(&session.leave()?, &run).await?;
-    let history = before.tags.iter().find(|t| t.key == HISTORY_TAG);
-    let mut list: Vec<Json> = history.and_then(|t| serde_json::from_str(&t.value).ok()).unwrap_or_default();
-    list.push(model);
-    let tags = vec![KeyValue::new(HISTORY_TAG, Json::from(list).to_string())];
-    app.tracking.log_batch(&session.leave()?, &run, Batch { tags, ..Batch::default() }).await?;
+    app.tracking.append_model_history(&session.leave()?, &run, model).await?;
     Ok(reply::empty())
 }
 

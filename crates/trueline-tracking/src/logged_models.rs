@@ -5,6 +5,7 @@ use crate::model::{ExperimentId, KeyValue, Lifecycle, LoggedMetric, RunId, words
 use crate::{Tracking, TrackingError, metrics, runs, validate};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeSet;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
@@ -106,6 +107,12 @@ pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Logg
         (model, Lifecycle::Active) => fill(tx, model),
         (_, Lifecycle::Deleted) => Err(not_found(id)),
     }
+}
+
+/// That a logged model of this project is there.
+pub(crate) fn require(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<(), TrackingError> {
+    let sql = "SELECT id FROM logged_models WHERE id = ?1 AND project = ?2 AND lifecycle = 'active'";
+    tx.query_opt(sql, &[id.into(), project.into()])?.map(drop).ok_or_else(|| not_found(id))
 }
 
 pub(crate) fn fill(tx: &mut Tx<'_>, mut model: LoggedModel) -> Result<LoggedModel, TrackingError> {
@@ -262,28 +269,6 @@ impl Tracking {
             .await
     }
 
-    /// Writes points that were measured for a logged model by a run.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`], [`TrackingError::NotFound`].
-    pub async fn log_logged_model_metrics(
-        &self,
-        leave: &Authorized<WriteTracking>,
-        run: &RunId,
-        points: Vec<(String, LoggedMetric)>,
-    ) -> Result<(), TrackingError> {
-        let (project, run) = (leave.project().clone(), run.clone());
-        self.ledger
-            .write_summarised(crate::schema::POINTS, move |tx| {
-                runs::require_active(tx, &project, &run)?;
-                for (model, metric) in &points {
-                    insert_metric(tx, model, &run, metric)?;
-                }
-                Ok::<_, TrackingError>(())
-            })
-            .await
-    }
-
     async fn change_logged_model<F>(
         &self,
         leave: &Authorized<WriteTracking>,
@@ -390,6 +375,18 @@ fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), Tr
     Ok(())
 }
 
+/// Keeps points that a run measured for logged models of its project with those models too.
+pub(crate) fn insert_metrics(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    run: &RunId,
+    points: &[(String, LoggedMetric)],
+) -> Result<(), TrackingError> {
+    let models: BTreeSet<&str> = points.iter().map(|(model, _)| model.as_str()).collect();
+    models.into_iter().try_for_each(|model| require(tx, project, model))?;
+    points.iter().try_for_each(|(model, metric)| insert_metric(tx, model, run, metric))
+}
+
 fn insert_metric(
     tx: &mut Tx<'_>,
     model: &str,
@@ -397,7 +394,7 @@ fn insert_metric(
     metric: &LoggedMetric,
 ) -> Result<(), TrackingError> {
     let point = metric.point;
-    let (value, is_nan) = if point.value.is_nan() { (0.0, true) } else { (point.value, false) };
+    let (value, is_nan) = point.stored();
     tx.execute(
         "INSERT INTO logged_model_metrics (model, key, step, at_ms, value, is_nan, run)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
@@ -406,7 +403,7 @@ fn insert_metric(
             (&metric.key).into(),
             point.step.into(),
             point.at_ms.into(),
-            value.clamp(f64::MIN, f64::MAX).into(),
+            value.into(),
             is_nan.into(),
             run.into(),
         ],

@@ -3,13 +3,12 @@
 //! its run ends.
 
 use crate::model::{LoggedMetric, RunId};
-use crate::schema::POINTS;
 use crate::{Tracking, TrackingError, runs, validate};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use trueline_db::{Row, Tx, Value};
-use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Millis, ProjectId};
+use trueline_identity::{Authorized, ReadProject};
+use trueline_ledger::Millis;
 
 /// One point of a metric's series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -24,7 +23,7 @@ pub struct MetricPoint {
 
 impl MetricPoint {
     /// What the database keeps: NaN as 0 with a mark, the infinities as the greatest finite numbers, as MLflow does.
-    fn stored(self) -> (f64, bool) {
+    pub(crate) fn stored(self) -> (f64, bool) {
         if self.value.is_nan() {
             return (0.0, true);
         }
@@ -143,27 +142,6 @@ pub(crate) fn seal(tx: &mut Tx<'_>, run: &RunId) -> Result<(u64, String), Tracki
 }
 
 impl Tracking {
-    /// Writes points of one run.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`] for a bad key or time or a deleted run, [`TrackingError::NotFound`].
-    pub async fn log_metrics(
-        &self,
-        leave: &Authorized<WriteTracking>,
-        run: &RunId,
-        metrics: Vec<LoggedMetric>,
-    ) -> Result<(), TrackingError> {
-        validate::batch(metrics.len(), 0, 0)?;
-        metrics.iter().try_for_each(check)?;
-        let (project, run) = (leave.project().clone(), run.clone());
-        self.ledger
-            .write_summarised(POINTS, move |tx| {
-                runs::require_active(tx, &project, &run)?;
-                insert(tx, &run, &metrics)
-            })
-            .await
-    }
-
     /// The points of one series, ordered by time, step and value.
     ///
     /// # Errors
@@ -181,25 +159,6 @@ impl Tracking {
             .read(move |tx| {
                 runs::get(tx, &project, &run)?;
                 history(tx, &run, &key, &query)
-            })
-            .await
-    }
-
-    /// The names of a run's metrics with their latest points.
-    ///
-    /// # Errors
-    /// [`TrackingError::NotFound`] when there is no such run.
-    pub async fn latest_metrics(
-        &self,
-        leave: &Authorized<ReadProject>,
-        run: &RunId,
-    ) -> Result<Vec<LoggedMetric>, TrackingError> {
-        let (project, run): (ProjectId, RunId) = (leave.project().clone(), run.clone());
-        self.ledger
-            .db()
-            .read(move |tx| {
-                runs::get(tx, &project, &run)?;
-                latest(tx, &run)
             })
             .await
     }

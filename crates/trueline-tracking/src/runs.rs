@@ -5,12 +5,15 @@ use crate::inputs;
 use crate::model::{
     ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
 };
-use crate::{Tracking, TrackingError, metrics, validate};
+use crate::schema::POINTS;
+use crate::{Tracking, TrackingError, logged_models, metrics, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
 
+/// The tag in which clients older than MLflow 3 keep the models that a run logged.
+const HISTORY_TAG: &str = "mlflow.log-model.history";
 /// The tag that mirrors a run's name.
 const NAME_TAG: &str = "mlflow.runName";
 
@@ -23,6 +26,8 @@ pub(crate) const COLUMNS: &str =
 pub struct Batch {
     /// Points.
     pub metrics: Vec<LoggedMetric>,
+    /// Those of them that were measured for a logged model, with its id; they are kept with the model as well.
+    pub of_models: Vec<(String, LoggedMetric)>,
     /// Params.
     pub params: Vec<KeyValue>,
     /// Tags.
@@ -88,13 +93,17 @@ pub(crate) fn data(tx: &mut Tx<'_>, project: &ProjectId, run: Run) -> Result<Run
     })
 }
 
-fn upsert_tag(tx: &mut Tx<'_>, run: &RunId, tag: &KeyValue) -> Result<(), TrackingError> {
-    let value = validate::truncated(&tag.value, validate::LONGEST_RUN_TAG);
+fn set_tag(tx: &mut Tx<'_>, run: &RunId, key: &str, value: &str) -> Result<(), TrackingError> {
     tx.execute(
         "INSERT INTO tags (run, key, value) VALUES (?1, ?2, ?3)
          ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
-        &[run.into(), (&tag.key).into(), value.into()],
+        &[run.into(), key.into(), value.into()],
     )?;
+    Ok(())
+}
+
+fn upsert_tag(tx: &mut Tx<'_>, run: &RunId, tag: &KeyValue) -> Result<(), TrackingError> {
+    set_tag(tx, run, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
     if tag.key == NAME_TAG {
         tx.execute("UPDATE runs SET name = ?2 WHERE id = ?1", &[run.into(), (&tag.value).into()])?;
     }
@@ -145,6 +154,16 @@ fn insert_params(
             )))
         }
     }
+}
+
+fn insert_points(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    run: &RunId,
+    batch: &Batch,
+) -> Result<(), TrackingError> {
+    metrics::insert(tx, run, &batch.metrics)?;
+    logged_models::insert_metrics(tx, project, run, &batch.of_models)
 }
 
 fn check_params(params: &[KeyValue]) -> Result<(), TrackingError> {
@@ -241,15 +260,21 @@ impl Tracking {
         check_params(&batch.params)?;
         batch.metrics.iter().try_for_each(metrics::check)?;
         check_tags(&batch.tags)?;
-        if batch.params.is_empty() && batch.tags.is_empty() {
-            return self.log_metrics(leave, id, batch.metrics).await;
-        }
         let (project, id) = (leave.project().clone(), id.clone());
+        if batch.params.is_empty() && batch.tags.is_empty() {
+            return self
+                .ledger
+                .write_summarised(POINTS, move |tx| {
+                    require_active(tx, &project, &id)?;
+                    insert_points(tx, &project, &id, &batch)
+                })
+                .await;
+        }
         self.ledger
             .write(leave.actor(), move |tx| {
                 require_active(tx, &project, &id)?;
                 let params = insert_params(tx, &id, &batch.params, batch.single)?;
-                metrics::insert(tx, &id, &batch.metrics)?;
+                insert_points(tx, &project, &id, &batch)?;
                 for tag in &batch.tags {
                     upsert_tag(tx, &id, tag)?;
                 }
@@ -258,6 +283,36 @@ impl Tracking {
                     let event = NewEvent::new(&project, "run.logged", "run", id.as_str());
                     tx.emit(event.with(json!({ "params": params, "tags": batch.tags, "points": points })))?;
                 }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Adds a model, described by an `MLmodel` file as JSON, to the list that clients older than MLflow 3 keep in a tag.
+    ///
+    /// # Errors
+    /// [`TrackingError::Invalid`] for a deleted run, [`TrackingError::NotFound`].
+    pub async fn append_model_history(
+        &self,
+        leave: &Authorized<WriteTracking>,
+        id: &RunId,
+        model: serde_json::Value,
+    ) -> Result<(), TrackingError> {
+        let (project, id) = (leave.project().clone(), id.clone());
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                require_active(tx, &project, &id)?;
+                let before: Option<String> = tx.scalar(
+                    "SELECT value FROM tags WHERE run = ?1 AND key = ?2",
+                    &[(&id).into(), HISTORY_TAG.into()],
+                )?;
+                let mut list: Vec<serde_json::Value> =
+                    before.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+                list.push(model.clone());
+                // Not cut like other tags: half a list would be read as none.
+                set_tag(tx, &id, HISTORY_TAG, &json!(list).to_string())?;
+                let event = NewEvent::new(&project, "run.model_logged", "run", id.as_str());
+                tx.emit(event.with(json!({ "model": model, "models": list.len() })))?;
                 Ok(())
             })
             .await
