@@ -59,8 +59,10 @@ CREATE TABLE model_aliases (
     PRIMARY KEY (project, name, alias)
 );
 CREATE TABLE version_manifests (
-    digest TEXT PRIMARY KEY,
-    body TEXT NOT NULL
+    project TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (project, digest)
 );
 ",
     }],

@@ -1,6 +1,6 @@
 //! Versions: registered with a frozen manifest, found, described, tagged, staged, deleted.
 
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::model::{KeyValue, NewVersion, Stage, Version, VersionKey, VersionNumber};
 use crate::{Registry, RegistryError, models, validate};
 use serde_json::json;
@@ -120,6 +120,7 @@ impl Registry {
         leave: &Authorized<RegisterModel>,
         new: NewVersion,
     ) -> Result<Version, RegistryError> {
+        validate::origin(&new)?;
         let project = leave.project().clone();
         let digest = new.manifest.as_ref().map(Manifest::digest);
         self.ledger.write(leave.actor(), move |tx| insert(tx, &project, &new, digest.as_deref())).await
@@ -152,9 +153,7 @@ impl Registry {
             .db()
             .read(move |tx| {
                 let Some(digest) = get(tx, &project, &key)?.manifest_digest else { return Ok(None) };
-                let body: Option<String> =
-                    tx.scalar("SELECT body FROM version_manifests WHERE digest = ?1", &[digest.into()])?;
-                Ok(body.and_then(|b| serde_json::from_str(&b).ok()))
+                manifest::find(tx, &project, &digest)
             })
             .await
     }
@@ -391,10 +390,7 @@ fn insert(
         ],
     )?;
     if let (Some(digest), Some(manifest)) = (digest, &new.manifest) {
-        tx.execute(
-            "INSERT INTO version_manifests (digest, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            &[digest.into(), json!(manifest).to_string().into()],
-        )?;
+        manifest::insert(tx, project, digest, manifest)?;
     }
     for tag in &new.tags {
         upsert_tag(tx, project, &key, tag)?;

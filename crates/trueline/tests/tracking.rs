@@ -67,3 +67,66 @@ fn models_that_are_logged_at_the_same_time_are_all_in_the_history() {
         assert_eq!(list.len(), 8, "{on:?}");
     }
 }
+
+/// A text that no compression makes smaller.
+fn random_text(length: usize) -> String {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap())
+    };
+    (0..length).map(letter).collect()
+}
+
+#[test]
+fn long_params_and_tags_are_kept_whole_and_found() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on);
+        let run = run(&server, "");
+        let (param, tag) = (random_text(6000), random_text(8000));
+        let batch = json!({
+            "run_id": run,
+            "params": [{ "key": "k".repeat(250), "value": param }],
+            "tags": [{ "key": "t", "value": tag }],
+        });
+        server.ok("/api/2.0/mlflow/runs/log-batch", batch);
+        let filter = format!("tags.t LIKE '{}%'", tag[..8].replace(['%', '_', '\\', '\''], "_"));
+        let search = json!({ "experiment_ids": ["0"], "filter": filter });
+        let found = server.ok("/api/2.0/mlflow/runs/search", search);
+        let data = &found["runs"][0]["data"];
+        assert_eq!(data["params"][0]["value"], json!(param), "{on:?}");
+        let kept = data["tags"].as_array().unwrap().iter().find(|t| t["key"] == "t").unwrap();
+        assert_eq!(kept["value"], json!(tag), "{on:?}");
+    }
+}
+
+#[test]
+fn nul_characters_are_refused_alike_on_both_databases() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on);
+        let run = run(&server, "");
+        let bodies = [
+            ("/api/2.0/mlflow/experiments/create", json!({ "name": "a\0b" })),
+            (
+                "/api/2.0/mlflow/runs/log-batch",
+                json!({ "run_id": run, "tags": [{ "key": "k", "value": "\0" }] }),
+            ),
+            ("/api/2.0/mlflow/registered-models/create", json!({ "name": "m", "description": "\0" })),
+        ];
+        for (path, body) in bodies {
+            let (status, told) = server.post(path, body);
+            assert_eq!(status, 400, "{on:?} {path} {told}");
+            assert_eq!(told["error_code"], "INVALID_PARAMETER_VALUE", "{on:?} {path}");
+        }
+        for path in [
+            "/api/2.0/mlflow/runs/get?run_id=%00",
+            "/api/2.0/mlflow/logged-models/m-%00",
+            "/api/v1/ledger/events/a%00",
+            "/p/default/models/a%00b",
+        ] {
+            assert_eq!(server.get(path).0, 400, "{on:?} {path}");
+        }
+        let (status, told) = server.post("/api/v1/projects", json!({ "name": "a\0" }));
+        assert_eq!((status, &told["code"]), (400, &json!("invalid")), "{on:?}");
+    }
+}
