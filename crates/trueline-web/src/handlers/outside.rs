@@ -64,7 +64,9 @@ pub(super) async fn error_code(State(app): App, Path(code): Path<String>) -> Ans
 
 /// A path of this server to go on to, or its start.
 fn local(next: &str) -> String {
-    let fine = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\n', '\r']);
+    // Browsers drop tabs and line breaks and read a backslash as a slash, so that `/<tab>/host` leads elsewhere.
+    let plain = !next.contains(|c: char| c == '\\' || c.is_control());
+    let fine = plain && next.starts_with('/') && !next.starts_with("//");
     if fine { next.to_owned() } else { "/".to_owned() }
 }
 
@@ -154,7 +156,15 @@ mod tests {
     #[test]
     fn one_goes_on_within_this_server_only() {
         assert_eq!(local("/p/fraud?tab=x"), "/p/fraud?tab=x");
-        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example", ""] {
+        for elsewhere in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\u{0}/x",
+            "",
+        ] {
             assert_eq!(local(elsewhere), "/", "{elsewhere}");
         }
     }

@@ -30,7 +30,7 @@ fn source(run: &RunData, commit: Option<&str>) -> String {
     let name = tag(run, "mlflow.source.name");
     let commit = commit.unwrap_or_else(|| tag(run, "mlflow.source.git.commit"));
     match (name.is_empty(), commit.is_empty()) {
-        (false, false) => format!("{name} @ {}", &commit[..commit.len().min(7)]),
+        (false, false) => format!("{name} @ {}", commit.get(..7).unwrap_or(commit)),
         _ => format!("{name}{commit}"),
     }
 }
