@@ -2,10 +2,12 @@
 
 mod register_version;
 mod session;
+mod texts;
 mod verify_ledger;
 
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
+pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_state, verify_task};

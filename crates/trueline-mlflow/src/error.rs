@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
-use trueline_flows::RegisterError;
+use trueline_flows::{NulCharacter, RegisterError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -150,6 +150,12 @@ impl From<RegistryError> for WireError {
             _ => Code::InternalError,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<NulCharacter> for WireError {
+    fn from(error: NulCharacter) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

@@ -47,6 +47,7 @@ impl Fields {
             Json::String(text) => serde_json::from_str(&text).map_err(malformed)?,
             other => other,
         };
+        trueline_flows::check_texts(&parsed)?;
         match parsed {
             Json::Object(map) => Self::checked(map),
             Json::Null => Ok(Self::default()),

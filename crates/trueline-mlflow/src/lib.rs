@@ -71,6 +71,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = WireError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WireError> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        trueline_flows::check_path_and_query(encoded)?;
         match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => Ok(Self(session.clone())),
             Some(Entry(Err(error))) => Err(WireError::identity(error)),

@@ -2,9 +2,8 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -115,9 +114,8 @@ pub(crate) async fn erase(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<Erasure>, JsonRejection>,
+    Body(erasure): Body<Erasure>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(erasure) = body?;
     if erasure.reason.trim().is_empty() {
         return Err(Problem::invalid("an erasure needs a reason, which the ledger keeps"));
     }

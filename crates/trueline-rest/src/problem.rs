@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
 use trueline_db::DbError;
+use trueline_flows::NulCharacter;
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_tasks::TaskError;
@@ -118,6 +119,12 @@ impl From<TrackingError> for Problem {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<NulCharacter> for Problem {
+    fn from(error: NulCharacter) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

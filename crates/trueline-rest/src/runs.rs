@@ -2,10 +2,9 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -29,9 +28,8 @@ pub(crate) async fn set_capture(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<Capture>, JsonRejection>,
+    Body(capture): Body<Capture>,
 ) -> Result<StatusCode, Problem> {
-    let Json(capture) = body?;
     app.tracking.set_capture(&session.leave()?, &RunId::new(id), capture).await?;
     Ok(StatusCode::CREATED)
 }
