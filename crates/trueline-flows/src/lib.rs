@@ -1,10 +1,13 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
+mod artifact_proxy;
 mod register_version;
 mod session;
+mod source;
 mod texts;
 mod verify_ledger;
 
+pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };

@@ -95,9 +95,8 @@ async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) ->
     Ok(reply::empty())
 }
 
-/// Where the client loads a version from: the artifacts that it was registered from.
+/// Where the client loads a version from: its frozen files.
 async fn download_uri(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let version = app.registry.version(&session.leave()?, &key(&fields)?).await?;
-    let uri = trueline_flows::download_uri(&app.tracking, &app.registry, &session.leave()?, &version).await?;
-    Ok(reply::json(&json!({ "artifact_uri": uri })))
+    Ok(reply::json(&json!({ "artifact_uri": trueline_flows::download_uri(&version) })))
 }

@@ -4,13 +4,14 @@ use crate::manifest::{self, Manifest};
 use crate::model::{KeyValue, NewVersion, Stage, Version, VersionKey, VersionNumber};
 use crate::{Registry, RegistryError, models, validate};
 use serde_json::json;
+use std::collections::BTreeMap;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
 use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
 
 pub(crate) const COLUMNS: &str =
     "v.name, v.version, v.description, v.source, v.run_id, v.run_link, v.model_id, v.stage,
-     v.created_by, v.created_at_ms, v.updated_at_ms, v.manifest_digest FROM model_versions v";
+     v.created_by, v.created_at_ms, v.updated_at_ms, v.manifest_digest, v.id FROM model_versions v";
 
 /// Reads a version from its columns and fills in what belongs to it.
 pub(crate) fn from_row(
@@ -39,6 +40,7 @@ pub(crate) fn from_row(
         created_at_ms: row.take(9)?,
         updated_at_ms: row.take(10)?,
         manifest_digest: row.take(11)?,
+        id: row.take(12)?,
         tags: models::pairs(tags)?,
         aliases: aliases.into_iter().map(|mut row| row.take(0)).collect::<Result<_, _>>()?,
         key,
@@ -137,6 +139,51 @@ impl Registry {
     ) -> Result<Version, RegistryError> {
         let (project, key) = (leave.project().clone(), key.clone());
         self.ledger.db().read(move |tx| get(tx, &project, &key)).await
+    }
+
+    /// The frozen files that a digest stands for, in this project.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn manifest_of_digest(
+        &self,
+        leave: &Authorized<ReadProject>,
+        digest: &str,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let (project, digest) = (leave.project().clone(), digest.to_owned());
+        self.ledger.db().read(move |tx| manifest::find(tx, &project, &digest)).await
+    }
+
+    /// The versions with these ids; deleted ones are not among them.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn versions_of_ids(
+        &self,
+        leave: &Authorized<ReadProject>,
+        ids: Vec<String>,
+    ) -> Result<BTreeMap<String, VersionKey>, RegistryError> {
+        let project = leave.project().clone();
+        self.ledger
+            .db()
+            .read(move |tx| {
+                if ids.is_empty() {
+                    return Ok(BTreeMap::new());
+                }
+                let mut params: Vec<trueline_db::Value> = vec![(&project).into()];
+                params.extend(ids.iter().map(trueline_db::Value::from));
+                let places: Vec<String> = (2..=params.len()).map(|n| format!("?{n}")).collect();
+                let sql = format!(
+                    "SELECT id, name, version FROM model_versions
+                     WHERE project = ?1 AND lifecycle = 'active' AND id IN ({})",
+                    places.join(", ")
+                );
+                let found = tx.query(&sql, &params)?.into_iter();
+                found
+                    .map(|mut row| Ok((row.take(0)?, VersionKey::new(row.take::<String>(1)?, row.take(2)?))))
+                    .collect()
+            })
+            .await
     }
 
     /// The frozen files of a version, when it has them.
@@ -311,7 +358,7 @@ impl Registry {
                 models::touch(tx, &project, &key.model)?;
                 let event = NewEvent::new(&project, "version.deleted", "version", key.to_string());
                 tx.emit(event.with(json!({
-                    "model": key.model, "version": key.version, "aliases": before.aliases,
+                    "id": before.id, "model": key.model, "version": key.version, "aliases": before.aliases,
                 })))?;
                 Ok(())
             })
@@ -343,6 +390,9 @@ impl Registry {
                         &[(&project).into(), (&key.model).into(), key.version.into(), now.into()],
                     )?;
                 }
+                if tx.changed() == 0 {
+                    return Ok(before);
+                }
                 tx.emit(NewEvent::new(&project, action, "version", key.to_string()).with(payload))?;
                 get(tx, &project, &key)
             })
@@ -364,7 +414,8 @@ fn insert(
     new: &NewVersion,
     digest: Option<&str>,
 ) -> Result<Version, RegistryError> {
-    models::require(tx, project, &new.model)?;
+    let model = models::id(tx, project, &new.model)?;
+    let id = tx.derived_id("version");
     let last: Option<Option<i64>> = tx.scalar(
         "SELECT MAX(version) FROM model_versions WHERE project = ?1 AND name = ?2",
         &[project.into(), (&new.model).into()],
@@ -373,8 +424,8 @@ fn insert(
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO model_versions (project, name, version, description, source, run_id, run_link, model_id, stage,
-                                     lifecycle, created_by, created_at_ms, updated_at_ms, manifest_digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'None', 'active', ?9, ?10, ?10, ?11)",
+                                     lifecycle, created_by, created_at_ms, updated_at_ms, manifest_digest, id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'None', 'active', ?9, ?10, ?10, ?11, ?12)",
         &[
             project.into(),
             (&key.model).into(),
@@ -387,6 +438,7 @@ fn insert(
             by.into(),
             now.into(),
             digest.into(),
+            (&id).into(),
         ],
     )?;
     if let (Some(digest), Some(manifest)) = (digest, &new.manifest) {
@@ -396,7 +448,7 @@ fn insert(
         upsert_tag(tx, project, &key, tag)?;
     }
     models::touch(tx, project, &key.model)?;
-    record(tx, project, &key, new, digest)?;
+    record(tx, project, &key, (&id, &model), new, digest)?;
     get(tx, project, &key)
 }
 
@@ -404,11 +456,13 @@ fn record(
     tx: &mut LedgerTx<'_, '_>,
     project: &ProjectId,
     key: &VersionKey,
+    (id, model): (&str, &str),
     new: &NewVersion,
     digest: Option<&str>,
 ) -> Result<(), RegistryError> {
     let event = NewEvent::new(project, "version.registered", "version", key.to_string());
     let event = tx.emit(event.with(json!({
+        "id": id,
         "model": key.model,
         "version": key.version,
         "source": new.source,
@@ -417,16 +471,12 @@ fn record(
         "manifest_digest": digest,
         "tags": new.tags,
     })))?;
-    let own = || Node::new("version", key.to_string());
-    let mut link = |relation: &str, kind: &str, id: &str| {
-        tx.link(&event, &Edge::new(project, own(), relation, Node::new(kind, id)))
+    let mut link = |relation: &str, kind: &str, other: &str| {
+        tx.link(&event, &Edge::new(project, Node::new("version", id), relation, Node::new(kind, other)))
     };
-    link("belongs_to", "model", &key.model)?;
-    if let Some(run) = &new.run_id {
-        link("registered_from", "run", run)?;
-    }
-    if let Some(model) = &new.model_id {
-        link("registered_from", "logged_model", model)?;
+    link("belongs_to", "model", model)?;
+    for (kind, origin) in &new.origins {
+        link("registered_from", kind, origin)?;
     }
     Ok(())
 }

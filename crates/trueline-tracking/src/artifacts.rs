@@ -55,6 +55,22 @@ impl ArtifactPath {
         Self::parse(path).ok()
     }
 
+    /// Whether this is the root of the tree.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is left of this path below `folder`: empty for the folder itself, none when it lies elsewhere.
+    #[must_use]
+    pub fn below(&self, folder: &Self) -> Option<&str> {
+        match self.0.strip_prefix(&folder.0)? {
+            "" => Some(""),
+            rest if folder.is_root() => Some(rest),
+            rest => rest.strip_prefix('/'),
+        }
+    }
+
     /// The path as text; empty for the root.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -66,7 +82,7 @@ impl ArtifactPath {
     /// # Errors
     /// [`TrackingError::Invalid`].
     pub fn join(&self, below: &str) -> Result<Self, TrackingError> {
-        match (self.0.is_empty(), below.is_empty()) {
+        match (self.is_root(), below.is_empty()) {
             (_, true) => Ok(self.clone()),
             (true, false) => Self::parse(below),
             (false, false) => Self::parse(&format!("{}/{below}", self.0)),
@@ -74,8 +90,8 @@ impl ArtifactPath {
     }
 
     /// What every path below this one starts with.
-    fn prefix(&self) -> String {
-        if self.0.is_empty() { String::new() } else { format!("{}/", self.0) }
+    pub(crate) fn prefix(&self) -> String {
+        if self.is_root() { String::new() } else { format!("{}/", self.0) }
     }
 }
 
@@ -90,27 +106,7 @@ pub struct ArtifactFile {
     pub size: u64,
 }
 
-/// What a folder holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum ArtifactEntry {
-    /// A folder.
-    Folder {
-        /// Its name.
-        name: String,
-    },
-    /// A file.
-    File {
-        /// Its name.
-        name: String,
-        /// Its size in bytes.
-        size: u64,
-        /// SHA-256 of its bytes.
-        sha256: String,
-    },
-}
-
-fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
+pub(crate) fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
     Ok(u64::try_from(row.take::<i64>(i)?).unwrap_or(0))
 }
 
@@ -159,22 +155,6 @@ pub(crate) fn below(
     Ok(out)
 }
 
-fn entries(files: Vec<ArtifactFile>) -> Vec<ArtifactEntry> {
-    let mut out: Vec<ArtifactEntry> = Vec::new();
-    for file in files {
-        match file.path.split_once('/') {
-            Some((name, _)) => {
-                let folder = ArtifactEntry::Folder { name: name.to_owned() };
-                if !out.contains(&folder) {
-                    out.push(folder);
-                }
-            }
-            None => out.push(ArtifactEntry::File { name: file.path, size: file.size, sha256: file.sha256 }),
-        }
-    }
-    out
-}
-
 impl Tracking {
     /// Keeps an artifact, in place of one with the same path.
     ///
@@ -191,7 +171,7 @@ impl Tracking {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        if path.as_str().is_empty() {
+        if path.is_root() {
             return Err(TrackingError::Invalid("Invalid path".to_owned()));
         }
         let project = leave.project().clone();
@@ -264,18 +244,6 @@ impl Tracking {
         Ok(self.blobs.get_bytes(&Self::namespace(leave.project()), sha256, limit).await?)
     }
 
-    /// What a folder holds, by name.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn list_artifacts(
-        &self,
-        leave: &Authorized<ReadProject>,
-        folder: &ArtifactPath,
-    ) -> Result<Vec<ArtifactEntry>, TrackingError> {
-        Ok(entries(self.artifacts_below(leave, folder).await?))
-    }
-
     /// All files below a folder, with paths relative to it.
     ///
     /// # Errors
@@ -299,7 +267,7 @@ impl Tracking {
         leave: &Authorized<WriteTracking>,
         path: &ArtifactPath,
     ) -> Result<(), TrackingError> {
-        if path.as_str().is_empty() {
+        if path.is_root() {
             return Err(TrackingError::Invalid(
                 "Invalid path: the root of all artifacts can't be deleted; name a file or a folder below it."
                     .to_owned(),
@@ -356,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_lists_its_own_names_once() {
-        let file = |path: &str| ArtifactFile { path: path.into(), sha256: "0".into(), size: 1 };
-        let listed = entries(vec![file("a/x"), file("a/y"), file("b")]);
-        let folder = ArtifactEntry::Folder { name: "a".into() };
-        let b = ArtifactEntry::File { name: "b".into(), size: 1, sha256: "0".into() };
-        assert_eq!(listed, [folder, b]);
+    fn a_path_lies_below_whole_folders_only() {
+        let path = |text| ArtifactPath::parse(text).unwrap();
+        assert_eq!(path("1/r/a").below(&path("1/r")), Some("a"));
+        assert_eq!(path("1/r").below(&path("1/r")), Some(""));
+        assert_eq!(path("1/r").below(&path("")), Some("1/r"));
+        assert_eq!(path("1/run").below(&path("1/r")), None);
     }
 }

@@ -40,6 +40,10 @@ pub struct Capture {
     pub inputs: BTreeMap<String, String>,
 }
 
+fn is_commit_id(text: &str) -> bool {
+    (4..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 impl Tracking {
     /// Keeps a file that belongs to a capture; answers its SHA-256.
     ///
@@ -57,13 +61,19 @@ impl Tracking {
     ///
     /// # Errors
     /// [`TrackingError::NotFound`], [`TrackingError::Exists`] when it has a capture, [`TrackingError::Invalid`] for a
-    /// deleted run.
+    /// deleted run or a commit that is no commit id.
     pub async fn set_capture(
         &self,
         leave: &Authorized<WriteTracking>,
         run: &RunId,
         capture: Capture,
     ) -> Result<(), TrackingError> {
+        if capture.commit.as_deref().is_some_and(|c| !is_commit_id(c)) {
+            return Err(TrackingError::Invalid(
+                "the capture's `commit` is no commit id: give 4 to 64 hexadecimal digits, or leave it out"
+                    .to_owned(),
+            ));
+        }
         let (project, run) = (leave.project().clone(), run.clone());
         self.ledger
             .write(leave.actor(), move |tx| {

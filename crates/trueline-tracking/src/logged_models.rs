@@ -342,7 +342,9 @@ fn insert(
     let event = tx.emit(event.with(json!({
         "name": name, "experiment": new.experiment, "model_type": new.model_type, "params": new.params, "tags": new.tags,
     })))?;
-    if let Some(run) = &new.source_run {
+    if let Some(run) = &new.source_run
+        && runs::exists(tx, project, run)?
+    {
         let edge =
             Edge::new(project, Node::new("logged_model", id), "made_by", Node::new("run", run.as_str()));
         tx.link(&event, &edge)?;

@@ -64,6 +64,12 @@ pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Ru
     from_row(&mut row)
 }
 
+/// Whether this project has a run with this id.
+pub(crate) fn exists(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<bool, TrackingError> {
+    let sql = "SELECT id FROM runs WHERE id = ?1 AND project = ?2";
+    Ok(tx.query_opt(sql, &[id.into(), project.into()])?.is_some())
+}
+
 /// A run that may be written to.
 pub(crate) fn require_active(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Run, TrackingError> {
     let run = get(tx, project, id)?;

@@ -79,6 +79,16 @@ fn is_normal_path(path: &str) -> bool {
     path == normal && normal != "." && !normal.starts_with("..") && !normal.starts_with('/')
 }
 
+/// Checks the id of a logged model that a client names.
+pub(crate) fn model_id(id: &str) -> Result<(), TrackingError> {
+    if id.chars().count() > LONGEST_KEY {
+        return Err(TrackingError::Invalid(format!(
+            "'model_id' exceeds the maximum length of {LONGEST_KEY} characters"
+        )));
+    }
+    Ok(())
+}
+
 /// Cuts a value that is too long, as MLflow does by default.
 pub(crate) fn truncated(value: &str, longest: usize) -> String {
     match value.char_indices().nth(longest) {

@@ -146,7 +146,7 @@ pub(super) async fn version(
             version.source
         ),
     };
-    let lineage = runs::lineage(&app, &visitor, &shell.to, "version", &key.to_string()).await?;
+    let lineage = runs::lineage(&app, &visitor, &shell.to, "version", &version.id).await?;
     page(&VersionPage {
         state: state(&version),
         state_reason,
