@@ -6,7 +6,7 @@ use crate::fields::{Fields, missing};
 use crate::paging::{self, Paging};
 use crate::{App, Caller, Mlflow, render, reply};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
@@ -19,9 +19,9 @@ use trueline_tracking::{
 
 type Answer = Result<Response, WireError>;
 
-pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
     Router::new()
-        .route("/create", post(create))
+        .route("/create", post(create).layer(bulk))
         .route("/get", get(by_id))
         .route("/update", post(update))
         .route("/delete", post(delete))
@@ -29,11 +29,11 @@ pub(crate) fn routes() -> Router<Arc<Mlflow>> {
         .route("/search", post(search))
         .route("/log-metric", post(log_metric))
         .route("/log-parameter", post(log_parameter))
-        .route("/log-batch", post(log_batch))
+        .route("/log-batch", post(log_batch).layer(bulk))
         .route("/set-tag", post(set_tag))
         .route("/delete-tag", post(delete_tag))
-        .route("/log-model", post(log_model))
-        .route("/log-inputs", post(log_inputs))
+        .route("/log-model", post(log_model).layer(bulk))
+        .route("/log-inputs", post(log_inputs).layer(bulk))
         .route("/outputs", post(log_outputs))
 }
 

@@ -24,8 +24,10 @@ use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
 
-/// The largest body of this API in bytes; files go another way.
-const LARGEST_BODY: usize = 256 << 20;
+/// The largest JSON body of most calls in bytes.
+const LARGEST_BODY: usize = 1 << 20;
+/// The largest capture in bytes: it names every file that git does not track.
+const LARGEST_CAPTURE: usize = 16 << 20;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -94,7 +96,10 @@ pub fn router(rest: Rest) -> Router {
         .route("/ledger/verifications", post(ledger::verify))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
-        .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
+        .route(
+            "/runs/{id}/capture",
+            get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),
+        )
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))

@@ -4,7 +4,7 @@ use crate::problem::Problem;
 use crate::time::rfc3339;
 use crate::{App, Body, Caller};
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body as Stream;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use trueline_tracking::{Capture, MetricPoint, MetricQuery, RunId};
 
 const PAGE: u64 = 10_000;
+/// The largest file of a capture in bytes: a diff of binaries can be long.
+const LARGEST_FILE: u64 = 1 << 30;
 
 pub(crate) async fn capture(
     State(app): App,
@@ -37,9 +39,10 @@ pub(crate) async fn set_capture(
 pub(crate) async fn put_capture_file(
     State(app): App,
     Caller(session): Caller,
-    body: Bytes,
+    body: Stream,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let sha256 = app.tracking.put_capture_file(&session.leave()?, body).await?;
+    let sha256 =
+        app.tracking.put_capture_file(&session.leave()?, body.into_data_stream(), LARGEST_FILE).await?;
     Ok((StatusCode::CREATED, Json(json!({ "sha256": sha256 }))))
 }
 

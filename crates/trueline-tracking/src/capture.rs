@@ -4,6 +4,7 @@
 use crate::model::RunId;
 use crate::{Tracking, TrackingError, runs};
 use bytes::Bytes;
+use futures::Stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -48,13 +49,18 @@ impl Tracking {
     /// Keeps a file that belongs to a capture; answers its SHA-256.
     ///
     /// # Errors
-    /// [`TrackingError::Blob`].
-    pub async fn put_capture_file(
+    /// [`TrackingError::Blob`], also beyond `limit` bytes.
+    pub async fn put_capture_file<S, E>(
         &self,
         leave: &Authorized<WriteTracking>,
-        bytes: Bytes,
-    ) -> Result<String, TrackingError> {
-        Ok(self.blobs.put_bytes(&Self::namespace(leave.project()), bytes).await?.sha256)
+        bytes: S,
+        limit: u64,
+    ) -> Result<String, TrackingError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: std::fmt::Display,
+    {
+        Ok(self.blobs.put(&Self::namespace(leave.project()), bytes, limit).await?.sha256)
     }
 
     /// Records where a run came from.

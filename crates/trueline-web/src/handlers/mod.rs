@@ -14,7 +14,7 @@ use crate::pages::{ErrorPage, Problem};
 use crate::shell::{Caller, Section, Shell};
 use askama::Template;
 use axum::Router;
-use axum::extract::{FromRequest, FromRequestParts, RawForm, RawQuery, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, RawForm, RawQuery, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -54,6 +54,8 @@ type Answer = Result<Response, Failure>;
 
 /// The cookie in which a browser keeps its token.
 pub const TOKEN_COOKIE: &str = "trueline_token";
+/// The largest form in bytes.
+const LARGEST_FORM: usize = 64 << 10;
 /// Nothing is loaded from elsewhere, and nothing inline is run.
 const CONTENT_POLICY: &str =
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'; form-action 'self'";
@@ -87,6 +89,7 @@ pub fn router(web: Web) -> Router {
         .route("/sign-out", post(outside::sign_out))
         .route("/docs/errors/{code}", get(outside::error_code))
         .fallback(outside::not_found)
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .with_state(app)
         .merge(crate::assets())
 }

@@ -35,6 +35,8 @@ pub(crate) struct ServerConfig {
     pub(crate) port: u16,
     /// A PostgreSQL URL; none for the embedded database.
     pub(crate) database: Option<String>,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: super::limits::Limits,
     /// When the process began.
     pub(crate) began: Instant,
 }
@@ -154,8 +156,16 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
         tracking: parts.tracking.clone(),
     };
     let mlflow = Mlflow::new(parts.tracking, parts.registry, trueline_mlflow::Limits::default());
-    let app =
-        http::app(parts.access, parts.ledger.clone(), rest, mlflow, web, handle, config.host.is_loopback());
+    let app = http::app(
+        parts.access,
+        parts.ledger.clone(),
+        rest,
+        mlflow,
+        web,
+        handle,
+        config.host.is_loopback(),
+        config.limits,
+    );
     let ready_ms = config.began.elapsed().as_millis();
     tracing::info!(%address, data_dir = %config.data_dir.display(), ready_ms, "listening on http://{address}");
 

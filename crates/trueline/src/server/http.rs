@@ -1,12 +1,13 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
+use super::limits::{self, Gate, IDLE_BODY, Limits};
 use super::origin::{host_is_loopback, origin_is_foreign};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -17,6 +18,7 @@ use std::time::Instant;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use trueline_flows::{Access, Entry};
 use trueline_identity::Credentials;
 use trueline_ledger::Ledger;
@@ -53,6 +55,7 @@ pub(crate) fn app(
     web: Web,
     metrics: PrometheusHandle,
     loopback: bool,
+    limits: Limits,
 ) -> Router {
     let faces = Router::new()
         .merge(trueline_mlflow::router(mlflow))
@@ -60,7 +63,9 @@ pub(crate) fn app(
         .merge(trueline_web::router(web))
         .layer(CompressionLayer::new().compress_when(is_page))
         .layer(from_fn(note_path))
-        .layer(CatchPanicLayer::new());
+        .layer(CatchPanicLayer::new())
+        .layer(RequestBodyTimeoutLayer::new(IDLE_BODY))
+        .layer(from_fn_with_state(Gate::new(limits), limits::admit));
     let door = Door { access, ledger, metrics, faces, loopback };
     Router::new()
         .route("/health", get(async || "OK"))
@@ -116,7 +121,7 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let elapsed = began.elapsed();
     let labels = [
-        ("method", method.to_string()),
+        ("method", known(&method).to_owned()),
         ("route", route.to_owned()),
         ("status", response.status().as_u16().to_string()),
     ];
@@ -130,6 +135,12 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
         tracing::debug!(%method, route, status, request_id = id, ms = elapsed.as_millis(), "request");
     }
     with_headers(response, &id)
+}
+
+/// A method as a label. Anybody can make methods up, and each would be a time series that stays for good.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 fn with_headers(mut response: Response, id: &str) -> Response {

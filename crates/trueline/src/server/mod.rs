@@ -2,11 +2,13 @@
 
 mod assemble;
 mod http;
+mod limits;
 mod lock;
 mod observe;
 mod origin;
 
 pub(crate) use assemble::{ServerConfig, run};
+pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
 
 use trueline_db::Module;
