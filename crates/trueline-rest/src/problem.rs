@@ -135,8 +135,14 @@ impl From<NulCharacter> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid" };
-        Self::new(rejection.status(), code, rejection.body_text())
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "the body is larger than this call takes (1 MiB, 16 MiB for a capture); files are uploaded as artifacts",
+            ),
+            status => Self::new(status, "invalid", rejection.body_text()),
+        }
     }
 }
 

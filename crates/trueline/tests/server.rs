@@ -131,7 +131,7 @@ fn a_body_beyond_the_limit_is_refused_and_the_server_goes_on() {
     let url = format!("{}/api/2.0/mlflow/experiments/create", server.url);
     let sent = agent.post(&url).header("content-type", "application/json").send(&body[..]);
     if let Ok(answer) = sent {
-        assert_eq!(answer.status().as_u16(), 400);
+        assert_eq!(answer.status().as_u16(), 413);
     }
     assert_eq!(server.get("/health").0, 200);
 }
