@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_flows::Session;
-use trueline_identity::{Authorized, EraseEvent, IdentityError, ReadLedger};
+use trueline_identity::{Authorized, EraseEvent};
 use trueline_ledger::{EventFilter, EventRow, LedgerFiles};
 
 const PAGE: u32 = 50;
@@ -23,17 +23,8 @@ fn event_json(e: &EventRow) -> Value {
     })
 }
 
-/// The projects whose events a caller may read: all with leave for the server, else the session's own.
-fn readable(session: &Session) -> Result<Option<Vec<String>>, IdentityError> {
-    if session.server_leave::<ReadLedger>().is_ok() {
-        return Ok(None);
-    }
-    let here: Authorized<ReadLedger> = session.leave()?;
-    Ok(Some(vec![here.project().to_string()]))
-}
-
 pub(crate) async fn head(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
-    readable(&session)?;
+    session.readable_ledgers()?;
     let head = LedgerFiles::read_head(&app.ledger_folder)?;
     let checkpoint = head.map(|h| json!({ "size": h.size, "root": h.root, "note": h.note }));
     Ok(Json(json!({ "key": app.ledger_key, "checkpoint": checkpoint })))
@@ -56,7 +47,7 @@ pub(crate) async fn events(
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let filter = EventFilter {
-        projects: readable(&session)?,
+        projects: session.readable_ledgers()?,
         actor: query.actor,
         action: query.action,
         resource_kind: query.resource_kind,
@@ -69,7 +60,7 @@ pub(crate) async fn events(
 }
 
 async fn find(app: &crate::Rest, session: &Session, id: String) -> Result<EventRow, Problem> {
-    let projects = readable(session)?;
+    let projects = session.readable_ledgers()?;
     let event = app.ledger.db().read(move |tx| trueline_ledger::event(tx, &id)).await?;
     match projects {
         Some(list) if !list.contains(&event.project) => {
