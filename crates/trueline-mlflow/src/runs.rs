@@ -211,18 +211,13 @@ async fn log_outputs(State(app): App, Caller(session): Caller, fields: Fields) -
 async fn history(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let key = fields.required("metric_key")?;
-    let page = Paging::optional(&fields, 50_000)?;
-    let query = MetricQuery {
-        offset: page.as_ref().map_or(0, |p| p.offset),
-        limit: page.as_ref().map(|p| p.limit + 1),
-    };
+    // Who asks for no page gets the first one, and a token for the rest.
+    let page = Paging::read(&fields, 50_000, 50_000)?;
+    let query = MetricQuery { offset: page.offset, limit: Some(page.limit + 1) };
     let mut points = app.tracking.metric_history(&session.leave()?, &run, key.clone(), query).await?;
-    let mut next = None;
-    if let Some(page) = page {
-        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        next = page.next_token(points.len() > limit);
-        points.truncate(limit);
-    }
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let next = page.next_token(points.len() > limit);
+    points.truncate(limit);
     let metrics: Vec<Json> = points.iter().map(|p| render::metric(&key, p)).collect();
     Ok(reply::json(&render::compact(json!({ "metrics": metrics, "next_page_token": next }))))
 }

@@ -149,6 +149,11 @@ impl Tracking {
         let name =
             new.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| format!("model-{}", &id[2..10]));
         check_name(&name)?;
+        let new = NewLoggedModel {
+            params: validate::cut(new.params, validate::LONGEST_PARAM),
+            tags: validate::cut(new.tags, validate::LONGEST_RUN_TAG),
+            ..new
+        };
         let project = leave.project().clone();
         if new.experiment == ExperimentId(0) {
             self.ensure_default_experiment(leave).await?;
@@ -199,6 +204,7 @@ impl Tracking {
         id: &str,
         params: Vec<KeyValue>,
     ) -> Result<LoggedModel, TrackingError> {
+        let params = validate::cut(params, validate::LONGEST_PARAM);
         self.change_logged_model(leave, id, "logged_model.params_logged", move |tx, model| {
             insert_params(tx, &model.id, &params)?;
             Ok(json!(params))
@@ -216,6 +222,7 @@ impl Tracking {
         id: &str,
         tags: Vec<KeyValue>,
     ) -> Result<LoggedModel, TrackingError> {
+        let tags = validate::cut(tags, validate::LONGEST_RUN_TAG);
         self.change_logged_model(leave, id, "logged_model.tagged", move |tx, model| {
             upsert_tags(tx, &model.id, &tags)?;
             Ok(json!(tags))
@@ -355,10 +362,9 @@ fn insert(
 fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
     for param in params {
         validate::key("param", &param.key)?;
-        let value = validate::truncated(&param.value, validate::LONGEST_PARAM);
         tx.execute(
             "INSERT INTO logged_model_params (model, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            &[model.into(), (&param.key).into(), value.into()],
+            &[model.into(), (&param.key).into(), (&param.value).into()],
         )?;
     }
     Ok(())
@@ -367,11 +373,10 @@ fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<()
 fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
     for tag in tags {
         validate::key("tag", &tag.key)?;
-        let value = validate::truncated(&tag.value, validate::LONGEST_RUN_TAG);
         tx.execute(
             "INSERT INTO logged_model_tags (model, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (model, key) DO UPDATE SET value = excluded.value",
-            &[model.into(), (&tag.key).into(), value.into()],
+            &[model.into(), (&tag.key).into(), (&tag.value).into()],
         )?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use crate::model::{
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError, logged_models, metrics, validate};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
@@ -208,6 +209,7 @@ impl Tracking {
         new: NewRun,
     ) -> Result<RunData, TrackingError> {
         check_tags(&new.tags)?;
+        let new = NewRun { tags: validate::cut(new.tags, validate::LONGEST_RUN_TAG), ..new };
         let name = run_name(&new, || random_name(self.ledger.sources().bytes()))?;
         let id = RunId::new(self.ledger.sources().id());
         let project = leave.project().clone();
@@ -263,6 +265,7 @@ impl Tracking {
         batch: Batch,
     ) -> Result<(), TrackingError> {
         validate::batch(batch.metrics.len(), batch.params.len(), batch.tags.len())?;
+        let batch = Batch { tags: validate::cut(batch.tags, validate::LONGEST_RUN_TAG), ..batch };
         check_params(&batch.params)?;
         batch.metrics.iter().try_for_each(metrics::check)?;
         check_tags(&batch.tags)?;
@@ -318,7 +321,10 @@ impl Tracking {
                 // Not cut like other tags: half a list would be read as none.
                 set_tag(tx, &id, HISTORY_TAG, &json!(list).to_string())?;
                 let event = NewEvent::new(&project, "run.model_logged", "run", id.as_str());
-                tx.emit(event.with(json!({ "model": model, "models": list.len() })))?;
+                let sha256 = hex::encode(Sha256::digest(model.to_string()));
+                tx.emit(event.with(json!({
+                    "artifact_path": model["artifact_path"], "sha256": sha256, "models": list.len(),
+                })))?;
                 Ok(())
             })
             .await

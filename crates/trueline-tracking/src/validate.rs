@@ -1,6 +1,7 @@
 //! The rules for keys, values and counts, with MLflow's limits and words (`mlflow/utils/validation.py`).
 
 use crate::TrackingError;
+use crate::model::KeyValue;
 
 pub(crate) const LONGEST_KEY: usize = 250;
 pub(crate) const LONGEST_PARAM: usize = 6000;
@@ -97,6 +98,11 @@ pub(crate) fn truncated(value: &str, longest: usize) -> String {
     }
 }
 
+/// Cuts the values of a list, so that rows and events say the same.
+pub(crate) fn cut(list: Vec<KeyValue>, longest: usize) -> Vec<KeyValue> {
+    list.into_iter().map(|pair| KeyValue { value: truncated(&pair.value, longest), ..pair }).collect()
+}
+
 /// Checks the counts of one batch.
 pub(crate) fn batch(metrics: usize, params: usize, tags: usize) -> Result<(), TrackingError> {
     let counted =
@@ -157,5 +163,6 @@ mod tests {
     fn long_values_are_cut_at_characters() {
         assert_eq!(truncated("aéb", 2), "aé");
         assert_eq!(truncated("ab", 2), "ab");
+        assert_eq!(cut(vec![KeyValue::new("k", "abc")], 2), [KeyValue::new("k", "ab")]);
     }
 }
