@@ -1,11 +1,12 @@
 //! A version's manifest: its files by path, size and hash, frozen when it is registered. Gates, approvals and serving
 //! read only what it names, and its digest is what an approval is bound to (rule 8).
 
-use crate::RegistryError;
+use crate::{Registry, RegistryError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use trueline_db::Tx;
+use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::ProjectId;
 
 /// One file of a version; its bytes are the blob with this hash.
@@ -87,6 +88,21 @@ pub(crate) fn insert(
         &[project.into(), digest.into(), json!(manifest).to_string().into()],
     )?;
     Ok(())
+}
+
+impl Registry {
+    /// The frozen files that a digest stands for, in this project.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn manifest_of_digest(
+        &self,
+        leave: &Authorized<ReadProject>,
+        digest: &str,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let (project, digest) = (leave.project().clone(), digest.to_owned());
+        self.ledger.db().read(move |tx| find(tx, &project, &digest)).await
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use crate::manifest::{self, Manifest};
 use crate::model::{KeyValue, NewVersion, Stage, Version, VersionKey, VersionNumber};
 use crate::{Registry, RegistryError, models, validate};
 use serde_json::json;
-use std::collections::BTreeMap;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
 use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
@@ -139,51 +138,6 @@ impl Registry {
     ) -> Result<Version, RegistryError> {
         let (project, key) = (leave.project().clone(), key.clone());
         self.ledger.db().read(move |tx| get(tx, &project, &key)).await
-    }
-
-    /// The frozen files that a digest stands for, in this project.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn manifest_of_digest(
-        &self,
-        leave: &Authorized<ReadProject>,
-        digest: &str,
-    ) -> Result<Option<Manifest>, RegistryError> {
-        let (project, digest) = (leave.project().clone(), digest.to_owned());
-        self.ledger.db().read(move |tx| manifest::find(tx, &project, &digest)).await
-    }
-
-    /// The versions with these ids; deleted ones are not among them.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn versions_of_ids(
-        &self,
-        leave: &Authorized<ReadProject>,
-        ids: Vec<String>,
-    ) -> Result<BTreeMap<String, VersionKey>, RegistryError> {
-        let project = leave.project().clone();
-        self.ledger
-            .db()
-            .read(move |tx| {
-                if ids.is_empty() {
-                    return Ok(BTreeMap::new());
-                }
-                let mut params: Vec<trueline_db::Value> = vec![(&project).into()];
-                params.extend(ids.iter().map(trueline_db::Value::from));
-                let places: Vec<String> = (2..=params.len()).map(|n| format!("?{n}")).collect();
-                let sql = format!(
-                    "SELECT id, name, version FROM model_versions
-                     WHERE project = ?1 AND lifecycle = 'active' AND id IN ({})",
-                    places.join(", ")
-                );
-                let found = tx.query(&sql, &params)?.into_iter();
-                found
-                    .map(|mut row| Ok((row.take(0)?, VersionKey::new(row.take::<String>(1)?, row.take(2)?))))
-                    .collect()
-            })
-            .await
     }
 
     /// The frozen files of a version, when it has them.

@@ -10,6 +10,7 @@ mod listing;
 mod logged_models;
 mod metrics;
 mod model;
+mod model_history;
 mod owner;
 mod runs;
 mod schema;

@@ -8,13 +8,10 @@ use crate::model::{
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError, logged_models, metrics, validate};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
 
-/// The tag in which clients older than MLflow 3 keep the models that a run logged.
-const HISTORY_TAG: &str = "mlflow.log-model.history";
 /// The tag that mirrors a run's name.
 const NAME_TAG: &str = "mlflow.runName";
 
@@ -100,7 +97,7 @@ pub(crate) fn data(tx: &mut Tx<'_>, project: &ProjectId, run: Run) -> Result<Run
     })
 }
 
-fn set_tag(tx: &mut Tx<'_>, run: &RunId, key: &str, value: &str) -> Result<(), TrackingError> {
+pub(crate) fn set_tag(tx: &mut Tx<'_>, run: &RunId, key: &str, value: &str) -> Result<(), TrackingError> {
     tx.execute(
         "INSERT INTO tags (run, key, value) VALUES (?1, ?2, ?3)
          ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
@@ -292,39 +289,6 @@ impl Tracking {
                     let event = NewEvent::new(&project, "run.logged", "run", id.as_str());
                     tx.emit(event.with(json!({ "params": params, "tags": batch.tags, "points": points })))?;
                 }
-                Ok(())
-            })
-            .await
-    }
-
-    /// Adds a model, described by an `MLmodel` file as JSON, to the list that clients older than MLflow 3 keep in a tag.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`] for a deleted run, [`TrackingError::NotFound`].
-    pub async fn append_model_history(
-        &self,
-        leave: &Authorized<WriteTracking>,
-        id: &RunId,
-        model: serde_json::Value,
-    ) -> Result<(), TrackingError> {
-        let (project, id) = (leave.project().clone(), id.clone());
-        self.ledger
-            .write(leave.actor(), move |tx| {
-                require_active(tx, &project, &id)?;
-                let before: Option<String> = tx.scalar(
-                    "SELECT value FROM tags WHERE run = ?1 AND key = ?2",
-                    &[(&id).into(), HISTORY_TAG.into()],
-                )?;
-                let mut list: Vec<serde_json::Value> =
-                    before.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-                list.push(model.clone());
-                // Not cut like other tags: half a list would be read as none.
-                set_tag(tx, &id, HISTORY_TAG, &json!(list).to_string())?;
-                let event = NewEvent::new(&project, "run.model_logged", "run", id.as_str());
-                let sha256 = hex::encode(Sha256::digest(model.to_string()));
-                tx.emit(event.with(json!({
-                    "artifact_path": model["artifact_path"], "sha256": sha256, "models": list.len(),
-                })))?;
                 Ok(())
             })
             .await

@@ -156,16 +156,8 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
         tracking: parts.tracking.clone(),
     };
     let mlflow = Mlflow::new(parts.tracking, parts.registry, trueline_mlflow::Limits::default());
-    let app = http::app(
-        parts.access,
-        parts.ledger.clone(),
-        rest,
-        mlflow,
-        web,
-        handle,
-        config.host.is_loopback(),
-        config.limits,
-    );
+    let guard = http::Guard { loopback: config.host.is_loopback(), limits: config.limits };
+    let app = http::app(parts.access, parts.ledger.clone(), rest, mlflow, web, handle, guard);
     let ready_ms = config.began.elapsed().as_millis();
     tracing::info!(%address, data_dir = %config.data_dir.display(), ready_ms, "listening on http://{address}");
 

@@ -47,6 +47,15 @@ struct Door {
     loopback: bool,
 }
 
+/// What the door lets through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guard {
+    /// The server listens on loopback alone, so that only its own names are hosts of it.
+    pub(crate) loopback: bool,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: Limits,
+}
+
 pub(crate) fn app(
     access: Access,
     ledger: Ledger,
@@ -54,9 +63,9 @@ pub(crate) fn app(
     mlflow: Mlflow,
     web: Web,
     metrics: PrometheusHandle,
-    loopback: bool,
-    limits: Limits,
+    guard: Guard,
 ) -> Router {
+    let Guard { loopback, limits } = guard;
     let faces = Router::new()
         .merge(trueline_mlflow::router(mlflow))
         .merge(trueline_rest::router(rest))
