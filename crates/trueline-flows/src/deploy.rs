@@ -151,6 +151,7 @@ async fn spec(
     let file =
         |f: &trueline_registry::ManifestFile| ModelFile { path: f.path.clone(), sha256: f.sha256.clone() };
     Ok(ModelSpec {
+        id: version.id.clone(),
         model: version.key.model.clone(),
         version: version.key.version,
         manifest_digest: manifest.digest(),

@@ -1,21 +1,26 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
 mod admission;
+mod artifact_proxy;
 mod deploy;
-mod predict;
 mod erase_event;
+mod predict;
 mod register_version;
 mod session;
+mod source;
+mod texts;
 mod verify_ledger;
 mod verify_state;
 
+pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
-pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use erase_event::erase_event;
+pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
+pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

@@ -6,6 +6,7 @@ mod manifest;
 mod model;
 mod models;
 mod replay;
+mod resolve;
 mod schema;
 mod search;
 mod validate;

@@ -9,11 +9,14 @@ mod runs;
 mod tasks;
 mod time;
 
+use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post};
 pub use problem::{ERROR_CODES, Problem};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
@@ -22,8 +25,10 @@ use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
 
-/// The largest body of this API in bytes; files go another way.
-const LARGEST_BODY: usize = 256 << 20;
+/// The largest JSON body of most calls in bytes.
+const LARGEST_BODY: usize = 1 << 20;
+/// The largest capture in bytes: it names every file that git does not track.
+const LARGEST_CAPTURE: usize = 16 << 20;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -53,11 +58,26 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        trueline_flows::check_path_and_query(encoded)?;
         match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => Ok(Self(session.clone())),
             Some(Entry(Err(error))) => Err(Problem::identity(error)),
             None => Err(Problem::internal("the request came without a session")),
         }
+    }
+}
+
+/// A body of JSON, or the refusal as a problem.
+struct Body<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(body) = Json::<Value>::from_request(request, state).await?;
+        trueline_flows::check_texts(&body)?;
+        T::deserialize(body).map(Self).map_err(|e| Problem::invalid(format!("the body does not fit: {e}")))
     }
 }
 
@@ -84,7 +104,10 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
-        .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
+        .route(
+            "/runs/{id}/capture",
+            get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),
+        )
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
 use trueline_db::DbError;
-use trueline_flows::DeployError;
+use trueline_flows::{DeployError, NulCharacter};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -41,6 +41,11 @@ pub struct Problem {
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into() }
+    }
+
+    /// This server can't take the request now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -162,10 +167,22 @@ impl From<DeployError> for Problem {
     }
 }
 
+impl From<NulCharacter> for Problem {
+    fn from(error: NulCharacter) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid" };
-        Self::new(rejection.status(), code, rejection.body_text())
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "the body is larger than this call takes (1 MiB, 16 MiB for a capture); files are uploaded as artifacts",
+            ),
+            status => Self::new(status, "invalid", rejection.body_text()),
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct ModelFile {
 /// A version to be served: what is needed to load it without the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSpec {
+    /// The version's id in the lineage, which stays when the model's name changes.
+    pub id: String,
     /// The model's name.
     pub model: String,
     /// The version's number.

@@ -34,6 +34,8 @@ pub(crate) struct ServerConfig {
     pub(crate) port: u16,
     /// A PostgreSQL URL; none for the embedded database.
     pub(crate) database: Option<String>,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: super::limits::Limits,
     /// When the process began.
     pub(crate) began: Instant,
 }
@@ -85,7 +87,8 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     };
 
     let address = SocketAddr::new(config.host, config.port);
-    let (loopback, began, data_dir) = (config.host.is_loopback(), config.began, config.data_dir.clone());
+    let (began, data_dir) = (config.began, config.data_dir.clone());
+    let guard = http::Guard { loopback: config.host.is_loopback(), limits: config.limits };
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();
@@ -100,7 +103,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
         format!("can't listen on {address}: is another server there? choose another port with --port")
     })?;
     let address = listener.local_addr()?;
-    let app = http::app(place, predictor, handle, loopback);
+    let app = http::app(place, predictor, handle, guard);
     let ready_ms = began.elapsed().as_millis();
     tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
 

@@ -2,6 +2,7 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
+use super::limits::Limits;
 use super::{MODULES, ServerConfig, layout};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
@@ -70,7 +71,12 @@ pub(crate) async fn live(
     }
     let folder = grounds.config.data_dir.join(layout::LEDGER);
     let ledger_key = parts.files.public_key();
-    grounds.place.store(Some(Arc::new(faces(&parts, folder.clone(), ledger_key.clone()))));
+    grounds.place.store(Some(Arc::new(faces(
+        &parts,
+        folder.clone(),
+        ledger_key.clone(),
+        grounds.config.limits,
+    ))));
     let _ = ready.send(());
     if late {
         tracing::info!("the database is back: everything answers again");
@@ -109,7 +115,9 @@ async fn run(
         // It ends by itself only when the log and the database disagree: no more may be written then.
         ended = &mut sequencer => return ended?.context("the ledger can't go on"),
     }
-    for (part, running) in [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)] {
+    for (part, running) in
+        [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)]
+    {
         finish(part, running).await;
     }
     stop_sequencer.send_replace(true);
@@ -172,7 +180,7 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
     Ok(Parts { ledger, files, access, tasks, tracking, deployments })
 }
 
-fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
+fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
     let registry = &parts.deployments.registry;
     let web = Web {
         access: parts.access.clone(),
@@ -192,9 +200,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
         tracking: parts.tracking.clone(),
         deployments: parts.deployments.clone(),
     };
-    let limits = trueline_mlflow::Limits::default();
-    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), limits);
-    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web)
+    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
+    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {

@@ -4,12 +4,14 @@ mod assemble;
 mod control;
 mod data_dir;
 mod http;
+mod limits;
 mod lock;
 mod observe;
 mod origin;
 mod ready;
 
 pub(crate) use assemble::{ServerConfig, run};
+pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
 
 use trueline_db::Module;
