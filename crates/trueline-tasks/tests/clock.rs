@@ -1,6 +1,8 @@
 //! A clock that is put back: the log's order and its verification do not depend on it, and no task waits for a time
 //! that a wrong clock has set.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
