@@ -5,10 +5,12 @@ mod artifact_proxy;
 mod deploy;
 mod erase_event;
 mod predict;
+mod record_segments;
 mod register_version;
 mod session;
 mod source;
 mod texts;
+mod trace;
 mod verify_ledger;
 mod verify_state;
 
@@ -18,9 +20,11 @@ pub use deploy::{
 };
 pub use erase_event::erase_event;
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
+pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
+pub use trace::{Trace, TraceError, TracedRun, Tracer};
 pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

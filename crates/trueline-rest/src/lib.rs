@@ -4,6 +4,7 @@
 mod endpoints;
 mod identity;
 mod ledger;
+mod predictions;
 mod problem;
 mod runs;
 mod tasks;
@@ -20,7 +21,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
-use trueline_flows::{Access, Deployments, Entry, Session};
+use trueline_flows::{Access, Deployments, Entry, Session, Tracer};
 use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
@@ -47,6 +48,8 @@ pub struct Rest {
     pub tracking: Tracking,
     /// Endpoints.
     pub deployments: Deployments,
+    /// The lines of predictions.
+    pub tracer: Tracer,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -104,6 +107,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/predictions/{id}/trace", get(predictions::trace))
         .route(
             "/runs/{id}/capture",
             get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
 use trueline_db::DbError;
-use trueline_flows::{DeployError, NulCharacter};
+use trueline_flows::{DeployError, NulCharacter, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -163,6 +163,18 @@ impl From<DeployError> for Problem {
         match error {
             DeployError::Serving(inner) => inner.into(),
             DeployError::Registry(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<TraceError> for Problem {
+    fn from(error: TraceError) -> Self {
+        match error {
+            TraceError::NotFound(_) => Self::not_found(error.to_string()),
+            TraceError::Serving(inner) => inner.into(),
+            TraceError::Registry(inner) => inner.into(),
+            TraceError::Tracking(inner) => inner.into(),
+            TraceError::Log(_) | TraceError::Thread(_) => Self::internal(error.to_string()),
         }
     }
 }

@@ -17,6 +17,7 @@ mod plane;
 mod route;
 mod runtime;
 mod schema;
+mod segments;
 mod signature;
 mod snapshot;
 
@@ -28,5 +29,6 @@ pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};
 pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
 pub use schema::MODULE;
+pub use segments::{SealedSegment, SealedSegments};
 pub use signature::{ColumnType, InputColumn, Signature};
 pub use snapshot::{Access, EndpointSnapshot, Grant, Snapshot};

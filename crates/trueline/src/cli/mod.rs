@@ -9,6 +9,7 @@ mod ledger;
 mod run;
 mod server;
 mod table;
+mod trace;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Endpoint(endpoint::EndpointCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
+    /// Tell how a prediction came about: route, version, run, code, data
+    Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -79,6 +82,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

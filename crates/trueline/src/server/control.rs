@@ -12,13 +12,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
-use trueline_flows::{Access, Deployments, VERIFY_TASK, reconcile, verify_task};
+use trueline_flows::{
+    Access, Deployments, Tracer, VERIFY_TASK, reconcile, run_segment_recorder, verify_task,
+};
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
+use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
-use trueline_serving::{DataPlane, Endpoints};
+use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_tracking::Tracking;
 use trueline_web::Web;
@@ -36,6 +39,7 @@ pub(crate) struct Grounds {
     pub(crate) sources: Sources,
     pub(crate) blobs: trueline_blobs::Blobs,
     pub(crate) plane: DataPlane,
+    pub(crate) log: Arc<PredictionLog>,
     /// Where the faces are put once they can answer.
     pub(crate) place: ControlPlace,
 }
@@ -48,6 +52,7 @@ struct Parts {
     tasks: Tasks,
     tracking: Tracking,
     deployments: Deployments,
+    log: Arc<PredictionLog>,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -109,15 +114,23 @@ async fn run(
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
         async move { tracking.run_sealer(stopping).await }
     });
+    let recorder = tokio::spawn({
+        let (log, segments) = (Arc::clone(&parts.log), SealedSegments::new(parts.ledger.clone()));
+        let stopping = stopping.clone();
+        async move { run_segment_recorder(&log, &segments, stopping).await }
+    });
     let mut stopping = stopping;
     tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => {}
         // It ends by itself only when the log and the database disagree: no more may be written then.
         ended = &mut sequencer => return ended?.context("the ledger can't go on"),
     }
-    for (part, running) in
-        [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)]
-    {
+    for (part, running) in [
+        ("task worker", worker),
+        ("keeper of endpoints", keeper),
+        ("sealer of points", sealer),
+        ("recorder of sealed predictions", recorder),
+    ] {
         finish(part, running).await;
     }
     stop_sequencer.send_replace(true);
@@ -159,7 +172,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
 }
 
 async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, .. } = grounds;
+    let Grounds { config, sources, blobs, plane, log, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -177,7 +190,7 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         endpoints: Endpoints::new(ledger.clone()),
         plane: plane.clone(),
     };
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments })
+    Ok(Parts { ledger, files, access, tasks, tracking, deployments, log: Arc::clone(log) })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
@@ -191,6 +204,12 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
     };
+    let tracer = Tracer {
+        log: Arc::clone(&parts.log),
+        deployments: parts.deployments.clone(),
+        tracking: parts.tracking.clone(),
+        ledger: parts.ledger.clone(),
+    };
     let rest = Rest {
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
@@ -199,6 +218,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         deployments: parts.deployments.clone(),
+        tracer,
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)

@@ -91,9 +91,15 @@ impl Server {
         Self { child, url, data_dir: data_dir.to_owned(), database, _folder: None }
     }
 
-    /// Ends the server without a warning and starts it again on the same data.
+    /// Ends the server without a warning, while others still talk to it.
+    pub fn kill(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill").success());
+    }
+
+    /// Ends the server without a warning, unless it has ended, and starts it again on the same data.
     pub fn kill_and_restart(mut self) -> Self {
-        self.child.kill().expect("kill -9");
+        drop(self.child.kill());
         self.child.wait().expect("it ended");
         let mut again = Self::start_in(&self.data_dir, self.database.clone());
         again._folder = self._folder.take();
@@ -139,6 +145,14 @@ impl Server {
     ) -> (u16, Vec<u8>) {
         let (status, bytes, _) = self.call_with_headers(method, path, body, headers);
         (status, bytes)
+    }
+
+    /// A call to a server that may end before it answers.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.post(format!("{}{path}", self.url)).send_json(body).ok()?;
+        let value = answer.body_mut().read_json().ok()?;
+        Some((answer.status().as_u16(), value))
     }
 
     /// Status, body and headers of an answer.
