@@ -2,10 +2,13 @@
 
 mod admission;
 mod artifact_proxy;
+mod authors;
 mod deploy;
 mod erase_event;
+mod gate_facts;
 mod predict;
 mod register_version;
+mod release;
 mod session;
 mod source;
 mod texts;
@@ -21,6 +24,7 @@ pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, 
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
+pub use release::{ReleaseError, Releases, may_take};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
-use trueline_flows::{Access, Deployments, VERIFY_TASK, reconcile, verify_task};
+use trueline_flows::{Access, Deployments, Releases, VERIFY_TASK, reconcile, verify_task};
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
@@ -48,6 +48,7 @@ struct Parts {
     tasks: Tasks,
     tracking: Tracking,
     deployments: Deployments,
+    releases: Releases,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -177,7 +178,8 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         endpoints: Endpoints::new(ledger.clone()),
         plane: plane.clone(),
     };
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments })
+    let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
+    Ok(Parts { ledger, files, access, tasks, tracking, deployments, releases })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
@@ -190,6 +192,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
+        releases: parts.releases.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),
@@ -198,7 +201,9 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         ledger_key,
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
+        registry: registry.clone(),
         deployments: parts.deployments.clone(),
+        releases: parts.releases.clone(),
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
