@@ -2,11 +2,14 @@
 
 mod admission;
 mod artifact_proxy;
+mod authors;
 mod deploy;
 mod erase_event;
+mod gate_facts;
 mod predict;
 mod record_segments;
 mod register_version;
+mod release;
 mod session;
 mod source;
 mod texts;
@@ -24,6 +27,7 @@ pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
+pub use release::{ReleaseError, Releases, may_take};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use trace::{Trace, TraceError, TracedRun, Tracer};

@@ -4,6 +4,7 @@
 mod endpoints;
 mod identity;
 mod ledger;
+mod models;
 mod predictions;
 mod problem;
 mod runs;
@@ -21,8 +22,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
-use trueline_flows::{Access, Deployments, Entry, Session, Tracer};
+use trueline_flows::{Access, Deployments, Entry, Releases, Session, Tracer};
 use trueline_ledger::Ledger;
+use trueline_registry::Registry;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
 
@@ -50,6 +52,10 @@ pub struct Rest {
     pub deployments: Deployments,
     /// The lines of predictions.
     pub tracer: Tracer,
+    /// The registry.
+    pub registry: Registry,
+    /// The stories of a release.
+    pub releases: Releases,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -101,6 +107,14 @@ pub fn router(rest: Rest) -> Router {
         .route("/ledger/events/{id}/proof", get(ledger::proof))
         .route("/ledger/events/{id}/erasure", post(ledger::erase))
         .route("/ledger/verifications", post(ledger::verify))
+        .route("/models/{name}", get(models::model))
+        .route("/models/{name}/policy", get(models::policy).put(models::declare_policy))
+        .route("/models/{name}/versions/{version}/release", get(models::release))
+        .route("/models/{name}/versions/{version}/gate-runs", get(models::gate_runs).post(models::run_gates))
+        .route(
+            "/models/{name}/versions/{version}/approvals",
+            get(models::approvals).post(models::decide).delete(models::withdraw),
+        )
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
         .route("/endpoints", get(endpoints::list).post(endpoints::create))

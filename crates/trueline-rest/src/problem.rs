@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
 use trueline_db::DbError;
-use trueline_flows::{DeployError, NulCharacter, TraceError};
+use trueline_flows::{DeployError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -23,6 +23,7 @@ pub const ERROR_CODES: &[&str] = &[
     "internal",
     "invalid",
     "not-found",
+    "not-released",
     "state",
     "too-large",
     "unauthenticated",
@@ -136,8 +137,11 @@ impl From<RegistryError> for Problem {
         let (status, code) = match &error {
             RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             RegistryError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            RegistryError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            RegistryError::State(_) => (StatusCode::CONFLICT, "state"),
+            RegistryError::NotReleasable(_) => (StatusCode::CONFLICT, "not-released"),
             RegistryError::Ledger(inner) => return Self::ledger(inner),
-            _ => (StatusCode::BAD_REQUEST, "invalid"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
     }
@@ -182,6 +186,15 @@ impl From<TraceError> for Problem {
 impl From<NulCharacter> for Problem {
     fn from(error: NulCharacter) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<ReleaseError> for Problem {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Registry(inner) => inner.into(),
+            ReleaseError::Tracking(inner) => inner.into(),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ mod snapshot;
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
 pub use frame::{Column, Frame};
-pub use mlmodel::MlModel;
+pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};
 pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};

@@ -6,6 +6,7 @@ mod endpoint;
 mod export;
 mod identity;
 mod ledger;
+mod model;
 mod run;
 mod server;
 mod table;
@@ -34,6 +35,16 @@ enum Command {
     Server(server::ServerArgs),
     /// Run a command as a captured run: commit, changes, environment, seeds, inputs
     Run(run::RunArgs),
+    /// Models: what their versions must pass, and where one stands
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Gates: what machines check before a version is released
+    #[command(subcommand)]
+    Gate(model::GateCommand),
+    /// Approve a version that you are not an author of
+    Approve(model::ApproveArgs),
+    /// Reject a version that you are not an author of
+    Reject(model::DecisionArgs),
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -79,6 +90,10 @@ pub(crate) fn run() -> ExitCode {
     let done = match cli.command {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),
+        Command::Model(command) => model::model(command),
+        Command::Gate(command) => model::gate(command),
+        Command::Approve(args) => model::approve(&args),
+        Command::Reject(args) => model::reject(&args),
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),

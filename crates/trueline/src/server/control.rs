@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
 use trueline_flows::{
-    Access, Deployments, Tracer, VERIFY_TASK, reconcile, run_segment_recorder, verify_task,
+    Access, Deployments, Releases, Tracer, VERIFY_TASK, reconcile, run_segment_recorder, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -53,6 +53,7 @@ struct Parts {
     tracking: Tracking,
     deployments: Deployments,
     log: Arc<PredictionLog>,
+    releases: Releases,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -190,7 +191,8 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         endpoints: Endpoints::new(ledger.clone()),
         plane: plane.clone(),
     };
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments, log: Arc::clone(log) })
+    let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
+    Ok(Parts { ledger, files, access, tasks, tracking, deployments, log: Arc::clone(log), releases })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
@@ -203,6 +205,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
+        releases: parts.releases.clone(),
     };
     let tracer = Tracer {
         log: Arc::clone(&parts.log),
@@ -217,8 +220,10 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         ledger_key,
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
+        registry: registry.clone(),
         deployments: parts.deployments.clone(),
         tracer,
+        releases: parts.releases.clone(),
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)

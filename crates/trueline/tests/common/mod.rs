@@ -183,6 +183,17 @@ impl Server {
         (status, bytes, told)
     }
 
+    /// Changes rows behind the server's back.
+    pub fn sql(&self, statement: &str) {
+        match &self.database {
+            Some(url) => {
+                let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
+                client.batch_execute(statement).expect("the statement runs");
+            }
+            None => sqlite(&self.data_dir, statement),
+        }
+    }
+
     /// A call that must succeed.
     pub fn ok(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.post(path, body);
@@ -197,13 +208,6 @@ impl Server {
 
     pub fn ledger_key(&self) -> String {
         self.get("/api/v1/ledger").1["key"].as_str().expect("a key").to_owned()
-    }
-
-    /// Changes rows of this server's PostgreSQL database behind its back.
-    pub fn sql(&self, statement: &str) {
-        let url = self.database.as_ref().expect("a server on PostgreSQL");
-        let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
-        client.batch_execute(statement).expect("the statement runs");
     }
 
     /// Waits until all events are under the checkpoint.
@@ -231,6 +235,16 @@ impl Drop for Server {
 pub struct Stopped {
     pub data_dir: PathBuf,
     _folder: Option<tempfile::TempDir>,
+}
+
+/// Changes rows of an SQLite database.
+pub fn sqlite(data_dir: &Path, statement: &str) {
+    let script = format!(
+        "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute(\"\"\"{statement}\"\"\")\nc.commit()\nc.close()"
+    );
+    let done = Command::new(python()).arg("-c").arg(script).arg(data_dir.join("trueline.db")).output();
+    let done = done.expect("Python runs");
+    assert!(done.status.success(), "{}", text(&done.stderr));
 }
 
 /// Waits for a condition, not for a time.
