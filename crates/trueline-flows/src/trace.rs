@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::{EventFilter, EventRow, Ledger};
 use trueline_predictions::{Label, LogError, PredictionId, PredictionLog, Record};
-use trueline_registry::{RegistryError, Version, VersionKey};
+use trueline_registry::{RegistryError, ReleaseState, Version, VersionKey};
 use trueline_serving::{EndpointName, Route, ServingError};
 use trueline_tracking::{Capture, Experiment, RunData, RunId, Tracking, TrackingError};
 
@@ -40,6 +40,8 @@ pub struct Trace {
     pub route: Option<Route>,
     /// The version that answered.
     pub version: Option<Version>,
+    /// Gates and approvals of the version, as they stand now.
+    pub release: Option<ReleaseState>,
     /// The run that made the version.
     pub run: Option<TracedRun>,
     /// What the ledger has of endpoint, version and run, oldest first.
@@ -100,7 +102,11 @@ impl Tracer {
             Some(run) => self.run(leave, &RunId::new(run)).await?,
             None => None,
         };
-        let mut trace = Trace { prediction, labels, route, version, run, events: Vec::new() };
+        let release = match &version {
+            Some(version) => Some(self.deployments.registry.release_state(leave, &version.key).await?),
+            None => None,
+        };
+        let mut trace = Trace { prediction, labels, route, version, release, run, events: Vec::new() };
         trace.events = self.events(leave, &trace).await?;
         Ok(trace)
     }

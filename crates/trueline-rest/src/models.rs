@@ -43,7 +43,7 @@ fn counted_json(a: &CountedApproval) -> Value {
     timed(a, &[("decided_at", a.approval.decided_at_ms), ("expires_at", a.expires_at_ms)])
 }
 
-fn state_json(state: &ReleaseState) -> Value {
+pub(crate) fn state_json(state: &ReleaseState) -> Value {
     let mut value = json!(state);
     value["policy"] = json!(state.policy.as_ref().map(policy_json));
     value["last_run"] = json!(state.last_run.as_ref().map(run_json));

@@ -1,5 +1,6 @@
 //! `/predictions/{id}`: how a prediction came about.
 
+use crate::models::state_json;
 use crate::problem::Problem;
 use crate::time::rfc3339;
 use crate::{App, Caller};
@@ -30,6 +31,7 @@ fn trace_json(trace: &Trace) -> Value {
         "labels": trace.labels.iter().map(label_json).collect::<Vec<_>>(),
         "route": trace.route.as_ref().map(|r| route_json(&trace.prediction.endpoint, r)),
         "version": trace.version.as_ref().map(version_json),
+        "release": trace.release.as_ref().map(state_json),
         "run": trace.run.as_ref().map(run_json),
         "events": trace.events.iter().map(event_json).collect::<Vec<_>>(),
     })

@@ -40,6 +40,7 @@ fn show(trace: &Value) {
     }
     route(prediction, &trace["route"]);
     version(prediction, &trace["version"]);
+    release(&trace["release"]);
     run_of(&trace["run"]);
     table::line("");
     let row = |e: &Value| {
@@ -72,6 +73,22 @@ fn version(prediction: &Value, version: &Value) {
         format!("{} by {}", table::cell(version, "registered_at"), table::cell(version, "registered_by"));
     fact("registered", &who);
     fact("files", &table::cell(version, "manifest_digest"));
+}
+
+fn release(release: &Value) {
+    for gate in release["gates"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let what = format!(
+            "{}: {}: {}",
+            table::cell(gate, "name"),
+            table::cell(gate, "state"),
+            table::cell(gate, "reason")
+        );
+        fact("gate", &what);
+    }
+    for approval in release["approvals"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let who = format!("{} by {}", table::cell(approval, "decision"), table::cell(approval, "approver"));
+        fact("approval", &format!("{who} on {}", table::cell(approval, "at")));
+    }
 }
 
 fn run_of(run: &Value) {
