@@ -11,7 +11,7 @@ mod store;
 
 pub use action::{
     Action, Approve, Authorized, Deploy, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject,
-    RegisterModel, VerifyLedger, WriteTracking,
+    RegisterModel, VerifyLedger, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials};
 pub use error::IdentityError;

@@ -170,7 +170,14 @@ mod tests {
         assert_eq!(allowed(&policy, Role::Viewer, true), ["project.read"]);
         assert_eq!(
             allowed(&policy, Role::Contributor, true),
-            ["project.read", "tracking.write", "registry.write", "endpoint.deploy", "ledger.read"]
+            [
+                "project.read",
+                "tracking.write",
+                "data.write",
+                "registry.write",
+                "endpoint.deploy",
+                "ledger.read"
+            ]
         );
         assert_eq!(
             allowed(&policy, Role::Reviewer, true),
@@ -192,7 +199,7 @@ mod tests {
     fn an_auditor_who_is_also_an_admin_changes_nothing() {
         let policy = Policy::built_in().unwrap();
         let roles = vec![Role::Admin, Role::Auditor];
-        for action in ["tracking.write", "users.manage", "ledger.erase"] {
+        for action in ["tracking.write", "data.write", "users.manage", "ledger.erase"] {
             let question = Question { roles: roles.clone(), has_token: true, action };
             assert_eq!(policy.answer(&question).unwrap(), None, "{action}");
         }

@@ -234,8 +234,7 @@ mod tests {
     fn a_newer_row_with_an_older_created_wins_still() {
         let keys = text(&[Some("a"), Some("a")]);
         let created = times(&[9, 1]);
-        let found =
-            join((&text(&[Some("a")]), &times(&[7])), (&keys, &times(&[5, 6])), Some(&created), None);
+        let found = join((&text(&[Some("a")]), &times(&[7])), (&keys, &times(&[5, 6])), Some(&created), None);
         assert_eq!(found, [Some(1)]);
     }
 

@@ -49,11 +49,8 @@ fn infer_one(part: &Part) -> Result<Schema, QueryError> {
 }
 
 fn merge(so_far: &Schema, first: &str, found: &Schema, file: &str) -> Result<Schema, QueryError> {
-    let mismatch = |difference| QueryError::Mismatch {
-        file: file.to_owned(),
-        first: first.to_owned(),
-        difference,
-    };
+    let mismatch =
+        |difference| QueryError::Mismatch { file: file.to_owned(), first: first.to_owned(), difference };
     if so_far.fields().len() != found.fields().len() {
         return Err(mismatch(format!(
             "it has {} columns, not {}",
@@ -80,9 +77,8 @@ fn common(a: &DataType, b: &DataType) -> DataType {
         (a, b) if a.is_integer() && b.is_integer() => DataType::Int64,
         (a, b) if a.is_numeric() && b.is_numeric() => DataType::Float64,
         (DataType::Timestamp(a, _), DataType::Timestamp(b, _)) => DataType::Timestamp((*a).max(*b), None),
-        (DataType::Timestamp(unit, _), DataType::Date32) | (DataType::Date32, DataType::Timestamp(unit, _)) => {
-            DataType::Timestamp(*unit, None)
-        }
+        (DataType::Timestamp(unit, _), DataType::Date32)
+        | (DataType::Date32, DataType::Timestamp(unit, _)) => DataType::Timestamp(*unit, None),
         _ => DataType::Utf8,
     }
 }

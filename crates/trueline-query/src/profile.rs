@@ -264,7 +264,6 @@ fn texts(out: &mut ColumnProfile, profile: &TextProfile) {
         (out.min, out.max) = (json!(shortest), json!(longest));
     }
     let frequent = profile.frequent().top(SHOWN).into_iter();
-    out.frequent = frequent
-        .map(|f| Frequent { value: f.value, at_least: f.at_least, at_most: f.at_most })
-        .collect();
+    out.frequent =
+        frequent.map(|f| Frequent { value: f.value, at_least: f.at_least, at_most: f.at_most }).collect();
 }

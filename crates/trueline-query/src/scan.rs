@@ -159,7 +159,11 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Query
     let column = |field: &Arc<arrow_schema::Field>| {
         let found = batch.column_by_name(field.name());
         let found = found.ok_or_else(|| QueryError::no_column(field.name(), batch.schema_ref()))?;
-        Ok(if found.data_type() == field.data_type() { found.clone() } else { cast(found, field.data_type())? })
+        Ok(if found.data_type() == field.data_type() {
+            found.clone()
+        } else {
+            cast(found, field.data_type())?
+        })
     };
     let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, QueryError>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -4,7 +4,9 @@
 
 use std::io::Write;
 use std::path::Path;
-use trueline_query::{Format, ParquetFile, Part, Profiler, QueryError, TableProfile, arrow_schema, columns_of};
+use trueline_query::{
+    Format, ParquetFile, Part, Profiler, QueryError, TableProfile, arrow_schema, columns_of,
+};
 use trueline_query::{infer, scan};
 
 fn part(folder: &Path, name: &str, bytes: &[u8]) -> Part {
@@ -42,7 +44,10 @@ fn a_csv_file_has_types_and_missing_values() {
     let (temp, when, who) = (&table.columns[1], &table.columns[2], &table.columns[3]);
     assert_eq!((table.rows, temp.nulls, temp.mean), (3, 1, Some(40.25)));
     assert_eq!(when.max, "2013-01-01T12:00:00Z");
-    assert_eq!((who.distinct, who.frequent[0].value.as_str(), who.frequent[0].at_least), (Some(2.0), "ann", 2));
+    assert_eq!(
+        (who.distinct, who.frequent[0].value.as_str(), who.frequent[0].at_least),
+        (Some(2.0), "ann", 2)
+    );
     assert_eq!(table.columns[5].nulls, 3);
 }
 
@@ -75,7 +80,8 @@ fn types_hold_for_all_files_and_all_rows() {
     let mut long = String::from("x,y\n");
     (0..20_000).for_each(|i| long.push_str(&format!("{i},1\n")));
     long.push_str("a word,1\n");
-    let parts = [part(folder.path(), "1.csv", long.as_bytes()), part(folder.path(), "2.csv", b"x,y\n1,2.5\n")];
+    let parts =
+        [part(folder.path(), "1.csv", long.as_bytes()), part(folder.path(), "2.csv", b"x,y\n1,2.5\n")];
     let table = profile(&parts);
     let kinds: Vec<&str> = table.columns.iter().map(|c| c.column.kind.as_str()).collect();
     assert_eq!((table.rows, kinds), (20_002, vec!["string", "float64"]));

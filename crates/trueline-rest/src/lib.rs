@@ -1,6 +1,7 @@
 //! Trueline's own REST API under `/api/v1`: plural nouns, snake_case JSON, RFC 3339 times, cursor pages, RFC 9457
 //! problems with a stable code. A handler parses, calls one function, renders.
 
+mod datasets;
 mod identity;
 mod ledger;
 mod problem;
@@ -11,11 +12,12 @@ mod time;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 pub use problem::{ERROR_CODES, Problem};
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
+use trueline_data::Data;
 use trueline_flows::{Access, Entry, Session};
 use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
@@ -39,6 +41,8 @@ pub struct Rest {
     pub tasks: Tasks,
     /// Tracking.
     pub tracking: Tracking,
+    /// Datasets.
+    pub data: Data,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -79,6 +83,13 @@ pub fn router(rest: Rest) -> Router {
         .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
+        .route("/dataset-files/missing", post(datasets::missing))
+        .route("/dataset-files/{sha256}", put(datasets::put_file))
+        .route("/datasets", get(datasets::list))
+        .route("/datasets/{name}", get(datasets::versions))
+        .route("/datasets/{name}/versions", post(datasets::add))
+        .route("/datasets/{name}/versions/{version}", get(datasets::version))
+        .route("/datasets/{name}/versions/{version}/files/{place}", get(datasets::file))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
+use trueline_data::DataError;
 use trueline_db::DbError;
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
@@ -115,6 +116,25 @@ impl From<TrackingError> for Problem {
             TrackingError::Blob(BlobError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             TrackingError::Blob(BlobError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             TrackingError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<DataError> for Problem {
+    fn from(error: DataError) -> Self {
+        let (status, code) = match &error {
+            DataError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            DataError::Invalid(_) | DataError::Table(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            DataError::Blob(blob) => match blob.as_ref() {
+                BlobError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+                BlobError::Interrupted { .. } => (StatusCode::BAD_REQUEST, "invalid"),
+                BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+                BlobError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            DataError::Ledger(inner) => return Self::ledger(inner),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())

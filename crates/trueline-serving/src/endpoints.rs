@@ -1,7 +1,9 @@
 //! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
 
 use crate::error::ServingError;
-use crate::route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants};
+use crate::route::{
+    Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants,
+};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, Deploy, ReadProject};
@@ -14,10 +16,13 @@ pub struct Endpoints {
 }
 
 fn not_found(name: &EndpointName) -> ServingError {
-    ServingError::NotFound(format!("there is no endpoint `{name}`; `trueline endpoint list` shows those there are"))
+    ServingError::NotFound(format!(
+        "there is no endpoint `{name}`; `trueline endpoint list` shows those there are"
+    ))
 }
 
-const ROUTE: &str = "SELECT generation, change, variants, reason, changed_by, changed_at_ms FROM endpoint_routes
+const ROUTE: &str =
+    "SELECT generation, change, variants, reason, changed_by, changed_at_ms FROM endpoint_routes
      WHERE project = ?1 AND endpoint = ?2";
 
 fn route_from(row: &mut Row) -> Result<Route, ServingError> {
@@ -122,8 +127,10 @@ impl Endpoints {
         self.ledger
             .db()
             .read(move |tx| {
-                let rows =
-                    tx.query("SELECT name FROM endpoints WHERE project = ?1 ORDER BY name", &[(&project).into()])?;
+                let rows = tx.query(
+                    "SELECT name FROM endpoints WHERE project = ?1 ORDER BY name",
+                    &[(&project).into()],
+                )?;
                 rows.into_iter()
                     .map(|mut row| get(tx, &project, &EndpointName::parse(&row.take::<String>(0)?)?))
                     .collect()
@@ -284,9 +291,7 @@ fn append(
         ],
     )?;
     let shares = |variants: &[Variant]| -> Vec<serde_json::Value> {
-        let share = |v: &Variant| {
-            json!({ "version": v.spec.name(), "weight": v.weight, "manifest_digest": v.spec.manifest_digest })
-        };
+        let share = |v: &Variant| json!({ "version": v.spec.name(), "weight": v.weight, "manifest_digest": v.spec.manifest_digest });
         variants.iter().map(share).collect()
     };
     let action = match change {

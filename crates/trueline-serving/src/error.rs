@@ -74,7 +74,9 @@ pub enum InputError {
         found: String,
     },
     /// A value is missing in a column that takes none.
-    #[error("Column '{column}', row {row}: a value is missing, and a column of {expected} can't hold missing values.")]
+    #[error(
+        "Column '{column}', row {row}: a value is missing, and a column of {expected} can't hold missing values."
+    )]
     MissingValue {
         /// The column.
         column: String,

@@ -74,11 +74,7 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`ServingError::Unservable`] with the reason, [`ServingError::Blob`] when a file is not there.
-    pub async fn load(
-        blobs: &Blobs,
-        namespace: &Namespace,
-        spec: ModelSpec,
-    ) -> Result<Self, ServingError> {
+    pub async fn load(blobs: &Blobs, namespace: &Namespace, spec: ModelSpec) -> Result<Self, ServingError> {
         let Some(mlmodel) = read(blobs, namespace, &spec, "MLmodel").await? else {
             return Err(spec.unservable("it has no MLmodel file; log it with an MLflow flavour"));
         };

@@ -131,9 +131,7 @@ impl LiveEndpoint {
     fn lot_of(&self, sticky: &str) -> u64 {
         let hash = Sha256::new().chain_update(&self.snapshot.name).chain_update([0]).chain_update(sticky);
         let bytes: [u8; 32] = hash.finalize().into();
-        u64::from_be_bytes([
-            bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
-        ])
+        u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
     }
 }
 
@@ -166,7 +164,9 @@ impl DataPlane {
                     });
                     restored += 1;
                 }
-                Err(error) => tracing::warn!(endpoint = endpoint.name, %error, "an endpoint was not restored"),
+                Err(error) => {
+                    tracing::warn!(endpoint = endpoint.name, %error, "an endpoint was not restored")
+                }
             }
         }
         self.swap(|state| {
@@ -278,9 +278,8 @@ impl DataPlane {
     #[must_use]
     pub fn status(&self, project: &str, endpoint: &str) -> Option<EndpointStatus> {
         let live = self.inner.live.load();
-        let found = live.endpoints.values().find(|e| {
-            e.snapshot.project == project && e.snapshot.name == endpoint
-        })?;
+        let found =
+            live.endpoints.values().find(|e| e.snapshot.project == project && e.snapshot.name == endpoint)?;
         let variant = |v: &LiveVariant| VariantStatus {
             version: v.name.clone(),
             weight: v.weight,
@@ -341,12 +340,11 @@ impl DataPlane {
         let now = self.inner.live.load();
         // What is no longer routed to stays loaded for a while, so that a return to it is quick.
         let before: Vec<Arc<LiveEndpoint>> = now.endpoints.values().cloned().collect();
-        let mut next =
-            Live { endpoints: now.endpoints.clone(), open: now.open, tokens: now.tokens.clone() };
+        let mut next = Live { endpoints: now.endpoints.clone(), open: now.open, tokens: now.tokens.clone() };
         change(&mut next);
-        let gone = before.iter().filter(|e| {
-            next.endpoints.get(&key(&e.snapshot)).is_none_or(|n| !Arc::ptr_eq(n, e))
-        });
+        let gone = before
+            .iter()
+            .filter(|e| next.endpoints.get(&key(&e.snapshot)).is_none_or(|n| !Arc::ptr_eq(n, e)));
         let mut kept = self.kept();
         for variant in gone.flat_map(|e| &e.variants) {
             kept.retain(|m| !Arc::ptr_eq(m, &variant.model));

@@ -82,9 +82,10 @@ impl Runtime for Trees {
 #[allow(clippy::cast_precision_loss)]
 fn classes(values: &[f32], width: usize) -> Vec<f32> {
     let likeliest = |row: &[f32]| {
-        let best = row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, v)| {
-            if *v > best.1 { (i, *v) } else { best }
-        });
+        let best = row
+            .iter()
+            .enumerate()
+            .fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
         best.0 as f32
     };
     match width {

@@ -189,7 +189,9 @@ fn input_column(i: usize, spec: &Json) -> Result<InputColumn, String> {
     let name = spec["name"].as_str().map_or_else(|| i.to_string(), ToOwned::to_owned);
     let word = spec["type"].as_str().unwrap_or_default();
     let kind = ColumnType::parse(word).ok_or_else(|| {
-        format!("its column '{name}' is of type {word}; tree models take double, float, long, integer or boolean")
+        format!(
+            "its column '{name}' is of type {word}; tree models take double, float, long, integer or boolean"
+        )
     })?;
     Ok(InputColumn { name, kind, required: spec["required"] != false })
 }
@@ -274,10 +276,8 @@ mod tests {
         {"type": "boolean", "name": "holiday", "required": false}]"#;
 
     fn frame(columns: &[(&str, &[Json])]) -> Frame {
-        let column = |(name, values): &(&str, &[Json])| Column {
-            name: (*name).to_owned(),
-            values: values.to_vec(),
-        };
+        let column =
+            |(name, values): &(&str, &[Json])| Column { name: (*name).to_owned(), values: values.to_vec() };
         Frame::named(columns.iter().map(column).collect()).unwrap()
     }
 

@@ -2,6 +2,7 @@
 //! 0 done, 1 refused or failed, 2 usage.
 
 mod client;
+mod data;
 mod identity;
 mod ledger;
 mod run;
@@ -31,6 +32,9 @@ enum Command {
     Server(server::ServerArgs),
     /// Run a command as a captured run: commit, changes, environment, seeds, inputs
     Run(run::RunArgs),
+    /// Datasets: add versions of files, list and show them
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -69,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match cli.command {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),
+        Command::Data(command) => data::run(command),
         Command::Ledger(command) => ledger::run(command),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),

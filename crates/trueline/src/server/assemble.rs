@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use trueline_blobs::Blobs;
+use trueline_data::{ADD_TASK, Data};
 use trueline_db::{Config, Db, Durability, Limits};
 use trueline_flows::{Access, VERIFY_TASK, verify_task};
 use trueline_identity::{Authenticator, Identity, Policy};
@@ -77,6 +78,7 @@ struct Parts {
     tasks: Tasks,
     tracking: Tracking,
     registry: Registry,
+    data: Data,
 }
 
 async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
@@ -92,9 +94,10 @@ async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
     let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
     let access = Access::new(identity, authenticator, Policy::built_in()?);
     let tasks = Tasks::new(ledger.db().clone(), sources);
-    let tracking = Tracking::new(ledger.clone(), blobs);
+    let tracking = Tracking::new(ledger.clone(), blobs.clone());
+    let data = Data::new(ledger.clone(), blobs);
     let registry = Registry::new(ledger.clone());
-    Ok(Parts { ledger, files, access, tasks, tracking, registry })
+    Ok(Parts { ledger, files, access, tasks, tracking, registry, data })
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {
@@ -133,6 +136,10 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
             .with(VERIFY_TASK, {
                 let (ledger, folder, key) = (parts.ledger.clone(), folder.clone(), ledger_key.clone());
                 move |lease| verify_task(ledger.clone(), folder.clone(), key.clone(), lease)
+            })
+            .with(ADD_TASK, {
+                let data = parts.data.clone();
+                move |lease| data.clone().add_task(lease)
             });
     let worker = tokio::spawn(worker.run(stopping));
 
@@ -152,6 +159,7 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
         ledger_key,
         tasks: parts.tasks,
         tracking: parts.tracking.clone(),
+        data: parts.data,
     };
     let mlflow = Mlflow::new(parts.tracking, parts.registry, trueline_mlflow::Limits::default());
     let app =

@@ -18,6 +18,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
+    trueline_data::MODULE,
 ];
 
 /// Names of what lies in a data directory.
