@@ -4,8 +4,9 @@ use crate::{Data, DataError};
 use bytes::Bytes;
 use futures::Stream;
 use std::fmt::Display;
-use trueline_blobs::{BlobError, BlobRef};
+use trueline_blobs::{BlobError, BlobRef, NamedTempFile};
 use trueline_identity::{Authorized, WriteData};
+use trueline_ledger::ProjectId;
 
 /// The largest file of a dataset in bytes: 1 TiB.
 pub const LARGEST_FILE: u64 = 1 << 40;
@@ -33,6 +34,14 @@ impl Data {
             )));
         }
         Ok(blob)
+    }
+
+    /// Keeps a file that was written here, for a task that was given leave when it was asked for.
+    ///
+    /// # Errors
+    /// [`DataError::Blob`].
+    pub async fn keep(&self, project: &ProjectId, file: NamedTempFile) -> Result<BlobRef, DataError> {
+        Ok(self.blobs.put_file(&Self::namespace(project), file).await?)
     }
 
     /// Those of `digests` whose bytes are not here yet.

@@ -2,6 +2,7 @@
 //! problems with a stable code. A handler parses, calls one function, renders.
 
 mod datasets;
+mod features;
 mod identity;
 mod ledger;
 mod problem;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
+use trueline_features::Features;
 use trueline_flows::{Access, Entry, Session};
 use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
@@ -43,6 +45,8 @@ pub struct Rest {
     pub tracking: Tracking,
     /// Datasets.
     pub data: Data,
+    /// Features.
+    pub features: Features,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -90,6 +94,14 @@ pub fn router(rest: Rest) -> Router {
         .route("/datasets/{name}/versions", post(datasets::add))
         .route("/datasets/{name}/versions/{version}", get(datasets::version))
         .route("/datasets/{name}/versions/{version}/files/{place}", get(datasets::file))
+        .route("/entities", get(features::entities))
+        .route("/feature-declarations", post(features::declare))
+        .route("/feature-views", get(features::views))
+        .route("/feature-views/{view}", get(features::view))
+        .route("/feature-views/{view}/lookups", post(features::lookup))
+        .route("/feature-views/{view}/materialisations", post(features::materialise))
+        .route("/feature-views/{view}/rows", post(features::push))
+        .route("/training-sets", post(features::training_set))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

@@ -7,6 +7,8 @@ use serde_json::json;
 use trueline_blobs::BlobError;
 use trueline_data::DataError;
 use trueline_db::DbError;
+use trueline_features::{FeatureError, OnlineError};
+use trueline_flows::FeatureFlowError;
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_tasks::TaskError;
@@ -138,6 +140,42 @@ impl From<DataError> for Problem {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<FeatureError> for Problem {
+    fn from(error: FeatureError) -> Self {
+        let (status, code) = match &error {
+            FeatureError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            FeatureError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            FeatureError::State(_) => (StatusCode::CONFLICT, "state"),
+            FeatureError::Online(inner) => return inner.clone().into(),
+            FeatureError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<OnlineError> for Problem {
+    fn from(error: OnlineError) -> Self {
+        let (status, code) = match &error {
+            OnlineError::UnknownView(_) => (StatusCode::NOT_FOUND, "not-found"),
+            OnlineError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            OnlineError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            OnlineError::Deadline { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<FeatureFlowError> for Problem {
+    fn from(error: FeatureFlowError) -> Self {
+        match error {
+            FeatureFlowError::Data(inner) => inner.into(),
+            FeatureFlowError::Features(inner) => inner.into(),
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub fn verb(action: &str) -> String {
         "version.described" | "model.described" => "described",
         "version.approved" => "approved",
         "version.rejected" => "rejected",
+        "dataset.version_added" => "added",
+        "feature_view.materialised" => "loaded",
         "alias.set" => "pointed",
         "alias.deleted" => "removed",
         "role.granted" => "granted a role to",

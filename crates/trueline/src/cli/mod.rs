@@ -3,6 +3,7 @@
 
 mod client;
 mod data;
+mod features;
 mod identity;
 mod ledger;
 mod run;
@@ -35,6 +36,9 @@ enum Command {
     /// Datasets: add versions of files, list and show them
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Features: declare views, join training sets, load and read the online store
+    #[command(subcommand)]
+    Features(features::FeaturesCommand),
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -74,6 +78,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),
         Command::Data(command) => data::run(command),
+        Command::Features(command) => features::run(command),
         Command::Ledger(command) => ledger::run(command),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),

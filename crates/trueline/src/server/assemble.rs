@@ -12,7 +12,11 @@ use tokio::sync::watch;
 use trueline_blobs::Blobs;
 use trueline_data::{ADD_TASK, Data};
 use trueline_db::{Config, Db, Durability, Limits};
-use trueline_flows::{Access, VERIFY_TASK, verify_task};
+use trueline_features::{Features, OnlineStore};
+use trueline_flows::{
+    Access, MATERIALISE_TASK, TRAINING_SET_TASK, VERIFY_TASK, materialise_task, training_set_task,
+    verify_task,
+};
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
@@ -79,6 +83,7 @@ struct Parts {
     tracking: Tracking,
     registry: Registry,
     data: Data,
+    features: Features,
 }
 
 async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
@@ -97,7 +102,10 @@ async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
     let tracking = Tracking::new(ledger.clone(), blobs.clone());
     let data = Data::new(ledger.clone(), blobs);
     let registry = Registry::new(ledger.clone());
-    Ok(Parts { ledger, files, access, tasks, tracking, registry, data })
+    let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
+    let features = Features::new(ledger.clone(), online);
+    features.sync_online().await?;
+    Ok(Parts { ledger, files, access, tasks, tracking, registry, data, features })
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {
@@ -140,6 +148,16 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
             .with(ADD_TASK, {
                 let data = parts.data.clone();
                 move |lease| data.clone().add_task(lease)
+            })
+            .with(TRAINING_SET_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| training_set_task(ledger.clone(), data.clone(), features.clone(), lease)
+            })
+            .with(MATERIALISE_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| materialise_task(ledger.clone(), data.clone(), features.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping));
 
@@ -151,6 +169,8 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         registry: parts.registry.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),
@@ -160,6 +180,7 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
         tasks: parts.tasks,
         tracking: parts.tracking.clone(),
         data: parts.data,
+        features: parts.features,
     };
     let mlflow = Mlflow::new(parts.tracking, parts.registry, trueline_mlflow::Limits::default());
     let app =

@@ -19,6 +19,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
     trueline_data::MODULE,
+    trueline_features::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -31,6 +32,8 @@ pub(crate) mod layout {
     pub(crate) const KEY: &str = "ledger.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
+    /// The online store of features.
+    pub(crate) const ONLINE: &str = "online.redb";
     /// Held by the server that uses the directory.
     pub(crate) const LOCK: &str = "trueline.pid";
 }
