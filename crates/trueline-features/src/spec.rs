@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use trueline_ledger::{Millis, Node};
 
+/// The tag of a model version that names the feature views which it reads.
+pub const FEATURE_VIEWS_TAG: &str = "trueline.feature_views";
 const LONGEST_NAME: usize = 200;
 
 /// What features are about, known by a key.
@@ -112,6 +114,14 @@ pub struct ViewRef {
 }
 
 impl ViewRef {
+    /// Reads a list of names, as a model version's tag [`FEATURE_VIEWS_TAG`] holds it: `weather@2, planes`.
+    ///
+    /// # Errors
+    /// [`FeatureError::Invalid`].
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, FeatureError> {
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Self::parse).collect()
+    }
+
     /// Reads a name.
     ///
     /// # Errors
@@ -164,5 +174,21 @@ impl ViewSpec {
             return refuse(&format!("`{twice}` is named twice"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ViewRef;
+
+    #[test]
+    fn a_list_of_views_is_read_with_and_without_versions() {
+        let shown: Vec<String> =
+            ViewRef::parse_list(" weather@2, planes ,").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["weather@2", "planes"]);
+        assert!(ViewRef::parse_list("").unwrap().is_empty());
+        for bad in ["weather@", "weather@x", "a b", "weather@2@3"] {
+            assert!(ViewRef::parse_list(bad).is_err(), "{bad}");
+        }
     }
 }

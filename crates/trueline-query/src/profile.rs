@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use trueline_stats::profile::{NumericProfile, TextProfile};
 
 /// Fixes the sketches' coins and hashes, so that the same bytes have the same profile everywhere.
-const SEED: u64 = 0x7275_656c_696e_65;
+const SEED: u64 = 0x0072_7565_6c69_6e65;
 const COUNTERS: usize = 64;
 const SHOWN: usize = 10;
 const BINS: usize = 20;
@@ -213,6 +213,13 @@ fn moment(millis: f64) -> Value {
     time.map_or_else(|_| json!(millis), |t| json!(t.to_string()))
 }
 
+/// A value of an integer column without a point. Beyond 2^53 it is no longer exact, and says so by having one.
+fn whole_number(value: f64) -> Value {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    #[allow(clippy::cast_possible_truncation)]
+    if value.fract() == 0.0 && value.abs() <= EXACT { json!(value as i64) } else { json!(value) }
+}
+
 fn summary(column: &Column, state: &ColumnState) -> ColumnProfile {
     let mut out = ColumnProfile {
         column: column.clone(),
@@ -231,7 +238,8 @@ fn summary(column: &Column, state: &ColumnState) -> ColumnProfile {
     };
     match state {
         ColumnState::Number { profile } => {
-            numbers(&mut out, profile, |v| json!(v));
+            let whole = column.kind.contains("int");
+            numbers(&mut out, profile, |v| if whole { whole_number(v) } else { json!(v) });
             out.mean = profile.moments().mean();
             out.std = profile.moments().sample_variance().map(f64::sqrt);
         }

@@ -43,6 +43,7 @@ fn a_csv_file_has_types_and_missing_values() {
     assert_eq!(kinds, ["int64", "float64", "timestamp[s]", "string", "bool", "string"]);
     let (temp, when, who) = (&table.columns[1], &table.columns[2], &table.columns[3]);
     assert_eq!((table.rows, temp.nulls, temp.mean), (3, 1, Some(40.25)));
+    assert_eq!((table.columns[0].max.to_string(), temp.max.to_string()), ("3".to_owned(), "41.0".to_owned()));
     assert_eq!(when.max, "2013-01-01T12:00:00Z");
     assert_eq!(
         (who.distinct, who.frequent[0].value.as_str(), who.frequent[0].at_least),

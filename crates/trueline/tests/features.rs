@@ -217,3 +217,61 @@ fn a_join_that_can_not_be_is_refused_with_the_reason() {
     );
     assert!(said.contains("row 2 of column `departs`"), "{said}");
 }
+
+#[test]
+fn rows_that_were_acknowledged_survive_a_kill_while_more_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = prepared(On::Sqlite, folder.path());
+    let acknowledged = std::sync::Mutex::new(Vec::new());
+    let push = |n: usize| {
+        let row = json!({ "origin": format!("X{n}"), "temp": n, "time": "2013-01-01T00:00:00Z" });
+        let agent = ureq::Agent::new_with_defaults();
+        let url = format!("{}/api/v1/feature-views/weather/rows", server.url);
+        agent.post(url).send_json(json!({ "rows": [row] })).is_ok()
+    };
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let (push, acknowledged) = (&push, &acknowledged);
+            scope.spawn(move || {
+                let mine = (0..).map(|i| i * 4 + writer).take_while(|n| push(*n));
+                mine.for_each(|n| acknowledged.lock().unwrap().push(n));
+            });
+        }
+        common::wait_until("rows are acknowledged", || acknowledged.lock().unwrap().len() > 60);
+        let killed = std::process::Command::new("kill").args(["-9", &server.pid().to_string()]).status();
+        assert!(killed.unwrap().success());
+    });
+    let server = server.kill_and_restart();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let keys: Vec<Value> = acknowledged.iter().map(|n| json!({ "origin": format!("X{n}") })).collect();
+    let found = server.ok("/api/v1/feature-views/weather/lookups", json!({ "keys": keys }));
+    for (n, result) in acknowledged.iter().zip(found["results"].as_array().unwrap()) {
+        assert_eq!(result["values"]["temp"], json!(n), "row {n} was acknowledged and is gone");
+    }
+}
+
+#[test]
+fn the_pages_show_datasets_views_and_how_they_hang_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = prepared(On::Sqlite, folder.path());
+    ok(&server, &join_args(&[]));
+    ok(&server, &["features", "materialize", "weather"]);
+    let shows = |path: &str, expected: &[&str]| {
+        let (status, body) = server.call_bytes("GET", &format!("/p/default/{path}"), None, &[]);
+        let body = text(&body);
+        assert_eq!(status, 200, "{path}");
+        expected.iter().for_each(|e| assert!(body.contains(e), "{path} does not show `{e}`"));
+    };
+    shows("data", &["flights", "Training set"]);
+    shows("data/weather", &["/p/default/data/weather/versions/1"]);
+    shows("data/weather/versions/1", &["timestamp[s]", "25.0 %", "class=\"bars\"", "/files/0"]);
+    shows(
+        "data/train/versions/1",
+        &["How it was made", "features/weather@1", "2h", "flights@1", "joined from"],
+    );
+    shows("features", &["airport", "tailnum", "any age"]);
+    shows("features/weather", &["float64", "data/weather/versions/1", "train@1"]);
+    let (status, body) = server.call_bytes("GET", "/p/default/data/nothing", None, &[]);
+    assert_eq!(status, 404);
+    assert!(text(&body).contains("trueline data list"), "{}", text(&body));
+}

@@ -4,8 +4,9 @@ use super::writer::{self, Entry, Job, Pushed};
 use super::{Keys, OnlineError, OnlineRow, OnlineView};
 use crate::ViewRef;
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -20,7 +21,9 @@ pub(super) const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition:
 const VIEWS: TableDefinition<'static, (&str, &str), &[u8]> = TableDefinition::new("views");
 
 /// Rows held in memory.
-const HOT_ROWS: usize = 100_000;
+const HOT_ROWS: u64 = 100_000;
+/// Rows that memory is taken for at once.
+const FIRST_ROWS: usize = 1_000;
 /// Pages of the file held in memory.
 const PAGE_CACHE: usize = 32 << 20;
 /// Pushes that may wait.
@@ -128,19 +131,24 @@ fn insert(views: &mut Views, project: &ProjectId, view: OnlineView) {
 }
 
 fn load(db: &Database) -> Result<Views, OnlineError> {
-    let setup = db.begin_write()?;
-    setup.open_table(ROWS)?;
     let mut views = Views::new();
-    {
-        let table = setup.open_table(VIEWS)?;
-        for entry in redb::ReadableTable::iter(&table)? {
-            let (key, value) = entry?;
-            let view = serde_json::from_slice(value.value())
-                .map_err(|e| OnlineError::Store(format!("the view {} is broken: {e}", key.value().1)))?;
-            insert(&mut views, &ProjectId::new(key.value().0), view);
+    let table = match db.begin_read()?.open_table(VIEWS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => {
+            let setup = db.begin_write()?;
+            setup.open_table(ROWS)?;
+            setup.open_table(VIEWS)?;
+            setup.commit()?;
+            return Ok(views);
         }
+        Err(other) => return Err(other.into()),
+    };
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        let view = serde_json::from_slice(value.value())
+            .map_err(|e| OnlineError::Store(format!("the view {} is broken: {e}", key.value().1)))?;
+        insert(&mut views, &ProjectId::new(key.value().0), view);
     }
-    setup.commit()?;
     Ok(views)
 }
 
@@ -152,7 +160,11 @@ impl OnlineStore {
     pub fn open(path: &Path) -> Result<Self, OnlineError> {
         let db = Database::builder().set_cache_size(PAGE_CACHE).create(path)?;
         let views = RwLock::new(load(&db)?);
-        let shared = Arc::new(Shared { db, hot: Cache::new(HOT_ROWS), commits: Mutex::new(0) });
+        let shared = Arc::new(Shared {
+            db,
+            hot: Cache::with_weighter(FIRST_ROWS, HOT_ROWS, UnitWeighter),
+            commits: Mutex::new(0),
+        });
         let (queue, jobs) = bounded(QUEUE);
         let writers = shared.clone();
         let writer = std::thread::Builder::new()
