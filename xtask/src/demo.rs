@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: one real model on real data, act by act, through the built server and the unmodified client.
 
 use crate::setup;
-use crate::shell::{self, cargo, output, root, say};
+use crate::shell::{self, output, root, say};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -31,9 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         _ => bail!("the demo takes one argument at the most: --exit"),
     };
     let python = setup::python()?;
-    say("building the server");
-    shell::run(cargo().args(["build", "--release", "--package", "trueline"]))?;
-    let binary = built_binary()?;
+    let binary = shell::built_server()?;
     let folder = tempfile::Builder::new().prefix("trueline-demo").tempdir()?;
     let data_dir = folder.path().join("data");
     let server = start(&binary, &data_dir)?;
@@ -46,14 +44,6 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     stop(&mut stage.server)?;
     played
-}
-
-fn built_binary() -> anyhow::Result<PathBuf> {
-    let metadata =
-        output(cargo().args(["metadata", "--format-version", "1", "--no-deps"])).context("cargo metadata")?;
-    let metadata: Value = serde_json::from_str(&metadata)?;
-    let target = metadata["target_directory"].as_str().context("a target directory")?;
-    Ok(Path::new(target).join("release/trueline"))
 }
 
 fn start(binary: &Path, data_dir: &Path) -> anyhow::Result<Server> {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)]
 
+mod bench;
+mod crash;
 mod demo;
 mod lint;
 mod postgres;
@@ -15,6 +17,8 @@ const HELP: &str = "\
 cargo xtask setup    install what tests and demo need (Python environment, PostgreSQL)
 cargo xtask test     build and run all tests; further arguments go to `cargo test`
 cargo xtask lint     formatting, clippy, documentation
+cargo xtask crash    kill the server under load and cut its power, 50 times each; --quick for 3
+cargo xtask bench    measure the server: startup | commit | all; --out <file> for the numbers as JSON
 cargo xtask demo     the demo, act by act; leaves the server up unless --exit is given
 ";
 
@@ -26,6 +30,8 @@ fn main() -> anyhow::Result<()> {
         "setup" => setup::python().map(drop),
         "test" => test::run(&rest),
         "lint" => lint::run(),
+        "bench" => bench::run(&rest),
+        "crash" => crash::run(&rest),
         "demo" => demo::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -1,6 +1,7 @@
 //! Running other programs.
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -35,6 +36,17 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Builds the server as it is shipped; answers where its binary is.
+pub(crate) fn built_server() -> anyhow::Result<PathBuf> {
+    say("building the server");
+    run(cargo().args(["build", "--release", "--package", "trueline"]))?;
+    let metadata =
+        output(cargo().args(["metadata", "--format-version", "1", "--no-deps"])).context("cargo metadata")?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let target = metadata["target_directory"].as_str().context("a target directory")?;
+    Ok(PathBuf::from(target).join("release/trueline"))
 }
 
 /// Whether Debian packages can be installed here.

@@ -88,6 +88,10 @@ impl Blobs {
         let spool = root.join("spool");
         drop(std::fs::remove_dir_all(&spool));
         std::fs::create_dir_all(&spool)?;
+        // A put fsyncs the folders from its place up to the root; the root's own name is made durable here.
+        if let Some(parent) = std::path::absolute(root)?.parent() {
+            std::fs::File::open(parent)?.sync_all()?;
+        }
         let store = object_store::local::LocalFileSystem::new_with_prefix(root)?;
         Ok(Self { store: Arc::new(store), local: Some(root.to_owned()), spool })
     }

@@ -30,7 +30,8 @@ pub enum Durability {
     /// durable".
     #[default]
     Full,
-    /// `synchronous=OFF`: exists so that the crash tests can show that they would notice.
+    /// `synchronous=OFF`: a test hook, so that the crash tests can show that they would notice. A database that is
+    /// opened so says so in the log, loudly.
     OffForCrashTests,
 }
 
@@ -49,6 +50,8 @@ pub struct Limits {
     pub group: usize,
     /// How often a PostgreSQL job is run again after a conflict before it gives up.
     pub retries: u32,
+    /// How large the SQLite file may grow before writes are refused as on a full disk; none for as large as the disk.
+    pub largest_sqlite_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -60,6 +63,7 @@ impl Default for Limits {
             postgres_writers: 8,
             group: 512,
             retries: 20,
+            largest_sqlite_bytes: None,
         }
     }
 }

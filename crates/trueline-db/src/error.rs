@@ -64,6 +64,14 @@ pub enum DbError {
     /// The database can't be reached or lost its connection.
     #[error("the database can't be reached: {0}")]
     Unreachable(String),
+    /// A statement ran longer than the database allows, and was stopped.
+    #[error(
+        "the database gave up on a statement that took too long ({0}); try again, or ask for less at once"
+    )]
+    TooSlow(String),
+    /// Text with a character that not every database can keep.
+    #[error("text can't hold the character NUL (U+0000); take it out and try again")]
+    Nul,
     /// A job panicked; its writes were rolled back.
     #[error("a database job stopped with a bug: {0}; nothing of it was kept")]
     Panicked(String),
@@ -82,6 +90,7 @@ impl DbError {
                 | Self::Gone
                 | Self::Contention { .. }
                 | Self::Unreachable(_)
+                | Self::TooSlow(_)
                 | Self::DiskFull(_)
         )
     }
@@ -94,6 +103,9 @@ impl From<rusqlite::Error> for DbError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull(text),
             Some(ErrorCode::ConstraintViolation) if text.contains("UNIQUE") => Self::Unique(text),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Contention { tries: 1, message: text }
+            }
             Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::NotADatabase) => {
                 Self::Unreachable(text)
             }
@@ -109,9 +121,20 @@ impl From<postgres::Error> for DbError {
         match error.code() {
             Some(&SqlState::UNIQUE_VIOLATION) => Self::Unique(text),
             Some(&SqlState::DISK_FULL) => Self::DiskFull(text),
-            Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
-                Self::Contention { tries: 1, message: text }
-            }
+            Some(
+                &SqlState::T_R_SERIALIZATION_FAILURE
+                | &SqlState::T_R_DEADLOCK_DETECTED
+                | &SqlState::LOCK_NOT_AVAILABLE,
+            ) => Self::Contention { tries: 1, message: text },
+            // The server stops, starts or has no place for one more: the connection is of no use, another may be.
+            Some(
+                &SqlState::ADMIN_SHUTDOWN
+                | &SqlState::CRASH_SHUTDOWN
+                | &SqlState::CANNOT_CONNECT_NOW
+                | &SqlState::TOO_MANY_CONNECTIONS
+                | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            ) => Self::Unreachable(text),
+            Some(&SqlState::QUERY_CANCELED) => Self::TooSlow(text),
             Some(_) => Self::Other(text),
             None => Self::Unreachable(text),
         }

@@ -31,10 +31,11 @@ pub use value::{FromValue, Value};
 
 /// The tables that may be written without an event (rule 2). They hold nothing that anybody decides on:
 /// positions in the log, leases, attempts and caches.
-pub const BOOKKEEPING: &[&str] = &["ledger_cursors", "ledger_verifications", "tasks", "token_use"];
+pub const BOOKKEEPING: &[&str] = &["ledger_cursors", "ledger_heartbeats", "ledger_verifications", "tasks"];
 
 use job::Work;
 use queue::Queue;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The database of one server: a queue to the writers and one to the readers.
@@ -48,6 +49,8 @@ pub struct Db {
 #[derive(Debug)]
 struct Inner {
     dialect: Dialect,
+    /// The file of an SQLite database.
+    path: Option<PathBuf>,
     writers: Queue,
     readers: Queue,
 }
@@ -59,17 +62,17 @@ impl Db {
     /// [`DbError::TooNew`] when a newer binary has migrated it, [`DbError::Altered`] when a migration that ran
     /// differs from the one in this binary, or what the database says when it can't be opened.
     pub fn open(config: &Config, modules: &[Module]) -> Result<Self, DbError> {
-        let (dialect, writers, readers) = match config {
+        let inner = match config {
             Config::Sqlite { path, durability, limits } => {
-                let (w, r) = sqlite_backend::start(path, *durability, limits, modules)?;
-                (Dialect::Sqlite, w, r)
+                let (writers, readers) = sqlite_backend::start(path, *durability, limits, modules)?;
+                Inner { dialect: Dialect::Sqlite, path: Some(path.clone()), writers, readers }
             }
             Config::Postgres { url, limits } => {
-                let (w, r) = postgres_backend::start(url, limits, modules)?;
-                (Dialect::Postgres, w, r)
+                let (writers, readers) = postgres_backend::start(url, limits, modules)?;
+                Inner { dialect: Dialect::Postgres, path: None, writers, readers }
             }
         };
-        Ok(Self { inner: Arc::new(Inner { dialect, writers, readers }) })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Reads an SQLite file that no server uses, without migrating or changing it: for offline checks.
@@ -154,6 +157,17 @@ impl Db {
         let (work, answer) = Work::new(job);
         self.inner.readers.push(work)?;
         answer.await.map_err(|_| E::from(DbError::Gone))?
+    }
+
+    /// Has what was deleted so far vanish from the files of an SQLite database: deleted rows are overwritten, and the
+    /// write-ahead log, which may hold them still, is emptied. On PostgreSQL that is the matter of its vacuum.
+    ///
+    /// # Errors
+    /// [`DbError::Busy`] when readers were in the way for long, or what the disk says.
+    pub async fn wipe_deleted(&self) -> Result<(), DbError> {
+        let Some(path) = self.inner.path.clone() else { return Ok(()) };
+        let wiped = tokio::task::spawn_blocking(move || sqlite_backend::truncate_log(&path));
+        wiped.await.map_err(|e| DbError::Panicked(e.to_string()))?
     }
 
     /// How many jobs wait for a writer right now.

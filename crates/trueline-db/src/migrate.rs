@@ -45,6 +45,8 @@ pub(crate) fn run_sqlite(c: &mut rusqlite::Connection, modules: &[Module]) -> Re
 
 pub(crate) fn run_postgres(c: &mut PgConnection, modules: &[Module]) -> Result<(), DbError> {
     c.client.batch_execute("BEGIN")?;
+    // Another server may be at the same migration, and one over many rows takes its time.
+    c.client.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10min'")?;
     c.client.batch_execute(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))?;
     let done = run(&mut Tx::new(Backend::Postgres(c)), modules);
     c.client.batch_execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;

@@ -15,6 +15,10 @@ use std::time::Duration;
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// Nothing waits unbounded: not a statement, not for a lock, and not a transaction whose server has hung.
+const TIMEOUTS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '60s'";
+
 pub(crate) fn start(url: &str, limits: &Limits, modules: &[Module]) -> Result<(Queue, Queue), DbError> {
     let mut first = connect(url)?;
     migrate::run_postgres(&mut first, modules)?;
@@ -38,7 +42,8 @@ fn connect(url: &str) -> Result<PgConnection, DbError> {
     let mut config: postgres::Config =
         url.parse().map_err(|e: postgres::Error| DbError::Unreachable(e.to_string()))?;
     config.application_name("trueline").connect_timeout(Duration::from_secs(5));
-    let client: Client = config.connect(NoTls).map_err(|e| DbError::Unreachable(connect_error(&e)))?;
+    let mut client: Client = config.connect(NoTls).map_err(|e| DbError::Unreachable(connect_error(&e)))?;
+    client.batch_execute(TIMEOUTS)?;
     Ok(PgConnection::new(client))
 }
 

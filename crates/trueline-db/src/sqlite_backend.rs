@@ -8,11 +8,15 @@ use crate::queue::Queue;
 use crate::tx::{Backend, Tx};
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A group closes after this long even if more jobs wait, so that the first of it is not kept from its answer.
 const GROUP_TIME: Duration = Duration::from_millis(20);
+/// The writer is held up for so long at the most while the log is cut off; a read lasts a second at the most.
+const TRUNCATE_WAIT: Duration = Duration::from_millis(200);
+const TRUNCATE_TRIES: u32 = 25;
 const CACHED_STATEMENTS: usize = 256;
 
 pub(crate) fn start(
@@ -21,8 +25,22 @@ pub(crate) fn start(
     limits: &Limits,
     modules: &[Module],
 ) -> Result<(Queue, Queue), DbError> {
+    if durability == Durability::OffForCrashTests {
+        tracing::warn!(
+            "THIS DATABASE DOES NOT KEEP WHAT IT ACKNOWLEDGES: it runs with synchronous=OFF, which is for crash tests \
+             alone; unset TRUELINE_TEST_SYNCHRONOUS_OFF and start again"
+        );
+    }
     let mut writer = open(path, durability)?;
+    if durability == Durability::Full {
+        keep_what_is_shown(path)?;
+    }
     migrate::run_sqlite(&mut writer, modules)?;
+    if let Some(bytes) = limits.largest_sqlite_bytes {
+        let page: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        writer.pragma_update(None, "max_page_count", bytes / page.max(1))?;
+    }
     let (writes, write_work) = Queue::new(limits.queued_writes);
     let group = limits.group.max(1);
     spawn("db-writer", move || write_loop(&writer, &write_work, group))?;
@@ -57,10 +75,39 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
     // LIKE means the same on both databases then; ILIKE is written with LOWER().
     c.pragma_update(None, "case_sensitive_like", true)?;
     c.pragma_update(None, "temp_store", "MEMORY")?;
+    // What is deleted is overwritten, so that an erased payload does not stay on a free page.
+    c.pragma_update(None, "secure_delete", true)?;
     c.pragma_update(None, "cache_size", -8192)?;
     c.busy_timeout(Duration::from_secs(10))?;
     c.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(c)
+}
+
+/// Brings the write-ahead log into the database and cuts it off; fails while readers or the writer are in the way.
+pub(crate) fn truncate_log(path: &Path) -> Result<(), DbError> {
+    let c = Connection::open(path)?;
+    c.busy_timeout(TRUNCATE_WAIT)?;
+    for _ in 0..TRUNCATE_TRIES {
+        let busy: i64 = c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy == 0 {
+            return Ok(());
+        }
+    }
+    Err(DbError::Busy { waiting: 1 })
+}
+
+/// A process that was killed between the write of a commit and its fsync leaves a commit in the log that is shown from now
+/// on, but that a power cut would still take. It is fsynced before anybody can build on it: a signed checkpoint, or the
+/// answer to a repeated request.
+fn keep_what_is_shown(path: &Path) -> Result<(), DbError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let synced = match File::open(Path::new(&log)) {
+        Ok(log) => log.sync_all(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    synced.map_err(|e| DbError::Other(format!("can't fsync {}: {e}", Path::new(&log).display())))
 }
 
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, DbError> {
@@ -94,18 +141,19 @@ fn write_loop(c: &Connection, work: &Receiver<Work>, group: usize) {
     }
 }
 
-/// The jobs of one transaction.
+/// The jobs of one transaction, in the order of their arrival.
 #[derive(Default)]
 struct Group {
-    done: Vec<Work>,
-    refused: Vec<Work>,
+    jobs: Vec<Work>,
+    /// Whether any of them wants something to be kept.
+    wrote: bool,
     /// The transaction is gone (full disk, I/O error): every job must be run again alone.
     broken: bool,
 }
 
 impl Group {
     fn len(&self) -> usize {
-        self.done.len() + self.refused.len()
+        self.jobs.len()
     }
 
     fn run(&mut self, c: &Connection, mut work: Work) {
@@ -125,32 +173,35 @@ impl Group {
         // SQLite rolls the whole transaction back on its own after some errors, a full disk among them.
         self.broken = ended.is_err() || c.is_autocommit();
         let disk = matches!(outcome, Outcome::Failed(DbError::DiskFull(_) | DbError::Unreachable(_)));
-        self.broken |= disk && !self.done.is_empty();
-        match outcome {
-            Outcome::Done => self.done.push(work),
-            Outcome::Refused | Outcome::Failed(_) => self.refused.push(work),
-        }
+        self.broken |= disk && self.wrote;
+        self.wrote |= matches!(outcome, Outcome::Done);
+        self.jobs.push(work);
     }
 
     fn commit(self, c: &Connection) {
-        let committed = if self.broken {
-            Err(())
-        } else {
-            statement(c, "COMMIT").map_err(|error| {
-                tracing::warn!(%error, jobs = self.done.len(), "a group commit failed; running its jobs alone");
-            })
-        };
-        if committed.is_ok() {
-            self.done.into_iter().chain(self.refused).for_each(Work::answer);
+        let committed = !self.broken
+            && statement(c, "COMMIT")
+                .inspect_err(|error| {
+                    tracing::warn!(%error, jobs = self.jobs.len(), "a group commit failed; running its jobs alone");
+                })
+                .is_ok();
+        if committed {
+            self.jobs.into_iter().for_each(Work::answer);
             return;
         }
-        if !c.is_autocommit() {
-            drop(statement(c, "ROLLBACK"));
-        }
-        for work in self.done {
+        roll_back(c);
+        // A job that refused did so after what others had written, which is gone now: it is asked again too.
+        for work in self.jobs {
             run_alone(c, work);
         }
-        self.refused.into_iter().for_each(Work::answer);
+    }
+}
+
+fn roll_back(c: &Connection) {
+    if !c.is_autocommit()
+        && let Err(error) = statement(c, "ROLLBACK")
+    {
+        tracing::warn!(%error, "a transaction could not be rolled back");
     }
 }
 
@@ -163,9 +214,7 @@ fn run_alone(c: &Connection, mut work: Work) {
         Outcome::Done => statement(c, "COMMIT"),
         Outcome::Refused | Outcome::Failed(_) => Ok(()),
     };
-    if !c.is_autocommit() {
-        drop(statement(c, "ROLLBACK"));
-    }
+    roll_back(c);
     match committed {
         Ok(()) => work.answer(),
         Err(error) => work.fail(error),

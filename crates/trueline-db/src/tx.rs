@@ -72,14 +72,38 @@ fn dollars(sql: &str) -> String {
         .collect()
 }
 
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty())
+}
+
 /// The table that an INSERT, UPDATE or DELETE names.
 fn written_table(sql: &str) -> Option<&str> {
-    let mut words = sql.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty());
+    let mut words = words(sql);
     let verb = words.next()?.to_ascii_uppercase();
     match verb.as_str() {
         "UPDATE" => words.next(),
         "INSERT" | "DELETE" => words.nth(1),
         _ => None,
+    }
+}
+
+/// Whether a statement that returns rows only reads. Common table expressions can hide a write on PostgreSQL.
+fn reads_only(sql: &str) -> bool {
+    let mut words = words(sql);
+    let verb = words.next().unwrap_or_default().to_ascii_uppercase();
+    match verb.as_str() {
+        "SELECT" | "VALUES" => true,
+        "WITH" => !words
+            .any(|w| ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|verb| w.eq_ignore_ascii_case(verb))),
+        _ => false,
+    }
+}
+
+/// PostgreSQL can't keep NUL in text; SQLite could, and nobody should find that out when moving from one to the other.
+fn refuse_nul(params: &[Value]) -> Result<(), DbError> {
+    match params.iter().any(|p| matches!(p, Value::Text(text) if text.contains('\0'))) {
+        true => Err(DbError::Nul),
+        false => Ok(()),
     }
 }
 
@@ -143,7 +167,7 @@ impl<'c> Tx<'c> {
     /// # Errors
     /// What the database says; the transaction is doomed then.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        let allowed = self.check_table(sql);
+        let allowed = self.check_table(sql).and_then(|()| refuse_nul(params));
         self.note(allowed)?;
         let touched = match &mut self.backend {
             Backend::Sqlite(c) => sqlite_execute(c, sql, params),
@@ -154,16 +178,28 @@ impl<'c> Tx<'c> {
         Ok(touched)
     }
 
-    /// Runs a statement and gathers its rows.
+    /// Runs a statement and gathers its rows. One with `RETURNING` is a write like any other: its table is checked and its
+    /// rows are counted as changed.
     ///
     /// # Errors
-    /// What the database says; the transaction is doomed then.
+    /// What the database says, or that it is neither a read nor a plain write; the transaction is doomed then.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let writes = !reads_only(sql);
+        let allowed = match written_table(sql) {
+            _ if !writes => Ok(()),
+            Some(_) => self.check_table(sql),
+            None => Err(DbError::Other(format!("neither a read nor a plain write: {sql}"))),
+        };
+        self.note(allowed.and_then(|()| refuse_nul(params)))?;
         let rows = match &mut self.backend {
             Backend::Sqlite(c) => sqlite_query(c, sql, params),
             Backend::Postgres(c) => postgres_query(c, sql, params),
         };
-        self.note(rows)
+        let rows = self.note(rows)?;
+        if writes {
+            self.changed += rows.len() as u64;
+        }
+        Ok(rows)
     }
 
     /// The first row of an answer, if there is one.
@@ -261,7 +297,7 @@ fn from_postgres(row: &postgres::Row, i: usize) -> Result<Value, DbError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{dollars, written_table};
+    use super::{dollars, reads_only, written_table};
 
     #[test]
     fn the_written_table_is_found() {
@@ -269,6 +305,24 @@ mod tests {
         assert_eq!(written_table("  UPDATE b SET x = 1"), Some("b"));
         assert_eq!(written_table("DELETE FROM c WHERE 1 = 1"), Some("c"));
         assert_eq!(written_table("WITH x AS (SELECT 1) INSERT INTO d SELECT 1"), None);
+    }
+
+    #[test]
+    fn a_write_is_told_from_a_read() {
+        for read in
+            ["SELECT 1", " select x FROM t FOR UPDATE", "VALUES (1)", "WITH a AS (SELECT 1) SELECT * FROM a"]
+        {
+            assert!(reads_only(read), "{read}");
+        }
+        for write in [
+            "UPDATE t SET x = 1 RETURNING x",
+            "INSERT INTO t VALUES (1) RETURNING x",
+            "WITH gone AS (DELETE FROM t RETURNING x) SELECT x FROM gone",
+            "PRAGMA user_version = 1",
+            "",
+        ] {
+            assert!(!reads_only(write), "{write}");
+        }
     }
 
     #[test]

@@ -1,19 +1,34 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
+mod admission;
+mod artifact_proxy;
 mod declare_features;
+mod deploy;
+mod erase_event;
 mod materialise;
+mod predict;
 mod register_version;
 mod session;
+mod source;
+mod texts;
 mod training_set;
 mod verify_ledger;
+mod verify_state;
 
+pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
 pub use declare_features::declare_features;
+pub use deploy::{
+    DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
+};
+pub use erase_event::erase_event;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
+pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use session::{Access, Entry, Session};
+pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use training_set::{
     FeatureFlowError, TRAINING_SET_TASK, TrainingSet, ViewChoice, request_training_set, training_set_task,
 };
-pub use verify_ledger::{VERIFY_TASK, request_verification, verify_offline, verify_state, verify_task};
+pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

@@ -1,40 +1,20 @@
 //! Checking the ledger: its files, the rows against them, and with `--state` the rows that the events imply. Offline
 //! from the CLI, or as a task of the server.
 
+use crate::verify_state::{verify_state, verify_state_offline};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use trueline_db::{Db, DbError, Tx};
-use trueline_identity::{Authorized, VerifyLedger};
+use trueline_db::{Db, Tx};
+use trueline_identity::{Authorized, ReadLedger, VerifyLedger};
 use trueline_ledger::{
-    Actor, EventRow, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification,
-    events_in_order, verify_files, verify_rows, waiting_events,
+    Actor, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification, verify_files,
+    verify_rows, waiting_events,
 };
-use trueline_registry::{Disagreement, RegistryError};
-use trueline_tasks::{Lease, NewTask, TaskError, complete, enqueue};
+use trueline_registry::{Compared, Disagreement};
+use trueline_tasks::{Lease, NewTask, TaskError, TaskRow, Tasks, complete, enqueue};
 
 /// The kind of the task that checks the ledger.
 pub const VERIFY_TASK: &str = "ledger.verify";
-
-/// Events read at a time.
-const PAGE: u32 = 2000;
-
-/// Replays what the domains can replay and names the rows that disagree with the ledger.
-///
-/// Events that are not sequenced yet are part of the story: the rows already show them.
-///
-/// # Errors
-/// What the database says.
-pub fn verify_state(tx: &mut Tx<'_>) -> Result<Vec<Disagreement>, RegistryError> {
-    let mut events: Vec<EventRow> = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = events_in_order(tx, after, PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = last.position();
-        events.extend(page);
-    }
-    trueline_registry::replay(tx, events.iter())
-}
 
 /// Asks for a check of the ledger; answers the task that does it.
 ///
@@ -47,6 +27,17 @@ pub async fn request_verification(
     let task =
         NewTask { project: ProjectId::server(), kind: VERIFY_TASK, payload: json!({}), max_attempts: 3 };
     ledger.write(leave.actor(), move |tx| enqueue(tx, &task)).await
+}
+
+/// The newest check of the ledger, at work or done.
+///
+/// # Errors
+/// What the database says.
+pub async fn last_verification(
+    tasks: &Tasks,
+    leave: &Authorized<ReadLedger>,
+) -> Result<Option<TaskRow>, TaskError> {
+    tasks.newest_of_server(leave, VERIFY_TASK).await
 }
 
 /// What the task does: checks files and rows and records what was found.
@@ -97,12 +88,16 @@ async fn check(db: &Db, folder: PathBuf, key: String) -> Result<Verification, Le
             Err(finding) => return Ok(Err(finding)),
         }
     }
-    let state = db
-        .read(|tx: &mut Tx<'_>| verify_state(tx).map_err(|e| LedgerError::Db(DbError::Other(e.to_string()))));
-    Ok(match state.await?.first() {
+    Ok(told(report, &verify_state(db).await?))
+}
+
+/// What the comparison of rows with the events adds to a report.
+fn told(mut report: Report, compared: &Compared) -> Verification {
+    report.unknowable = compared.unknowable;
+    match compared.disagreements.first() {
         None => Ok(report),
         Some(row) => Err(disagreement(row)),
-    })
+    }
 }
 
 /// A disagreement in the words of a finding.
@@ -132,10 +127,7 @@ pub fn verify_offline(
     }
     report.waiting = waiting_events(tx, report.entries)?;
     if state {
-        let rows = verify_state(tx).map_err(|e| LedgerError::Db(DbError::Other(e.to_string())))?;
-        if let Some(row) = rows.first() {
-            return Ok(Err(disagreement(row)));
-        }
+        return Ok(told(report, &verify_state_offline(tx)?));
     }
     Ok(Ok(report))
 }

@@ -33,6 +33,10 @@ actions! {
     Approve = "version.approve";
     /// Create endpoints, route traffic to versions, roll back.
     Deploy = "endpoint.deploy";
+    /// Ask an endpoint for predictions and tell it labels.
+    Predict = "endpoint.predict";
+    /// Say when a prediction or label happened, to send past traffic again.
+    Replay = "endpoint.replay";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.

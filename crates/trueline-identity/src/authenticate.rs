@@ -22,7 +22,7 @@ pub struct Credentials {
 #[derive(Clone, Debug)]
 pub struct Caller {
     user: Option<String>,
-    grants: Arc<[(ProjectId, Role)]>,
+    grants: Grants,
     request: Option<String>,
 }
 
@@ -51,6 +51,15 @@ impl Caller {
         self.request.as_deref()
     }
 
+    /// The projects in which a role was granted; [`ProjectId::server`] stands for all.
+    #[must_use]
+    pub fn granted_in(&self) -> Vec<ProjectId> {
+        let mut projects: Vec<ProjectId> = self.grants.iter().map(|(p, _)| p.clone()).collect();
+        projects.sort();
+        projects.dedup();
+        projects
+    }
+
     /// The roles that hold in a project: those granted there and those granted for the server.
     #[must_use]
     pub fn roles_in(&self, project: &ProjectId) -> Vec<Role> {
@@ -63,7 +72,24 @@ impl Caller {
     }
 }
 
-type Remembered = HashMap<String, (Millis, String, Arc<[(ProjectId, Role)]>)>;
+/// A token that holds now, with who comes with it.
+#[derive(Clone, Debug)]
+pub struct TokenHolder {
+    /// The hash of the token, see [`hash_token`].
+    pub hash: String,
+    /// Its user.
+    pub caller: Caller,
+}
+
+type Grants = Arc<[(ProjectId, Role)]>;
+
+/// Callers by the hashes of their tokens, for a short time.
+#[derive(Debug, Default)]
+struct Remembered {
+    callers: HashMap<String, (Millis, String, Grants)>,
+    /// Counts the changes, so that what was read before a change is not remembered after it.
+    changes: u64,
+}
 
 /// Turns credentials into a caller.
 #[derive(Clone, Debug)]
@@ -83,8 +109,29 @@ impl Authenticator {
     /// Forgets what it remembers, after users, roles or tokens changed.
     pub fn forget(&self) {
         if let Ok(mut remembered) = self.remembered.write() {
-            remembered.clear();
+            remembered.callers.clear();
+            remembered.changes += 1;
         }
+    }
+
+    /// Whether a caller without a token is `local`: on loopback, as long as there are no users.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_open(&self) -> Result<bool, IdentityError> {
+        Ok(self.loopback && !self.identity.has_users().await?)
+    }
+
+    /// Everybody who may come with a token now, for those who must know without asking the database.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn holders(&self) -> Result<Vec<TokenHolder>, IdentityError> {
+        let holder = |(hash, user, grants): (String, String, Vec<(ProjectId, Role)>)| TokenHolder {
+            hash,
+            caller: Caller { user: Some(user), grants: grants.into(), request: None },
+        };
+        Ok(self.identity.tokens_that_hold().await?.into_iter().map(holder).collect())
     }
 
     /// Who is calling.
@@ -93,7 +140,7 @@ impl Authenticator {
     /// [`IdentityError::Unauthenticated`] with what to do about it.
     pub async fn caller(&self, credentials: Credentials) -> Result<Caller, IdentityError> {
         let Some(token) = credentials.token else {
-            if self.loopback && !self.identity.has_users().await? {
+            if self.is_open().await? {
                 return Ok(Caller::local(credentials.request));
             }
             return Err(IdentityError::Unauthenticated(
@@ -106,26 +153,31 @@ impl Authenticator {
         Ok(Caller { user: Some(user), grants, request: credentials.request })
     }
 
-    async fn user_of(&self, hash: &str) -> Result<(String, Arc<[(ProjectId, Role)]>), IdentityError> {
+    async fn user_of(&self, hash: &str) -> Result<(String, Grants), IdentityError> {
         let now = self.identity.now();
-        if let Ok(remembered) = self.remembered.read()
-            && let Some((at, user, grants)) = remembered.get(hash)
-            && now - at < REMEMBER_MS
-        {
-            return Ok((user.clone(), Arc::clone(grants)));
+        let mut before = None;
+        if let Ok(remembered) = self.remembered.read() {
+            if let Some((at, user, grants)) = remembered.callers.get(hash)
+                && now - at < REMEMBER_MS
+            {
+                return Ok((user.clone(), Arc::clone(grants)));
+            }
+            before = Some(remembered.changes);
         }
-        let found = self.identity.user_by_token(hash).await?.ok_or_else(|| {
+        let (user, grants) = self.identity.user_by_token(hash).await?.ok_or_else(|| {
             IdentityError::Unauthenticated(
                 "this token is not known or was revoked; an admin makes a new one with `trueline token create \
                  <user>`"
                     .to_owned(),
             )
         })?;
-        let grants: Arc<[_]> = found.1.into();
-        if let Ok(mut remembered) = self.remembered.write() {
-            remembered.retain(|_, (at, _, _)| now - *at < REMEMBER_MS);
-            remembered.insert(hash.to_owned(), (now, found.0.clone(), Arc::clone(&grants)));
+        let grants: Grants = grants.into();
+        if let Ok(mut remembered) = self.remembered.write()
+            && before == Some(remembered.changes)
+        {
+            remembered.callers.retain(|_, (at, _, _)| now - *at < REMEMBER_MS);
+            remembered.callers.insert(hash.to_owned(), (now, user.clone(), Arc::clone(&grants)));
         }
-        Ok((found.0, grants))
+        Ok((user, grants))
     }
 }

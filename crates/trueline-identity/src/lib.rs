@@ -10,12 +10,12 @@ mod schema;
 mod store;
 
 pub use action::{
-    Action, Approve, Authorized, Deploy, EraseEvent, ManageProjects, ManageUsers, ReadLedger, ReadProject,
-    RegisterModel, VerifyLedger, WriteData, WriteTracking,
+    Action, Approve, Authorized, Deploy, EraseEvent, ManageProjects, ManageUsers, Predict, ReadLedger,
+    ReadProject, RegisterModel, Replay, VerifyLedger, WriteData, WriteTracking,
 };
-pub use authenticate::{Authenticator, Caller, Credentials};
+pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;
 pub use model::{NewUser, Project, ProjectName, Role, RoleGrant, TokenRow, UserRow};
 pub use policy::Policy;
 pub use schema::MODULE;
-pub use store::Identity;
+pub use store::{Identity, hash_token};

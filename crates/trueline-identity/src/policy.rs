@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn each_role_may_do_what_its_word_says() {
         let policy = Policy::built_in().unwrap();
-        assert_eq!(allowed(&policy, Role::Viewer, true), ["project.read"]);
+        assert_eq!(allowed(&policy, Role::Viewer, true), ["project.read", "endpoint.predict"]);
         assert_eq!(
             allowed(&policy, Role::Contributor, true),
             [
@@ -176,12 +176,14 @@ mod tests {
                 "data.write",
                 "registry.write",
                 "endpoint.deploy",
+                "endpoint.predict",
+                "endpoint.replay",
                 "ledger.read"
             ]
         );
         assert_eq!(
             allowed(&policy, Role::Reviewer, true),
-            ["project.read", "version.approve", "ledger.read"]
+            ["project.read", "version.approve", "endpoint.predict", "ledger.read"]
         );
         assert_eq!(allowed(&policy, Role::Auditor, true), ["project.read", "ledger.read", "ledger.verify"]);
         assert!(!allowed(&policy, Role::Admin, true).contains(&"version.approve"));

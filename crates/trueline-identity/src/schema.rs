@@ -31,10 +31,6 @@ CREATE TABLE tokens (
     created_at_ms BIGINT NOT NULL,
     revoked_at_ms BIGINT
 );
-CREATE TABLE token_use (
-    token_id TEXT PRIMARY KEY,
-    used_at_ms BIGINT NOT NULL
-);
 ",
     }],
 };

@@ -1,8 +1,8 @@
 //! Projects, users, role grants and tokens in the database.
 
 use crate::{
-    Authorized, IdentityError, ManageProjects, ManageUsers, NewUser, Project, ProjectName, ReadProject, Role,
-    RoleGrant, TokenRow, UserRow,
+    Authorized, IdentityError, ManageProjects, ManageUsers, NewUser, Project, ProjectName, Role, RoleGrant,
+    TokenRow, UserRow,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -21,8 +21,20 @@ pub struct Identity {
 }
 
 /// The hash under which a token is kept. Tokens are 256 random bits, so a plain hash does; passwords would not.
-pub(crate) fn hash_token(token: &str) -> String {
+#[must_use]
+pub fn hash_token(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
+}
+
+fn grants_of(tx: &mut Tx<'_>, user: &str) -> Result<Vec<(ProjectId, Role)>, DbError> {
+    let mut grants = Vec::new();
+    for mut row in tx.query("SELECT project, role FROM role_grants WHERE user_name = ?1", &[user.into()])? {
+        let project = ProjectId::new(row.take::<String>(0)?);
+        if let Some(role) = Role::parse(&row.take::<String>(1)?) {
+            grants.push((project, role));
+        }
+    }
+    Ok(grants)
 }
 
 impl Identity {
@@ -34,6 +46,10 @@ impl Identity {
 
     pub(crate) fn now(&self) -> Millis {
         self.ledger.sources().now()
+    }
+
+    fn fresh_secret(&self) -> String {
+        format!("tl_{}", hex::encode(self.ledger.sources().bytes::<32>()))
     }
 
     /// Makes sure that the default project exists; run at start.
@@ -103,7 +119,8 @@ impl Identity {
             .await
     }
 
-    /// Makes a user with roles.
+    /// Makes a user with roles, and for the first one a token in the same transaction: the local caller ends with it, so
+    /// nobody could make that token afterwards. Its secret is seen this one time.
     ///
     /// # Errors
     /// [`IdentityError::Exists`], [`IdentityError::FirstUserMustBeAdmin`], [`IdentityError::NotFound`] for a
@@ -112,8 +129,9 @@ impl Identity {
         &self,
         leave: &Authorized<ManageUsers>,
         user: NewUser,
-    ) -> Result<UserRow, IdentityError> {
+    ) -> Result<(UserRow, Option<String>), IdentityError> {
         ProjectName::parse(&user.name)?;
+        let secret = self.fresh_secret();
         self.ledger
             .write(leave.actor(), move |tx| {
                 let name = &user.name;
@@ -137,7 +155,12 @@ impl Identity {
                     NewEvent::new(&ProjectId::server(), "user.created", "user", name)
                         .with(json!({ "roles": user.roles })),
                 )?;
-                Ok(UserRow { name: name.clone(), created_at_ms: now, roles: user.roles.clone() })
+                let made = UserRow { name: name.clone(), created_at_ms: now, roles: user.roles.clone() };
+                if !first {
+                    return Ok((made, None));
+                }
+                insert_token(tx, name, "made with the first user", &hash_token(&secret))?;
+                Ok((made, Some(secret.clone())))
             })
             .await
     }
@@ -220,25 +243,14 @@ impl Identity {
         user: &str,
         label: &str,
     ) -> Result<(TokenRow, String), IdentityError> {
-        let secret = format!("tl_{}", hex::encode(self.ledger.sources().bytes::<32>()));
+        let secret = self.fresh_secret();
         let hash = hash_token(&secret);
         let (user, label) = (user.to_owned(), label.to_owned());
         let row = self
             .ledger
             .write(leave.actor(), move |tx| {
                 require_user(tx, &user)?;
-                let id = tx.derived_id("token")[..12].to_owned();
-                let now = tx.now();
-                tx.execute(
-                    "INSERT INTO tokens (id, user_name, label, hash, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    &[(&id).into(), (&user).into(), (&label).into(), (&hash).into(), now.into()],
-                )?;
-                tx.emit(
-                    NewEvent::new(&ProjectId::server(), "token.created", "token", &id)
-                        .with(json!({ "user": user, "label": label })),
-                )?;
-                let (user, label) = (user.clone(), label.clone());
-                Ok::<_, IdentityError>(TokenRow { id, user, label, created_at_ms: now, revoked_at_ms: None })
+                insert_token(tx, &user, &label, &hash)
             })
             .await?;
         Ok((row, secret))
@@ -323,24 +335,29 @@ impl Identity {
                     &[(&hash).into()],
                 )?;
                 let Some(user) = user else { return Ok(None) };
-                let mut grants = Vec::new();
-                let rows = tx
-                    .query("SELECT project, role FROM role_grants WHERE user_name = ?1", &[(&user).into()])?;
-                for mut row in rows {
-                    let project = ProjectId::new(row.take::<String>(0)?);
-                    if let Some(role) = Role::parse(&row.take::<String>(1)?) {
-                        grants.push((project, role));
-                    }
-                }
+                let grants = grants_of(tx, &user)?;
                 Ok(Some((user, grants)))
             })
             .await
     }
 
-    /// Whether a caller with leave to read may list this project: a check that costs nothing but says so in types.
-    #[must_use]
-    pub fn visible(&self, leave: &Authorized<ReadProject>, project: &Project) -> bool {
-        leave.project() == &project.id
+    /// Hash, user and roles of every token that was not revoked.
+    pub(crate) async fn tokens_that_hold(
+        &self,
+    ) -> Result<Vec<(String, String, Vec<(ProjectId, Role)>)>, IdentityError> {
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let rows = tx.query("SELECT hash, user_name FROM tokens WHERE revoked_at_ms IS NULL", &[])?;
+                rows.into_iter()
+                    .map(|mut row| {
+                        let (hash, user): (String, String) = (row.take(0)?, row.take(1)?);
+                        let grants = grants_of(tx, &user)?;
+                        Ok((hash, user, grants))
+                    })
+                    .collect()
+            })
+            .await
     }
 }
 
@@ -378,6 +395,26 @@ fn grant_project(tx: &mut Tx<'_>, grant: &RoleGrant) -> Result<String, IdentityE
     project
         .map(|p| p.id.to_string())
         .ok_or_else(|| IdentityError::NotFound { kind: "project", name: name.clone() })
+}
+
+fn insert_token(
+    tx: &mut LedgerTx<'_, '_>,
+    user: &str,
+    label: &str,
+    hash: &str,
+) -> Result<TokenRow, IdentityError> {
+    let id = tx.derived_id("token")[..12].to_owned();
+    let now = tx.now();
+    tx.execute(
+        "INSERT INTO tokens (id, user_name, label, hash, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        &[(&id).into(), user.into(), label.into(), hash.into(), now.into()],
+    )?;
+    tx.emit(
+        NewEvent::new(&ProjectId::server(), "token.created", "token", &id)
+            .with(json!({ "user": user, "label": label })),
+    )?;
+    let (user, label) = (user.to_owned(), label.to_owned());
+    Ok(TokenRow { id, user, label, created_at_ms: now, revoked_at_ms: None })
 }
 
 fn insert_grant(tx: &mut Tx<'_>, user: &str, grant: &RoleGrant) -> Result<u64, IdentityError> {

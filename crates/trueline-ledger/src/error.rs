@@ -29,6 +29,17 @@ pub enum LedgerError {
         /// What the system said.
         message: String,
     },
+    /// The log was signed, and the key that signed it is gone.
+    #[error(
+        "there is no key at {path}, but the log under {ledger} was signed with one; restore the key from a backup: with \
+         another one nobody could tell this log from a forged one"
+    )]
+    KeyLost {
+        /// Where the key should be.
+        path: String,
+        /// The folder of the log.
+        ledger: String,
+    },
     /// The database is behind its own signed log.
     #[error(
         "the database holds {rows} sequenced events, but the signed checkpoint covers {signed}: it was rolled \

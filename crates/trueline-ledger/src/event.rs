@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 /// The largest entry that the log's format can hold (a 16-bit length).
 const LARGEST_ENTRY: usize = 65_535;
 
+/// Bytes of a salt as it is stored: 32 hexadecimal digits. A verifier insists on it, because with a salt of any length the
+/// beginning of a body could be told as the end of the salt.
+const SALT: usize = 32;
+
 /// Who does something, as the policy has established it; never taken from a request's fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
@@ -119,10 +123,64 @@ impl Entry {
         }
         Ok(bytes)
     }
+
+    /// Whether these are the salt and the body that the entry tells of.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words.
+    pub fn check_payload(&self, salt: &[u8], body: &str) -> Result<(), String> {
+        if salt.len() != SALT {
+            return Err(format!("its salt has {} bytes instead of {SALT}", salt.len()));
+        }
+        if payload_digest(salt, body) != self.payload {
+            return Err("its payload was altered".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// SHA-256 over salt and payload, in hexadecimal: what a leaf says of its payload.
 #[must_use]
 pub fn payload_digest(salt: &[u8], body: &str) -> String {
     hex::encode(Sha256::new().chain_update(salt).chain_update(body.as_bytes()).finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(salt: &[u8], body: &str) -> Entry {
+        Entry {
+            action: "run.created".to_owned(),
+            actor: "local".to_owned(),
+            at_ms: 0,
+            decision: None,
+            id: "e".to_owned(),
+            on_behalf_of: None,
+            payload: payload_digest(salt, body),
+            project: "default".to_owned(),
+            request: None,
+            resource: Resource::new("run", "r"),
+            v: 1,
+        }
+    }
+
+    #[test]
+    fn a_payload_is_known_by_salt_and_body() {
+        let salt = [b'a'; 32];
+        let entry = entry(&salt, "{}");
+        assert_eq!(entry.check_payload(&salt, "{}"), Ok(()));
+        assert!(entry.check_payload(&salt, "{ }").unwrap_err().contains("altered"));
+        assert!(entry.check_payload(&[b'b'; 32], "{}").unwrap_err().contains("altered"));
+    }
+
+    #[test]
+    fn bytes_cannot_move_from_the_body_into_the_salt() {
+        let salt = [b'a'; 32];
+        let entry = entry(&salt, "[1,{}]");
+        let mut longer = salt.to_vec();
+        longer.extend(b"[1,");
+        assert_eq!(payload_digest(&longer, "{}]"), entry.payload, "the digest alone does not tell");
+        assert!(entry.check_payload(&longer, "{}]").unwrap_err().contains("35 bytes"));
+    }
 }

@@ -10,9 +10,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use trueline_tlog::note::Note;
-use trueline_tlog::{Checkpoint, LogAppender, LogReader, ReadError, Tile, TlogProof};
+use trueline_tlog::{Checkpoint, LogAppender, LogReader, ReadError, Tile, TileId, TlogProof};
 
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// A folder of tiles, for reading.
 #[derive(Clone, Debug)]
@@ -25,6 +25,34 @@ impl LogReader for Folder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(ReadError::failed(path, &e)),
         }
+    }
+}
+
+impl Folder {
+    /// All partial tiles that lie there, those of earlier sizes among them.
+    pub(crate) fn partial_tiles(&self) -> Result<Vec<TileId>, LedgerError> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.0.join("tile")];
+        while let Some(folder) = folders.pop() {
+            let failed = |e: &dyn std::fmt::Display| LedgerError::files(&folder, e);
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                // The log may be growing, and the folder of a tile that became full is removed.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(failed(&e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|e| failed(&e))?;
+                let path = entry.path();
+                if entry.file_type().map_err(|e| failed(&e))?.is_dir() {
+                    folders.push(path);
+                } else if let Ok(name) = path.strip_prefix(&self.0) {
+                    found.extend(name.to_str().and_then(|n| n.parse::<TileId>().ok()));
+                }
+            }
+        }
+        found.retain(TileId::is_partial);
+        Ok(found)
     }
 }
 
@@ -51,6 +79,25 @@ pub struct LedgerHead {
     pub written_at_ms: crate::Millis,
 }
 
+impl LedgerHead {
+    /// What a signed note says. When it was written is not in it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Diverged`] when it can't be read as a checkpoint.
+    pub fn parse(note: &str) -> Result<Self, LedgerError> {
+        let diverged = |e: &dyn std::fmt::Display| LedgerError::Diverged(e.to_string());
+        let parsed = Note::parse_unverified(note.as_bytes()).map_err(|e| diverged(&e))?;
+        let checkpoint: Checkpoint = parsed.text().parse().map_err(|e| diverged(&e))?;
+        Ok(Self {
+            size: checkpoint.size,
+            root: checkpoint.root.to_hex(),
+            origin: checkpoint.origin,
+            written_at_ms: 0,
+            note: note.to_owned(),
+        })
+    }
+}
+
 impl LedgerFiles {
     /// Reads the newest checkpoint, if there is one.
     ///
@@ -59,18 +106,10 @@ impl LedgerFiles {
     pub fn read_head(folder: &Path) -> Result<Option<LedgerHead>, LedgerError> {
         let path = folder.join(CHECKPOINT);
         let Ok(note) = fs::read_to_string(&path) else { return Ok(None) };
-        let diverged = |e: &dyn std::fmt::Display| LedgerError::Diverged(e.to_string());
-        let parsed = Note::parse_unverified(note.as_bytes()).map_err(|e| diverged(&e))?;
-        let checkpoint: Checkpoint = parsed.text().parse().map_err(|e| diverged(&e))?;
         let written = fs::metadata(&path).and_then(|m| m.modified()).ok();
         let since = written.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        Ok(Some(LedgerHead {
-            size: checkpoint.size,
-            root: checkpoint.root.to_hex(),
-            origin: checkpoint.origin,
-            written_at_ms: crate::Millis::try_from(since.as_millis()).unwrap_or(crate::Millis::MAX),
-            note,
-        }))
+        let written_at_ms = crate::Millis::try_from(since.as_millis()).unwrap_or(crate::Millis::MAX);
+        Ok(Some(LedgerHead { written_at_ms, ..LedgerHead::parse(&note)? }))
     }
 
     /// A proof that entry `index` is under the newest checkpoint, as a `.tlog-proof` file; none when it is not yet.
@@ -144,28 +183,28 @@ impl LedgerFiles {
         self.replace(&self.folder.join(CHECKPOINT), note.to_string().as_bytes())?;
         sync_folder(&self.folder)?;
         self.log = log;
-        for tile in &tiles {
-            self.remove_older_partials(tile);
+        for tile in tiles.iter().filter(|tile| !tile.id.is_partial()) {
+            self.remove_partials(tile);
         }
         Ok(())
     }
 
     fn write_tile(&self, tile: &Tile, folders: &mut BTreeSet<PathBuf>) -> Result<(), LedgerError> {
         let path = self.folder.join(tile.id.path());
-        if let Ok(there) = fs::read(&path) {
-            return if there == tile.bytes {
-                Ok(())
-            } else {
-                Err(LedgerError::Diverged(format!("{} has other bytes", tile.id.path())))
-            };
-        }
         let parent = path.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(parent).map_err(|e| LedgerError::files(parent, e))?;
-        self.replace(&path, &tile.bytes)?;
-        // A new folder is durable only when its parent is.
+        // A new folder is durable only when its parent is. A tile that a crashed run left may not be durable in its
+        // folder yet either.
         let below = |p: &&Path| p.starts_with(&self.folder);
         folders.extend(parent.ancestors().take_while(below).map(Path::to_owned));
-        Ok(())
+        match fs::read(&path) {
+            Ok(there) if there == tile.bytes => Ok(()),
+            Ok(_) => Err(LedgerError::Diverged(format!("{} has other bytes", tile.id.path()))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir_all(parent).map_err(|e| LedgerError::files(parent, e))?;
+                self.replace(&path, &tile.bytes)
+            }
+            Err(e) => Err(LedgerError::files(&path, e)),
+        }
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
@@ -177,20 +216,11 @@ impl LedgerFiles {
         fs::rename(&beside, path).map_err(|e| failed(&e))
     }
 
-    /// Partial tiles of earlier sizes say nothing that the newer ones don't.
-    fn remove_older_partials(&self, tile: &Tile) {
-        let full = self.folder.join(tile.id.full().path());
-        let partials = PathBuf::from(format!("{}.p", full.display()));
-        if !tile.id.is_partial() {
-            drop(fs::remove_dir_all(partials));
-            return;
-        }
-        let own = tile.id.width().to_string();
-        for file in fs::read_dir(partials).into_iter().flatten().flatten() {
-            if file.file_name() != own.as_str() {
-                drop(fs::remove_file(file.path()));
-            }
-        }
+    /// Partial tiles stay as long as their full one is missing: who reads with an older checkpoint needs them until the
+    /// full tile can stand in for them.
+    fn remove_partials(&self, full: &Tile) {
+        let full = self.folder.join(full.id.path());
+        drop(fs::remove_dir_all(format!("{}.p", full.display())));
     }
 }
 
@@ -204,7 +234,7 @@ mod tests {
     use crate::Sources;
 
     fn open(dir: &Path) -> Result<LedgerFiles, LedgerError> {
-        let key = LedgerKey::open(&dir.join("key"), &Sources::system())?;
+        let key = LedgerKey::open(&dir.join("key"), &dir.join("ledger"), &Sources::system())?;
         LedgerFiles::open(&dir.join("ledger"), key)
     }
 
@@ -222,8 +252,39 @@ mod tests {
         assert_eq!(files.size(), 300);
         files.extend(&entries(300..301)).unwrap();
         let partials = fs::read_dir(dir.path().join("ledger/tile/entries/001.p")).unwrap();
-        let left: Vec<_> = partials.map(|f| f.unwrap().file_name()).collect();
-        assert_eq!(left, ["45"], "the partial tile of the earlier size is gone");
+        let mut left: Vec<_> = partials.map(|f| f.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["44", "45"], "a reader may still be at the earlier size");
+        files.extend(&entries(301..512)).unwrap();
+        assert!(dir.path().join("ledger/tile/entries/001").exists());
+        assert!(!dir.path().join("ledger/tile/entries/001.p").exists(), "the full tile stands in for them");
+    }
+
+    #[test]
+    fn a_reader_with_an_older_checkpoint_finds_everything_while_the_log_grows() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = open(dir.path()).unwrap();
+        let key = files.public_key().parse().unwrap();
+        let reader = Folder(dir.path().join("ledger"));
+        let mut next = 0;
+        // Steps within a tile, to its end, over one and over several.
+        for step in [5, 1, 200, 50, 1, 300, 700, 3] {
+            files.extend(&entries(next..next + step)).unwrap();
+            next += step;
+            let older = fs::read(dir.path().join("ledger/checkpoint")).unwrap();
+            let mut seen = 0;
+            let found = trueline_tlog::verify_log(&reader, &older, &key, None, |_, _| {
+                // The log grows under the reader's hands.
+                if seen == 0 {
+                    files.extend(&entries(next..next + 90)).unwrap();
+                    next += 90;
+                }
+                seen += 1;
+            });
+            assert_eq!(found.unwrap().checkpoint.size, seen);
+            let note = String::from_utf8(older).unwrap();
+            TlogProof::prove(&reader, &note, seen - 1).unwrap();
+        }
     }
 
     #[test]

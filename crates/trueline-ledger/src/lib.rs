@@ -12,7 +12,9 @@
 mod erase;
 mod error;
 mod event;
+mod export;
 mod files;
+mod heartbeat;
 mod ids;
 mod key;
 mod lineage;
@@ -22,17 +24,24 @@ mod schema;
 mod sequencer;
 mod source;
 mod verify;
+mod verify_export;
 mod write;
 
+pub use erase::erase;
 pub use error::LedgerError;
 pub use event::{Actor, Entry, EventId, NewEvent, Resource, payload_digest};
+pub use export::{Export, ExportedEvent, exported_events};
 pub use files::{LedgerFiles, LedgerHead};
 pub use ids::{BlobDigest, ProjectId};
 pub use key::LedgerKey;
 pub use lineage::{Edge, Node, neighbours};
-pub use query::{EventFilter, EventPage, EventRow, event, events_after, events_in_order, leaf, leaf_hash};
+pub use query::{
+    EventFilter, EventPage, EventRow, event, events_after, events_of, leaf, leaf_hash, newest_index,
+    unsequenced_events_of,
+};
 pub use reactor::Cursor;
 pub use schema::MODULE;
 pub use source::{Clock, Entropy, Millis, Sources};
 pub use verify::{Finding, Report, Verification, verify_files, verify_rows, waiting_events};
+pub use verify_export::verify_export;
 pub use write::{Ledger, LedgerTx};

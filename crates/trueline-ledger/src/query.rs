@@ -91,14 +91,50 @@ pub fn events_after(tx: &mut Tx<'_>, after: i64, limit: u32) -> Result<Vec<Event
     rows.into_iter().map(|mut row| EventRow::from_row(&mut row)).collect()
 }
 
-/// Committed events, sequenced or not, at a position above `after`, in the order of commit.
+/// Sequenced events of these actions with an index above `after` and up to `until`, in order.
+///
+/// An index is given in the order of commit, so whoever reads stretch after stretch misses nothing, however long it takes.
 ///
 /// # Errors
 /// What the database says.
-pub fn events_in_order(tx: &mut Tx<'_>, after: i64, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
-    let sql = format!("SELECT {COLUMNS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
-    let rows = tx.query(&sql, &[after.into(), limit.into()])?;
+pub fn events_of(
+    tx: &mut Tx<'_>,
+    actions: &[&str],
+    after: i64,
+    until: i64,
+) -> Result<Vec<EventRow>, LedgerError> {
+    let actions = quoted(actions);
+    let sql = format!(
+        "SELECT {COLUMNS} WHERE e.idx > ?1 AND e.idx <= ?2 AND e.action IN ({actions}) ORDER BY e.idx"
+    );
+    let rows = tx.query(&sql, &[after.into(), until.into()])?;
     rows.into_iter().map(|mut row| EventRow::from_row(&mut row)).collect()
+}
+
+/// Committed events of these actions that have no index yet, in the order of commit.
+///
+/// # Errors
+/// What the database says.
+pub fn unsequenced_events_of(tx: &mut Tx<'_>, actions: &[&str]) -> Result<Vec<EventRow>, LedgerError> {
+    let actions = quoted(actions);
+    let sql = format!("SELECT {COLUMNS} WHERE e.idx IS NULL AND e.action IN ({actions}) ORDER BY e.seq");
+    let rows = tx.query(&sql, &[])?;
+    rows.into_iter().map(|mut row| EventRow::from_row(&mut row)).collect()
+}
+
+/// The index of the newest sequenced event, -1 when there is none.
+///
+/// # Errors
+/// What the database says.
+pub fn newest_index(tx: &mut Tx<'_>) -> Result<i64, LedgerError> {
+    let newest: Option<Option<i64>> = tx.scalar("SELECT MAX(idx) FROM ledger_events", &[])?;
+    Ok(newest.flatten().unwrap_or(-1))
+}
+
+/// A list of texts for an `IN (…)`.
+fn quoted<T: AsRef<str>>(texts: &[T]) -> String {
+    let texts: Vec<String> = texts.iter().map(|t| format!("'{}'", t.as_ref().replace('\'', "''"))).collect();
+    texts.join(", ")
 }
 
 impl EventFilter {
@@ -129,8 +165,7 @@ impl EventFilter {
             add("substr(e.action, 1, length(#)) = #", prefix.into());
         }
         if let Some(projects) = &self.projects {
-            let list: Vec<String> = projects.iter().map(|p| p.replace('\'', "''")).collect();
-            clauses.push(format!("e.project IN ('{}')", list.join("', '")));
+            clauses.push(format!("e.project IN ({})", quoted(projects)));
         }
         let filter =
             if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) };

@@ -21,6 +21,7 @@ CREATE TABLE ledger_events (
     entry BYTEA NOT NULL
 );
 CREATE INDEX ledger_events_unsequenced ON ledger_events (seq) WHERE idx IS NULL;
+CREATE INDEX ledger_events_project ON ledger_events (project, seq);
 CREATE INDEX ledger_events_resource ON ledger_events (project, resource_kind, resource_id, seq);
 CREATE TABLE ledger_payloads (
     event_id TEXT PRIMARY KEY,
@@ -30,6 +31,7 @@ CREATE TABLE ledger_payloads (
 CREATE TABLE ledger_head (one BIGINT PRIMARY KEY, size BIGINT NOT NULL);
 INSERT INTO ledger_head (one, size) VALUES (1, 0);
 CREATE TABLE ledger_cursors (name TEXT PRIMARY KEY, idx BIGINT NOT NULL);
+CREATE TABLE ledger_heartbeats (name TEXT PRIMARY KEY, at_ms BIGINT NOT NULL);
 CREATE TABLE ledger_verifications (
     id TEXT PRIMARY KEY,
     at_ms BIGINT NOT NULL,

@@ -2,13 +2,14 @@
 //! server and trusts nothing in the data directory.
 
 use crate::LedgerError;
-use crate::event::{Entry, payload_digest};
+use crate::event::Entry;
 use crate::files::Folder;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::Path;
 use trueline_db::Tx;
-use trueline_tlog::{Checkpoint, LogReader, TileId, TileLevel, VerifierKey, verify_log};
+use trueline_tlog::{
+    Checkpoint, Fault, LogReader, TileId, TileLevel, VerifierKey, check_stale_tile, verify_log,
+};
 
 /// Rows compared with the files at a time.
 const PAGE: u64 = 256;
@@ -25,11 +26,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(entry: Option<u64>, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(entry: Option<u64>, problem: impl Into<String>) -> Self {
         Self { entry, problem: problem.into() }
     }
 
-    fn at(entry: u64, problem: impl Into<String>) -> Self {
+    pub(crate) fn at(entry: u64, problem: impl Into<String>) -> Self {
         Self::new(Some(entry), problem)
     }
 }
@@ -52,6 +53,10 @@ pub struct Report {
     pub root: String,
     /// Payloads that were erased by an event that says so.
     pub erased: u64,
+    /// Those among the erased whose erasure is not under the checkpoint yet: the log does not vouch for it until then.
+    pub erased_unconfirmed: u64,
+    /// Rows whose events had their payloads erased, so that nobody can say what should be in them.
+    pub unknowable: u64,
     /// Events that are committed but not yet under the checkpoint.
     pub waiting: u64,
 }
@@ -76,13 +81,39 @@ pub fn verify_files(folder: &Path, key: &str, earlier: Option<&[u8]>) -> Result<
         Err(error) => return Ok(Err(Finding::new(None, format!("the earlier checkpoint: {error}")))),
     };
     match verify_log(&reader, &signed, &trusted, earlier.as_ref(), |_, _| {}) {
-        Ok(found) => Ok(Ok(Report {
-            entries: found.checkpoint.size,
-            root: found.checkpoint.root.to_hex(),
-            ..Report::default()
-        })),
-        Err(finding) => Ok(Err(Finding::at(finding.first_bad_entry, finding.fault.to_string()))),
+        Ok(found) => {
+            if let Err(finding) = check_leftovers(&reader, found.checkpoint.size)? {
+                return Ok(Err(finding));
+            }
+            let (entries, root) = (found.checkpoint.size, found.checkpoint.root.to_hex());
+            Ok(Ok(Report { entries, root, ..Report::default() }))
+        }
+        Err(finding) => Ok(Err(finding.into())),
     }
+}
+
+impl From<trueline_tlog::Finding> for Finding {
+    fn from(finding: trueline_tlog::Finding) -> Self {
+        Self::at(finding.first_bad_entry, finding.fault.to_string())
+    }
+}
+
+/// Checks the partial tiles of earlier sizes, which stay for readers that are still there.
+fn check_leftovers(reader: &Folder, size: u64) -> Result<Result<(), Finding>, LedgerError> {
+    for tile in reader.partial_tiles()? {
+        // What lies beyond the checkpoint is about to come under the next one.
+        let current = TileId::at(tile.level(), tile.index(), size);
+        if !current.is_some_and(|current| current.width() > tile.width()) {
+            continue;
+        }
+        match check_stale_tile(reader, tile, size) {
+            Ok(()) => {}
+            // Removed meanwhile, because its tile has become full.
+            Err(finding) if matches!(&finding.fault, Fault::Missing { path } if *path == tile.path()) => {}
+            Err(finding) => return Ok(Err(finding.into())),
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Compares a stretch of rows, from entry `from` on, with files that were found in order; answers where the next
@@ -97,13 +128,12 @@ pub fn verify_rows(
     report: &mut Report,
 ) -> Result<Result<u64, Finding>, LedgerError> {
     let reader = Folder(folder.to_owned());
-    let erased = erased_events(tx, i64::try_from(report.entries).unwrap_or(i64::MAX))?;
     let mut next = from;
     while next < report.entries && next < from + STRETCH {
         let Some(id) = TileId::at(TileLevel::Entries, next / PAGE, report.entries) else { break };
         let entries = trueline_tlog::read::read_entries(&reader, id)
             .map_err(|e| LedgerError::Diverged(e.to_string()))?;
-        if let Err(finding) = compare_page(tx, next, &entries, &erased, report)? {
+        if let Err(finding) = compare_page(tx, next, &entries, report)? {
             return Ok(Err(finding));
         }
         next += entries.len() as u64;
@@ -122,20 +152,10 @@ pub fn waiting_events(tx: &mut Tx<'_>, size: u64) -> Result<u64, LedgerError> {
     Ok(waiting.unwrap_or(0).unsigned_abs())
 }
 
-/// The events whose payloads an event under the checkpoint says were erased.
-fn erased_events(tx: &mut Tx<'_>, size: i64) -> Result<BTreeSet<String>, LedgerError> {
-    let rows = tx.query(
-        "SELECT resource_id FROM ledger_events WHERE action = 'event.erased' AND idx < ?1",
-        &[size.into()],
-    )?;
-    rows.into_iter().map(|mut row| Ok(row.take(0)?)).collect()
-}
-
 fn compare_page(
     tx: &mut Tx<'_>,
     first: u64,
     entries: &[Vec<u8>],
-    erased: &BTreeSet<String>,
     report: &mut Report,
 ) -> Result<Result<(), Finding>, LedgerError> {
     let from = i64::try_from(first).unwrap_or(i64::MAX);
@@ -157,23 +177,22 @@ fn compare_page(
         if row.take::<Vec<u8>>(1)? != *entry {
             return Ok(Err(Finding::at(index, "its row in the database is not what the log holds")));
         }
-        if let Err(problem) = compare_row(&mut row, entry, erased, report)? {
+        let Ok(told) = serde_json::from_slice::<Entry>(entry) else {
+            return Ok(Err(Finding::at(index, "it is not an event of this ledger")));
+        };
+        let compared = match compare_columns(&mut row, &told)? {
+            Ok(()) => compare_payload(tx, &mut row, &told, report)?,
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = compared {
             return Ok(Err(Finding::at(index, problem)));
         }
     }
     Ok(Ok(()))
 }
 
-/// Compares the columns that are searched by and the payload with the entry itself.
-fn compare_row(
-    row: &mut trueline_db::Row,
-    entry: &[u8],
-    erased: &BTreeSet<String>,
-    report: &mut Report,
-) -> Result<Result<(), String>, LedgerError> {
-    let Ok(told) = serde_json::from_slice::<Entry>(entry) else {
-        return Ok(Err("it is not an event of this ledger".to_owned()));
-    };
+/// Compares the columns that are searched by with the entry itself.
+fn compare_columns(row: &mut trueline_db::Row, told: &Entry) -> Result<Result<(), String>, LedgerError> {
     let columns: [(&str, String, &str); 6] = [
         ("id", row.take(2)?, &told.id),
         ("project", row.take(3)?, &told.project),
@@ -190,14 +209,35 @@ fn compare_row(
     if row.take::<i64>(4)? != told.at_ms {
         return Ok(Err("the column at_ms is not what the log says".to_owned()));
     }
+    Ok(Ok(()))
+}
+
+fn compare_payload(
+    tx: &mut Tx<'_>,
+    row: &mut trueline_db::Row,
+    told: &Entry,
+    report: &mut Report,
+) -> Result<Result<(), String>, LedgerError> {
     let payload: (Option<Vec<u8>>, Option<String>) = (row.take(9)?, row.take(10)?);
-    match payload {
-        (Some(salt), Some(body)) if payload_digest(&salt, &body) == told.payload => Ok(Ok(())),
-        (Some(_), Some(_)) => Ok(Err("its payload was altered".to_owned())),
-        _ if erased.contains(&told.id) => {
+    if let (Some(salt), Some(body)) = payload {
+        return Ok(told.check_payload(&salt, &body));
+    }
+    match erasure(tx, told)? {
+        None => Ok(Err("its payload is missing, and no event says that it was erased".to_owned())),
+        Some(index) => {
+            let confirmed = index.is_some_and(|index| index.unsigned_abs() < report.entries);
             report.erased += 1;
+            report.erased_unconfirmed += u64::from(!confirmed);
             Ok(Ok(()))
         }
-        _ => Ok(Err("its payload is missing, and no event says that it was erased".to_owned())),
     }
+}
+
+/// Whether an event says that this one's payload was erased, and its index if it has one.
+fn erasure(tx: &mut Tx<'_>, erased: &Entry) -> Result<Option<Option<i64>>, LedgerError> {
+    Ok(tx.scalar(
+        "SELECT idx FROM ledger_events
+         WHERE project = ?1 AND resource_kind = 'event' AND resource_id = ?2 AND action = 'event.erased'",
+        &[(&erased.project).into(), (&erased.id).into()],
+    )?)
 }

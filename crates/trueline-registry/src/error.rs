@@ -19,6 +19,16 @@ pub enum RegistryError {
     /// The thing is in a state that does not allow it.
     #[error("{0}")]
     State(String),
+    /// A manifest in the database is not one.
+    #[error(
+        "the manifest {digest} can't be read ({why}): check the server with `trueline ledger verify --state`"
+    )]
+    Manifest {
+        /// Its digest.
+        digest: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

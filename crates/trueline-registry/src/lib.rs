@@ -6,6 +6,7 @@ mod manifest;
 mod model;
 mod models;
 mod replay;
+mod resolve;
 mod schema;
 mod search;
 mod validate;
@@ -14,7 +15,7 @@ mod versions;
 pub use error::RegistryError;
 pub use manifest::{Manifest, ManifestFile};
 pub use model::{Alias, KeyValue, NewVersion, RegisteredModel, Stage, Version, VersionKey, VersionNumber};
-pub use replay::{Disagreement, replay};
+pub use replay::{Compared, Disagreement, Replay};
 pub use schema::MODULE;
 pub use search::{ModelSearch, Page, VersionSearch};
 

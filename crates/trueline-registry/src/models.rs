@@ -8,7 +8,7 @@ use trueline_identity::{Authorized, ReadProject, RegisterModel};
 use trueline_ledger::{LedgerTx, NewEvent, ProjectId};
 
 pub(crate) const COLUMNS: &str =
-    "m.name, m.description, m.created_by, m.created_at_ms, m.updated_at_ms FROM registered_models m";
+    "m.name, m.description, m.created_by, m.created_at_ms, m.updated_at_ms, m.id FROM registered_models m";
 
 fn not_found(name: &str) -> RegistryError {
     RegistryError::NotFound(format!("Registered Model with name={name} not found"))
@@ -30,6 +30,7 @@ pub(crate) fn from_row(
         created_by: row.take(2)?,
         created_at_ms: row.take(3)?,
         updated_at_ms: row.take(4)?,
+        id: row.take(5)?,
         tags: pairs(tags)?,
         aliases: aliases(tx, project, &name)?,
         latest: versions::latest(tx, project, &name, &Stage::ALL)?,
@@ -60,8 +61,13 @@ pub(crate) fn get(
 }
 
 pub(crate) fn require(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<(), RegistryError> {
-    let sql = "SELECT name FROM registered_models WHERE project = ?1 AND name = ?2";
-    tx.query_opt(sql, &[project.into(), name.into()])?.map(drop).ok_or_else(|| not_found(name))
+    id(tx, project, name).map(drop)
+}
+
+/// The id of a model.
+pub(crate) fn id(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<String, RegistryError> {
+    let sql = "SELECT id FROM registered_models WHERE project = ?1 AND name = ?2";
+    tx.scalar(sql, &[project.into(), name.into()])?.ok_or_else(|| not_found(name))
 }
 
 /// Notes on a model that something of it changed.
@@ -117,10 +123,18 @@ impl Registry {
         self.ledger
             .write(leave.actor(), move |tx| {
                 let (now, by) = (tx.now(), tx.actor().principal.clone());
+                let id = tx.derived_id("model");
                 let made = tx.execute(
-                    "INSERT INTO registered_models (project, name, description, created_by, created_at_ms, updated_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
-                    &[(&project).into(), (&name).into(), (&description).into(), by.into(), now.into()],
+                    "INSERT INTO registered_models (id, project, name, description, created_by, created_at_ms, updated_at_ms)
+                     VALUES (?6, ?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (project, name) DO NOTHING",
+                    &[
+                        (&project).into(),
+                        (&name).into(),
+                        (&description).into(),
+                        by.into(),
+                        now.into(),
+                        (&id).into(),
+                    ],
                 )?;
                 if made == 0 {
                     return Err(RegistryError::Exists(format!("Registered Model (name={name}) already exists.")));
@@ -129,7 +143,7 @@ impl Registry {
                     upsert_tag(tx, &project, &name, tag)?;
                 }
                 let event = NewEvent::new(&project, "model.created", "model", &name);
-                tx.emit(event.with(json!({ "description": description, "tags": tags })))?;
+                tx.emit(event.with(json!({ "id": id, "description": description, "tags": tags })))?;
                 get(tx, &project, &name)
             })
             .await
@@ -162,7 +176,7 @@ impl Registry {
         let (project, name) = (leave.project().clone(), name.to_owned());
         self.ledger
             .write(leave.actor(), move |tx| {
-                require(tx, &project, &name)?;
+                let id = id(tx, &project, &name)?;
                 if require(tx, &project, &new_name).is_ok() {
                     return Err(RegistryError::Exists(format!(
                         "Registered Model (name={new_name}) already exists."
@@ -176,7 +190,7 @@ impl Registry {
                 }
                 touch(tx, &project, &new_name)?;
                 let event = NewEvent::new(&project, "model.renamed", "model", &name);
-                tx.emit(event.with(json!({ "before": name, "after": new_name })))?;
+                tx.emit(event.with(json!({ "id": id, "before": name, "after": new_name })))?;
                 get(tx, &project, &new_name)
             })
             .await
@@ -220,14 +234,15 @@ impl Registry {
         let (project, name) = (leave.project().clone(), name.to_owned());
         self.ledger
             .write(leave.actor(), move |tx| {
-                require(tx, &project, &name)?;
+                let id = id(tx, &project, &name)?;
                 for table in NAMED {
                     tx.execute(
                         &format!("DELETE FROM {table} WHERE project = ?1 AND name = ?2"),
                         &[(&project).into(), (&name).into()],
                     )?;
                 }
-                tx.emit(NewEvent::new(&project, "model.deleted", "model", &name))?;
+                let event = NewEvent::new(&project, "model.deleted", "model", &name);
+                tx.emit(event.with(json!({ "id": id })))?;
                 Ok(())
             })
             .await
@@ -296,7 +311,7 @@ impl Registry {
         self.ledger
             .write(leave.actor(), move |tx| {
                 require(tx, &project, &key.model)?;
-                versions::get(tx, &project, &key)?;
+                let version = versions::get(tx, &project, &key)?;
                 let before = alias_target(tx, &project, &key.model, &alias)?;
                 if before == Some(key.version) {
                     return Ok(());
@@ -309,6 +324,7 @@ impl Registry {
                 let event = NewEvent::new(&project, "alias.set", "alias", format!("{}@{alias}", key.model));
                 tx.emit(event.with(json!({
                     "model": key.model, "alias": alias, "before": before, "after": key.version,
+                    "version_id": version.id,
                 })))?;
                 Ok(())
             })

@@ -9,6 +9,7 @@ pub const MODULE: Module = Module {
         version: 1,
         sql: "
 CREATE TABLE registered_models (
+    id TEXT NOT NULL UNIQUE,
     project TEXT NOT NULL,
     name TEXT NOT NULL,
     description TEXT NOT NULL,
@@ -25,6 +26,7 @@ CREATE TABLE registered_model_tags (
     PRIMARY KEY (project, name, key)
 );
 CREATE TABLE model_versions (
+    id TEXT NOT NULL UNIQUE,
     project TEXT NOT NULL,
     name TEXT NOT NULL,
     version BIGINT NOT NULL,
@@ -59,8 +61,10 @@ CREATE TABLE model_aliases (
     PRIMARY KEY (project, name, alias)
 );
 CREATE TABLE version_manifests (
-    digest TEXT PRIMARY KEY,
-    body TEXT NOT NULL
+    project TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (project, digest)
 );
 ",
     }],

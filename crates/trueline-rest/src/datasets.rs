@@ -2,10 +2,9 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
+use axum::body::Body as Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -48,9 +47,8 @@ pub(crate) struct Digests {
 pub(crate) async fn missing(
     State(app): App,
     Caller(session): Caller,
-    body: Result<Json<Digests>, JsonRejection>,
+    Body(Digests { sha256 }): Body<Digests>,
 ) -> Result<Json<Value>, Problem> {
-    let Json(Digests { sha256 }) = body?;
     if sha256.len() > MOST_DIGESTS {
         return Err(Problem::invalid(format!("ask for at most {MOST_DIGESTS} digests at once")));
     }
@@ -62,7 +60,7 @@ pub(crate) async fn put_file(
     State(app): App,
     Caller(session): Caller,
     Path(sha256): Path<String>,
-    body: Body,
+    body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let blob = app.data.put_file(&session.leave()?, &sha256, body.into_data_stream()).await?;
     Ok((StatusCode::CREATED, Json(json!({ "sha256": blob.sha256, "size": blob.size }))))
@@ -77,9 +75,8 @@ pub(crate) async fn add(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Result<Json<NewVersion>, JsonRejection>,
+    Body(NewVersion { files }): Body<NewVersion>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(NewVersion { files }) = body?;
     let task = app.data.request_version(&session.leave()?, name, files).await?;
     Ok(accepted(&task))
 }
@@ -139,5 +136,5 @@ pub(crate) async fn file(
         (header::CONTENT_LENGTH, file.size.to_string()),
         (header::ETAG, format!("\"{}\"", file.sha256)),
     ];
-    Ok((headers, Body::from_stream(bytes)).into_response())
+    Ok((headers, Bytes::from_stream(bytes)).into_response())
 }

@@ -3,9 +3,8 @@
 use crate::datasets::accepted;
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -17,8 +16,6 @@ use trueline_flows::{
     Materialise, TrainingSet, declare_features, request_materialisation, request_training_set,
 };
 use trueline_identity::{ReadProject, WriteData};
-
-type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// Rows of a push, and keys of a lookup.
 const MOST_ROWS: usize = 10_000;
@@ -50,9 +47,8 @@ fn materialisation(m: &Materialisation) -> Value {
 pub(crate) async fn declare(
     State(app): App,
     Caller(session): Caller,
-    body: Body<Declaration>,
+    Body(declaration): Body<Declaration>,
 ) -> Result<Json<Value>, Problem> {
-    let Json(declaration) = body?;
     let applied = declare_features(&app.data, &app.features, &session.leave()?, declaration).await?;
     Ok(Json(json!(applied)))
 }
@@ -83,9 +79,8 @@ pub(crate) async fn view(
 pub(crate) async fn training_set(
     State(app): App,
     Caller(session): Caller,
-    body: Body<TrainingSet>,
+    Body(ask): Body<TrainingSet>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let task = request_training_set(&app.ledger, &app.data, &app.features, &session.leave()?, ask).await?;
     Ok(accepted(&task))
 }
@@ -94,9 +89,8 @@ pub(crate) async fn materialise(
     State(app): App,
     Caller(session): Caller,
     Path(view): Path<String>,
-    body: Body<Materialise>,
+    Body(ask): Body<Materialise>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let ask = Materialise { view, ..ask };
     let task = request_materialisation(&app.ledger, &app.features, &session.leave()?, ask).await?;
     Ok(accepted(&task))
@@ -129,10 +123,9 @@ pub(crate) async fn push(
     State(app): App,
     Caller(session): Caller,
     Path(view): Path<String>,
-    body: Body<Push>,
+    Body(Push { rows }): Body<Push>,
 ) -> Result<Json<Value>, Problem> {
     let leave = session.leave::<WriteData>()?;
-    let Json(Push { rows }) = body?;
     at_most("rows", rows.len())?;
     let view = online(&app, &session, &view)?;
     let now_us = app.ledger.sources().now().saturating_mul(1000);
@@ -153,10 +146,9 @@ pub(crate) async fn lookup(
     State(app): App,
     Caller(session): Caller,
     Path(view): Path<String>,
-    body: Body<Lookup>,
+    Body(Lookup { keys, at }): Body<Lookup>,
 ) -> Result<Json<Value>, Problem> {
     let leave = session.leave::<ReadProject>()?;
-    let Json(Lookup { keys, at }) = body?;
     at_most("keys", keys.len())?;
     let view = online(&app, &session, &view)?;
     let keys = keys.iter().map(Keys::from_json).collect::<Result<Vec<_>, _>>()?;

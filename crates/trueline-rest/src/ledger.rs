@@ -2,17 +2,16 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_flows::Session;
-use trueline_identity::{Authorized, EraseEvent, IdentityError, ReadLedger};
-use trueline_ledger::{EventFilter, EventRow, LedgerFiles};
+use trueline_identity::{Authorized, EraseEvent, VerifyLedger};
+use trueline_ledger::{EventFilter, EventRow, LedgerFiles, exported_events};
 
 const PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 500;
@@ -24,17 +23,8 @@ fn event_json(e: &EventRow) -> Value {
     })
 }
 
-/// The projects whose events a caller may read: all with leave for the server, else the session's own.
-fn readable(session: &Session) -> Result<Option<Vec<String>>, IdentityError> {
-    if session.server_leave::<ReadLedger>().is_ok() {
-        return Ok(None);
-    }
-    let here: Authorized<ReadLedger> = session.leave()?;
-    Ok(Some(vec![here.project().to_string()]))
-}
-
 pub(crate) async fn head(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
-    readable(&session)?;
+    session.readable_ledgers()?;
     let head = LedgerFiles::read_head(&app.ledger_folder)?;
     let checkpoint = head.map(|h| json!({ "size": h.size, "root": h.root, "note": h.note }));
     Ok(Json(json!({ "key": app.ledger_key, "checkpoint": checkpoint })))
@@ -57,7 +47,7 @@ pub(crate) async fn events(
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let filter = EventFilter {
-        projects: readable(&session)?,
+        projects: session.readable_ledgers()?,
         actor: query.actor,
         action: query.action,
         resource_kind: query.resource_kind,
@@ -69,8 +59,33 @@ pub(crate) async fn events(
     Ok(Json(json!({ "events": events, "next_cursor": page.next_cursor.map(|c| c.to_string()) })))
 }
 
+#[derive(Deserialize)]
+pub(crate) struct ExportQuery {
+    limit: Option<u32>,
+    #[serde(default)]
+    cursor: u64,
+}
+
+/// Events as an export holds them, a line of JSON each, from the entry `cursor` on. The next page starts behind the last
+/// line; an empty one is the end.
+pub(crate) async fn export(
+    State(app): App,
+    Caller(session): Caller,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, Problem> {
+    session.server_leave::<VerifyLedger>()?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let events = app.ledger.db().read(move |tx| exported_events(tx, query.cursor, limit)).await?;
+    let mut lines = Vec::new();
+    for event in &events {
+        serde_json::to_writer(&mut lines, event).map_err(|e| Problem::internal(e.to_string()))?;
+        lines.push(b'\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/jsonl; charset=utf-8")], lines).into_response())
+}
+
 async fn find(app: &crate::Rest, session: &Session, id: String) -> Result<EventRow, Problem> {
-    let projects = readable(session)?;
+    let projects = session.readable_ledgers()?;
     let event = app.ledger.db().read(move |tx| trueline_ledger::event(tx, &id)).await?;
     match projects {
         Some(list) if !list.contains(&event.project) => {
@@ -115,14 +130,13 @@ pub(crate) async fn erase(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<Erasure>, JsonRejection>,
+    Body(erasure): Body<Erasure>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(erasure) = body?;
     if erasure.reason.trim().is_empty() {
         return Err(Problem::invalid("an erasure needs a reason, which the ledger keeps"));
     }
     let leave: Authorized<EraseEvent> = session.server_leave()?;
-    let by = app.ledger.erase_payload(leave.actor(), &id, &erasure.reason).await?;
+    let by = trueline_flows::erase_event(&app.ledger, &leave, &id, &erasure.reason).await?;
     Ok((StatusCode::CREATED, Json(json!({ "erased": id, "event": by }))))
 }
 

@@ -2,6 +2,7 @@
 //! problems with a stable code. A handler parses, calls one function, renders.
 
 mod datasets;
+mod endpoints;
 mod features;
 mod identity;
 mod ledger;
@@ -10,23 +11,30 @@ mod runs;
 mod tasks;
 mod time;
 
+use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post, put};
 pub use problem::{ERROR_CODES, Problem};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Entry, Session};
+use trueline_flows::{Access, Deployments, Entry, Session};
 use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
 
-/// The largest body of this API in bytes; files go another way.
-const LARGEST_BODY: usize = 256 << 20;
+/// The largest JSON body of most calls in bytes.
+const LARGEST_BODY: usize = 1 << 20;
+/// The largest capture in bytes: it names every file that git does not track.
+const LARGEST_CAPTURE: usize = 16 << 20;
+/// The largest batch of rows, keys or files' names in bytes.
+const LARGEST_BATCH: usize = 16 << 20;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -47,6 +55,8 @@ pub struct Rest {
     pub data: Data,
     /// Features.
     pub features: Features,
+    /// Endpoints.
+    pub deployments: Deployments,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -58,12 +68,50 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        trueline_flows::check_path_and_query(encoded)?;
         match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => Ok(Self(session.clone())),
             Some(Entry(Err(error))) => Err(Problem::identity(error)),
             None => Err(Problem::internal("the request came without a session")),
         }
     }
+}
+
+/// A body of JSON, or the refusal as a problem.
+struct Body<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(body) = Json::<Value>::from_request(request, state).await?;
+        trueline_flows::check_texts(&body)?;
+        T::deserialize(body).map(Self).map_err(|e| Problem::invalid(format!("the body does not fit: {e}")))
+    }
+}
+
+/// The routes of datasets and features.
+fn data_routes() -> Router<Arc<Rest>> {
+    let batches = Router::new()
+        .route("/dataset-files/missing", post(datasets::missing))
+        .route("/datasets/{name}/versions", post(datasets::add))
+        .route("/feature-views/{view}/lookups", post(features::lookup))
+        .route("/feature-views/{view}/rows", post(features::push))
+        .layer(DefaultBodyLimit::max(LARGEST_BATCH));
+    Router::new()
+        .route("/dataset-files/{sha256}", put(datasets::put_file))
+        .route("/datasets", get(datasets::list))
+        .route("/datasets/{name}", get(datasets::versions))
+        .route("/datasets/{name}/versions/{version}", get(datasets::version))
+        .route("/datasets/{name}/versions/{version}/files/{place}", get(datasets::file))
+        .route("/entities", get(features::entities))
+        .route("/feature-declarations", post(features::declare))
+        .route("/feature-views", get(features::views))
+        .route("/feature-views/{view}", get(features::view))
+        .route("/feature-views/{view}/materialisations", post(features::materialise))
+        .route("/training-sets", post(features::training_set))
+        .merge(batches)
 }
 
 /// The routes of this face.
@@ -77,6 +125,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/tokens", get(identity::tokens))
         .route("/tokens/{id}", delete(identity::revoke_token))
         .route("/ledger", get(ledger::head))
+        .route("/ledger/export", get(ledger::export))
         .route("/ledger/events", get(ledger::events))
         .route("/ledger/events/{id}", get(ledger::event))
         .route("/ledger/events/{id}/proof", get(ledger::proof))
@@ -84,24 +133,17 @@ pub fn router(rest: Rest) -> Router {
         .route("/ledger/verifications", post(ledger::verify))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
-        .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
+        .route("/endpoints", get(endpoints::list).post(endpoints::create))
+        .route("/endpoints/{name}", get(endpoints::show))
+        .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
+        .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route(
+            "/runs/{id}/capture",
+            get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),
+        )
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
-        .route("/dataset-files/missing", post(datasets::missing))
-        .route("/dataset-files/{sha256}", put(datasets::put_file))
-        .route("/datasets", get(datasets::list))
-        .route("/datasets/{name}", get(datasets::versions))
-        .route("/datasets/{name}/versions", post(datasets::add))
-        .route("/datasets/{name}/versions/{version}", get(datasets::version))
-        .route("/datasets/{name}/versions/{version}/files/{place}", get(datasets::file))
-        .route("/entities", get(features::entities))
-        .route("/feature-declarations", post(features::declare))
-        .route("/feature-views", get(features::views))
-        .route("/feature-views/{view}", get(features::view))
-        .route("/feature-views/{view}/lookups", post(features::lookup))
-        .route("/feature-views/{view}/materialisations", post(features::materialise))
-        .route("/feature-views/{view}/rows", post(features::push))
-        .route("/training-sets", post(features::training_set))
+        .merge(data_routes())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

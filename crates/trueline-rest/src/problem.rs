@@ -8,9 +8,11 @@ use trueline_blobs::BlobError;
 use trueline_data::DataError;
 use trueline_db::DbError;
 use trueline_features::{FeatureError, OnlineError};
-use trueline_flows::FeatureFlowError;
+use trueline_flows::{DeployError, FeatureFlowError, NulCharacter};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
+use trueline_registry::RegistryError;
+use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
 use trueline_tracking::TrackingError;
 
@@ -27,6 +29,7 @@ pub const ERROR_CODES: &[&str] = &[
     "too-large",
     "unauthenticated",
     "unavailable",
+    "unservable",
 ];
 
 /// A problem document in the making.
@@ -40,6 +43,11 @@ pub struct Problem {
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into() }
+    }
+
+    /// This server can't take the request now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -75,6 +83,7 @@ impl Problem {
             LedgerError::Db(DbError::Busy { .. }) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             LedgerError::Db(DbError::DiskFull(_)) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             LedgerError::Db(db) if db.is_transient() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            LedgerError::Db(DbError::Nul) => (StatusCode::BAD_REQUEST, "invalid"),
             LedgerError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             LedgerError::Erased(_) => (StatusCode::CONFLICT, "state"),
@@ -121,6 +130,48 @@ impl From<TrackingError> for Problem {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        let (status, code) = match &error {
+            RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            RegistryError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            RegistryError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::BAD_REQUEST, "invalid"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<ServingError> for Problem {
+    fn from(error: ServingError) -> Self {
+        let (status, code) = match &error {
+            ServingError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            ServingError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            ServingError::Invalid(_) | ServingError::Input(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            ServingError::State(_) => (StatusCode::CONFLICT, "state"),
+            ServingError::Unservable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unservable"),
+            ServingError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<DeployError> for Problem {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Serving(inner) => inner.into(),
+            DeployError::Registry(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<NulCharacter> for Problem {
+    fn from(error: NulCharacter) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 
@@ -181,8 +232,14 @@ impl From<FeatureFlowError> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid" };
-        Self::new(rejection.status(), code, rejection.body_text())
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "the body is larger than this call takes (1 MiB, 16 MiB for a capture); files are uploaded as artifacts",
+            ),
+            status => Self::new(status, "invalid", rejection.body_text()),
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! placeholders `?1`, `?2`, … and their values.
 //!
 //! - `LIKE` is case-sensitive on PostgreSQL; on SQLite the connection must say `PRAGMA case_sensitive_like = ON`. A
-//!   backslash in a pattern is an ordinary character on both. `ILIKE` lowers both sides (SQLite: ASCII only).
+//!   backslash in a pattern is an ordinary character on both. `ILIKE` takes ASCII letters for their lower-case form, and
+//!   no others: that is what `LOWER` does to a column on SQLite, and on PostgreSQL under the collation `"C"`.
 //! - A field that is absent meets no comparison but `IS NULL`: not `!=`, not `NOT IN`.
 //! - A NaN meets no comparison but `!=`.
 
@@ -250,11 +251,12 @@ impl Compiler<'_> {
         if pattern.len() > MAX_PATTERN_BYTES {
             return Err(SqlError::LongPattern(pattern.len()));
         }
+        if *op == Op::ILike {
+            let placeholder = self.bind(SqlValue::Text(pattern.to_ascii_lowercase()))?;
+            return Ok(format!("(LOWER({column}) LIKE {placeholder} ESCAPE '\\')"));
+        }
         let placeholder = self.bind(SqlValue::Text(pattern))?;
-        Ok(match op {
-            Op::ILike => format!("(LOWER({column}) LIKE LOWER({placeholder}) ESCAPE '\\')"),
-            _ => format!("({column} LIKE {placeholder} ESCAPE '\\')"),
-        })
+        Ok(format!("({column} LIKE {placeholder} ESCAPE '\\')"))
     }
 
     fn list(&mut self, test: &Test<'_>, texts: &[String]) -> Result<String, SqlError> {

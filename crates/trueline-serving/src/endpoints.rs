@@ -159,7 +159,7 @@ impl Endpoints {
             .await
     }
 
-    /// The routes of an endpoint, newest first.
+    /// The routes of an endpoint, newest first; those before a generation, when it is given.
     ///
     /// # Errors
     /// [`ServingError::NotFound`].
@@ -167,6 +167,7 @@ impl Endpoints {
         &self,
         leave: &Authorized<ReadProject>,
         name: &EndpointName,
+        before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Route>, ServingError> {
         let (project, name) = (leave.project().clone(), name.clone());
@@ -174,8 +175,10 @@ impl Endpoints {
             .db()
             .read(move |tx| {
                 get(tx, &project, &name)?;
-                let sql = format!("{ROUTE} ORDER BY generation DESC LIMIT ?3");
-                let rows = tx.query(&sql, &[(&project).into(), name.as_str().into(), limit.into()])?;
+                let sql = format!("{ROUTE} AND generation < ?3 ORDER BY generation DESC LIMIT ?4");
+                let before = before.unwrap_or(i64::MAX);
+                let params = [(&project).into(), name.as_str().into(), before.into(), limit.into()];
+                let rows = tx.query(&sql, &params)?;
                 rows.into_iter().map(|mut row| route_from(&mut row)).collect()
             })
             .await
@@ -304,7 +307,7 @@ fn append(
     }));
     let event = tx.emit(event)?;
     for variant in variants {
-        let version = Node::new("version", variant.spec.name());
+        let version = Node::new("version", &variant.spec.id);
         let own = Node::new("endpoint", before.name.as_str());
         tx.link(&event, &Edge::new(project, own, "served", version))?;
     }

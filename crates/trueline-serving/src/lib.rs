@@ -10,6 +10,7 @@
 mod endpoints;
 mod error;
 mod frame;
+mod live;
 mod mlmodel;
 mod model;
 mod plane;
@@ -24,8 +25,8 @@ pub use error::{InputError, ServingError};
 pub use frame::{Column, Frame};
 pub use mlmodel::MlModel;
 pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};
-pub use plane::{Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
+pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
 pub use schema::MODULE;
 pub use signature::{ColumnType, InputColumn, Signature};
-pub use snapshot::{EndpointSnapshot, Snapshot};
+pub use snapshot::{Access, EndpointSnapshot, Grant, Snapshot};

@@ -8,6 +8,7 @@ use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use trueline_blobs::{Blobs, Namespace};
+use trueline_ledger::ProjectId;
 
 /// The largest file of a model that is loaded into memory, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -26,6 +27,8 @@ pub struct ModelFile {
 /// A version to be served: what is needed to load it without the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSpec {
+    /// The version's id in the lineage, which stays when the model's name changes.
+    pub id: String,
     /// The model's name.
     pub model: String,
     /// The version's number.
@@ -59,11 +62,14 @@ pub struct Predictions {
     pub values: Vec<f32>,
     /// Numbers for each row.
     pub width: usize,
+    /// Whether they are whole: the numbers of classes.
+    pub whole: bool,
 }
 
 /// A version in memory, ready to answer.
 #[derive(Debug)]
 pub struct LoadedModel {
+    project: ProjectId,
     spec: ModelSpec,
     runtime: Box<dyn Runtime>,
     signature: Signature,
@@ -74,7 +80,8 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`ServingError::Unservable`] with the reason, [`ServingError::Blob`] when a file is not there.
-    pub async fn load(blobs: &Blobs, namespace: &Namespace, spec: ModelSpec) -> Result<Self, ServingError> {
+    pub async fn load(blobs: &Blobs, project: &ProjectId, spec: ModelSpec) -> Result<Self, ServingError> {
+        let namespace = &Namespace::new(project.as_str());
         let Some(mlmodel) = read(blobs, namespace, &spec, "MLmodel").await? else {
             return Err(spec.unservable("it has no MLmodel file; log it with an MLflow flavour"));
         };
@@ -89,7 +96,7 @@ impl LoadedModel {
         };
         let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
         let signature = signature_of(&mlmodel, &runtime).map_err(|e| spec.unservable(e))?;
-        let model = Self { spec, runtime: Box::new(runtime), signature };
+        let model = Self { project: project.clone(), spec, runtime: Box::new(runtime), signature };
         if let Some(example) = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path)
             && let Some(bytes) = read(blobs, namespace, &model.spec, &example).await?
         {
@@ -102,6 +109,11 @@ impl LoadedModel {
     #[must_use]
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// Whether it is this version of this project.
+    pub(crate) fn is(&self, project: &ProjectId, spec: &ModelSpec) -> bool {
+        self.project == *project && self.spec == *spec
     }
 
     /// What it takes.
@@ -127,7 +139,7 @@ impl LoadedModel {
         }
         let input = self.signature.rows(frame)?;
         let scores = self.runtime.score(&input).map_err(|e| self.spec.unservable(e))?;
-        Ok(Predictions { values: scores.values, width: scores.width })
+        Ok(Predictions { values: scores.values, width: scores.width, whole: scores.whole })
     }
 
     /// The self-test: the example that was logged with the model must be answered with finite numbers.

@@ -3,16 +3,17 @@
 
 use crate::error::ServingError;
 use crate::frame::Frame;
+use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelSpec, Predictions};
-use crate::route::LogMode;
-use crate::snapshot::{EndpointSnapshot, Snapshot};
+use crate::route::{LogMode, Variant};
+use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use arc_swap::ArcSwap;
-use sha2::{Digest, Sha256};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use trueline_blobs::{Blobs, Namespace};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use trueline_blobs::Blobs;
+use trueline_ledger::ProjectId;
 
 /// Models that were served and stay loaded, so that a return to them is a swap.
 const KEPT: usize = 8;
@@ -35,14 +36,32 @@ pub struct Ask<'a> {
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// The version that answered, `name/number`.
-    pub variant: String,
+    /// The project's id.
+    pub project: ProjectId,
+    /// The name of the model that answered.
+    pub model: String,
+    /// The number of the version that answered.
+    pub version: i64,
     /// The generation of the route.
     pub generation: i64,
     /// Whether the answer waits for the log.
     pub log: LogMode,
-    /// The predictions.
-    pub predictions: Predictions,
+    /// The predictions, or why there are none.
+    pub predictions: Result<Predictions, ServingError>,
+}
+
+/// What a caller may do with an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Ask; and say when it happened, if `replay`.
+    Admitted {
+        /// Whether the caller may say when a prediction happened.
+        replay: bool,
+    },
+    /// Nothing: no token came and one is needed, or the token is not known.
+    Unknown,
+    /// The token is known, but not for this endpoint's project.
+    Elsewhere,
 }
 
 /// How a variant does.
@@ -72,36 +91,14 @@ pub struct EndpointStatus {
 }
 
 #[derive(Debug)]
-struct LiveVariant {
-    model: Arc<LoadedModel>,
-    name: String,
-    weight: u32,
-    requests: AtomicU64,
-    errors: AtomicU64,
-}
-
-#[derive(Debug)]
-struct LiveEndpoint {
-    snapshot: EndpointSnapshot,
-    variants: Vec<LiveVariant>,
-    total: u64,
-}
-
-/// Endpoints by the names of project and endpoint.
-type Endpoints = HashMap<(String, String), Arc<LiveEndpoint>>;
-
-#[derive(Debug, Default)]
-struct Live {
-    endpoints: Endpoints,
-    open: bool,
-    tokens: HashMap<String, Vec<String>>,
-}
-
-#[derive(Debug)]
 struct Inner {
     live: ArcSwap<Live>,
     /// Serialises changes; a request never takes it.
     changing: Mutex<()>,
+    /// Serialises writing the file, which no change waits for.
+    persisting: Mutex<()>,
+    /// Whether what is live was not persisted yet.
+    dirty: AtomicBool,
     kept: Mutex<VecDeque<Arc<LoadedModel>>>,
     blobs: Blobs,
     file: PathBuf,
@@ -113,28 +110,6 @@ pub struct DataPlane {
     inner: Arc<Inner>,
 }
 
-impl LiveEndpoint {
-    /// The variant of a lot: the weights laid end to end, the lot's place in them.
-    fn pick(&self, lot: u64) -> Option<&LiveVariant> {
-        let mut place = lot % self.total.max(1);
-        for variant in &self.variants {
-            let weight = u64::from(variant.weight);
-            if place < weight {
-                return Some(variant);
-            }
-            place -= weight;
-        }
-        self.variants.last()
-    }
-
-    /// The lot of a sticky value: the same value always draws the same one, apart for each endpoint.
-    fn lot_of(&self, sticky: &str) -> u64 {
-        let hash = Sha256::new().chain_update(&self.snapshot.name).chain_update([0]).chain_update(sticky);
-        let bytes: [u8; 32] = hash.finalize().into();
-        u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
-    }
-}
-
 impl DataPlane {
     /// An empty one, which persists to `file`.
     #[must_use]
@@ -142,6 +117,8 @@ impl DataPlane {
         let inner = Inner {
             live: ArcSwap::default(),
             changing: Mutex::new(()),
+            persisting: Mutex::new(()),
+            dirty: AtomicBool::new(false),
             kept: Mutex::new(VecDeque::new()),
             blobs,
             file,
@@ -155,24 +132,17 @@ impl DataPlane {
     /// [`ServingError::Snapshot`] when the file can't be read.
     pub async fn restore(&self) -> Result<usize, ServingError> {
         let Some(snapshot) = Snapshot::read(&self.inner.file)? else { return Ok(0) };
-        let mut restored = 0;
+        let mut endpoints = Endpoints::new();
         for endpoint in snapshot.endpoints {
-            match self.load(endpoint.clone()).await {
-                Ok(live) => {
-                    self.swap(|state| {
-                        state.endpoints.insert(key(&live.snapshot), Arc::clone(&live));
-                    });
-                    restored += 1;
-                }
-                Err(error) => {
-                    tracing::warn!(endpoint = endpoint.name, %error, "an endpoint was not restored")
-                }
+            let name = endpoint.name.clone();
+            match self.load(endpoint).await {
+                Ok(live) => drop(endpoints.insert(live.key(), live)),
+                Err(error) => tracing::warn!(endpoint = name, %error, "an endpoint was not restored"),
             }
         }
-        self.swap(|state| {
-            state.open = snapshot.open;
-            state.tokens = snapshot.tokens.clone().into_iter().collect();
-        });
+        let restored = endpoints.len();
+        self.swap(|state| (state.endpoints, state.access) = (endpoints, snapshot.access));
+        self.inner.dirty.store(false, Ordering::Release);
         Ok(restored)
     }
 
@@ -180,80 +150,93 @@ impl DataPlane {
     ///
     /// # Errors
     /// [`ServingError::Unservable`] with the reason.
-    pub async fn prepare(&self, project: &str, specs: &[ModelSpec]) -> Result<(), ServingError> {
-        for spec in specs {
-            self.model(project, spec).await?;
+    pub async fn prepare(&self, project: &ProjectId, variants: &[Variant]) -> Result<(), ServingError> {
+        for variant in variants {
+            self.model(project, &variant.spec).await?;
         }
         Ok(())
     }
 
     /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older generation
-    /// than the one that answers is ignored.
+    /// than the one that answers is ignored. [`DataPlane::persist`] keeps it for the next start.
     ///
     /// # Errors
     /// [`ServingError::Unservable`]; what answered before goes on then.
     pub async fn publish(&self, endpoint: EndpointSnapshot) -> Result<(), ServingError> {
         let live = self.load(endpoint).await?;
         self.swap(|state| {
-            let place = state.endpoints.entry(key(&live.snapshot)).or_insert_with(|| Arc::clone(&live));
+            let place = state.endpoints.entry(live.key()).or_insert_with(|| Arc::clone(&live));
             if place.snapshot.generation < live.snapshot.generation {
                 *place = Arc::clone(&live);
             }
         });
-        self.persist()
+        Ok(())
     }
 
-    /// Says whose tokens may ask.
-    ///
-    /// # Errors
-    /// [`ServingError::Snapshot`] when it can't be persisted; it holds all the same.
-    pub fn set_access(&self, open: bool, tokens: HashMap<String, Vec<String>>) -> Result<(), ServingError> {
-        {
-            let now = self.inner.live.load();
-            if now.open == open && now.tokens == tokens {
-                return Ok(());
-            }
-        }
-        self.swap(|state| {
-            state.open = open;
-            state.tokens.clone_from(&tokens);
-        });
-        self.persist()
-    }
-
-    /// Whether a caller may ask an endpoint of a project. `token_hash` is the hash of the caller's token.
+    /// The id of an endpoint's project, both by name.
     #[must_use]
-    pub fn may_ask(&self, project: &str, endpoint: &str, token_hash: Option<&str>) -> bool {
-        let live = self.inner.live.load();
-        let Some(hash) = token_hash else { return live.open };
-        let Some(granted) = live.tokens.get(hash) else { return false };
-        let own = live.endpoints.get(&(project.to_owned(), endpoint.to_owned()));
-        granted.iter().any(|p| p == "server" || own.is_some_and(|e| e.snapshot.project == *p))
+    pub fn project(&self, project: &str, endpoint: &str) -> Option<ProjectId> {
+        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.project.clone())
     }
 
-    /// Answers a request.
+    /// The generation by which an endpoint (of a project by its name) answers.
+    #[must_use]
+    pub fn generation(&self, project: &str, endpoint: &str) -> Option<i64> {
+        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.generation)
+    }
+
+    /// Says who may ask.
+    pub fn set_access(&self, access: Access) {
+        if self.inner.live.load().access != access {
+            self.swap(|state| state.access = access);
+        }
+    }
+
+    /// Lets go of endpoints that are no more, by the names of project and endpoint.
+    pub fn retain(&self, there: impl Fn(&str, &str) -> bool) {
+        let gone = |live: &Live| live.endpoints.keys().any(|(project, name)| !there(project, name));
+        if gone(&self.inner.live.load()) {
+            self.swap(|state| state.endpoints.retain(|(project, name), _| there(project, name)));
+        }
+    }
+
+    /// What a caller may do with an endpoint; `token` is the hash of the caller's token.
+    #[must_use]
+    pub fn admit(&self, project: &str, endpoint: &str, token: Option<&str>) -> Admission {
+        let live = self.inner.live.load();
+        let Some(token) = token else {
+            return if live.access.open { Admission::Admitted { replay: true } } else { Admission::Unknown };
+        };
+        let Some(grants) = live.access.tokens.get(token) else { return Admission::Unknown };
+        let own = live.endpoint(project, endpoint).map(|e| &e.snapshot.project);
+        let server = ProjectId::server();
+        let mut here = grants.iter().filter(|g| g.project == server || Some(&g.project) == own).peekable();
+        match here.peek() {
+            Some(_) => Admission::Admitted { replay: here.any(|g| g.replay) },
+            None => Admission::Elsewhere,
+        }
+    }
+
+    /// Answers a request. The error of a model is part of the answer, since it belongs to a variant.
     ///
     /// # Errors
-    /// [`ServingError::NotFound`] without the endpoint, [`ServingError::Input`] when the input does not fit.
+    /// [`ServingError::NotFound`] without the endpoint.
     pub fn ask(&self, ask: &Ask<'_>) -> Result<Answer, ServingError> {
         let live = self.inner.live.load();
-        let key = (ask.project.to_owned(), ask.endpoint.to_owned());
-        let endpoint = live.endpoints.get(&key).ok_or_else(|| {
+        let endpoint = live.endpoint(ask.project, ask.endpoint).ok_or_else(|| {
             ServingError::NotFound(format!(
-                "no endpoint `{}` answers in project `{}`: deploy a version to it first",
+                "no endpoint `{}` answers in project `{}`: deploy a version to it with `trueline endpoint deploy`",
                 ask.endpoint, ask.project
             ))
         })?;
-        let lot = ask.sticky.map_or(ask.lot, |s| endpoint.lot_of(s));
-        let variant = endpoint
-            .pick(lot)
-            .ok_or_else(|| ServingError::State(format!("endpoint `{}` has no variants", ask.endpoint)))?;
-        variant.requests.fetch_add(1, Ordering::Relaxed);
-        let predictions = variant.model.predict(ask.frame).inspect_err(|_| {
-            variant.errors.fetch_add(1, Ordering::Relaxed);
-        })?;
+        let variant = endpoint.pick(ask.sticky, ask.lot);
+        let predictions = variant.model.predict(ask.frame);
+        variant.count(predictions.is_err());
+        let spec = variant.model.spec();
         Ok(Answer {
-            variant: variant.name.clone(),
+            project: endpoint.snapshot.project.clone(),
+            model: spec.model.clone(),
+            version: spec.version,
             generation: endpoint.snapshot.generation,
             log: endpoint.snapshot.log,
             predictions,
@@ -263,111 +246,100 @@ impl DataPlane {
     /// The header that makes callers of an endpoint stay with one variant.
     #[must_use]
     pub fn sticky_header(&self, project: &str, endpoint: &str) -> Option<String> {
-        let live = self.inner.live.load();
-        let found = live.endpoints.get(&(project.to_owned(), endpoint.to_owned()))?;
-        found.snapshot.sticky_header.clone()
-    }
-
-    /// Whether an endpoint answers.
-    #[must_use]
-    pub fn is_ready(&self, project: &str, endpoint: &str) -> bool {
-        self.inner.live.load().endpoints.contains_key(&(project.to_owned(), endpoint.to_owned()))
+        self.inner.live.load().endpoint(project, endpoint)?.snapshot.sticky_header.clone()
     }
 
     /// How an endpoint of a project (by its id) does, when it answers.
     #[must_use]
-    pub fn status(&self, project: &str, endpoint: &str) -> Option<EndpointStatus> {
+    pub fn status(&self, project: &ProjectId, endpoint: &str) -> Option<EndpointStatus> {
         let live = self.inner.live.load();
-        let found =
-            live.endpoints.values().find(|e| e.snapshot.project == project && e.snapshot.name == endpoint)?;
-        let variant = |v: &LiveVariant| VariantStatus {
-            version: v.name.clone(),
-            weight: v.weight,
-            requests: v.requests.load(Ordering::Relaxed),
-            errors: v.errors.load(Ordering::Relaxed),
-            heap_bytes: v.model.heap_bytes(),
-        };
+        let mut all = live.endpoints.values();
+        let found = all.find(|e| e.snapshot.project == *project && e.snapshot.name == endpoint)?;
         Some(EndpointStatus {
             endpoint: endpoint.to_owned(),
             generation: found.snapshot.generation,
-            variants: found.variants.iter().map(variant).collect(),
+            variants: found.variants.iter().map(LiveVariant::status).collect(),
         })
+    }
+
+    /// How many endpoints answer.
+    #[must_use]
+    pub fn endpoints(&self) -> usize {
+        self.inner.live.load().endpoints.len()
+    }
+
+    /// Keeps what is live for the next start, if it changed since it was last kept.
+    ///
+    /// # Errors
+    /// [`ServingError::Snapshot`]; the next call tries again.
+    pub fn persist(&self) -> Result<(), ServingError> {
+        let _guard = self.inner.persisting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken before the state is read: a change in between makes it dirty again.
+        if !self.inner.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let live = self.inner.live.load();
+        let mut endpoints: Vec<EndpointSnapshot> =
+            live.endpoints.values().map(|e| e.snapshot.clone()).collect();
+        endpoints.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
+        let written = Snapshot { endpoints, access: live.access.clone() }.write(&self.inner.file);
+        written.inspect_err(|_| self.inner.dirty.store(true, Ordering::Release))
     }
 
     async fn load(&self, snapshot: EndpointSnapshot) -> Result<Arc<LiveEndpoint>, ServingError> {
         let mut variants = Vec::with_capacity(snapshot.variants.len());
         for variant in &snapshot.variants {
-            variants.push(LiveVariant {
-                model: self.model(&snapshot.project, &variant.spec).await?,
-                name: variant.spec.name(),
-                weight: variant.weight,
-                requests: AtomicU64::new(0),
-                errors: AtomicU64::new(0),
-            });
+            let model = self.model(&snapshot.project, &variant.spec).await?;
+            variants.push(LiveVariant::new(model, variant.weight));
         }
-        let total = variants.iter().map(|v| u64::from(v.weight)).sum();
-        Ok(Arc::new(LiveEndpoint { snapshot, variants, total }))
+        Ok(Arc::new(LiveEndpoint::new(snapshot, variants)?))
     }
 
     /// A loaded model: one that answers now or did lately, or from its files.
-    async fn model(&self, project: &str, spec: &ModelSpec) -> Result<Arc<LoadedModel>, ServingError> {
+    async fn model(&self, project: &ProjectId, spec: &ModelSpec) -> Result<Arc<LoadedModel>, ServingError> {
         let live = self.inner.live.load_full();
-        let answering = live.endpoints.values().filter(|e| e.snapshot.project == project);
-        let mut models = answering.flat_map(|e| e.variants.iter().map(|v| &v.model));
-        if let Some(found) = models.find(|m| m.spec() == spec) {
+        if let Some(found) = live.model(project, spec) {
+            return Ok(found);
+        }
+        if let Some(found) = self.kept().iter().find(|m| m.is(project, spec)) {
             return Ok(Arc::clone(found));
         }
-        if let Some(found) = self.kept().iter().find(|m| m.spec() == spec) {
-            return Ok(Arc::clone(found));
-        }
-        let loaded = LoadedModel::load(&self.inner.blobs, &Namespace::new(project), spec.clone()).await?;
+        let loaded = LoadedModel::load(&self.inner.blobs, project, spec.clone()).await?;
         let loaded = Arc::new(loaded);
-        let mut kept = self.kept();
-        kept.push_back(Arc::clone(&loaded));
-        while kept.len() > KEPT {
-            kept.pop_front();
-        }
+        keep(&mut self.kept(), &loaded);
         Ok(loaded)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<LoadedModel>>> {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<LoadedModel>>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the state as a whole: readers see it before or after, never in between.
     fn swap(&self, change: impl FnOnce(&mut Live)) {
-        let _guard = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.inner.live.load();
-        // What is no longer routed to stays loaded for a while, so that a return to it is quick.
-        let before: Vec<Arc<LiveEndpoint>> = now.endpoints.values().cloned().collect();
-        let mut next = Live { endpoints: now.endpoints.clone(), open: now.open, tokens: now.tokens.clone() };
+        let _guard = self.changing();
+        let before = self.inner.live.load_full();
+        let mut next = Live::clone(&before);
         change(&mut next);
-        let gone = before
-            .iter()
-            .filter(|e| next.endpoints.get(&key(&e.snapshot)).is_none_or(|n| !Arc::ptr_eq(n, e)));
+        // What is no longer routed to stays loaded for a while, so that a return to it is quick.
         let mut kept = self.kept();
-        for variant in gone.flat_map(|e| &e.variants) {
-            kept.retain(|m| !Arc::ptr_eq(m, &variant.model));
-            kept.push_back(Arc::clone(&variant.model));
-        }
-        while kept.len() > KEPT {
-            kept.pop_front();
+        for model in before.left_by(&next) {
+            keep(&mut kept, model);
         }
         drop(kept);
         self.inner.live.store(Arc::new(next));
-    }
-
-    fn persist(&self) -> Result<(), ServingError> {
-        let _guard = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = self.inner.live.load();
-        let mut endpoints: Vec<EndpointSnapshot> =
-            live.endpoints.values().map(|e| e.snapshot.clone()).collect();
-        endpoints.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
-        let tokens = live.tokens.clone().into_iter().collect();
-        Snapshot { endpoints, open: live.open, tokens }.write(&self.inner.file)
+        self.inner.dirty.store(true, Ordering::Release);
     }
 }
 
-fn key(snapshot: &EndpointSnapshot) -> (String, String) {
-    (snapshot.project_name.clone(), snapshot.name.clone())
+/// Puts a model last in line to be let go of.
+fn keep(kept: &mut VecDeque<Arc<LoadedModel>>, model: &Arc<LoadedModel>) {
+    kept.retain(|m| !Arc::ptr_eq(m, model));
+    kept.push_back(Arc::clone(model));
+    while kept.len() > KEPT {
+        kept.pop_front();
+    }
 }

@@ -124,12 +124,30 @@ pub struct Route {
 /// An endpoint to be made.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
-    /// Its name.
-    pub name: EndpointName,
-    /// Whether answers wait for the log.
-    pub log: LogMode,
-    /// The header whose value makes a caller stay with one variant.
-    pub sticky_header: Option<String>,
+    pub(crate) name: EndpointName,
+    pub(crate) log: LogMode,
+    pub(crate) sticky_header: Option<String>,
+}
+
+impl NewEndpoint {
+    /// With the header whose value makes a caller stay with one variant, if any.
+    ///
+    /// # Errors
+    /// [`ServingError::Invalid`] when that can't name a header.
+    pub fn new(
+        name: EndpointName,
+        log: LogMode,
+        sticky_header: Option<String>,
+    ) -> Result<Self, ServingError> {
+        let sticky_header = sticky_header.map(|h| h.to_ascii_lowercase());
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if let Some(bad) =
+            sticky_header.as_ref().filter(|h| h.is_empty() || h.len() > 100 || !h.chars().all(token))
+        {
+            return Err(ServingError::Invalid(format!("`{bad}` can't name a header")));
+        }
+        Ok(Self { name, log, sticky_header })
+    }
 }
 
 /// An endpoint.
@@ -176,8 +194,13 @@ mod tests {
     use super::*;
 
     fn variant(version: i64, weight: u32) -> Variant {
-        let spec =
-            ModelSpec { model: "m".into(), version, manifest_digest: String::new(), files: Vec::new() };
+        let spec = ModelSpec {
+            id: version.to_string(),
+            model: "m".into(),
+            version,
+            manifest_digest: String::new(),
+            files: Vec::new(),
+        };
         Variant { spec, weight }
     }
 

@@ -8,6 +8,8 @@ use trueline_trees::{Model, Rows};
 pub(crate) struct Scores {
     pub(crate) values: Vec<f32>,
     pub(crate) width: usize,
+    /// Whether they are the numbers of classes.
+    pub(crate) whole: bool,
 }
 
 /// Scores rows. Shared by all requests at once.
@@ -59,10 +61,10 @@ impl Runtime for Trees {
             Call::Classifier => {
                 let scorer = self.model.best_scorer().map_err(|e| e.to_string())?;
                 scorer.predict(rows, &mut values).map_err(|e| e.to_string())?;
-                return Ok(Scores { values: classes(&values, width), width: 1 });
+                return Ok(Scores { values: classes(&values, width), width: 1, whole: true });
             }
         }
-        Ok(Scores { values, width })
+        Ok(Scores { values, width, whole: false })
     }
 
     fn width(&self) -> usize {

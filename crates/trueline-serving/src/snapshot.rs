@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use trueline_ledger::ProjectId;
 
 /// One endpoint as it answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSnapshot {
     /// The project's id.
-    pub project: String,
+    pub project: ProjectId,
     /// The project's name, which URLs carry.
     pub project_name: String,
     /// The endpoint's name.
@@ -27,15 +28,31 @@ pub struct EndpointSnapshot {
     pub variants: Vec<Variant>,
 }
 
+/// What a token may do in a project.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Grant {
+    /// The project's id; that of the server stands for all.
+    pub project: ProjectId,
+    /// Whether it may say when a prediction happened.
+    pub replay: bool,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Whether anybody who reaches the server may: a loopback server without users.
+    pub open: bool,
+    /// By hash of a token, where it may.
+    pub tokens: BTreeMap<String, Vec<Grant>>,
+}
+
 /// Everything that the data plane needs to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
-    /// Whether anybody who reaches the server may ask: a loopback server without users.
-    pub open: bool,
-    /// Hashes of tokens that may ask, with the ids of the projects that they may ask in; `server` stands for all.
-    pub tokens: BTreeMap<String, Vec<String>>,
+    /// Who may ask.
+    pub access: Access,
 }
 
 impl Snapshot {

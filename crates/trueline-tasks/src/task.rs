@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use trueline_db::{Db, DbError, Row, Tx};
+use trueline_identity::{Authorized, ReadLedger, ReadProject};
 use trueline_ledger::{LedgerError, LedgerTx, Millis, NewEvent, ProjectId, Sources};
 
 /// What can go wrong with a task.
@@ -290,15 +291,16 @@ impl Tasks {
             .await
     }
 
-    /// One task.
+    /// One task of the project that the leave is for, or of the server when it is for that.
     ///
     /// # Errors
     /// [`TaskError::NotFound`], or what the database says.
-    pub async fn get(&self, id: &str) -> Result<TaskRow, TaskError> {
-        let id = id.to_owned();
+    pub async fn get(&self, leave: &Authorized<ReadProject>, id: &str) -> Result<TaskRow, TaskError> {
+        let (project, id) = (leave.project().clone(), id.to_owned());
         self.db
             .read(move |tx: &mut Tx<'_>| {
-                let row = tx.query_opt(&format!("SELECT {COLUMNS} WHERE id = ?1"), &[(&id).into()])?;
+                let sql = format!("SELECT {COLUMNS} WHERE id = ?1 AND project = ?2");
+                let row = tx.query_opt(&sql, &[(&id).into(), (&project).into()])?;
                 row.map(|mut row| task_from(&mut row))
                     .transpose()?
                     .ok_or_else(|| TaskError::NotFound(id.clone()))
@@ -306,17 +308,41 @@ impl Tasks {
             .await
     }
 
-    /// The newest tasks of a project, at most `limit`.
+    /// The newest tasks of the project that the leave is for, at most `limit`.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn newest(&self, project: &ProjectId, limit: u32) -> Result<Vec<TaskRow>, TaskError> {
-        let project = project.clone();
+    pub async fn newest(
+        &self,
+        leave: &Authorized<ReadProject>,
+        limit: u32,
+    ) -> Result<Vec<TaskRow>, TaskError> {
+        let project = leave.project().clone();
         self.db
             .read(move |tx: &mut Tx<'_>| {
                 let sql = format!("SELECT {COLUMNS} WHERE project = ?1 ORDER BY created_at_ms DESC LIMIT ?2");
                 let rows = tx.query(&sql, &[(&project).into(), limit.into()])?;
                 rows.into_iter().map(|mut row| task_from(&mut row)).collect()
+            })
+            .await
+    }
+
+    /// The newest of the server's own tasks of one kind, for those who may read the ledger that tells of it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn newest_of_server(
+        &self,
+        _leave: &Authorized<ReadLedger>,
+        kind: &'static str,
+    ) -> Result<Option<TaskRow>, TaskError> {
+        self.db
+            .read(move |tx: &mut Tx<'_>| {
+                let sql = format!(
+                    "SELECT {COLUMNS} WHERE project = ?1 AND kind = ?2 ORDER BY created_at_ms DESC LIMIT 1"
+                );
+                let row = tx.query_opt(&sql, &[(&ProjectId::server()).into(), kind.into()])?;
+                row.map(|mut row| task_from(&mut row)).transpose()
             })
             .await
     }

@@ -1,15 +1,13 @@
 //! Metric points. A point is (step, time, value); the latest of a series is the greatest by (step, time, value).
-//! Points are high-volume: they are written without an event each, and a digest of each series is recorded when
-//! its run ends.
+//! Points are high-volume: they are written without an event each, and sealed in chunks (see the module of sealing).
 
 use crate::model::{LoggedMetric, RunId};
-use crate::schema::POINTS;
+use crate::seal::{self, Owner};
 use crate::{Tracking, TrackingError, runs, validate};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use trueline_db::{Row, Tx, Value};
-use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Millis, ProjectId};
+use trueline_identity::{Authorized, ReadProject};
+use trueline_ledger::Millis;
 
 /// One point of a metric's series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -24,7 +22,7 @@ pub struct MetricPoint {
 
 impl MetricPoint {
     /// What the database keeps: NaN as 0 with a mark, the infinities as the greatest finite numbers, as MLflow does.
-    fn stored(self) -> (f64, bool) {
+    pub(crate) fn stored(self) -> (f64, bool) {
         if self.value.is_nan() {
             return (0.0, true);
         }
@@ -61,24 +59,28 @@ pub(crate) fn check(metric: &LoggedMetric) -> Result<(), TrackingError> {
 
 /// Writes points and keeps the latest of each series.
 pub(crate) fn insert(tx: &mut Tx<'_>, run: &RunId, metrics: &[LoggedMetric]) -> Result<(), TrackingError> {
+    let chunk = seal::open_chunk(tx, Owner::Run, run.as_str())?;
+    let mut added = 0;
     for metric in metrics {
         let (value, is_nan) = metric.point.stored();
-        let params: [Value; 6] = [
+        let params: [Value; 7] = [
             run.into(),
             (&metric.key).into(),
             metric.point.step.into(),
             metric.point.at_ms.into(),
             value.into(),
             is_nan.into(),
+            chunk.into(),
         ];
         let new = tx.execute(
-            "INSERT INTO metric_points (run, key, step, at_ms, value, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO metric_points (run, key, step, at_ms, value, is_nan, chunk)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
             &params,
         )?;
         if new == 0 {
             continue;
         }
+        added += new;
         tx.execute(
             "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at_ms = excluded.at_ms,
@@ -87,10 +89,10 @@ pub(crate) fn insert(tx: &mut Tx<'_>, run: &RunId, metrics: &[LoggedMetric]) -> 
                 OR (excluded.step = latest_metrics.step AND excluded.at_ms > latest_metrics.at_ms)
                 OR (excluded.step = latest_metrics.step AND excluded.at_ms = latest_metrics.at_ms
                     AND excluded.value > latest_metrics.value)",
-            &params,
+            &params[..6],
         )?;
     }
-    Ok(())
+    seal::added(tx, Owner::Run, run.as_str(), added)
 }
 
 pub(crate) fn metric_from(row: &mut Row) -> Result<LoggedMetric, TrackingError> {
@@ -108,62 +110,7 @@ pub(crate) fn latest(tx: &mut Tx<'_>, run: &RunId) -> Result<Vec<LoggedMetric>, 
     rows.into_iter().map(|mut row| metric_from(&mut row)).collect()
 }
 
-/// How many points a run has, and the SHA-256 over all of them in order: what the event that ends a run says of them.
-pub(crate) fn seal(tx: &mut Tx<'_>, run: &RunId) -> Result<(u64, String), TrackingError> {
-    const PAGE: i64 = 10_000;
-    let mut hash = Sha256::new();
-    let mut count = 0;
-    let keys = tx.query("SELECT key FROM latest_metrics WHERE run = ?1 ORDER BY key", &[run.into()])?;
-    for mut row in keys {
-        let key: String = row.take(0)?;
-        let mut offset = 0;
-        loop {
-            let points = tx.query(
-                "SELECT step, at_ms, value, is_nan FROM metric_points WHERE run = ?1 AND key = ?2
-                 ORDER BY step, at_ms, value, is_nan LIMIT ?3 OFFSET ?4",
-                &[run.into(), (&key).into(), PAGE.into(), offset.into()],
-            )?;
-            let n = points.len();
-            for mut point in points {
-                hash.update(key.as_bytes());
-                hash.update([0]);
-                hash.update(point.take::<i64>(0)?.to_be_bytes());
-                hash.update(point.take::<i64>(1)?.to_be_bytes());
-                hash.update(point.take::<f64>(2)?.to_bits().to_be_bytes());
-                hash.update([u8::from(point.take::<bool>(3)?)]);
-            }
-            count += n as u64;
-            offset += PAGE;
-            if (n as i64) < PAGE {
-                break;
-            }
-        }
-    }
-    Ok((count, hex::encode(hash.finalize())))
-}
-
 impl Tracking {
-    /// Writes points of one run.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`] for a bad key or time or a deleted run, [`TrackingError::NotFound`].
-    pub async fn log_metrics(
-        &self,
-        leave: &Authorized<WriteTracking>,
-        run: &RunId,
-        metrics: Vec<LoggedMetric>,
-    ) -> Result<(), TrackingError> {
-        validate::batch(metrics.len(), 0, 0)?;
-        metrics.iter().try_for_each(check)?;
-        let (project, run) = (leave.project().clone(), run.clone());
-        self.ledger
-            .write_summarised(POINTS, move |tx| {
-                runs::require_active(tx, &project, &run)?;
-                insert(tx, &run, &metrics)
-            })
-            .await
-    }
-
     /// The points of one series, ordered by time, step and value.
     ///
     /// # Errors
@@ -181,25 +128,6 @@ impl Tracking {
             .read(move |tx| {
                 runs::get(tx, &project, &run)?;
                 history(tx, &run, &key, &query)
-            })
-            .await
-    }
-
-    /// The names of a run's metrics with their latest points.
-    ///
-    /// # Errors
-    /// [`TrackingError::NotFound`] when there is no such run.
-    pub async fn latest_metrics(
-        &self,
-        leave: &Authorized<ReadProject>,
-        run: &RunId,
-    ) -> Result<Vec<LoggedMetric>, TrackingError> {
-        let (project, run): (ProjectId, RunId) = (leave.project().clone(), run.clone());
-        self.ledger
-            .db()
-            .read(move |tx| {
-                runs::get(tx, &project, &run)?;
-                latest(tx, &run)
             })
             .await
     }

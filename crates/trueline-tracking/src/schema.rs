@@ -3,7 +3,8 @@
 use trueline_db::{Migration, Module};
 
 /// Tables of points, whose digest an event records when a series is sealed (rule 2).
-pub(crate) const POINTS: &[&str] = &["metric_points", "latest_metrics", "logged_model_metrics"];
+pub(crate) const POINTS: &[&str] =
+    &["metric_points", "latest_metrics", "logged_model_metrics", "metric_chunks"];
 
 /// Tracking's part of the schema.
 pub const MODULE: Module = Module {
@@ -50,14 +51,14 @@ CREATE TABLE params (
     value TEXT NOT NULL,
     PRIMARY KEY (run, key)
 );
-CREATE INDEX params_value ON params (key, value, run);
+CREATE INDEX params_key ON params (key, run);
 CREATE TABLE tags (
     run TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (run, key)
 );
-CREATE INDEX tags_value ON tags (key, value, run);
+CREATE INDEX tags_key ON tags (key, run);
 CREATE TABLE metric_points (
     run TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -65,6 +66,7 @@ CREATE TABLE metric_points (
     at_ms BIGINT NOT NULL,
     value DOUBLE PRECISION NOT NULL,
     is_nan BIGINT NOT NULL,
+    chunk BIGINT NOT NULL,
     PRIMARY KEY (run, key, step, at_ms, value, is_nan)
 );
 CREATE TABLE latest_metrics (
@@ -141,8 +143,17 @@ CREATE TABLE logged_model_metrics (
     run TEXT NOT NULL,
     dataset_name TEXT,
     dataset_digest TEXT,
+    chunk BIGINT NOT NULL,
     PRIMARY KEY (model, key, step, at_ms, value, is_nan, run)
 );
+CREATE TABLE metric_chunks (
+    kind TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    chunk BIGINT NOT NULL,
+    points BIGINT NOT NULL,
+    PRIMARY KEY (kind, owner)
+);
+CREATE INDEX metric_chunks_open ON metric_chunks (kind, owner) WHERE points > 0;
 CREATE TABLE artifacts (
     project TEXT NOT NULL,
     path TEXT NOT NULL,

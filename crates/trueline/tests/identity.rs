@@ -4,23 +4,9 @@
 
 mod common;
 
-use common::{On, Server, text};
+use common::users::{admin_of, as_user, token_of};
+use common::{On, Server};
 use serde_json::{Value, json};
-
-fn token_of(server: &Server, user: &str, admin: Option<&str>) -> String {
-    let header = admin.map(|t| format!("Bearer {t}"));
-    let headers: Vec<(&str, &str)> = header.iter().map(|h| ("authorization", h.as_str())).collect();
-    let path = format!("/api/v1/users/{user}/tokens");
-    let (status, made) = server.call("POST", &path, Some(b"{}".to_vec()), &headers);
-    assert_eq!(status, 201, "{made}");
-    made["token"].as_str().unwrap().to_owned()
-}
-
-fn as_user(server: &Server, token: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
-    let bearer = format!("Bearer {token}");
-    let body = (method != "GET").then(|| body.to_string().into_bytes());
-    server.call(method, path, body, &[("authorization", &bearer)])
-}
 
 #[test]
 fn the_first_user_must_be_an_admin_and_ends_the_local_caller() {
@@ -65,14 +51,6 @@ fn roles_say_what_a_token_may_do() {
     let own: Vec<&Value> = events["events"].as_array().unwrap().iter().collect();
     assert!(own.iter().all(|e| e["project"] == "default"), "an auditor of one project sees that one alone");
     assert_eq!(own[0]["actor"], "user:carl", "the author is the authenticated caller");
-}
-
-/// Makes an admin with a token, while nobody else is a user.
-fn admin_of(server: &Server) -> String {
-    let made = server.cli(&["user", "add", "ada", "--role", "admin", "--json"]);
-    assert!(made.status.success(), "{}", text(&made.stderr));
-    let first: Value = serde_json::from_slice(&made.stdout).unwrap();
-    first["token"].as_str().expect("the first user's token").to_owned()
 }
 
 #[test]

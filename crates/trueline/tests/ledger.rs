@@ -64,6 +64,12 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// Whether any file of a data directory holds these bytes.
+fn bytes_lie_below(folder: &Path, bytes: &[u8]) -> bool {
+    let holds = |file: &PathBuf| fs::read(file).unwrap().windows(bytes.len()).any(|w| w == bytes);
+    files_below(folder).iter().any(holds)
+}
+
 fn sql(data_dir: &Path, statement: &str) {
     let script = format!(
         "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute(\"\"\"{statement}\"\"\")\nc.commit()\nc.close()"
@@ -185,20 +191,175 @@ fn another_key_is_not_trusted() {
 #[test]
 fn an_erased_payload_is_told_from_an_altered_one() {
     let server = Server::start(On::Sqlite);
-    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "secret" }));
+    server.ok("/api/2.0/mlflow/registered-models/create", json!({ "name": "m" }));
+    for description in ["secret-of-the-person", "something else"] {
+        let described = json!({ "name": "m", "description": description });
+        let (status, _) = server.call(
+            "PATCH",
+            "/api/2.0/mlflow/registered-models/update",
+            Some(described.to_string().into()),
+            &[],
+        );
+        assert_eq!(status, 200);
+    }
     server.settle();
-    let (_, events) = server.get("/api/v1/ledger/events?action=experiment.created");
+    // Both events tell of it: one as what came, one as what was there before.
+    let (_, events) = server.get("/api/v1/ledger/events?action=model.described");
+    let later = events["events"][0]["id"].as_str().unwrap();
+    server.ok(
+        &format!("/api/v1/ledger/events/{later}/erasure"),
+        json!({ "reason": "asked for by the person" }),
+    );
+    let events = json!({ "events": [events["events"][1]] });
     let id = events["events"][0]["id"].as_str().unwrap().to_owned();
     let (status, _) = server.post(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": " " }));
     assert_eq!(status, 400, "an erasure needs a reason");
+    assert!(bytes_lie_below(&server.data_dir, b"secret-of-the-person"), "it is in the database as yet");
     server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for by the person" }));
+    assert!(
+        !bytes_lie_below(&server.data_dir, b"secret-of-the-person"),
+        "no file of the running server has it"
+    );
     let (_, event) = server.get(&format!("/api/v1/ledger/events/{id}"));
     assert_eq!(event["erased"], true);
     server.settle();
     let key = server.ledger_key();
     let done = verify(&server.stop().data_dir, &key, &["--state"]);
     assert!(done.status.success(), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).contains("1 payloads erased"), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("2 payloads erased"), "{}", text(&done.stderr));
+}
+
+#[test]
+fn rows_whose_events_were_erased_are_counted_and_not_called_wrong() {
+    let (stopped, _, _) = history();
+    let server = Server::start_in(&stopped.data_dir, None);
+    for action in ["version.registered", "alias.set"] {
+        let (_, events) = server.get(&format!("/api/v1/ledger/events?action={action}"));
+        let id = events["events"][0]["id"].as_str().unwrap();
+        server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for" }));
+    }
+    server.settle();
+    let key = server.ledger_key();
+    let asked = server.ok("/api/v1/ledger/verifications", json!({}));
+    let follow = asked["follow"].as_str().unwrap().to_owned();
+    common::wait_until("the check is done", || server.get(&follow).1["state"] == "done");
+    assert_eq!(server.get(&follow).1["result"]["ok"], true, "{}", server.get(&follow).1);
+    let data_dir = server.stop().data_dir;
+    let done = verify(&data_dir, &key, &["--state", "--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["report"]["unknowable"], 2, "{report}");
+    assert_eq!(report["report"]["erased"], 2, "{report}");
+    sql(&data_dir, "UPDATE model_versions SET manifest_digest = 'f00' WHERE version = 1");
+    assert!(
+        text(&verify(&data_dir, &key, &["--state"]).stderr).contains("m/1"),
+        "the others are still compared"
+    );
+}
+
+#[test]
+fn an_erasure_that_is_not_under_the_checkpoint_yet_is_told_apart() {
+    let (stopped, key, _) = history();
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(&stopped.data_dir, copy.path());
+    let server = Server::start_in(&stopped.data_dir, None);
+    let (_, events) = server.get("/api/v1/ledger/events?action=alias.set");
+    let id = events["events"][0]["id"].as_str().unwrap();
+    server.ok(&format!("/api/v1/ledger/events/{id}/erasure"), json!({ "reason": "asked for" }));
+    let data_dir = server.stop().data_dir;
+    // The files are those from before the erasure.
+    fs::remove_dir_all(data_dir.join("ledger")).unwrap();
+    copy_tree(&copy.path().join("ledger"), &data_dir.join("ledger"));
+    let done = verify(&data_dir, &key, &["--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["report"]["erased_unconfirmed"], 1, "{report}");
+}
+
+/// A run with points from before and after its end, and its server, which has sealed both.
+fn sealed_points(on: On) -> (Server, String) {
+    let server = Server::start(on);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "e" }));
+    let made = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "1" }));
+    let run = made["run"]["info"]["run_id"].as_str().unwrap().to_owned();
+    let log = |key: &str, value: f64| {
+        let point = json!({ "run_id": run, "key": key, "value": value, "timestamp": 1, "step": 0 });
+        server.ok("/api/2.0/mlflow/runs/log-metric", point);
+    };
+    let seals = || server.get("/api/v1/ledger/events?action=metrics.sealed").1["events"].clone();
+    log("loss", 0.5);
+    log("accuracy", 0.75);
+    // More than are hashed in one read.
+    for batch in 0..6 {
+        let point = |i: i64| json!({ "key": "many", "value": 0.1, "timestamp": 1, "step": batch * 1000 + i });
+        let points: Vec<serde_json::Value> = (0..1000).map(point).collect();
+        server.ok("/api/2.0/mlflow/runs/log-batch", json!({ "run_id": run, "metrics": points }));
+    }
+    assert_eq!(seals().as_array().unwrap().len(), 0, "the run has not ended");
+    server.ok("/api/2.0/mlflow/runs/update", json!({ "run_id": run, "status": "FINISHED" }));
+    common::wait_until("the points are sealed", || seals()[0]["payload"]["points"] == 6002);
+    log("late", 1.0);
+    common::wait_until("the late point is sealed", || seals()[0]["payload"]["points"] == 1);
+    assert_eq!(seals()[0]["payload"]["chunk"], 1);
+    server.settle();
+    (server, run)
+}
+
+#[test]
+fn points_of_an_ended_run_are_sealed_and_a_change_of_any_is_named() {
+    let (server, run) = sealed_points(On::Sqlite);
+    let key = server.ledger_key();
+    let stopped = server.stop();
+    let done = verify(&stopped.data_dir, &key, &["--state"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for statement in [
+        "UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'",
+        "UPDATE metric_points SET value = 0.0 WHERE key = 'late'",
+        "DELETE FROM metric_points WHERE key = 'loss'",
+        "UPDATE metric_points SET value = 0.2 WHERE key = 'many' AND step = 5999",
+        "UPDATE metric_points SET chunk = 9 WHERE key = 'loss'",
+        "INSERT INTO metric_points SELECT run, 'more', step, at_ms, value, is_nan, chunk FROM metric_points LIMIT 1",
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_tree(&stopped.data_dir, copy.path());
+        sql(copy.path(), statement);
+        let done = verify(copy.path(), &key, &["--state"]);
+        assert_eq!(done.status.code(), Some(1), "{statement}");
+        assert!(text(&done.stderr).contains(&run), "{statement}: {}", text(&done.stderr));
+    }
+}
+
+#[test]
+fn points_are_sealed_and_compared_on_postgresql_too() {
+    let (server, run) = sealed_points(On::Postgres);
+    let check = || {
+        let asked = server.ok("/api/v1/ledger/verifications", json!({}));
+        let follow = asked["follow"].as_str().unwrap().to_owned();
+        common::wait_until("the check is done", || server.get(&follow).1["state"] == "done");
+        server.get(&follow).1["result"].clone()
+    };
+    assert_eq!(check()["ok"], true);
+    server.sql("UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'");
+    let found = check();
+    assert_eq!(found["ok"], false);
+    assert!(found["finding"].as_str().unwrap().contains(&run), "{found}");
+}
+
+#[test]
+fn what_ended_before_a_stop_is_sealed_by_it() {
+    let server = Server::start(On::Sqlite);
+    let made = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "0" }));
+    let run = made["run"]["info"]["run_id"].as_str().unwrap();
+    let point = json!({ "run_id": run, "key": "k", "value": 1.0, "timestamp": 1 });
+    server.ok("/api/2.0/mlflow/runs/log-metric", point);
+    server.ok("/api/2.0/mlflow/runs/update", json!({ "run_id": run, "status": "FAILED" }));
+    let stopped = server.stop();
+    let again = Server::start_in(&stopped.data_dir, None);
+    let (_, events) = again.get("/api/v1/ledger/events?action=metrics.sealed");
+    assert_eq!(events["events"][0]["resource"]["id"], run, "{events}");
+    let (_, head) = again.get("/api/v1/ledger");
+    let (index, size) = (events["events"][0]["index"].as_i64(), head["checkpoint"]["size"].as_i64());
+    assert!(index < size, "and its seal is under the checkpoint: {index:?} {size:?}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ async fn has_runs(app: &Web, visitor: &Visitor) -> Result<bool, Failure> {
 }
 
 async fn tasks(app: &Web, visitor: &Visitor) -> Result<Vec<TaskRow>, Failure> {
-    let newest = app.tasks.newest(&visitor.session.project().id, TASKS).await?;
+    let newest = app.tasks.newest(&visitor.session.leave()?, TASKS).await?;
     let at_work = newest.into_iter().filter(|t| matches!(t.state, TaskState::Queued | TaskState::Running));
     Ok(at_work
         .map(|t| TaskRow {

@@ -8,8 +8,8 @@ use crate::pages::{
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
-use trueline_identity::{IdentityError, ReadLedger, VerifyLedger};
-use trueline_ledger::{Entry, EventFilter, EventRow, LedgerFiles, ProjectId};
+use trueline_identity::VerifyLedger;
+use trueline_ledger::{Entry, EventFilter, EventRow, LedgerFiles};
 use trueline_tasks::State as TaskState;
 
 const PAGE: u32 = 50;
@@ -31,15 +31,6 @@ const ACTIONS: [&str; 14] = [
     "user.",
     "version.",
 ];
-
-/// The projects whose events a caller may read: all with leave for the server, else the session's own.
-fn readable(visitor: &Visitor) -> Result<Option<Vec<String>>, IdentityError> {
-    if visitor.session.server_leave::<ReadLedger>().is_ok() {
-        return Ok(None);
-    }
-    let leave = visitor.session.leave::<ReadLedger>()?;
-    Ok(Some(vec![leave.project().to_string()]))
-}
 
 fn line(event: &EventRow, project: &str, here: &Links) -> EventLine {
     let links = if project.is_empty() { here.clone() } else { Links::new(Some(project)) };
@@ -79,7 +70,7 @@ pub(super) async fn lines(
 }
 
 pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
-    let mut projects = readable(&visitor)?;
+    let mut projects = visitor.session.readable_ledgers()?;
     let mut shell = visitor.shell(&app, "Ledger", Section::Ledger).await?;
     shell.as_cli = Some("trueline ledger events".to_owned());
     shell.as_api = visitor.api("/api/v1/ledger/events");
@@ -111,7 +102,7 @@ pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
         events,
         actions: ACTIONS.map(ToOwned::to_owned).to_vec(),
         head: head(&app)?,
-        verification: verification(&app).await?,
+        verification: verification(&app, &visitor).await?,
         can_verify: visitor.session.server_leave::<VerifyLedger>().is_ok(),
         pager,
     })
@@ -134,9 +125,8 @@ fn head(app: &Web) -> Result<Option<LedgerHead>, Failure> {
 }
 
 /// The state of the last check, or of the one at work.
-async fn verification(app: &Web) -> Result<Verification, Failure> {
-    let newest = app.tasks.newest(&ProjectId::server(), 20).await?;
-    let last = newest.into_iter().find(|t| t.kind == trueline_flows::VERIFY_TASK);
+async fn verification(app: &Web, visitor: &Visitor) -> Result<Verification, Failure> {
+    let last = trueline_flows::last_verification(&app.tasks, &visitor.session.leave()?).await?;
     let Some(task) = last else { return Ok(Verification::Never) };
     let at = timestamp(task.finished_at_ms.unwrap_or(task.created_at_ms));
     let result = task.result.unwrap_or_default();
@@ -163,7 +153,7 @@ pub(super) async fn verify(State(app): App, visitor: Visitor) -> Answer {
         return Ok(Redirect::to("/ledger").into_response());
     }
     let shell = visitor.shell(&app, "Ledger", Section::Ledger).await?;
-    page(&VerificationPart { shell, verification: verification(&app).await? })
+    page(&VerificationPart { shell, verification: verification(&app, &visitor).await? })
 }
 
 pub(super) async fn by_id(State(app): App, visitor: Visitor, Path(id): Path<String>) -> Answer {
@@ -180,7 +170,7 @@ pub(super) async fn by_index(State(app): App, visitor: Visitor, Path(index): Pat
 }
 
 async fn show(app: &Web, visitor: &Visitor, event: EventRow) -> Answer {
-    if readable(visitor)?.is_some_and(|list| !list.contains(&event.project)) {
+    if visitor.session.readable_ledgers()?.is_some_and(|list| !list.contains(&event.project)) {
         return Err(Failure::not_found(format!("there is no event {}", event.id)));
     }
     let title = event.index.map_or_else(|| "Event".to_owned(), |i| format!("Event {i}"));
@@ -217,7 +207,9 @@ async fn show(app: &Web, visitor: &Visitor, event: EventRow) -> Answer {
 
 async fn erased_by(app: &Web, event: &EventRow) -> Result<Payload, Failure> {
     let filter = EventFilter {
+        projects: Some(vec![event.project.clone()]),
         action: Some("event.erased".to_owned()),
+        resource_kind: Some("event".to_owned()),
         resource_id: Some(event.id.clone()),
         ..EventFilter::default()
     };

@@ -16,7 +16,7 @@ use crate::pages::{ErrorPage, Problem};
 use crate::shell::{Caller, Section, Shell};
 use askama::Template;
 use axum::Router;
-use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, RawForm, RawQuery, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -62,6 +62,8 @@ type Answer = Result<Response, Failure>;
 
 /// The cookie in which a browser keeps its token.
 pub const TOKEN_COOKIE: &str = "trueline_token";
+/// The largest form in bytes.
+const LARGEST_FORM: usize = 64 << 10;
 /// Nothing is loaded from elsewhere, and nothing inline is run.
 const CONTENT_POLICY: &str =
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'; form-action 'self'";
@@ -100,6 +102,7 @@ pub fn router(web: Web) -> Router {
         .route("/sign-out", post(outside::sign_out))
         .route("/docs/errors/{code}", get(outside::error_code))
         .fallback(outside::not_found)
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .with_state(app)
         .merge(crate::assets())
 }
@@ -127,6 +130,21 @@ fn pairs(query: Option<&str>) -> Vec<(String, String)> {
     query.unwrap_or_default().split('&').filter(|p| !p.is_empty()).map(split).collect()
 }
 
+/// The pairs of a form that was sent.
+struct Form(Vec<(String, String)>);
+
+impl FromRequest<Arc<Web>> for Form {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &Arc<Web>) -> Result<Self, Failure> {
+        let refused = |why: String| Failure::new(StatusCode::BAD_REQUEST, "invalid", why);
+        let RawForm(bytes) = RawForm::from_request(request, app).await.map_err(|e| refused(e.body_text()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        trueline_flows::check_path_and_query(&text).map_err(|e| refused(e.to_string()))?;
+        Ok(Self(pairs(Some(&text))))
+    }
+}
+
 /// A page's place in a list, as the URL carries it.
 fn offset(cursor: &str) -> u64 {
     cursor.parse().unwrap_or(0)
@@ -146,6 +164,11 @@ impl FromRequestParts<Arc<Web>> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<Web>) -> Result<Self, Response> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        if let Err(nul) = trueline_flows::check_path_and_query(encoded) {
+            let failure = Failure::new(StatusCode::BAD_REQUEST, "invalid", nul.to_string());
+            return Err(outside::failed(app, None, failure).await);
+        }
         let session = match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => session.clone(),
             Some(Entry(Err(error))) => {

@@ -60,7 +60,7 @@ fn state(version: &Version) -> Badge {
 
 fn run_of(to: &Links, version: &Version) -> Option<Reference> {
     let run = version.run_id.as_ref()?;
-    Some(Reference::to("run", &run[..run.len().min(8)], to.run(run)))
+    Some(Reference::to("run", run.get(..8).unwrap_or(run), to.run(run)))
 }
 
 pub(super) async fn one(
@@ -146,7 +146,7 @@ pub(super) async fn version(
             version.source
         ),
     };
-    let lineage = runs::lineage(&app, &visitor, &shell.to, "version", &key.to_string()).await?;
+    let lineage = runs::lineage(&app, &visitor, &shell.to, "version", &version.id).await?;
     page(&VersionPage {
         state: state(&version),
         state_reason,

@@ -1,12 +1,12 @@
 //! Signing in and out, search, the pages of error codes, and what is not there.
 
-use super::{Answer, App, Failure, TOKEN_COOKIE, Visitor, Web, page, timestamp};
+use super::{Answer, App, Failure, Form, TOKEN_COOKIE, Visitor, Web, page, timestamp};
 use crate::links::ViewUrl;
 use crate::pages::{ErrorPage, Hit, Pager, Problem, SearchPage, SignInPage};
 use crate::parts::Reference;
 use crate::shell::{Section, Shell};
 use askama::Template;
-use axum::extract::{Path, RawForm, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use trueline_identity::Credentials;
@@ -64,7 +64,9 @@ pub(super) async fn error_code(State(app): App, Path(code): Path<String>) -> Ans
 
 /// A path of this server to go on to, or its start.
 fn local(next: &str) -> String {
-    let fine = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\n', '\r']);
+    // Browsers drop tabs and line breaks and read a backslash as a slash, so that `/<tab>/host` leads elsewhere.
+    let plain = !next.contains(|c: char| c == '\\' || c.is_control());
+    let fine = plain && next.starts_with('/') && !next.starts_with("//");
     if fine { next.to_owned() } else { "/".to_owned() }
 }
 
@@ -77,8 +79,7 @@ pub(super) async fn sign_in_page(State(app): App, RawQuery(query): RawQuery) -> 
     page(&SignInPage { shell: bare_shell(&app, "Sign in"), next, problem: None })
 }
 
-pub(super) async fn sign_in(State(app): App, headers: HeaderMap, RawForm(form): RawForm) -> Answer {
-    let form = super::pairs(std::str::from_utf8(&form).ok());
+pub(super) async fn sign_in(State(app): App, headers: HeaderMap, Form(form): Form) -> Answer {
     let (token, next) = (field(&form, "token").trim().to_owned(), local(&field(&form, "next")));
     if let Err(error) = app.access.known(Credentials { token: Some(token.clone()), request: None }).await {
         let shell = bare_shell(&app, "Sign in");
@@ -154,7 +155,15 @@ mod tests {
     #[test]
     fn one_goes_on_within_this_server_only() {
         assert_eq!(local("/p/fraud?tab=x"), "/p/fraud?tab=x");
-        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example", ""] {
+        for elsewhere in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\u{0}/x",
+            "",
+        ] {
             assert_eq!(local(elsewhere), "/", "{elsewhere}");
         }
     }

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How often a task is asked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// The largest answer that is read into memory: a page of events with large payloads.
+const LARGEST_ANSWER: u64 = 1 << 30;
+
 /// A server to talk to.
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -29,12 +32,17 @@ impl Client {
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.get_text(path)?).unwrap_or(Value::Null))
+    }
+
+    /// The body of an answer as it came.
+    pub(crate) fn get_text(&self, path: &str) -> anyhow::Result<String> {
         let request = self.agent.get(format!("{}{path}", self.base));
         let request = match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
         };
-        read(request.call(), &self.base)
+        text(request.call(), &self.base)
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -98,14 +106,23 @@ impl Client {
 }
 
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, base: &str) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(&text(answer, base)?).unwrap_or(Value::Null))
+}
+
+fn text(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, base: &str) -> anyhow::Result<String> {
     let mut answer = answer.map_err(|e| {
         anyhow!("no server answers at {base} ({e}): start one with `trueline server`, or set --url")
     })?;
-    let text = answer.body_mut().read_to_string().context("the answer broke off")?;
-    let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(LARGEST_ANSWER)
+        .read_to_string()
+        .context("the answer broke off")?;
     if answer.status().is_success() {
-        return Ok(value);
+        return Ok(text);
     }
+    let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     let told = value["detail"].as_str().or_else(|| value["message"].as_str());
     match told {
         Some(told) => bail!("{told}"),

@@ -1,6 +1,7 @@
 //! `trueline ledger`: its key and events from a server, its verification offline.
 
 use super::client::Client;
+use super::export::{self, ExportArgs};
 use super::{Connection, table};
 use crate::server::layout;
 use anyhow::{Context, bail};
@@ -9,7 +10,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use trueline_db::Db;
 use trueline_flows::verify_offline;
-use trueline_ledger::{Verification, verify_files};
+use trueline_ledger::{Report, Verification, verify_export, verify_files};
 
 #[derive(Subcommand)]
 pub(crate) enum LedgerCommand {
@@ -25,7 +26,9 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Check a copy of a data directory, offline: names the first bad entry if anything was changed
+    /// Write the ledger to a folder or a tar file, which can be checked anywhere, without a server or a database
+    Export(ExportArgs),
+    /// Check a copy of a data directory or an export, offline: names the first bad entry if anything was changed
     Verify(VerifyArgs),
 }
 
@@ -34,6 +37,9 @@ pub(crate) struct VerifyArgs {
     /// The data directory, or a copy of it
     #[arg(long, env = "TRUELINE_DATA_DIR", default_value = "trueline-data")]
     data_dir: PathBuf,
+    /// An export to check instead: a folder or a tar file
+    #[arg(long, conflicts_with_all = ["state", "files_only"])]
+    export: Option<PathBuf>,
     /// The public key to trust, or a file that holds it; from `trueline ledger key`, kept elsewhere
     #[arg(long)]
     key: String,
@@ -63,6 +69,7 @@ pub(crate) fn run(command: LedgerCommand) -> anyhow::Result<()> {
             table::line(note.trim_end());
         }
         LedgerCommand::Events { limit, connection } => events(limit, &connection)?,
+        LedgerCommand::Export(args) => export::export(&args)?,
         LedgerCommand::Verify(args) => verify(&args)?,
     }
     Ok(())
@@ -96,7 +103,10 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         .as_ref()
         .map(|p| std::fs::read(p).with_context(|| format!("can't read {}", p.display())))
         .transpose()?;
-    let found = check(args, &key, earlier.as_deref())?;
+    let found = match &args.export {
+        Some(export) => check_export(export, &key, earlier.as_deref())?,
+        None => check(args, &key, earlier.as_deref())?,
+    };
     if args.json {
         table::json(&match &found {
             Ok(report) => json!({ "ok": true, "report": report }),
@@ -107,14 +117,31 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         Ok(report) => {
             if !args.json {
                 table::line(format!("ok: {} entries, root {}", report.entries, report.root));
-                table::note(format!(
-                    "{} payloads erased, {} events not under the checkpoint yet",
-                    report.erased, report.waiting
-                ));
+                tell_rest(&report);
             }
             Ok(())
         }
         Err(finding) => bail!("the ledger does not hold: {finding}"),
+    }
+}
+
+/// What holds, but not as fully as somebody may think.
+fn tell_rest(report: &Report) {
+    table::note(format!(
+        "{} payloads erased, {} events not under the checkpoint yet",
+        report.erased, report.waiting
+    ));
+    if report.erased_unconfirmed > 0 {
+        table::note(format!(
+            "{} of the erasures are not under the checkpoint yet: check again with a newer one",
+            report.erased_unconfirmed
+        ));
+    }
+    if report.unknowable > 0 {
+        table::note(format!(
+            "{} rows can't be compared, because what the ledger said of them was erased",
+            report.unknowable
+        ));
     }
 }
 
@@ -130,6 +157,18 @@ fn check(args: &VerifyArgs, key: &str, earlier: Option<&[u8]>) -> anyhow::Result
     let database = args.data_dir.join(layout::DATABASE);
     require(&database)?;
     Ok(Db::inspect(&database, |tx| verify_offline(tx, &folder, report, args.state))?)
+}
+
+fn check_export(export: &Path, key: &str, earlier: Option<&[u8]>) -> anyhow::Result<Verification> {
+    if !export::is_tar(export) {
+        return Ok(verify_export(export, key, earlier)?);
+    }
+    let file = std::fs::File::open(export).with_context(|| format!("can't read {}", export.display()))?;
+    let unpacked = tempfile::tempdir()?;
+    tar::Archive::new(file)
+        .unpack(unpacked.path())
+        .with_context(|| format!("{} is not a tar file", export.display()))?;
+    Ok(verify_export(unpacked.path(), key, earlier)?)
 }
 
 fn require(database: &Path) -> anyhow::Result<()> {

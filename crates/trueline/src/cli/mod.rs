@@ -3,6 +3,8 @@
 
 mod client;
 mod data;
+mod endpoint;
+mod export;
 mod features;
 mod identity;
 mod ledger;
@@ -42,6 +44,11 @@ enum Command {
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Endpoints: what answers predictions
+    #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    /// Return an endpoint to the versions that answered before, at once
+    Rollback(endpoint::RollbackArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -80,6 +87,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Data(command) => data::run(command),
         Command::Features(command) => features::run(command),
         Command::Ledger(command) => ledger::run(command),
+        Command::Endpoint(command) => endpoint::run(command),
+        Command::Rollback(args) => endpoint::roll_back(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

@@ -1,33 +1,28 @@
 //! Puts the parts together, listens, and stops in order: no new requests, those at hand finished, the ledger
 //! brought up to date.
 
-use super::{MODULES, http, layout, lock, observe};
-use anyhow::{Context, bail};
+use super::control::{self, Grounds};
+use super::{MODULES, data_dir, http, layout, lock, observe};
+use anyhow::Context;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use trueline_blobs::Blobs;
-use trueline_data::{ADD_TASK, Data};
-use trueline_db::{Config, Db, Durability, Limits};
-use trueline_features::{Features, OnlineStore};
-use trueline_flows::{
-    Access, MATERIALISE_TASK, TRAINING_SET_TASK, VERIFY_TASK, materialise_task, training_set_task,
-    verify_task,
-};
-use trueline_identity::{Authenticator, Identity, Policy};
-use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
-use trueline_mlflow::Mlflow;
-use trueline_registry::Registry;
-use trueline_rest::Rest;
-use trueline_tasks::{Tasks, Worker};
-use trueline_tracking::Tracking;
-use trueline_web::Web;
+use trueline_db::{Config, Db, DbError, Durability, Limits};
+use trueline_features::OnlineStore;
+use trueline_flows::Predictor;
+use trueline_ledger::Sources;
+use trueline_predictions::{Options, PredictionLog};
+use trueline_serving::DataPlane;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
+/// The test hook of the crash tests: set to 1, commits no longer wait for the disk, which the tests must find out.
+const SYNCHRONOUS_OFF: &str = "TRUELINE_TEST_SYNCHRONOUS_OFF";
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -40,21 +35,20 @@ pub(crate) struct ServerConfig {
     pub(crate) port: u16,
     /// A PostgreSQL URL; none for the embedded database.
     pub(crate) database: Option<String>,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: super::limits::Limits,
     /// When the process began.
     pub(crate) began: Instant,
 }
 
 impl ServerConfig {
-    fn database(&self) -> Config {
+    pub(super) fn database(&self) -> Config {
         let limits = Limits::default();
         match &self.database {
             Some(url) => Config::Postgres { url: url.clone(), limits },
             None => {
-                // The crash tests use it to show that they would notice; nobody else should.
-                let durability = match std::env::var_os("TRUELINE_TEST_SYNCHRONOUS_OFF") {
-                    Some(_) => Durability::OffForCrashTests,
-                    None => Durability::Full,
-                };
+                let off = std::env::var_os(SYNCHRONOUS_OFF).is_some_and(|value| value == "1");
+                let durability = if off { Durability::OffForCrashTests } else { Durability::Full };
                 Config::Sqlite { path: self.data_dir.join(layout::DATABASE), durability, limits }
             }
         }
@@ -63,130 +57,57 @@ impl ServerConfig {
 
 /// Runs a server until it is told to stop.
 pub(crate) fn run(config: ServerConfig) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("can't make the data directory {}", config.data_dir.display()))?;
+    data_dir::make(&config.data_dir)?;
     let _lock = lock::acquire(&config.data_dir.join(layout::LOCK))?;
     // The PostgreSQL driver blocks while it connects, which an async thread must not.
-    let db = Db::open(&config.database(), MODULES)?;
+    let opened = Db::open(&config.database(), MODULES);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config, db));
+    let served = runtime.block_on(serve(config, opened));
     runtime.shutdown_timeout(Duration::from_secs(5));
     served
 }
 
-/// The parts of a server that outlive a request.
-struct Parts {
-    ledger: Ledger,
-    files: LedgerFiles,
-    access: Access,
-    tasks: Tasks,
-    tracking: Tracking,
-    registry: Registry,
-    data: Data,
-    features: Features,
-}
-
-async fn open(config: &ServerConfig, db: Db) -> anyhow::Result<Parts> {
-    let sources = Sources::system();
-    let ledger = Ledger::new(db, sources.clone());
-    let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &sources)?;
-    let files = LedgerFiles::open(&config.data_dir.join(layout::LEDGER), key)?;
-    ledger.check_not_behind(files.size()).await?;
-    let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
-    let identity = Identity::new(ledger.clone());
-    identity.ensure_default_project().await?;
-    require_users_beyond_loopback(config, &identity).await?;
-    let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
-    let access = Access::new(identity, authenticator, Policy::built_in()?);
-    let tasks = Tasks::new(ledger.db().clone(), sources);
-    let tracking = Tracking::new(ledger.clone(), blobs.clone());
-    let data = Data::new(ledger.clone(), blobs);
-    let registry = Registry::new(ledger.clone());
-    let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
-    let features = Features::new(ledger.clone(), online);
-    features.sync_online().await?;
-    Ok(Parts { ledger, files, access, tasks, tracking, registry, data, features })
-}
-
-async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {
-    if config.host.is_loopback() || identity.has_users().await? {
-        return Ok(());
-    }
-    bail!(
-        "refusing to listen on {}: this server has no users yet, so anybody who reaches it would be its admin. Start it \
-         on 127.0.0.1 first, run `trueline user add <name> --role admin`, which prints a token, then start it on {} \
-         again",
-        config.host,
-        config.host
-    )
-}
-
-async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
+async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Result<()> {
     // Before anybody is told that the server is there: a stop that comes at once must be orderly too.
     let asked_to_stop = StopSignals::listen()?;
     let handle = observe::start_metrics()?;
-    let parts = open(config, db).await?;
+    let sources = Sources::system();
+    let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
+    let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
+    let plane = DataPlane::new(blobs.clone(), config.data_dir.join(layout::SERVING));
+    let restored = plane.restore().await?;
+    let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), Options::default())?;
+    let log = Arc::new(log);
+    let predictor = Predictor { plane: plane.clone(), log, sources: sources.clone() };
+    let db = match opened {
+        Ok(db) => Some(db),
+        Err(error @ DbError::Unreachable(_)) if restored > 0 => {
+            tracing::warn!(%error, endpoints = restored, "serving from the snapshot until the database is back");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+
     let address = SocketAddr::new(config.host, config.port);
+    let (began, data_dir) = (config.began, config.data_dir.clone());
+    let guard = http::Guard { loopback: config.host.is_loopback(), limits: config.limits };
+    let (stop, stopping) = watch::channel(false);
+    let (ready, is_ready) = oneshot::channel();
+    let place = http::ControlPlace::default();
+    let wait_for_control = db.is_some();
+    let grounds = Grounds { config, sources, blobs, plane, online, place: Arc::clone(&place) };
+    let mut control = tokio::spawn(control::live(grounds, db, ready, stopping));
+    if wait_for_control && is_ready.await.is_err() {
+        return control.await?;
+    }
+
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("can't listen on {address}: is another server there? choose another port with --port")
     })?;
     let address = listener.local_addr()?;
-
-    let (stop, stopping) = watch::channel(false);
-    let ledger_key = parts.files.public_key();
-    let folder = config.data_dir.join(layout::LEDGER);
-    let mut sequencer = tokio::spawn({
-        let (ledger, files, stopping) = (parts.ledger.clone(), parts.files, stopping.clone());
-        async move { ledger.run_sequencer(files, stopping).await }
-    });
-    let worker =
-        Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
-            .with(VERIFY_TASK, {
-                let (ledger, folder, key) = (parts.ledger.clone(), folder.clone(), ledger_key.clone());
-                move |lease| verify_task(ledger.clone(), folder.clone(), key.clone(), lease)
-            })
-            .with(ADD_TASK, {
-                let data = parts.data.clone();
-                move |lease| data.clone().add_task(lease)
-            })
-            .with(TRAINING_SET_TASK, {
-                let (ledger, data, features) =
-                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
-                move |lease| training_set_task(ledger.clone(), data.clone(), features.clone(), lease)
-            })
-            .with(MATERIALISE_TASK, {
-                let (ledger, data, features) =
-                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
-                move |lease| materialise_task(ledger.clone(), data.clone(), features.clone(), lease)
-            });
-    let worker = tokio::spawn(worker.run(stopping));
-
-    let web = Web {
-        access: parts.access.clone(),
-        ledger: parts.ledger.clone(),
-        ledger_folder: folder.clone(),
-        ledger_key: ledger_key.clone(),
-        tasks: parts.tasks.clone(),
-        tracking: parts.tracking.clone(),
-        registry: parts.registry.clone(),
-        data: parts.data.clone(),
-        features: parts.features.clone(),
-    };
-    let rest = Rest {
-        access: parts.access.clone(),
-        ledger: parts.ledger.clone(),
-        ledger_folder: folder,
-        ledger_key,
-        tasks: parts.tasks,
-        tracking: parts.tracking.clone(),
-        data: parts.data,
-        features: parts.features,
-    };
-    let mlflow = Mlflow::new(parts.tracking, parts.registry, trueline_mlflow::Limits::default());
-    let app =
-        http::app(parts.access, parts.ledger.clone(), rest, mlflow, web, handle, config.host.is_loopback());
-    let ready_ms = config.began.elapsed().as_millis();
-    tracing::info!(%address, data_dir = %config.data_dir.display(), ready_ms, "listening on http://{address}");
+    let app = http::app(place, predictor, handle, guard);
+    let ready_ms = began.elapsed().as_millis();
+    tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
 
     let overdue = stop.clone();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -203,12 +124,10 @@ async fn serve(config: &ServerConfig, db: Db) -> anyhow::Result<()> {
     tokio::select! {
         done = server => done?,
         () = cut_off => tracing::warn!("some requests did not finish in time and were cut off"),
-        // It ends by itself only when the log and the database disagree: no more may be written then.
-        ended = &mut sequencer => return ended?.context("the ledger can't go on"),
+        ended = &mut control => return ended?,
     }
     stop.send_replace(true);
-    worker.await?;
-    sequencer.await??;
+    control.await??;
     tracing::info!("stopped");
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
+use super::limits::{self, Gate, IDLE_BODY, Limits};
 use super::origin::{host_is_loopback, origin_is_foreign};
+use super::ready::Readiness;
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -17,11 +20,13 @@ use std::time::Instant;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use trueline_flows::{Access, Entry};
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use trueline_flows::{Access, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
-use trueline_ledger::Ledger;
+use trueline_ledger::{Ledger, Sources};
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
 use trueline_rest::Rest;
+use trueline_serving::DataPlane;
 use trueline_web::{TOKEN_COOKIE, Web};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,40 +37,86 @@ const WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
 const PROJECT_PREFIX: &str = "/projects/";
 /// Pages have paths of their own below this and a project's name.
 const PAGE_PREFIX: &str = "/p/";
+/// Where endpoints answer, below a project.
+const ENDPOINTS: &str = "/endpoints/";
+const NO_DATABASE: &str =
+    "the database can't be reached, so only endpoints answer; it is tried again every two seconds";
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
 const PROJECT_COOKIE: &str = "trueline_project";
 
-/// What stands at the door.
-#[derive(Clone)]
-struct Door {
+/// What answers with the help of the database.
+pub(crate) struct Control {
     access: Access,
     ledger: Ledger,
-    metrics: PrometheusHandle,
+    readiness: Readiness,
     faces: Router,
+}
+
+/// Where [`Control`] stands once the database has been opened.
+pub(crate) type ControlPlace = Arc<ArcSwapOption<Control>>;
+
+impl Control {
+    pub(crate) fn new(
+        access: Access,
+        ledger: Ledger,
+        rest: Rest,
+        mlflow: Mlflow,
+        web: Web,
+        limits: Limits,
+    ) -> Self {
+        let faces = Router::new()
+            .merge(trueline_mlflow::router(mlflow))
+            .merge(trueline_rest::router(rest))
+            .merge(trueline_web::router(web));
+        let readiness = Readiness::new(ledger.clone());
+        Self { access, ledger, readiness, faces: furnished(faces, limits) }
+    }
+}
+
+fn furnished(faces: Router, limits: Limits) -> Router {
+    faces
+        .layer(CompressionLayer::new().compress_when(is_page))
+        .layer(from_fn(note_path))
+        .layer(CatchPanicLayer::new())
+        .layer(RequestBodyTimeoutLayer::new(IDLE_BODY))
+        .layer(from_fn_with_state(Gate::new(limits), limits::admit))
+}
+
+/// What stands at the door.
+struct Door {
+    control: ControlPlace,
+    plane: DataPlane,
+    inference: Router,
+    sources: Sources,
+    metrics: PrometheusHandle,
     loopback: bool,
 }
 
+/// What the door lets through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guard {
+    /// The server listens on loopback alone, so that only its own names are hosts of it.
+    pub(crate) loopback: bool,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: Limits,
+}
+
 pub(crate) fn app(
-    access: Access,
-    ledger: Ledger,
-    rest: Rest,
-    mlflow: Mlflow,
-    web: Web,
+    control: ControlPlace,
+    predictor: Predictor,
     metrics: PrometheusHandle,
-    loopback: bool,
+    guard: Guard,
 ) -> Router {
-    let faces = Router::new()
-        .merge(trueline_mlflow::router(mlflow))
-        .merge(trueline_rest::router(rest))
-        .merge(trueline_web::router(web))
-        .layer(CompressionLayer::new().compress_when(is_page))
-        .layer(from_fn(note_path))
-        .layer(CatchPanicLayer::new());
-    let door = Door { access, ledger, metrics, faces, loopback };
+    let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
+    let Guard { loopback, limits } = guard;
+    // Places of its own: however busy the rest is, predictions are answered.
+    let inference = furnished(trueline_inference::router(predictor), limits);
+    let door = Door { control, plane, inference, sources, metrics, loopback };
     Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
         .route("/ready", get(ready))
+        .route("/ready/serving", get(ready_to_serve))
         .route("/metrics", get(metrics_text))
         .fallback(enter)
         .with_state(Arc::new(door))
@@ -81,42 +132,50 @@ async fn note_path(path: Option<MatchedPath>, request: Request, next: Next) -> R
 }
 
 async fn ready(State(door): State<Arc<Door>>) -> Response {
-    let database = door.ledger.db().read(|tx| tx.scalar::<i64>("SELECT 1", &[])).await;
-    let control = match &database {
-        Ok(_) => "ready".to_owned(),
-        Err(error) => error.to_string(),
+    let control = match door.control.load_full() {
+        None => Err(NO_DATABASE.to_owned()),
+        Some(control) => control.readiness.control().await,
     };
-    let status = if database.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "roles": { "control": control, "work": control } });
-    (status, axum::Json(body)).into_response()
+    let status = if control.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let told = control.err().unwrap_or_else(|| "ready".to_owned());
+    let roles = json!({ "control": told, "work": told, "serving": "ready" });
+    (status, axum::Json(json!({ "roles": roles, "endpoints": door.plane.endpoints() }))).into_response()
+}
+
+/// Ready as long as the process answers: it serves from its snapshot, whatever the database does.
+async fn ready_to_serve(State(door): State<Arc<Door>>) -> Response {
+    axum::Json(json!({ "roles": { "serving": "ready" }, "endpoints": door.plane.endpoints() }))
+        .into_response()
 }
 
 async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
     #[allow(clippy::cast_precision_loss)]
-    metrics::gauge!("trueline_database_queued_writes").set(door.ledger.db().queued_writes() as f64);
+    if let Some(control) = door.control.load_full() {
+        metrics::gauge!("trueline_database_queued_writes").set(control.ledger.db().queued_writes() as f64);
+    }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, door.metrics.render()).into_response()
 }
 
 async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
     let began = Instant::now();
-    let id = request_id(request.headers(), &door.ledger);
+    let id = request_id(request.headers(), &door.sources);
     let method = request.method().clone();
     let mut response = match refuse_foreign(&door, &request) {
         Some(refusal) => refusal,
         None => {
             let project = take_project(&mut request);
-            let entry = session(&door, request.headers(), project, id.clone()).await;
-            request.extensions_mut().insert(entry);
-            let Ok(response) = door.faces.clone().oneshot(request).await;
-            response
+            match request.uri().path().starts_with(ENDPOINTS) {
+                true => predict(&door, project, id.clone(), request).await,
+                false => control(&door, project, id.clone(), request).await,
+            }
         }
     };
     let route = response.extensions_mut().remove::<MatchedPath>();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let elapsed = began.elapsed();
     let labels = [
-        ("method", method.to_string()),
+        ("method", known(&method).to_owned()),
         ("route", route.to_owned()),
         ("status", response.status().as_u16().to_string()),
     ];
@@ -132,6 +191,33 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     with_headers(response, &id)
 }
 
+/// The faces that stand on the database.
+async fn control(door: &Door, project: String, id: String, mut request: Request) -> Response {
+    let Some(control) = door.control.load_full() else {
+        let retry = [(header::RETRY_AFTER, "2")];
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, NO_DATABASE).into_response();
+    };
+    let credentials = Credentials { token: token(request.headers()), request: Some(id) };
+    let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
+    request.extensions_mut().insert(entry);
+    let Ok(response) = control.faces.clone().oneshot(request).await;
+    response
+}
+
+/// The face that answers predictions, which asks nobody else.
+async fn predict(door: &Door, project: String, id: String, mut request: Request) -> Response {
+    let knock = Knock { project, token: token(request.headers()), request: id };
+    request.extensions_mut().insert(knock);
+    let Ok(response) = door.inference.clone().oneshot(request).await;
+    response
+}
+
+/// A method as a label. Anybody can make methods up, and each would be a time series that stays for good.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
+}
+
 fn with_headers(mut response: Response, id: &str) -> Response {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id) {
@@ -143,10 +229,10 @@ fn with_headers(mut response: Response, id: &str) -> Response {
 }
 
 /// The caller's request id, if it is a sane one, or a fresh one.
-fn request_id(headers: &HeaderMap, ledger: &Ledger) -> String {
+fn request_id(headers: &HeaderMap, sources: &Sources) -> String {
     let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
     let sane = |id: &&str| !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_graphic());
-    given.filter(sane).map_or_else(|| ledger.sources().id(), ToOwned::to_owned)
+    given.filter(sane).map_or_else(|| sources.id(), ToOwned::to_owned)
 }
 
 /// Refuses what a web page of another origin can make a browser send.
@@ -192,16 +278,11 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
     let below = uri.path().strip_prefix(PROJECT_PREFIX)?;
     let (project, rest) = below.split_once('/')?;
     // Pages have paths of their own below a project; only the faces for programs are reached this way.
-    if !["api/", "ajax-api/"].iter().any(|face| rest.starts_with(face)) {
+    if !["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face)) {
         return None;
     }
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
     Some((decoded(project), format!("/{rest}{query}").parse().ok()?))
-}
-
-async fn session(door: &Door, headers: &HeaderMap, project: String, id: String) -> Entry {
-    let credentials = Credentials { token: token(headers), request: Some(id) };
-    Entry(door.access.enter(credentials, &project).await.map_err(Arc::new))
 }
 
 /// A bearer token, the password of basic authentication, or a browser's cookie.

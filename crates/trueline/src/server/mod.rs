@@ -1,12 +1,17 @@
 //! The server: its parts put together, its HTTP layer, its life from start to drained stop.
 
 mod assemble;
+mod control;
+mod data_dir;
 mod http;
+mod limits;
 mod lock;
 mod observe;
 mod origin;
+mod ready;
 
 pub(crate) use assemble::{ServerConfig, run};
+pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
 
 use trueline_db::Module;
@@ -20,6 +25,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_registry::MODULE,
     trueline_data::MODULE,
     trueline_features::MODULE,
+    trueline_serving::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -34,6 +40,10 @@ pub(crate) mod layout {
     pub(crate) const BLOBS: &str = "blobs";
     /// The online store of features.
     pub(crate) const ONLINE: &str = "online.redb";
+    /// What the data plane answers by, for a start without a database.
+    pub(crate) const SERVING: &str = "serving.json";
+    /// The log of predictions.
+    pub(crate) const PREDICTIONS: &str = "predictions";
     /// Held by the server that uses the directory.
     pub(crate) const LOCK: &str = "trueline.pid";
 }

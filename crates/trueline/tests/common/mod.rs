@@ -3,7 +3,12 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod models;
+pub mod proxy;
+pub mod users;
+
 use serde_json::Value;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -51,8 +56,21 @@ impl Server {
         server
     }
 
+    /// On the embedded database, with variables of the environment.
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = Self::launch(&folder.path().join("data"), None, variables);
+        server._folder = Some(folder);
+        server
+    }
+
     pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
+        Self::launch(data_dir, database, &[])
+    }
+
+    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(BINARY);
+        command.envs(variables.iter().copied());
         command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir);
         if let Some(url) = &database {
             command.args(["--database", url]);
@@ -119,6 +137,18 @@ impl Server {
         body: Option<Vec<u8>>,
         headers: &[(&str, &str)],
     ) -> (u16, Vec<u8>) {
+        let (status, bytes, _) = self.call_with_headers(method, path, body, headers);
+        (status, bytes)
+    }
+
+    /// Status, body and headers of an answer.
+    pub fn call_with_headers(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Vec<u8>, HashMap<String, String>) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if body.is_some() && !headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-type")) {
@@ -131,8 +161,12 @@ impl Server {
         let request = agent.configure_request(request).allow_non_standard_methods(true).build();
         let mut answer = agent.run(request).expect("an answer");
         let status = answer.status().as_u16();
+        let told = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (name.to_string(), text(value.as_bytes()))
+        };
+        let told = answer.headers().iter().map(told).collect();
         let bytes = answer.body_mut().with_config().limit(1 << 30).read_to_vec().expect("a body");
-        (status, bytes)
+        (status, bytes, told)
     }
 
     /// A call that must succeed.
@@ -149,6 +183,13 @@ impl Server {
 
     pub fn ledger_key(&self) -> String {
         self.get("/api/v1/ledger").1["key"].as_str().expect("a key").to_owned()
+    }
+
+    /// Changes rows of this server's PostgreSQL database behind its back.
+    pub fn sql(&self, statement: &str) {
+        let url = self.database.as_ref().expect("a server on PostgreSQL");
+        let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
+        client.batch_execute(statement).expect("the statement runs");
     }
 
     /// Waits until all events are under the checkpoint.

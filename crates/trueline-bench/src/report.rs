@@ -1,0 +1,109 @@
+//! What was measured: a table for people, JSON for programs.
+
+use crate::{Histogram, LoadReport};
+use serde_json::{Value as Json, json};
+use std::fmt;
+
+/// Everything that one run has measured.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    group: String,
+    name: String,
+    value: f64,
+    unit: &'static str,
+    at_most: Option<f64>,
+}
+
+impl Table {
+    /// Notes a number.
+    pub fn add(&mut self, group: &str, name: &str, value: f64, unit: &'static str) {
+        self.lines.push(Line { group: group.to_owned(), name: name.to_owned(), value, unit, at_most: None });
+    }
+
+    /// Notes a number that has a budget.
+    pub fn add_with_budget(&mut self, group: &str, name: &str, value: f64, unit: &'static str, at_most: f64) {
+        self.add(group, name, value, unit);
+        if let Some(line) = self.lines.last_mut() {
+            line.at_most = Some(at_most);
+        }
+    }
+
+    /// Notes the quantiles of latencies.
+    pub fn add_latency(&mut self, group: &str, what: &str, latency: &Histogram) {
+        for (name, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+            self.add(group, &format!("{what}, {name}"), latency.quantile(q).as_secs_f64() * 1e3, "ms");
+        }
+        self.add(group, &format!("{what}, max"), latency.max().as_secs_f64() * 1e3, "ms");
+    }
+
+    /// Notes what an open-loop load came to.
+    pub fn add_load(&mut self, group: &str, what: &str, load: &LoadReport) {
+        self.add(group, &format!("{what}, rate"), load.rate_per_s(), "/s");
+        self.add_latency(group, what, &load.latency);
+        #[allow(clippy::cast_precision_loss)]
+        self.add_with_budget(group, &format!("{what}, failed"), load.failed as f64, "", 0.0);
+    }
+
+    /// Whether every number is within its budget.
+    #[must_use]
+    pub fn within_budget(&self) -> bool {
+        self.lines.iter().all(Line::within_budget)
+    }
+
+    /// The table for programs: `{"lines": [{"group", "name", "value", "unit", "at_most"}]}`.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let line = |l: &Line| json!({ "group": l.group, "name": l.name, "value": l.value, "unit": l.unit, "at_most": l.at_most });
+        json!({ "lines": self.lines.iter().map(line).collect::<Vec<_>>() })
+    }
+}
+
+impl Line {
+    fn within_budget(&self) -> bool {
+        self.at_most.is_none_or(|most| self.value <= most)
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.lines.iter().map(|l| l.name.chars().count()).max().unwrap_or(0);
+        let mut group = None;
+        for line in &self.lines {
+            if group != Some(&line.group) {
+                writeln!(f, "\n{}", line.group)?;
+                group = Some(&line.group);
+            }
+            let digits = if line.value.abs() >= 1000.0 || line.value.fract() == 0.0 { 0 } else { 2 };
+            write!(f, "  {:<width$} {:>12.digits$} {}", line.name, line.value, line.unit)?;
+            match line.at_most {
+                Some(most) if line.within_budget() => writeln!(f, "  (at most {most})")?,
+                Some(most) => writeln!(f, "  OVER ITS BUDGET of {most}")?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_over_its_budget_is_named_and_the_numbers_are_in_the_json() {
+        let mut table = Table::default();
+        table.add_with_budget("start", "ready", 12.5, "ms", 300.0);
+        assert!(table.within_budget());
+        table.add_with_budget("start", "memory", 61.0, "MiB", 60.0);
+        assert!(!table.within_budget());
+        let text = table.to_string();
+        assert!(text.contains("12.50 ms  (at most 300)"), "{text}");
+        assert!(text.contains("61 MiB  OVER ITS BUDGET of 60"), "{text}");
+        assert_eq!(table.json()["lines"][1]["value"], 61.0);
+    }
+}

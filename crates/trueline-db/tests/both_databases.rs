@@ -1,0 +1,92 @@
+//! What must hold on SQLite and on PostgreSQL alike. PostgreSQL is asked when `TRUELINE_TEST_POSTGRES` names one, as
+//! `cargo xtask test` does.
+
+use trueline_db::{Config, Db, DbError, Durability, Limits, Migration, Module, Tx};
+
+const MODULE: Module = Module {
+    name: "both",
+    migrations: &[Migration {
+        version: 1,
+        sql: "CREATE TABLE words (id BIGINT PRIMARY KEY, word TEXT NOT NULL);",
+    }],
+};
+
+/// A fresh database of each kind, with a folder that keeps the first alive.
+fn databases(name: &str) -> (tempfile::TempDir, Vec<Db>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let limits = Limits { readers: 1, postgres_writers: 2, ..Limits::default() };
+    let mut configs = vec![Config::Sqlite { path, durability: Durability::Full, limits }];
+    if let Ok(base) = std::env::var("TRUELINE_TEST_POSTGRES") {
+        let name = format!("db_{name}_{}", std::process::id());
+        let mut client = postgres::Client::connect(&base, postgres::NoTls).unwrap();
+        client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
+        client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+        let (server, _) = base.rsplit_once('/').unwrap();
+        configs.push(Config::Postgres { url: format!("{server}/{name}"), limits });
+    }
+    (folder, configs.iter().map(|config| Db::open(config, &[MODULE]).unwrap()).collect())
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn nul_in_text_is_refused_by_name_in_writes_and_reads() {
+    let (_folder, all) = databases("nul");
+    for db in all {
+        runtime().block_on(async {
+            let write = db.write(|tx: &mut Tx<'_>| {
+                tx.execute("INSERT INTO words (id, word) VALUES (1, ?1)", &["a\0b".into()]).map(drop)
+            });
+            assert!(matches!(write.await, Err(DbError::Nul)), "{:?}", db.dialect());
+            let read = db.read(|tx: &mut Tx<'_>| {
+                tx.query("SELECT id FROM words WHERE word = ?1", &["\0".into()]).map(drop)
+            });
+            assert!(matches!(read.await, Err(DbError::Nul)), "{:?}", db.dialect());
+            // The connection is none the worse for it.
+            let write = db.write(|tx: &mut Tx<'_>| {
+                tx.execute("INSERT INTO words (id, word) VALUES (1, ?1)", &["ab".into()])
+            });
+            assert_eq!(write.await.unwrap(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_the_server_ended_is_made_anew_without_the_caller_noticing() {
+    let (_folder, all) = databases("ended");
+    let Some(db) = all.iter().find(|db| db.dialect() == trueline_db::Dialect::Postgres) else { return };
+    runtime().block_on(async {
+        for id in 0..4_i64 {
+            let write = db.write(move |tx: &mut Tx<'_>| {
+                tx.execute("INSERT INTO words (id, word) VALUES (?1, 'x')", &[id.into()])
+            });
+            assert_eq!(write.await.unwrap(), 1);
+            let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            db.write(move |tx: &mut Tx<'_>| tx.query(others, &[]).map(drop)).await.unwrap();
+        }
+        let count = db.read(|tx: &mut Tx<'_>| tx.scalar::<i64>("SELECT COUNT(*) FROM words", &[]));
+        assert_eq!(count.await.unwrap(), Some(4));
+    });
+}
+
+#[test]
+fn statements_and_locks_on_postgresql_do_not_wait_for_ever() {
+    let (_folder, all) = databases("timeouts");
+    let Some(db) = all.iter().find(|db| db.dialect() == trueline_db::Dialect::Postgres) else { return };
+    runtime().block_on(async {
+        for (setting, expected) in [
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "1min"),
+        ] {
+            let read = db.read(move |tx: &mut Tx<'_>| {
+                tx.scalar::<String>("SELECT current_setting(?1)", &[setting.into()])
+            });
+            assert_eq!(read.await.unwrap().as_deref(), Some(expected), "{setting}");
+        }
+    });
+}

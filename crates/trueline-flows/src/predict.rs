@@ -1,0 +1,258 @@
+//! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
+//! database takes no part.
+
+use std::sync::Arc;
+use std::time::Instant;
+use trueline_identity::hash_token;
+use trueline_ledger::{Millis, Sources};
+use trueline_predictions::{
+    LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
+};
+use trueline_serving::{
+    Admission, Answer, Ask, Column, DataPlane, Frame, LogMode, Predictions, ServingError,
+};
+
+/// From so many rows on, scoring leaves the threads that answer requests to others.
+const MANY_ROWS: usize = 1_000;
+
+/// Who stands at an endpoint's door, as the server's outer layer saw it.
+#[derive(Clone, Debug)]
+pub struct Knock {
+    /// The project's name.
+    pub project: String,
+    /// The caller's token.
+    pub token: Option<String>,
+    /// The request's id.
+    pub request: String,
+}
+
+/// What is asked of an endpoint.
+#[derive(Debug)]
+pub struct PredictionRequest {
+    /// The project's name.
+    pub project: String,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The input.
+    pub frame: Frame,
+    /// Whose prediction it is: makes the caller stay with one variant, and is logged.
+    pub key: Option<String>,
+    /// When what is predicted happens, in milliseconds since 1970; now, if it is not said.
+    pub event_time_ms: Option<Millis>,
+    /// The request's id.
+    pub request: String,
+    /// When reading the request began.
+    pub began: Instant,
+    /// How long it took to read, in microseconds.
+    pub parse_us: u64,
+}
+
+/// An answered request.
+#[derive(Debug)]
+pub struct Predicted {
+    /// The version that answered, `name/number`.
+    pub variant: String,
+    /// An id for each row.
+    pub ids: Vec<PredictionId>,
+    /// The predictions.
+    pub predictions: Predictions,
+}
+
+/// A failure of this story.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The endpoint refused.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// The answer was to be logged first, and could not.
+    #[error(
+        "the prediction was not answered, because it could not be logged and its endpoint requires that: {0}"
+    )]
+    NotLogged(#[source] LogError),
+}
+
+/// What answers predictions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Predictor {
+    /// Endpoints that answer.
+    pub plane: DataPlane,
+    /// Where answers are logged.
+    pub log: Arc<PredictionLog>,
+    /// Clock and randomness.
+    pub sources: Sources,
+}
+
+impl Predictor {
+    /// What a caller may do with an endpoint.
+    #[must_use]
+    pub fn admit(&self, knock: &Knock, endpoint: &str) -> Admission {
+        let token = knock.token.as_deref().map(hash_token);
+        self.plane.admit(&knock.project, endpoint, token.as_deref())
+    }
+
+    /// Predicts.
+    ///
+    /// # Errors
+    /// [`PredictError`].
+    pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
+        let asked = Instant::now();
+        let received_at_ms = self.sources.now();
+        let answer = self.ask(&request)?;
+        let runtime_us = micros(asked);
+        let random = u128::from_le_bytes(self.sources.bytes());
+        let ids = Ids { ms: u64::try_from(received_at_ms).unwrap_or(0), random };
+        let told = Told { request: &request, answer: &answer, received_at_ms, runtime_us, ids };
+        let records = told.records();
+        let logged = self.keep(&answer, records).await;
+        let variant = format!("{}/{}", answer.model, answer.version);
+        count(&request, &variant, &answer.predictions);
+        logged.map_err(PredictError::NotLogged)?;
+        let predictions = answer.predictions?;
+        Ok(Predicted {
+            variant,
+            ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(),
+            predictions,
+        })
+    }
+
+    fn ask(&self, request: &PredictionRequest) -> Result<Answer, ServingError> {
+        let ask = Ask {
+            project: &request.project,
+            endpoint: &request.endpoint,
+            frame: &request.frame,
+            sticky: request.key.as_deref(),
+            lot: u64::from_le_bytes(self.sources.bytes()),
+        };
+        match request.frame.rows() > MANY_ROWS {
+            true => tokio::task::block_in_place(|| self.plane.ask(&ask)),
+            false => self.plane.ask(&ask),
+        }
+    }
+
+    /// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
+    async fn keep(&self, answer: &Answer, records: Vec<Record>) -> Result<(), LogError> {
+        if answer.log == LogMode::Required && answer.predictions.is_ok() {
+            return self.log.append_required(&records).await;
+        }
+        // What it drops, it counts.
+        if let Err(error) = self.log.append_best_effort(&records) {
+            tracing::debug!(%error, "a prediction was not logged");
+        }
+        Ok(())
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn count(request: &PredictionRequest, variant: &str, predictions: &Result<Predictions, ServingError>) {
+    let labels = [
+        ("project", request.project.clone()),
+        ("endpoint", request.endpoint.clone()),
+        ("variant", variant.to_owned()),
+    ];
+    let rows = u64::try_from(request.frame.rows()).unwrap_or(u64::MAX);
+    match predictions {
+        Ok(_) => metrics::counter!("trueline_predictions_total", &labels).increment(rows),
+        Err(_) => metrics::counter!("trueline_prediction_errors_total", &labels).increment(1),
+    }
+    metrics::histogram!("trueline_prediction_duration_seconds", &labels)
+        .record(request.began.elapsed().as_secs_f64());
+}
+
+/// The ids of a request's rows: consecutive, from a random start.
+#[derive(Clone, Copy)]
+struct Ids {
+    ms: u64,
+    random: u128,
+}
+
+impl Ids {
+    fn of(self, row: usize) -> PredictionId {
+        PredictionId::new(self.ms, self.random.wrapping_add(row as u128))
+    }
+}
+
+/// A request with its answer, to be logged.
+struct Told<'a> {
+    request: &'a PredictionRequest,
+    answer: &'a Answer,
+    received_at_ms: Millis,
+    runtime_us: u64,
+    ids: Ids,
+}
+
+impl Told<'_> {
+    /// A record for each row; for a request that was refused, one without inputs.
+    fn records(&self) -> Vec<Record> {
+        match &self.answer.predictions {
+            Ok(predictions) => {
+                let outputs = predictions.values.chunks(predictions.width.max(1));
+                let row = |(i, output): (usize, &[f32])| {
+                    self.record(
+                        i,
+                        inputs(self.request.frame.columns(), i),
+                        outputs_of(output, predictions.whole),
+                        Status::Ok,
+                    )
+                };
+                outputs.enumerate().map(row).collect()
+            }
+            Err(error) => vec![self.record(0, Vec::new(), Outputs::None, Status::Error(error.to_string()))],
+        }
+    }
+
+    fn record(&self, row: usize, inputs: Vec<(String, Scalar)>, outputs: Outputs, status: Status) -> Record {
+        let Self { request, answer, .. } = self;
+        Record {
+            prediction_id: self.ids.of(row),
+            project: answer.project.to_string(),
+            endpoint: request.endpoint.clone(),
+            variant: Variant { model: answer.model.clone(), version: answer.version.to_string() },
+            event_time_ms: request.event_time_ms.unwrap_or(self.received_at_ms),
+            received_at_ms: self.received_at_ms,
+            key: request.key.clone(),
+            request_id: request.request.clone(),
+            inputs,
+            features: Vec::new(),
+            outputs,
+            status,
+            timings: vec![
+                (Stage::Parse, request.parse_us),
+                (Stage::Runtime, self.runtime_us),
+                (Stage::Total, micros(request.began)),
+            ],
+        }
+    }
+}
+
+fn outputs_of(values: &[f32], whole: bool) -> Outputs {
+    match values {
+        #[allow(clippy::cast_possible_truncation)]
+        [one] if whole => Outputs::One(Scalar::Int(*one as i64)),
+        [one] => Outputs::One(Scalar::Float(f64::from(*one))),
+        many => Outputs::Many(many.iter().copied().map(f64::from).collect()),
+    }
+}
+
+fn inputs(columns: &[Column], row: usize) -> Vec<(String, Scalar)> {
+    columns.iter().map(|c| (c.name.clone(), c.values.get(row).map_or(Scalar::Null, scalar))).collect()
+}
+
+/// A JSON value as it is logged; what is neither a number nor a text is logged as JSON.
+#[must_use]
+pub fn scalar(value: &serde_json::Value) -> Scalar {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Scalar::Null,
+        Json::Bool(on) => Scalar::Bool(*on),
+        Json::Number(n) => match (n.as_i64(), n.as_f64()) {
+            (Some(whole), _) => Scalar::Int(whole),
+            (None, Some(float)) => Scalar::Float(float),
+            (None, None) => Scalar::Text(n.to_string()),
+        },
+        Json::String(text) => Scalar::Text(text.clone()),
+        other => Scalar::Text(other.to_string()),
+    }
+}

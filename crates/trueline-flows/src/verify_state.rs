@@ -1,0 +1,128 @@
+//! What the rows should be, as the events tell it: events are folded stretch by stretch in short reads, so that a ledger
+//! of any length is checked in little memory and no read outlives a second.
+
+use std::sync::Arc;
+use trueline_db::{Db, DbError, Tx};
+use trueline_ledger::{EventRow, LedgerError, events_of, newest_index, unsequenced_events_of};
+use trueline_registry::{Compared, Disagreement, Replay};
+use trueline_tracking::{Broken, Seal};
+
+/// Entries of the log looked through in one read.
+const STRETCH: i64 = 10_000;
+
+/// What the events up to an index say.
+#[derive(Clone, Debug)]
+struct Told {
+    upto: i64,
+    registry: Replay,
+}
+
+/// Events that come next, and up to which index they tell all.
+struct Stretch {
+    events: Vec<EventRow>,
+    upto: i64,
+}
+
+impl Told {
+    fn new() -> Self {
+        Self { upto: -1, registry: Replay::default() }
+    }
+
+    fn apply(&mut self, stretch: &Stretch) {
+        stretch.events.iter().for_each(|event| self.registry.apply(event));
+        self.upto = stretch.upto;
+    }
+
+    fn actions() -> Vec<&'static str> {
+        [Replay::ACTIONS, Seal::ACTIONS].concat()
+    }
+
+    /// The next stretch; nothing when all events that have an index are in.
+    fn next(tx: &mut Tx<'_>, after: i64) -> Result<Option<Stretch>, LedgerError> {
+        let newest = newest_index(tx)?;
+        if after >= newest {
+            return Ok(None);
+        }
+        let upto = newest.min(after + STRETCH);
+        Ok(Some(Stretch { events: events_of(tx, &Self::actions(), after, upto)?, upto }))
+    }
+
+    /// Takes in what came last, sequenced or not, and compares it all with the rows of the same moment; answers the
+    /// events that were taken in, too.
+    fn compare(mut self, tx: &mut Tx<'_>) -> Result<(Compared, Vec<EventRow>), LedgerError> {
+        let mut last = Vec::new();
+        while let Some(stretch) = Self::next(tx, self.upto)? {
+            self.apply(&stretch);
+            last.extend(stretch.events);
+        }
+        let events = unsequenced_events_of(tx, &Self::actions())?;
+        self.apply(&Stretch { events: events.clone(), upto: self.upto });
+        last.extend(events);
+        Ok((self.registry.compare(tx).map_err(failed)?, last))
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Db(DbError::Other(error.to_string()))
+}
+
+/// The seals among events; those whose payload was erased are only counted.
+fn seals(events: &[EventRow], compared: &mut Compared) -> Vec<Seal> {
+    let told = events.iter().filter(|event| Seal::ACTIONS.contains(&event.action.as_str()));
+    let found: Vec<Option<Seal>> = told.map(Seal::of).collect();
+    compared.unknowable += found.iter().filter(|seal| seal.is_none()).count() as u64;
+    found.into_iter().flatten().collect()
+}
+
+fn disagreement(broken: Broken) -> Disagreement {
+    Disagreement { row: broken.owner, ledger: broken.sealed, database: broken.found }
+}
+
+/// Replays what the domains can replay and names the rows that disagree with the ledger.
+///
+/// # Errors
+/// What the database says.
+pub(crate) async fn verify_state(db: &Db) -> Result<Compared, LedgerError> {
+    let (mut told, mut out) = (Told::new(), Compared::default());
+    loop {
+        let after = told.upto;
+        let Some(stretch) = db.read(move |tx| Told::next(tx, after)).await? else { break };
+        told.apply(&stretch);
+        check_seals(db, &stretch.events, &mut out).await?;
+    }
+    let told = Arc::new(told);
+    let (compared, last) = db.read(move |tx| Told::clone(&told).compare(tx)).await?;
+    check_seals(db, &last, &mut out).await?;
+    Ok(out.and(compared))
+}
+
+async fn check_seals(db: &Db, events: &[EventRow], out: &mut Compared) -> Result<(), LedgerError> {
+    for seal in seals(events, out) {
+        let broken = seal.check(db).await.map_err(failed)?;
+        out.disagreements.extend(broken.map(disagreement));
+    }
+    Ok(())
+}
+
+/// The same over one connection, to a database that nobody writes to.
+///
+/// # Errors
+/// What the database says.
+pub(crate) fn verify_state_offline(tx: &mut Tx<'_>) -> Result<Compared, LedgerError> {
+    let (mut told, mut out) = (Told::new(), Compared::default());
+    while let Some(stretch) = Told::next(tx, told.upto)? {
+        told.apply(&stretch);
+        check_seals_offline(tx, &stretch.events, &mut out)?;
+    }
+    let (compared, last) = told.compare(tx)?;
+    check_seals_offline(tx, &last, &mut out)?;
+    Ok(out.and(compared))
+}
+
+fn check_seals_offline(tx: &mut Tx<'_>, events: &[EventRow], out: &mut Compared) -> Result<(), LedgerError> {
+    for seal in seals(events, out) {
+        let broken = seal.check_offline(tx).map_err(failed)?;
+        out.disagreements.extend(broken.map(disagreement));
+    }
+    Ok(())
+}

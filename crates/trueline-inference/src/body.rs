@@ -1,0 +1,332 @@
+//! Bodies of MLflow's scoring protocol as columns: `dataframe_split`, `dataframe_records`, `instances`, `inputs`.
+
+use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
+use trueline_serving::{Column, Frame};
+
+const FIELDS: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
+
+/// Reads a body.
+pub(crate) fn frame(body: &[u8]) -> Result<Frame, String> {
+    let value = json(body)?;
+    let Json::Object(mut fields) = value else {
+        return Err(one_field(&format!("it is {}", kind(&value))));
+    };
+    let found: Vec<&str> = FIELDS.into_iter().filter(|f| fields.contains_key(*f)).collect();
+    let field = match found.as_slice() {
+        [one] => *one,
+        [] => {
+            let keys: Vec<&str> = fields.keys().map(String::as_str).take(8).collect();
+            return Err(one_field(&format!("it has the fields {keys:?}")));
+        }
+        many => return Err(one_field(&format!("it has {many:?}"))),
+    };
+    if fields.get("params").is_some_and(|p| !p.is_null() && p.as_object().is_none_or(|p| !p.is_empty())) {
+        return Err("this model takes no `params`: leave them out".to_owned());
+    }
+    let input = fields.remove(field).unwrap_or_default();
+    match field {
+        "dataframe_split" => split(input),
+        "dataframe_records" => records(input, field),
+        "instances" => instances(input),
+        _ => inputs(input),
+    }
+}
+
+fn one_field(found: &str) -> String {
+    format!(
+        "The input must be a JSON dictionary with exactly one of the input fields {FIELDS:?}; {found}. Ensure that input \
+         is a valid JSON formatted string"
+    )
+}
+
+/// JSON, and what Python's `json.dumps` writes for floats that JSON has no word for.
+fn json(body: &[u8]) -> Result<Json, String> {
+    let told = |e: serde_json::Error| {
+        format!("Failed to parse input from JSON. Ensure that input is a valid JSON formatted string: {e}")
+    };
+    match serde_json::from_slice(body) {
+        Ok(value) => Ok(value),
+        Err(first) => {
+            let text = std::str::from_utf8(body).map_err(|_| told(first))?;
+            serde_json::from_str(&with_words_for_floats(text)).map_err(told)
+        }
+    }
+}
+
+/// `NaN` outside of texts becomes `null`, `Infinity` and `-Infinity` become texts that a column of floats reads.
+fn with_words_for_floats(text: &str) -> Cow<'_, str> {
+    const WORDS: [(&str, &str); 3] =
+        [("NaN", "null"), ("-Infinity", "\"-Infinity\""), ("Infinity", "\"Infinity\"")];
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        if from.starts_with('"') {
+            let end = end_of_text(from);
+            out.push_str(&from[..end]);
+            rest = &from[end..];
+        } else if let Some((word, instead)) = WORDS.into_iter().find(|(word, _)| from.starts_with(word)) {
+            out.push_str(instead);
+            rest = &from[word.len()..];
+        } else {
+            out.push_str(&from[..1]);
+            rest = &from[1..];
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Where the text that begins here ends, its quotes included.
+fn end_of_text(from: &str) -> usize {
+    let mut escaped = false;
+    for (i, byte) in from.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return i + 1,
+            _ => {}
+        }
+    }
+    from.len()
+}
+
+fn kind(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a text",
+        Json::Array(_) => "a list",
+        Json::Object(_) => "a dictionary",
+    }
+}
+
+/// `{"columns": […], "data": [[…], …], "index": […]}`
+fn split(input: Json) -> Result<Frame, String> {
+    let Json::Object(mut fields) = input else {
+        return Err(format!("Dataframe split format must be a dictionary. Got {}", kind(&input)));
+    };
+    if let Some(odd) = fields.keys().find(|k| !["columns", "data", "index"].contains(&k.as_str())) {
+        return Err(format!("Dataframe split format has columns, data and index. Got `{odd}`"));
+    }
+    let Some(Json::Array(rows)) = fields.remove("data") else {
+        return Err("Dataframe split format needs `data`, a list of rows".to_owned());
+    };
+    match fields.remove("columns") {
+        None | Some(Json::Null) => Frame::unnamed(transposed(rows, None, "dataframe_split")?),
+        Some(Json::Array(names)) => {
+            let columns = transposed(rows, Some(names.len()), "dataframe_split")?;
+            let named =
+                names.into_iter().zip(columns).map(|(name, values)| Column { name: text(name), values });
+            unique(named.collect())
+        }
+        Some(other) => {
+            Err(format!("Dataframe split format needs `columns` to be a list. Got {}", kind(&other)))
+        }
+    }
+}
+
+/// A column's name; pandas has columns that are named by numbers.
+fn text(name: Json) -> String {
+    match name {
+        Json::String(name) => name,
+        other => other.to_string(),
+    }
+}
+
+fn unique(columns: Vec<Column>) -> Result<Frame, String> {
+    let mut names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|p| p[0] == p[1]) {
+        return Err(format!("the column '{}' is given twice", pair[0]));
+    }
+    Frame::named(columns)
+}
+
+/// Rows of one length as columns.
+fn transposed(rows: Vec<Json>, width: Option<usize>, field: &str) -> Result<Vec<Vec<Json>>, String> {
+    let first = rows.first().map_or(0, |r| r.as_array().map_or(1, Vec::len));
+    let width = width.unwrap_or(first);
+    let mut columns: Vec<Vec<Json>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
+    for (i, row) in rows.into_iter().enumerate() {
+        let values = match row {
+            Json::Array(values) => values,
+            // A list of single values is a list of rows of one value.
+            value if width == 1 && !value.is_object() => vec![value],
+            other => {
+                return Err(format!("row {i} of `{field}` must be a list of values. Got {}", kind(&other)));
+            }
+        };
+        if values.len() != width {
+            return Err(format!("row {i} of `{field}` has {} values, expected {width}", values.len()));
+        }
+        columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+    }
+    Ok(columns)
+}
+
+/// `[{"a": 1, "b": 2}, …]`; what a row lacks is missing.
+fn records(input: Json, field: &str) -> Result<Frame, String> {
+    let Json::Array(rows) = input else {
+        return Err(format!("`{field}` must be a list of dictionaries. Got {}", kind(&input)));
+    };
+    let mut columns: Vec<Column> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    let count = rows.len();
+    for (i, row) in rows.into_iter().enumerate() {
+        let Json::Object(row) = row else {
+            return Err(format!("row {i} of `{field}` must be a dictionary. Got {}", kind(&row)));
+        };
+        for (name, value) in row {
+            let place = *places.entry(name.clone()).or_insert_with(|| {
+                columns.push(Column { name, values: Vec::with_capacity(count) });
+                columns.len() - 1
+            });
+            let values = &mut columns[place].values;
+            values.resize(i, Json::Null);
+            values.push(value);
+        }
+    }
+    columns.iter_mut().for_each(|c| c.values.resize(count, Json::Null));
+    Frame::named(columns)
+}
+
+/// TensorFlow Serving's rows: lists of numbers, or dictionaries.
+fn instances(input: Json) -> Result<Frame, String> {
+    match &input {
+        Json::Array(rows) if rows.first().is_some_and(Json::is_object) => records(input, "instances"),
+        Json::Array(_) => tensor(input, "instances"),
+        other => Err(format!("`instances` must be a list of rows. Got {}", kind(other))),
+    }
+}
+
+/// TensorFlow Serving's columns: a dictionary of lists, or one tensor.
+fn inputs(input: Json) -> Result<Frame, String> {
+    match input {
+        Json::Object(columns) => by_name(columns),
+        Json::Array(_) => tensor(input, "inputs"),
+        other => {
+            Err(format!("`inputs` must be a dictionary of columns or a list of rows. Got {}", kind(&other)))
+        }
+    }
+}
+
+fn by_name(columns: Map<String, Json>) -> Result<Frame, String> {
+    let column = |(name, values): (String, Json)| match values {
+        Json::Array(values) => Ok(Column { name, values: values.into_iter().map(single).collect() }),
+        other if other.is_object() => Err(format!("column '{name}' of `inputs` must be a list of values")),
+        // A single value is a single row.
+        value => Ok(Column { name, values: vec![value] }),
+    };
+    Frame::named(columns.into_iter().map(column).collect::<Result<_, _>>()?)
+}
+
+/// A column of shape (n, 1) is one of n values.
+fn single(value: Json) -> Json {
+    match value {
+        Json::Array(mut one) if one.len() == 1 => one.swap_remove(0),
+        other => other,
+    }
+}
+
+fn tensor(input: Json, field: &str) -> Result<Frame, String> {
+    let Json::Array(rows) = input else { return Err(format!("`{field}` must be a list of rows")) };
+    Frame::unnamed(transposed(rows, None, field)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(body: &Json) -> Result<Frame, String> {
+        frame(body.to_string().as_bytes())
+    }
+
+    fn names(frame: &Frame) -> Vec<&str> {
+        frame.columns().iter().map(|c| c.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_four_forms_say_the_same() {
+        let split = read(
+            &json!({ "dataframe_split": { "columns": ["a", "b"], "index": [0, 1], "data": [[1, 2.5], [3, null]] } }),
+        );
+        let records = read(&json!({ "dataframe_records": [{ "a": 1, "b": 2.5 }, { "a": 3 }] }));
+        let instances = read(&json!({ "instances": [{ "a": 1, "b": 2.5 }, { "a": 3, "b": null }] }));
+        let inputs = read(&json!({ "inputs": { "a": [1, 3], "b": [[2.5], [null]] } }));
+        let split = split.unwrap();
+        assert_eq!(names(&split), ["a", "b"]);
+        assert_eq!(split.rows(), 2);
+        for other in [records, instances, inputs] {
+            assert_eq!(other.unwrap(), split);
+        }
+    }
+
+    #[test]
+    fn rows_without_names_are_a_tensor() {
+        for field in ["instances", "inputs"] {
+            let read = read(&json!({ field: [[1, 2, 3], [4, 5, 6]] })).unwrap();
+            assert!(!read.is_named());
+            assert_eq!((read.rows(), read.columns().len()), (2, 3));
+        }
+        assert_eq!(read(&json!({ "instances": [1, 2] })).unwrap().rows(), 2);
+    }
+
+    #[test]
+    fn pythons_words_for_floats_are_understood_outside_of_texts() {
+        let body = br#"{"dataframe_records": [{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "d": Infinity, "e": -1}]}"#;
+        let read = frame(body).unwrap();
+        let value = |name| read.column(name).unwrap().values[0].clone();
+        assert_eq!(value("a"), Json::Null);
+        assert_eq!(value("b"), json!("-Infinity"));
+        assert_eq!(value("c"), json!("NaN \" Infinity"));
+        assert_eq!(value("d"), json!("Infinity"));
+        assert_eq!(value("e"), json!(-1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (body, expected) in [
+            (json!([1]), "exactly one of the input fields"),
+            (json!({ "x": 1 }), r#"it has the fields ["x"]"#),
+            (json!({ "inputs": [], "instances": [] }), r#"it has ["instances", "inputs"]"#),
+            (json!({ "dataframe_split": [1] }), "Dataframe split format must be a dictionary. Got a list"),
+            (json!({ "dataframe_split": { "data": 3 } }), "needs `data`"),
+            (
+                json!({ "dataframe_split": { "columns": ["a"], "data": [[1, 2]] } }),
+                "row 0 of `dataframe_split` has 2 values, expected 1",
+            ),
+            (json!({ "dataframe_split": { "columns": ["a", "a"], "data": [[1, 2]] } }), "'a' is given twice"),
+            (
+                json!({ "dataframe_records": [[1]] }),
+                "row 0 of `dataframe_records` must be a dictionary. Got a list",
+            ),
+            (json!({ "inputs": { "a": [1, 2], "b": [1] } }), "column 'b' has 1 values, column 'a' has 2"),
+            (json!({ "instances": [[1, 2], [3]] }), "row 1 of `instances` has 1 values, expected 2"),
+            (json!({ "instances": [[1]], "params": { "t": 1 } }), "takes no `params`"),
+        ] {
+            let error = read(&body).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+        assert!(frame(b"{\"inputs\": ").unwrap_err().contains("valid JSON formatted string"));
+        assert!(frame(b"\xff").unwrap_err().contains("valid JSON formatted string"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop(frame(&bytes));
+        }
+
+        #[test]
+        fn no_text_that_looks_like_json_panics(text in r#"[\[\]{}",:a-cNI0-9\\ -]{0,80}"#) {
+            drop(frame(text.as_bytes()));
+            drop(frame(format!("{{\"dataframe_records\": [{text}]}}").as_bytes()));
+        }
+    }
+}

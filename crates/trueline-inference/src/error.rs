@@ -1,0 +1,94 @@
+//! Refusals in the form of MLflow's scoring server: `{"error_code": …, "message": …}`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use trueline_flows::PredictError;
+use trueline_predictions::LogError;
+use trueline_serving::ServingError;
+
+/// A refusal in the making.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", message)
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than {} MiB: send fewer rows at a time", limit >> 20);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message)
+    }
+
+    pub(crate) fn unknown_caller() -> Self {
+        let message = "this endpoint needs a token: send it as `Authorization: Bearer <token>`; an admin makes one with \
+                       `trueline token create <user>`";
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+    }
+
+    pub(crate) fn no_replay() -> Self {
+        let message =
+            "this token may not say when a prediction happened: it takes the role contributor or admin";
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
+    }
+
+    fn log(error: &LogError, message: String) -> Self {
+        match error {
+            LogError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message),
+            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message),
+        }
+    }
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
+        let message = error.to_string();
+        Self::log(&error, message)
+    }
+}
+
+impl From<PredictError> for Refusal {
+    fn from(error: PredictError) -> Self {
+        match error {
+            PredictError::Serving(ServingError::NotFound(message)) => Self::not_found(message),
+            PredictError::Serving(ServingError::Input(error)) => {
+                Self::bad(format!("Failed to enforce schema. {error}"))
+            }
+            PredictError::NotLogged(ref log) => Self::log(log, error.to_string()),
+            other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", other.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "error_code": self.code, "message": self.message }).to_string();
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trueline\""));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,79 @@
+//! The scoring wire: every endpoint answers at `/projects/<project>/endpoints/<name>/` as MLflow's scoring server does at
+//! its root, and takes labels. A handler parses, calls one function, renders; nothing here waits for the database.
+
+mod body;
+mod error;
+mod invocations;
+mod labels;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use error::Refusal;
+use std::sync::Arc;
+use trueline_flows::{Knock, Predictor};
+use trueline_serving::Admission;
+
+/// The largest body in bytes.
+const LARGEST_BODY: usize = 64 << 20;
+/// From this size on, a body is read away from the threads that answer requests.
+const LONG_BODY: usize = 256 << 10;
+
+/// What the handlers share.
+type App = State<Arc<Predictor>>;
+
+/// The routes of this face, below a project; the outer layer leaves a [`Knock`] with each request.
+pub fn router(predictor: Predictor) -> Router {
+    Router::new()
+        .route("/endpoints/{endpoint}/invocations", post(invocations::invoke))
+        .route("/endpoints/{endpoint}/labels", post(labels::tell))
+        .route("/endpoints/{endpoint}/ping", get(ping))
+        .route("/endpoints/{endpoint}/health", get(ping))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .fallback(async || Refusal::not_found("endpoints answer at /invocations, /labels, /ping and /health"))
+        .with_state(Arc::new(predictor))
+}
+
+/// Whether the endpoint answers, with the body that MLflow's scoring server gives.
+async fn ping(
+    State(app): App,
+    Extension(knock): Extension<Knock>,
+    Path(endpoint): Path<String>,
+) -> (StatusCode, &'static str) {
+    match app.plane.generation(&knock.project, &endpoint) {
+        Some(_) => (StatusCode::OK, "\n"),
+        None => (StatusCode::NOT_FOUND, "\n"),
+    }
+}
+
+/// Lets a caller in; answers whether the caller may say when things happened.
+fn admit(app: &Predictor, knock: &Knock, endpoint: &str) -> Result<bool, Refusal> {
+    match app.admit(knock, endpoint) {
+        Admission::Admitted { replay } => Ok(replay),
+        Admission::Unknown => Err(Refusal::unknown_caller()),
+        // Like one that is not there, so that names do not leak.
+        Admission::Elsewhere => {
+            Err(Refusal::not_found(format!("there is no endpoint `{endpoint}` for this token")))
+        }
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty())
+}
+
+/// A time as milliseconds since 1970, or in RFC 3339.
+fn time_ms(text: &str) -> Result<i64, Refusal> {
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(jiff::Timestamp::as_millisecond)
+        .map_err(|_| Refusal::bad(format!("`{text}` is no time: use RFC 3339 or milliseconds since 1970")))
+}
+
+/// Runs what may take long for a long body where it holds nobody up.
+fn unhurried<T>(length: usize, work: impl FnOnce() -> T) -> T {
+    if length > LONG_BODY { tokio::task::block_in_place(work) } else { work() }
+}

@@ -1,0 +1,111 @@
+//! Reading a stream in order, page by page, from a position that can be kept: how windows follow the log.
+
+use crate::frame::FrameReader;
+use crate::segment::{Extent, Segments};
+use crate::wire::{Head, Reader};
+use crate::{DecodeError, LogError};
+use std::fmt;
+use std::ops::Range;
+
+/// A page ends when it holds this many encoded bytes, however few items they are.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// A position between two items of a stream. It stays right across restarts; its text can be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    segment: u64,
+    offset: u64,
+    item: u64,
+}
+
+impl Cursor {
+    /// Before the first item.
+    pub const START: Self = Self { segment: 0, offset: 0, item: 0 };
+
+    /// Reads what [`Display`](fmt::Display) wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-').map(str::parse);
+        let (segment, offset, item) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+        parts.next().is_none().then_some(Self { segment, offset, item })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.segment, self.offset, self.item)
+    }
+}
+
+/// What to read of a stream.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Where to go on.
+    pub from: Cursor,
+    /// Only items with an event time in here, in milliseconds since 1970.
+    pub event_time_ms: Option<Range<i64>>,
+    /// At most this many items; fewer when they are large.
+    pub limit: usize,
+}
+
+/// Some items of a stream, in the order of appending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page starts.
+    pub next: Cursor,
+    /// Everything that was durable when this page was asked for has been read.
+    pub end: bool,
+}
+
+pub(crate) fn page<T>(
+    segments: &Segments,
+    scan: &Scan,
+    decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
+) -> Result<Page<T>, LogError> {
+    let within = |ms: i64| scan.event_time_ms.as_ref().is_none_or(|range| range.contains(&ms));
+    let mut page = Page { items: Vec::new(), next: scan.from, end: false };
+    let mut bytes = 0;
+    let extents = segments.extents(scan.from.segment);
+    if !is_of(&extents, scan.from) {
+        return Err(LogError::Cursor(scan.from.to_string()));
+    }
+    for extent in extents {
+        let start = if extent.number == scan.from.segment { scan.from } else { Cursor::default() };
+        let at = |offset, item| Cursor { segment: extent.number, offset, item };
+        page.next = at(extent.bytes, 0);
+        let (first, last) = extent.spans.event_ms;
+        if scan.event_time_ms.as_ref().is_some_and(|range| range.end <= first || range.start > last) {
+            continue;
+        }
+        let mut frames = FrameReader::open(&extent.path, start.offset, extent.bytes)?;
+        while let Some(frame) = frames.next().map_err(|e| e.into_error(&extent.path))? {
+            let skip = if frame.offset == start.offset { start.item } else { 0 };
+            for (item_at, item) in (0..).zip(frame.items()).skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            {
+                if page.items.len() >= scan.limit || bytes >= PAGE_BYTES {
+                    page.next = at(frame.offset, item_at);
+                    return Ok(page);
+                }
+                let read = |item: &[u8]| {
+                    let head = Head::take(1, &mut Reader::new(item))?;
+                    if within(head.event_ms) { decode(item).map(Some) } else { Ok(None) }
+                };
+                let item = item.map_err(|e| frame.damaged(&extent.path, e))?;
+                if let Some(found) = read(item).map_err(|e| frame.damaged(&extent.path, e))? {
+                    page.items.push(found);
+                    bytes += item.len();
+                }
+            }
+        }
+    }
+    page.end = true;
+    Ok(page)
+}
+
+/// Can these extents have given this position, or one of an earlier segment?
+fn is_of(extents: &[Extent], from: Cursor) -> bool {
+    let beyond = |first: &Extent| first.number == from.segment && first.bytes < from.offset;
+    from == Cursor::START || extents.first().is_some_and(|first| !beyond(first))
+}

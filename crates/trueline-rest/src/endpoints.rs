@@ -1,0 +1,148 @@
+//! `/endpoints`: made, deployed to, rolled back, seen.
+
+use crate::problem::Problem;
+use crate::time::rfc3339;
+use crate::{App, Body, Caller};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trueline_flows::{
+    DeployLeave, Session, WantedVariant, deploy as deploy_versions, roll_back as return_to_previous,
+};
+use trueline_serving::{DataPlane, Endpoint, EndpointName, LogMode, NewEndpoint, Route, Variant};
+
+const PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+const LONGEST_REASON: usize = 2_000;
+
+fn variant_json(variant: &Variant) -> Value {
+    json!({
+        "version": variant.spec.name(), "model": variant.spec.model, "weight": variant.weight,
+        "manifest_digest": variant.spec.manifest_digest,
+    })
+}
+
+fn route_json(route: &Route) -> Value {
+    json!({
+        "generation": route.generation, "change": route.change, "reason": route.reason,
+        "changed_by": route.changed_by, "changed_at": rfc3339(route.changed_at_ms),
+        "variants": route.variants.iter().map(variant_json).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint_json(plane: &DataPlane, session: &Session, endpoint: &Endpoint) -> Value {
+    json!({
+        "name": endpoint.name, "log": endpoint.log, "sticky_header": endpoint.sticky_header,
+        "created_by": endpoint.created_by, "created_at": rfc3339(endpoint.created_at_ms),
+        "invocations_path": format!("/projects/{}/endpoints/{}/invocations", session.project().name, endpoint.name),
+        "route": endpoint.route.as_ref().map(route_json),
+        "live": plane.status(&session.project().id, endpoint.name.as_str()),
+    })
+}
+
+fn leave(session: &Session) -> Result<DeployLeave, Problem> {
+    Ok(DeployLeave { project: session.project().clone(), read: session.leave()?, deploy: session.leave()? })
+}
+
+fn reason(given: Option<String>) -> Result<String, Problem> {
+    let reason = given.unwrap_or_default();
+    if reason.len() > LONGEST_REASON {
+        return Err(Problem::invalid(format!("a reason has at most {LONGEST_REASON} bytes")));
+    }
+    Ok(reason)
+}
+
+pub(crate) async fn list(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
+    let all = app.deployments.endpoints.list(&session.leave()?).await?;
+    let all: Vec<Value> = all.iter().map(|e| endpoint_json(&app.deployments.plane, &session, e)).collect();
+    Ok(Json(json!({ "endpoints": all })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateEndpoint {
+    name: String,
+    #[serde(default)]
+    log: LogMode,
+    sticky_header: Option<String>,
+}
+
+pub(crate) async fn create(
+    State(app): App,
+    Caller(session): Caller,
+    Body(ask): Body<CreateEndpoint>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let new = NewEndpoint::new(EndpointName::parse(&ask.name)?, ask.log, ask.sticky_header)?;
+    let made = app.deployments.endpoints.create(&session.leave()?, new).await?;
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &made))))
+}
+
+pub(crate) async fn show(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let found = app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&name)?).await?;
+    Ok(Json(endpoint_json(&app.deployments.plane, &session, &found)))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct PageQuery {
+    limit: Option<u32>,
+    cursor: Option<i64>,
+}
+
+pub(crate) async fn routes(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Value>, Problem> {
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let name = EndpointName::parse(&name)?;
+    let found = app.deployments.endpoints.history(&session.leave()?, &name, page.cursor, limit).await?;
+    let full = found.len() == limit as usize;
+    let next = found.last().filter(|r| full && r.generation > 1).map(|r| r.generation.to_string());
+    Ok(Json(json!({ "routes": found.iter().map(route_json).collect::<Vec<_>>(), "next_cursor": next })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeployBody {
+    /// Each as `model/3` or `model@alias`, with `:weight` behind it or not.
+    variants: Vec<String>,
+    reason: Option<String>,
+}
+
+pub(crate) async fn deploy(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+    Body(ask): Body<DeployBody>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let wanted = ask.variants.iter().map(|v| WantedVariant::parse(v)).collect::<Result<Vec<_>, _>>();
+    let wanted = wanted.map_err(Problem::invalid)?;
+    let name = EndpointName::parse(&name)?;
+    let done =
+        deploy_versions(&app.deployments, &leave(&session)?, &name, &wanted, reason(ask.reason)?).await?;
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollBackBody {
+    reason: Option<String>,
+}
+
+pub(crate) async fn roll_back(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+    Body(ask): Body<RollBackBody>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let name = EndpointName::parse(&name)?;
+    let done = return_to_previous(&app.deployments, &leave(&session)?, &name, reason(ask.reason)?).await?;
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))
+}

@@ -1,0 +1,309 @@
+//! Sealing: points are too many for an event each, so they are written in chunks, and the digest of a chunk is recorded
+//! by an event once nothing more comes into it. A sealed chunk never changes; what is logged later opens the next one.
+//!
+//! The chunks of a run are sealed when it has ended, those of a logged model when they have been left alone for a
+//! while. Reading and hashing happen page by page on the readers; the writer only checks that nothing was added since.
+
+use crate::{Tracking, TrackingError};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+use trueline_db::{Db, Tx, Value};
+use trueline_ledger::{Actor, EventRow, NewEvent, ProjectId};
+
+/// What the event of a sealed chunk is called.
+const SEALED: &str = "metrics.sealed";
+/// Points read and hashed at a time.
+const PAGE: i64 = 5_000;
+/// Chunks sealed in one round at the most.
+const ROUND: i64 = 500;
+/// How often it is looked for chunks to seal.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whose points they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    Run,
+    LoggedModel,
+}
+
+impl Owner {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::LoggedModel => "logged_model",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Run, Self::LoggedModel].into_iter().find(|o| o.word() == word)
+    }
+
+    /// The points of a chunk after a key, in the order of their keys: `?1` owner, `?2` chunk, `?3` limit.
+    fn points(self, resumed: bool) -> String {
+        let (table, owner) = match self {
+            Self::Run => ("metric_points", "run"),
+            Self::LoggedModel => ("logged_model_metrics", "model"),
+        };
+        let after = if resumed {
+            "AND (key, step, at_ms, value, is_nan, run) > (?4, ?5, ?6, ?7, ?8, ?9)"
+        } else {
+            ""
+        };
+        format!(
+            "SELECT key, step, at_ms, value, is_nan, run FROM {table} WHERE {owner} = ?1 AND chunk = ?2 {after}
+             ORDER BY key, step, at_ms, value, is_nan, run LIMIT ?3"
+        )
+    }
+}
+
+/// The chunk that new points of an owner belong to.
+pub(crate) fn open_chunk(tx: &mut Tx<'_>, owner: Owner, id: &str) -> Result<i64, TrackingError> {
+    let open = tx.scalar(
+        "SELECT chunk FROM metric_chunks WHERE kind = ?1 AND owner = ?2",
+        &[owner.word().into(), id.into()],
+    )?;
+    Ok(open.unwrap_or(0))
+}
+
+/// Notes that points came into the open chunk.
+pub(crate) fn added(tx: &mut Tx<'_>, owner: Owner, id: &str, points: u64) -> Result<(), TrackingError> {
+    if points > 0 {
+        let points = i64::try_from(points).unwrap_or(i64::MAX);
+        tx.execute(
+            "INSERT INTO metric_chunks (kind, owner, chunk, points) VALUES (?1, ?2, 0, ?3)
+             ON CONFLICT (kind, owner) DO UPDATE SET points = metric_chunks.points + excluded.points",
+            &[owner.word().into(), id.into(), points.into()],
+        )?;
+    }
+    Ok(())
+}
+
+/// A chunk by its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Chunk {
+    owner: Owner,
+    id: String,
+    number: i64,
+}
+
+/// A digest in progress; it can be carried from one read to the next.
+#[derive(Clone, Debug, Default)]
+struct Points {
+    hash: Sha256,
+    count: i64,
+    last: Option<[Value; 6]>,
+}
+
+impl Points {
+    /// Takes in the next page of a chunk; answers whether there may be more.
+    fn page(&mut self, tx: &mut Tx<'_>, chunk: &Chunk) -> Result<bool, TrackingError> {
+        let mut params: Vec<Value> = vec![(&chunk.id).into(), chunk.number.into(), PAGE.into()];
+        params.extend(self.last.iter().flatten().cloned());
+        let rows = tx.query(&chunk.owner.points(self.last.is_some()), &params)?;
+        let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) == PAGE;
+        for mut row in rows {
+            let (key, step, at_ms): (String, i64, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
+            let (value, is_nan, run): (f64, i64, String) = (row.take(3)?, row.take(4)?, row.take(5)?);
+            for text in [&key, &run] {
+                self.hash.update((text.len() as u64).to_be_bytes());
+                self.hash.update(text.as_bytes());
+            }
+            self.hash.update(step.to_be_bytes());
+            self.hash.update(at_ms.to_be_bytes());
+            self.hash.update(value.to_bits().to_be_bytes());
+            self.hash.update(is_nan.to_be_bytes());
+            self.count += 1;
+            self.last =
+                Some([key.into(), step.into(), at_ms.into(), value.into(), is_nan.into(), run.into()]);
+        }
+        Ok(more)
+    }
+
+    /// A whole chunk, in reads of a page each.
+    async fn of(db: &Db, chunk: &Chunk) -> Result<Self, TrackingError> {
+        let mut points = Self::default();
+        loop {
+            let (so_far, of) = (points.clone(), chunk.clone());
+            let read = db.read(move |tx: &mut Tx<'_>| {
+                let mut points = so_far.clone();
+                let more = points.page(tx, &of)?;
+                Ok::<_, TrackingError>((points, more))
+            });
+            let more;
+            (points, more) = read.await?;
+            if !more {
+                return Ok(points);
+            }
+        }
+    }
+
+    fn sha256(&self) -> String {
+        hex::encode(self.hash.clone().finalize())
+    }
+}
+
+/// An open chunk that is due.
+#[derive(Clone, Debug)]
+struct Due {
+    chunk: Chunk,
+    project: ProjectId,
+    /// Points that were acknowledged into it.
+    points: i64,
+}
+
+fn due(tx: &mut Tx<'_>) -> Result<Vec<Due>, TrackingError> {
+    let rows = tx.query(
+        "SELECT c.kind, c.owner, c.chunk, c.points, r.project FROM metric_chunks c JOIN runs r ON r.id = c.owner
+         WHERE c.kind = 'run' AND c.points > 0 AND r.status IN ('FINISHED', 'FAILED', 'KILLED')
+         UNION ALL
+         SELECT c.kind, c.owner, c.chunk, c.points, m.project
+         FROM metric_chunks c JOIN logged_models m ON m.id = c.owner
+         WHERE c.kind = 'logged_model' AND c.points > 0
+         ORDER BY 1, 2 LIMIT ?1",
+        &[ROUND.into()],
+    )?;
+    let mut found = Vec::new();
+    for mut row in rows {
+        let (kind, id, number): (String, String, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
+        let (points, project): (i64, String) = (row.take(3)?, row.take(4)?);
+        let project = ProjectId::new(project);
+        found.extend(Owner::parse(&kind).map(|owner| Due {
+            chunk: Chunk { owner, id, number },
+            project,
+            points,
+        }));
+    }
+    Ok(found)
+}
+
+impl Tracking {
+    /// Seals chunks that are due until `stop` says so; what is due by then is still sealed.
+    pub async fn run_sealer(&self, mut stop: watch::Receiver<bool>) {
+        let mut seen = BTreeMap::new();
+        loop {
+            let stopping = *stop.borrow();
+            match self.seal_due(&seen, stopping).await {
+                Ok(now) => seen = now,
+                Err(error) => tracing::warn!(%error, "points could not be sealed; trying again"),
+            }
+            if stopping {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// Seals the chunks that have not changed since they were `seen`, or all that are due; answers what was seen now.
+    async fn seal_due(
+        &self,
+        seen: &BTreeMap<Chunk, i64>,
+        all: bool,
+    ) -> Result<BTreeMap<Chunk, i64>, TrackingError> {
+        let found = self.ledger.db().read(due).await?;
+        for due in &found {
+            if all || seen.get(&due.chunk) == Some(&due.points) {
+                self.seal(due.clone()).await?;
+            }
+        }
+        Ok(found.into_iter().map(|due| (due.chunk, due.points)).collect())
+    }
+
+    async fn seal(&self, due: Due) -> Result<(), TrackingError> {
+        let sha256 = Points::of(self.ledger.db(), &due.chunk).await?.sha256();
+        self.ledger
+            .write(&Actor::system("sealer"), move |tx| {
+                let Chunk { owner, id, number } = &due.chunk;
+                let closed = tx.execute(
+                    "UPDATE metric_chunks SET chunk = chunk + 1, points = 0
+                     WHERE kind = ?1 AND owner = ?2 AND chunk = ?3 AND points = ?4",
+                    &[owner.word().into(), id.into(), (*number).into(), due.points.into()],
+                )?;
+                if closed == 0 {
+                    // Points came in meanwhile, or another server was faster: the next round sees.
+                    return Ok(());
+                }
+                let payload = json!({ "chunk": number, "points": due.points, "sha256": sha256 });
+                tx.emit(NewEvent::new(&due.project, SEALED, owner.word(), id).with(payload))?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// What an event said of a sealed chunk, to be compared with the points that are there.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    chunk: Chunk,
+    project: String,
+    points: i64,
+    sha256: String,
+}
+
+/// A sealed chunk whose points are not those that were sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Whose points they are.
+    pub owner: String,
+    /// What the ledger says.
+    pub sealed: String,
+    /// What is there.
+    pub found: String,
+}
+
+impl Seal {
+    /// The actions whose events seal points.
+    pub const ACTIONS: &[&str] = &[SEALED];
+
+    /// What an event says; none when it seals nothing, or its payload was erased.
+    #[must_use]
+    pub fn of(event: &EventRow) -> Option<Self> {
+        let payload = event.payload.as_ref().filter(|_| event.action == SEALED)?;
+        Some(Self {
+            chunk: Chunk {
+                owner: Owner::parse(&event.resource.kind)?,
+                id: event.resource.id.clone(),
+                number: payload["chunk"].as_i64()?,
+            },
+            project: event.project.clone(),
+            points: payload["points"].as_i64()?,
+            sha256: payload["sha256"].as_str()?.to_owned(),
+        })
+    }
+
+    /// Compares with the points in the database, in reads of a page each.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn check(&self, db: &Db) -> Result<Option<Broken>, TrackingError> {
+        Ok(self.compare(&Points::of(db, &self.chunk).await?))
+    }
+
+    /// The same over one connection.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn check_offline(&self, tx: &mut Tx<'_>) -> Result<Option<Broken>, TrackingError> {
+        let mut points = Points::default();
+        while points.page(tx, &self.chunk)? {}
+        Ok(self.compare(&points))
+    }
+
+    fn compare(&self, found: &Points) -> Option<Broken> {
+        let sha256 = found.sha256();
+        if found.count == self.points && sha256 == self.sha256 {
+            return None;
+        }
+        let Chunk { owner, id, number } = &self.chunk;
+        Some(Broken {
+            owner: format!("{} {}: {id}, chunk {number} of its metrics", owner.word(), self.project),
+            sealed: format!("{} points with digest {}", self.points, self.sha256),
+            found: format!("{} points with digest {sha256}", found.count),
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! `trueline endpoint` and `trueline rollback`: what answers predictions.
+
+use super::client::Client;
+use super::{Connection, table};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+#[derive(Subcommand)]
+pub(crate) enum EndpointCommand {
+    /// Make an endpoint; nothing answers there until a version is deployed
+    Create(CreateArgs),
+    /// Have versions answer: model/3 or model@alias, with :weight behind it for a share of the traffic
+    Deploy(DeployArgs),
+    /// List endpoints
+    List(Connection),
+    /// Show an endpoint: what answers, how it does, what answered before
+    Show {
+        /// Name of the endpoint
+        name: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct CreateArgs {
+    /// Name: lower-case letters, digits, inner hyphens
+    name: String,
+    /// Whether an answer waits until its record in the prediction log is durable
+    #[arg(long, value_enum, default_value = "best-effort")]
+    log: Log,
+    /// Header whose value makes a caller stay with one variant; `x-trueline-key` always does
+    #[arg(long)]
+    sticky_header: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Log {
+    /// An answer leaves only when its record is durable, else 503
+    Required,
+    /// An answer never waits; what could not be logged is counted
+    BestEffort,
+}
+
+#[derive(Args)]
+pub(crate) struct DeployArgs {
+    /// Name of the endpoint
+    name: String,
+    /// Versions that are to answer, such as delays/3, delays@champion or delays/4:10
+    #[arg(required = true)]
+    variants: Vec<String>,
+    /// Why, for the ledger
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Args)]
+pub(crate) struct RollbackArgs {
+    /// Name of the endpoint
+    endpoint: String,
+    /// Why, for the ledger
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn run(command: EndpointCommand) -> anyhow::Result<()> {
+    match command {
+        EndpointCommand::Create(args) => {
+            let log = if matches!(args.log, Log::Required) { "required" } else { "best-effort" };
+            let ask = json!({ "name": args.name, "log": log, "sticky_header": args.sticky_header });
+            let made = Client::new(&args.connection).send("POST", "/api/v1/endpoints", &ask)?;
+            tell(&args.connection, &made);
+            if !args.connection.json {
+                table::note(format!(
+                    "deploy a version to it: trueline endpoint deploy {} <model>/<version>",
+                    args.name
+                ));
+            }
+        }
+        EndpointCommand::Deploy(args) => {
+            let ask = json!({ "variants": args.variants, "reason": args.reason });
+            let path = format!("/api/v1/endpoints/{}/routes", args.name);
+            tell(&args.connection, &Client::new(&args.connection).send("POST", &path, &ask)?);
+        }
+        EndpointCommand::List(connection) => {
+            let all = Client::new(&connection).get("/api/v1/endpoints")?;
+            if connection.json {
+                table::json(&all);
+            } else {
+                show(all["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default());
+            }
+        }
+        EndpointCommand::Show { name, connection } => {
+            let client = Client::new(&connection);
+            let endpoint = client.get(&format!("/api/v1/endpoints/{name}"))?;
+            let routes = client.get(&format!("/api/v1/endpoints/{name}/routes?limit=20"))?;
+            if connection.json {
+                table::json(&json!({ "endpoint": endpoint, "routes": routes["routes"] }));
+                return Ok(());
+            }
+            show(std::slice::from_ref(&endpoint));
+            live(&endpoint);
+            history(&routes);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn roll_back(args: &RollbackArgs) -> anyhow::Result<()> {
+    let path = format!("/api/v1/endpoints/{}/rollbacks", args.endpoint);
+    let done = Client::new(&args.connection).send("POST", &path, &json!({ "reason": args.reason }))?;
+    tell(&args.connection, &done);
+    Ok(())
+}
+
+fn tell(connection: &Connection, endpoint: &Value) {
+    if connection.json {
+        table::json(endpoint);
+    } else {
+        show(std::slice::from_ref(endpoint));
+    }
+}
+
+/// `delays/3 90 %, delays/4 10 %`
+fn shares(variants: &Value) -> String {
+    let variants = variants.as_array().map(Vec::as_slice).unwrap_or_default();
+    let total: f64 = variants.iter().filter_map(|v| v["weight"].as_f64()).sum();
+    let share = |v: &Value| {
+        let percent = v["weight"].as_f64().unwrap_or_default() / total * 100.0;
+        format!("{} {percent:.4} %", table::cell(v, "version")).replace(".0000", "")
+    };
+    match variants {
+        [] => "nothing yet".to_owned(),
+        some => some.iter().map(share).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn show(endpoints: &[Value]) {
+    let row = |e: &Value| {
+        let generation = table::cell(&e["route"], "generation");
+        let log = table::cell(e, "log");
+        vec![
+            table::cell(e, "name"),
+            generation,
+            shares(&e["route"]["variants"]),
+            log,
+            table::cell(e, "invocations_path"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = endpoints.iter().map(row).collect();
+    table::rows(&["ENDPOINT", "GENERATION", "ANSWERED BY", "LOG", "PATH"], &rows);
+}
+
+fn live(endpoint: &Value) {
+    let variants = endpoint["live"]["variants"].as_array().cloned().unwrap_or_default();
+    let fields = ["version", "requests", "errors", "heap_bytes"];
+    let rows: Vec<Vec<String>> =
+        variants.iter().map(|v| fields.iter().map(|f| table::cell(v, f)).collect()).collect();
+    table::line("");
+    table::rows(&["VARIANT", "REQUESTS", "ERRORS", "BYTES IN MEMORY"], &rows);
+}
+
+fn history(routes: &Value) {
+    let row = |r: &Value| {
+        let who = ["generation", "changed_at", "changed_by", "change"].iter().map(|f| table::cell(r, f));
+        who.chain([shares(&r["variants"]), table::cell(r, "reason")]).collect()
+    };
+    let rows: Vec<Vec<String>> =
+        routes["routes"].as_array().map(|all| all.iter().map(row).collect()).unwrap_or_default();
+    table::line("");
+    table::rows(&["GENERATION", "AT", "WHO", "WHAT", "ANSWERED BY", "WHY"], &rows);
+}

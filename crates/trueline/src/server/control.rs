@@ -1,0 +1,286 @@
+//! The part of a server that stands on the database: it opens it, furnishes the faces, and keeps the ledger, the tasks
+//! and the data plane going until the server stops. Predictions are answered without it.
+
+use super::http::{Control, ControlPlace};
+use super::limits::Limits;
+use super::{MODULES, ServerConfig, layout};
+use anyhow::{Context, bail};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use trueline_data::{ADD_TASK, Data};
+use trueline_db::Db;
+use trueline_features::{Features, OnlineStore};
+use trueline_flows::{
+    Access, Deployments, MATERIALISE_TASK, TRAINING_SET_TASK, VERIFY_TASK, materialise_task, reconcile,
+    training_set_task, verify_task,
+};
+use trueline_identity::{Authenticator, Identity, Policy};
+use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
+use trueline_mlflow::Mlflow;
+use trueline_registry::Registry;
+use trueline_rest::Rest;
+use trueline_serving::{DataPlane, Endpoints};
+use trueline_tasks::{Tasks, Worker};
+use trueline_tracking::Tracking;
+use trueline_web::Web;
+
+/// How often a database that can't be reached is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// How long the work in the background may take to finish at a stop. A task that is cut off is taken up again.
+const WORK_DRAIN: Duration = Duration::from_secs(10);
+/// How often the data plane is compared with the database.
+const RECONCILE: Duration = Duration::from_secs(1);
+
+/// What the part is made from.
+pub(crate) struct Grounds {
+    pub(crate) config: ServerConfig,
+    pub(crate) sources: Sources,
+    pub(crate) blobs: trueline_blobs::Blobs,
+    pub(crate) plane: DataPlane,
+    pub(crate) online: OnlineStore,
+    /// Where the faces are put once they can answer.
+    pub(crate) place: ControlPlace,
+}
+
+/// The parts that outlive a request.
+struct Parts {
+    ledger: Ledger,
+    files: LedgerFiles,
+    access: Access,
+    tasks: Tasks,
+    tracking: Tracking,
+    deployments: Deployments,
+    data: Data,
+    features: Features,
+}
+
+/// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
+pub(crate) async fn live(
+    grounds: Grounds,
+    db: Option<Db>,
+    ready: oneshot::Sender<()>,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let late = db.is_none();
+    let parts = match db {
+        Some(db) => open(&grounds, db).await?,
+        None => match open_at_last(&grounds, stopping.clone()).await {
+            Some(parts) => parts,
+            None => return Ok(()),
+        },
+    };
+    let keeper = Keeper { access: parts.access.clone(), deployments: parts.deployments.clone() };
+    if let Err(error) = keeper.bring_up().await {
+        tracing::warn!(error = format!("{error:#}"), "some endpoints are not as the database has them");
+    }
+    let folder = grounds.config.data_dir.join(layout::LEDGER);
+    let ledger_key = parts.files.public_key();
+    grounds.place.store(Some(Arc::new(faces(
+        &parts,
+        folder.clone(),
+        ledger_key.clone(),
+        grounds.config.limits,
+    ))));
+    let _ = ready.send(());
+    if late {
+        tracing::info!("the database is back: everything answers again");
+    }
+    run(parts, keeper, folder, ledger_key, stopping).await
+}
+
+async fn run(
+    parts: Parts,
+    keeper: Keeper,
+    folder: PathBuf,
+    ledger_key: String,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    // The sequencer takes in what the others write, so it stops when they have.
+    let (stop_sequencer, sequencer_stopping) = watch::channel(false);
+    let mut sequencer = tokio::spawn({
+        let (ledger, files) = (parts.ledger.clone(), parts.files);
+        async move { ledger.run_sequencer(files, sequencer_stopping).await }
+    });
+    let worker =
+        Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
+            .with(VERIFY_TASK, {
+                let ledger = parts.ledger.clone();
+                move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
+            })
+            .with(ADD_TASK, {
+                let data = parts.data.clone();
+                move |lease| data.clone().add_task(lease)
+            })
+            .with(TRAINING_SET_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| training_set_task(ledger.clone(), data.clone(), features.clone(), lease)
+            })
+            .with(MATERIALISE_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| materialise_task(ledger.clone(), data.clone(), features.clone(), lease)
+            });
+    let worker = tokio::spawn(worker.run(stopping.clone()));
+    let keeper = tokio::spawn(keeper.run(stopping.clone()));
+    let sealer = tokio::spawn({
+        let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
+        async move { tracking.run_sealer(stopping).await }
+    });
+    let mut stopping = stopping;
+    tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => {}
+        // It ends by itself only when the log and the database disagree: no more may be written then.
+        ended = &mut sequencer => return ended?.context("the ledger can't go on"),
+    }
+    for (part, running) in
+        [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)]
+    {
+        finish(part, running).await;
+    }
+    stop_sequencer.send_replace(true);
+    Ok(sequencer.await??)
+}
+
+/// Lets a part of the background come to its end, and cuts it off when that takes too long.
+async fn finish(part: &str, mut running: JoinHandle<()>) {
+    match tokio::time::timeout(WORK_DRAIN, &mut running).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(part, %error, "stopped with an error"),
+        Err(_) => {
+            running.abort();
+            tracing::warn!(part, "did not finish in time and was cut off");
+        }
+    }
+}
+
+/// Tries until the database can be opened; none when the server stops before.
+async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) -> Option<Parts> {
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return None,
+            () = tokio::time::sleep(TRY_AGAIN) => {}
+        }
+        let config = grounds.config.database();
+        // The PostgreSQL driver blocks while it connects, which an async thread must not.
+        let opened = tokio::task::spawn_blocking(move || Db::open(&config, MODULES)).await;
+        let opened = match opened {
+            Ok(Ok(db)) => open(grounds, db).await,
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        };
+        match opened {
+            Ok(parts) => return Some(parts),
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "the database is not back yet"),
+        }
+    }
+}
+
+async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
+    let Grounds { config, sources, blobs, plane, online, .. } = grounds;
+    let ledger = Ledger::new(db, sources.clone());
+    let folder = config.data_dir.join(layout::LEDGER);
+    let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
+    let files = LedgerFiles::open(&folder, key)?;
+    ledger.check_not_behind(files.size()).await?;
+    let identity = Identity::new(ledger.clone());
+    identity.ensure_default_project().await?;
+    require_users_beyond_loopback(config, &identity).await?;
+    let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
+    let access = Access::new(identity, authenticator, Policy::built_in()?);
+    let tasks = Tasks::new(ledger.db().clone(), sources.clone());
+    let tracking = Tracking::new(ledger.clone(), blobs.clone());
+    let deployments = Deployments {
+        registry: Registry::new(ledger.clone()),
+        endpoints: Endpoints::new(ledger.clone()),
+        plane: plane.clone(),
+    };
+    let data = Data::new(ledger.clone(), blobs.clone());
+    let features = Features::new(ledger.clone(), online.clone());
+    features.sync_online().await?;
+    Ok(Parts { ledger, files, access, tasks, tracking, deployments, data, features })
+}
+
+fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
+    let registry = &parts.deployments.registry;
+    let web = Web {
+        access: parts.access.clone(),
+        ledger: parts.ledger.clone(),
+        ledger_folder: ledger_folder.clone(),
+        ledger_key: ledger_key.clone(),
+        tasks: parts.tasks.clone(),
+        tracking: parts.tracking.clone(),
+        registry: registry.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
+    };
+    let rest = Rest {
+        access: parts.access.clone(),
+        ledger: parts.ledger.clone(),
+        ledger_folder,
+        ledger_key,
+        tasks: parts.tasks.clone(),
+        tracking: parts.tracking.clone(),
+        deployments: parts.deployments.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
+    };
+    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
+    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
+}
+
+async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {
+    if config.host.is_loopback() || identity.has_users().await? {
+        return Ok(());
+    }
+    bail!(
+        "refusing to listen on {}: this server has no users yet, so anybody who reaches it would be its admin. Start it \
+         on 127.0.0.1 first, run `trueline user add <name> --role admin`, which prints a token, then start it on {} \
+         again",
+        config.host,
+        config.host
+    )
+}
+
+/// Keeps the data plane as the database has it.
+struct Keeper {
+    access: Access,
+    deployments: Deployments,
+}
+
+impl Keeper {
+    async fn bring_up(&self) -> anyhow::Result<()> {
+        self.deployments.plane.set_access(self.access.admissions().await?);
+        let projects = self.access.identity().projects().await?;
+        Ok(reconcile(&self.deployments, &projects).await?)
+    }
+
+    async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(RECONCILE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                _ = tick.tick() => {}
+            }
+            let done = self.bring_up().await;
+            // Once for each time that it begins to fail: the database may be gone for hours.
+            match (&done, failing) {
+                (Err(error), false) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "endpoints answer, but can't be compared with the database"
+                    );
+                }
+                (Ok(()), true) => tracing::info!("endpoints are as the database has them again"),
+                _ => {}
+            }
+            failing = done.is_err();
+        }
+    }
+}
