@@ -262,26 +262,37 @@ impl Data {
             .await
     }
 
-    /// The datasets of a project by name, `limit` from `offset` on.
+    /// The datasets of a project by name, `limit` from `offset` on; those alone whose name holds `part`, in letters of
+    /// either case.
     ///
     /// # Errors
     /// What the database says.
     pub async fn datasets(
         &self,
         leave: &Authorized<ReadProject>,
+        part: &str,
         offset: u64,
         limit: u32,
     ) -> Result<Vec<Dataset>, DataError> {
         let (project, offset) = (leave.project().clone(), i64::try_from(offset).unwrap_or(i64::MAX));
+        let special = |c: char| ['%', '_', '\\'].contains(&c);
+        let escaped: String = part
+            .to_lowercase()
+            .chars()
+            .flat_map(|c| special(c).then_some('\\').into_iter().chain([c]))
+            .collect();
+        let pattern = format!("%{escaped}%");
         self.ledger
             .db()
             .read(move |tx| {
                 let sql = "SELECT name, number, id, rows, size, recipe IS NOT NULL, created_by, created_at_ms
                      FROM dataset_versions v
-                     WHERE project = ?1 AND number = (SELECT max(number) FROM dataset_versions
-                                                      WHERE project = ?1 AND name = v.name)
+                     WHERE project = ?1 AND lower(name) LIKE ?4 ESCAPE '\\'
+                       AND number = (SELECT max(number) FROM dataset_versions
+                                     WHERE project = ?1 AND name = v.name)
                      ORDER BY name LIMIT ?2 OFFSET ?3";
-                let rows = tx.query(sql, &[(&project).into(), limit.into(), offset.into()])?;
+                let params = [(&project).into(), limit.into(), offset.into(), (&pattern).into()];
+                let rows = tx.query(sql, &params)?;
                 rows.into_iter().map(|mut row| dataset_from(&mut row)).collect()
             })
             .await

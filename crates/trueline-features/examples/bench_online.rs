@@ -62,7 +62,10 @@ fn main() {
         "load: {rows} rows of {FEATURES} features in {took:.2?}, {:.0} rows/s",
         rows as f64 / took.as_secs_f64()
     );
-    report("push of one row, durable", timed(PUSHES, |i| drop(push(&store, vec![(key(i), row(2))]))));
+    report(
+        "push of one row, durable",
+        timed(PUSHES, |i| assert_eq!(push(&store, vec![(key(i), row(2))]).written, 1)),
+    );
     drop(store);
 
     let began = Instant::now();

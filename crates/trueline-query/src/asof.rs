@@ -259,15 +259,16 @@ mod tests {
         assert!(error.contains("float64"), "{error}");
     }
 
+    /// Key, key, time.
+    type LeftRow = (Option<u8>, u8, Option<i64>);
+    /// Key, key, time, created.
+    type RightRow = (Option<u8>, u8, Option<i64>, Option<i64>);
+
     /// The rule read aloud: every right row is looked at for every left row.
-    fn nested_loop(
-        left: &[(Option<u8>, u8, Option<i64>)],
-        right: &[(Option<u8>, u8, Option<i64>, Option<i64>)],
-        ttl: Option<i64>,
-    ) -> Vec<Option<u32>> {
-        let one = |&(key, other, at): &(Option<u8>, u8, Option<i64>)| {
+    fn nested_loop(left: &[LeftRow], right: &[RightRow], ttl: Option<i64>) -> Vec<Option<u32>> {
+        let one = |&(key, other, at): &LeftRow| {
             let (key, at) = (key?, at?);
-            let fits = |(_, row): &(usize, &(Option<u8>, u8, Option<i64>, Option<i64>))| {
+            let fits = |(_, row): &(usize, &RightRow)| {
                 let recent = |ts: i64| ts <= at && ttl.is_none_or(|ttl| ts >= at - ttl);
                 row.0 == Some(key) && row.1 == other && row.2.is_some_and(recent)
             };

@@ -83,6 +83,8 @@ pub(crate) async fn add(
 
 #[derive(Deserialize)]
 pub(crate) struct Page {
+    /// A part of the name.
+    q: Option<String>,
     limit: Option<u32>,
     cursor: Option<u64>,
 }
@@ -94,7 +96,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Value>, Problem> {
     let limit = page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let offset = page.cursor.unwrap_or(0);
-    let mut found = app.data.datasets(&session.leave()?, offset, limit + 1).await?;
+    let mut found =
+        app.data.datasets(&session.leave()?, page.q.as_deref().unwrap_or(""), offset, limit + 1).await?;
     let next = (found.len() > limit as usize).then(|| (offset + u64::from(limit)).to_string());
     found.truncate(limit as usize);
     Ok(Json(json!({ "datasets": found.iter().map(dataset).collect::<Vec<_>>(), "next_cursor": next })))

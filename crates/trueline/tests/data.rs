@@ -45,6 +45,9 @@ fn the_same_bytes_are_the_same_version_whatever_they_are_called() {
         let list = ok(&server, &["data", "list"]);
         assert_eq!(list["datasets"].as_array().unwrap().len(), 1, "{on:?}: {list}");
         assert_eq!(list["datasets"][0]["rows"], 3);
+        let named =
+            |q: &str| server.get(&format!("/api/v1/datasets?q={q}")).1["datasets"].as_array().unwrap().len();
+        assert_eq!([named("THER"), named("w_ather"), named("%25")], [1, 0, 0], "{on:?}");
         let id = &first["id"].as_str().unwrap()[..10];
         for (named, number) in [("weather", 2), ("weather@1", 1), (&*format!("weather@{id}"), 1)] {
             assert_eq!(ok(&server, &["data", "show", named])["number"], number, "{on:?} {named}");

@@ -271,6 +271,11 @@ fn the_pages_show_datasets_views_and_how_they_hang_together() {
     );
     shows("features", &["airport", "tailnum", "any age"]);
     shows("features/weather", &["int64", "data/weather/versions/1", "train@1"]);
+    let search = text(&server.call_bytes("GET", "/search?q=WEATH", None, &[]).1);
+    assert!(
+        search.contains("/p/default/data/weather") && search.contains("/p/default/features/weather"),
+        "{search}"
+    );
     let (status, body) = server.call_bytes("GET", "/p/default/data/nothing", None, &[]);
     assert_eq!(status, 404);
     assert!(text(&body).contains("trueline data list"), "{}", text(&body));

@@ -37,7 +37,7 @@ pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
     shell.as_api = visitor.api("/api/v1/datasets");
     let view = ViewUrl::new(shell.to.datasets(), visitor.query.clone());
     let at = offset(view.get("cursor"));
-    let mut found = app.data.datasets(&visitor.session.leave()?, at, PAGE + 1).await?;
+    let mut found = app.data.datasets(&visitor.session.leave()?, "", at, PAGE + 1).await?;
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let datasets: Vec<DatasetRow> = found.iter().map(row).collect();
@@ -128,6 +128,9 @@ fn shown(value: &Value) -> Option<String> {
 }
 
 fn column(c: &ColumnProfile) -> ColumnRow {
+    // Of text the profile knows lengths only.
+    let is_text = c.column.kind == "string";
+    let end = |value: &Value| shown(value).map(|v| if is_text { format!("length {v}") } else { v });
     let median = c.quantiles.iter().find(|q| (q.p - 0.5).abs() < f64::EPSILON);
     let counts: Vec<u64> = c.histogram.iter().map(|b| b.count).collect();
     let range = shown(&c.min).zip(shown(&c.max));
@@ -140,9 +143,9 @@ fn column(c: &ColumnProfile) -> ColumnRow {
         missing: missing(c),
         distinct,
         estimated: !c.distinct_exact,
-        min: shown(&c.min),
+        min: end(&c.min),
         median: median.and_then(|q| shown(&q.value)),
-        max: shown(&c.max),
+        max: end(&c.max),
         bars,
         frequent: c.frequent.iter().take(FREQUENT).map(|f| (f.value.clone(), f.at_least)).collect(),
     }

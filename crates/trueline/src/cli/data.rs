@@ -235,9 +235,14 @@ fn show(dataset: &str, connection: &Connection) -> anyhow::Result<()> {
         let middle = middle.map_or_else(|| "–".to_owned(), |q| table::cell(q, "value"));
         let common = c["frequent"].as_array().into_iter().flatten().take(3);
         let common: Vec<String> = common.map(|f| table::cell(f, "value")).collect();
-        let mut row: Vec<String> =
-            ["name", "type", "nulls", "distinct", "min"].iter().map(|f| table::cell(c, f)).collect();
-        row.extend([middle, table::cell(c, "max"), common.join(", ")]);
+        // Of text the profile knows lengths only.
+        let end = |field: &str| match c["type"] == "string" && !c[field].is_null() {
+            true => format!("length {}", c[field]),
+            false => table::cell(c, field),
+        };
+        let mut row: Vec<String> = ["name", "type", "nulls"].iter().map(|f| table::cell(c, f)).collect();
+        let distinct = c["distinct"].as_f64().map_or_else(|| "–".to_owned(), |n| format!("{n:.0}"));
+        row.extend([distinct, end("min"), middle, end("max"), common.join(", ")]);
         row
     };
     let columns = version["profile"]["columns"].as_array();
