@@ -2,15 +2,20 @@
 
 mod admission;
 mod artifact_proxy;
+mod authors;
 mod declare_features;
 mod deploy;
 mod erase_event;
+mod gate_facts;
 mod materialise;
 mod predict;
+mod record_segments;
 mod register_version;
+mod release;
 mod session;
 mod source;
 mod texts;
+mod trace;
 mod training_set;
 mod verify_ledger;
 mod verify_state;
@@ -23,11 +28,14 @@ pub use deploy::{
 pub use erase_event::erase_event;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
+pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
+pub use release::{ReleaseError, Releases, may_take};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
+pub use trace::{Trace, TraceError, TracedRun, Tracer};
 pub use training_set::{
     FeatureFlowError, TRAINING_SET_TASK, TrainingSet, ViewChoice, request_training_set, training_set_task,
 };

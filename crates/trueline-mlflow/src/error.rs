@@ -152,6 +152,7 @@ impl From<RegistryError> for WireError {
             RegistryError::Exists(_) => Code::ResourceAlreadyExists,
             RegistryError::Invalid(_) => Code::InvalidParameterValue,
             RegistryError::State(_) => Code::InvalidState,
+            RegistryError::NotReleasable(_) => Code::PermissionDenied,
             RegistryError::Ledger(inner) => return ledger(inner),
             _ => Code::InternalError,
         };

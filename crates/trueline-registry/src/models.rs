@@ -1,7 +1,7 @@
 //! Registered models: made, found, renamed, described, tagged, given aliases, deleted.
 
 use crate::model::{Alias, KeyValue, RegisteredModel, Stage, VersionKey, VersionNumber};
-use crate::{Registry, RegistryError, Version, validate, versions};
+use crate::{Registry, RegistryError, Version, standing, validate, versions};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
@@ -90,7 +90,7 @@ fn upsert_tag(tx: &mut Tx<'_>, project: &ProjectId, name: &str, tag: &KeyValue) 
     Ok(())
 }
 
-fn alias_target(
+pub(crate) fn alias_target(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     name: &str,
@@ -103,8 +103,16 @@ fn alias_target(
 }
 
 /// The tables that carry a model's name, for a rename.
-const NAMED: [&str; 5] =
-    ["registered_models", "registered_model_tags", "model_versions", "model_version_tags", "model_aliases"];
+const NAMED: [&str; 8] = [
+    "registered_models",
+    "registered_model_tags",
+    "model_versions",
+    "model_version_tags",
+    "model_aliases",
+    "release_policies",
+    "gate_runs",
+    "approvals",
+];
 
 impl Registry {
     /// Makes a model without versions.
@@ -296,10 +304,10 @@ impl Registry {
             .await
     }
 
-    /// Points an alias at a version.
+    /// Points an alias at a version; a protected one at a released version alone.
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`], [`RegistryError::Invalid`] for a reserved name.
+    /// [`RegistryError::NotFound`], [`RegistryError::Invalid`] for a reserved name, [`RegistryError::NotReleasable`].
     pub async fn set_alias(
         &self,
         leave: &Authorized<RegisterModel>,
@@ -316,6 +324,8 @@ impl Registry {
                 if before == Some(key.version) {
                     return Ok(());
                 }
+                let now = tx.now();
+                standing::require(tx, &project, &key, ("alias", &alias), now)?;
                 tx.execute(
                     "INSERT INTO model_aliases (project, name, alias, version) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (project, name, alias) DO UPDATE SET version = excluded.version",

@@ -2,7 +2,7 @@
 
 use crate::manifest::{self, Manifest};
 use crate::model::{KeyValue, NewVersion, Stage, Version, VersionKey, VersionNumber};
-use crate::{Registry, RegistryError, models, validate};
+use crate::{Registry, RegistryError, models, standing, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
@@ -244,7 +244,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::NotFound`], [`RegistryError::Invalid`] for an unknown stage, [`RegistryError::State`] when
-    /// others are to be archived from a stage that holds none.
+    /// others are to be archived from a stage that holds none, [`RegistryError::NotReleasable`] for a protected one.
     pub async fn transition_stage(
         &self,
         leave: &Authorized<RegisterModel>,
@@ -263,6 +263,7 @@ impl Registry {
         self.change_version(leave, key, "version.staged", move |tx, project, before| {
             let (model, number) = (&before.key.model, before.key.version);
             let now = tx.now();
+            standing::require(tx, project, &before.key, ("stage", to.as_str()), now)?;
             let archived = match archive_others {
                 false => 0,
                 true => tx.execute(
@@ -303,7 +304,7 @@ impl Registry {
                      WHERE project = ?1 AND name = ?2 AND version = ?3",
                     &[params[0].clone(), params[1].clone(), params[2].clone(), now.into()],
                 )?;
-                for table in ["model_version_tags", "model_aliases"] {
+                for table in ["model_version_tags", "model_aliases", "gate_runs", "approvals"] {
                     tx.execute(
                         &format!("DELETE FROM {table} WHERE project = ?1 AND name = ?2 AND version = ?3"),
                         &params,

@@ -6,6 +6,8 @@ mod endpoints;
 mod features;
 mod identity;
 mod ledger;
+mod models;
+mod predictions;
 mod problem;
 mod runs;
 mod tasks;
@@ -24,8 +26,9 @@ use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Deployments, Entry, Session};
+use trueline_flows::{Access, Deployments, Entry, Releases, Session, Tracer};
 use trueline_ledger::Ledger;
+use trueline_registry::Registry;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
 
@@ -57,6 +60,12 @@ pub struct Rest {
     pub features: Features,
     /// Endpoints.
     pub deployments: Deployments,
+    /// The lines of predictions.
+    pub tracer: Tracer,
+    /// The registry.
+    pub registry: Registry,
+    /// The stories of a release.
+    pub releases: Releases,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -131,12 +140,21 @@ pub fn router(rest: Rest) -> Router {
         .route("/ledger/events/{id}/proof", get(ledger::proof))
         .route("/ledger/events/{id}/erasure", post(ledger::erase))
         .route("/ledger/verifications", post(ledger::verify))
+        .route("/models/{name}", get(models::model))
+        .route("/models/{name}/policy", get(models::policy).put(models::declare_policy))
+        .route("/models/{name}/versions/{version}/release", get(models::release))
+        .route("/models/{name}/versions/{version}/gate-runs", get(models::gate_runs).post(models::run_gates))
+        .route(
+            "/models/{name}/versions/{version}/approvals",
+            get(models::approvals).post(models::decide).delete(models::withdraw),
+        )
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
         .route("/endpoints", get(endpoints::list).post(endpoints::create))
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/predictions/{id}/trace", get(predictions::trace))
         .route(
             "/runs/{id}/capture",
             get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),

@@ -8,7 +8,7 @@ use trueline_blobs::BlobError;
 use trueline_data::DataError;
 use trueline_db::DbError;
 use trueline_features::{FeatureError, OnlineError};
-use trueline_flows::{DeployError, FeatureFlowError, NulCharacter};
+use trueline_flows::{DeployError, FeatureFlowError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -25,6 +25,7 @@ pub const ERROR_CODES: &[&str] = &[
     "internal",
     "invalid",
     "not-found",
+    "not-released",
     "state",
     "too-large",
     "unauthenticated",
@@ -138,8 +139,11 @@ impl From<RegistryError> for Problem {
         let (status, code) = match &error {
             RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             RegistryError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            RegistryError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            RegistryError::State(_) => (StatusCode::CONFLICT, "state"),
+            RegistryError::NotReleasable(_) => (StatusCode::CONFLICT, "not-released"),
             RegistryError::Ledger(inner) => return Self::ledger(inner),
-            _ => (StatusCode::BAD_REQUEST, "invalid"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
     }
@@ -169,9 +173,30 @@ impl From<DeployError> for Problem {
     }
 }
 
+impl From<TraceError> for Problem {
+    fn from(error: TraceError) -> Self {
+        match error {
+            TraceError::NotFound(_) => Self::not_found(error.to_string()),
+            TraceError::Serving(inner) => inner.into(),
+            TraceError::Registry(inner) => inner.into(),
+            TraceError::Tracking(inner) => inner.into(),
+            TraceError::Log(_) | TraceError::Thread(_) => Self::internal(error.to_string()),
+        }
+    }
+}
+
 impl From<NulCharacter> for Problem {
     fn from(error: NulCharacter) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<ReleaseError> for Problem {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Registry(inner) => inner.into(),
+            ReleaseError::Tracking(inner) => inner.into(),
+        }
     }
 }
 

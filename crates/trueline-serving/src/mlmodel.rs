@@ -34,6 +34,12 @@ pub struct RawSignature {
     /// JSON of the inputs.
     #[serde(default)]
     pub inputs: Option<String>,
+    /// JSON of the outputs.
+    #[serde(default)]
+    pub outputs: Option<String>,
+    /// JSON of the params.
+    #[serde(default)]
+    pub params: Option<String>,
 }
 
 /// Where the input example is.

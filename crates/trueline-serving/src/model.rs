@@ -73,6 +73,7 @@ pub struct LoadedModel {
     spec: ModelSpec,
     runtime: Box<dyn Runtime>,
     signature: Signature,
+    example: Option<Frame>,
 }
 
 impl LoadedModel {
@@ -96,12 +97,13 @@ impl LoadedModel {
         };
         let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
         let signature = signature_of(&mlmodel, &runtime).map_err(|e| spec.unservable(e))?;
-        let model = Self { project: project.clone(), spec, runtime: Box::new(runtime), signature };
-        if let Some(example) = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path)
-            && let Some(bytes) = read(blobs, namespace, &model.spec, &example).await?
-        {
-            model.try_example(&bytes)?;
-        }
+        let path = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path);
+        let example = match path {
+            Some(path) => read(blobs, namespace, &spec, &path).await?.as_deref().and_then(example),
+            None => None,
+        };
+        let model = Self { project: project.clone(), spec, runtime: Box::new(runtime), signature, example };
+        model.try_example()?;
         Ok(model)
     }
 
@@ -120,6 +122,12 @@ impl LoadedModel {
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// The input example that was logged with it, when there is one of columns.
+    #[must_use]
+    pub fn example(&self) -> Option<&Frame> {
+        self.example.as_ref()
     }
 
     /// What it takes of memory, in bytes.
@@ -143,12 +151,12 @@ impl LoadedModel {
     }
 
     /// The self-test: the example that was logged with the model must be answered with finite numbers.
-    fn try_example(&self, bytes: &[u8]) -> Result<(), ServingError> {
-        let Some(frame) = example(bytes) else { return Ok(()) };
+    fn try_example(&self) -> Result<(), ServingError> {
+        let Some(frame) = &self.example else { return Ok(()) };
         let failed = |why: String| {
             self.spec.unservable(format!("it fails on its own input example, so it is not made ready: {why}"))
         };
-        let answer = self.predict(&frame).map_err(|e| failed(e.to_string()))?;
+        let answer = self.predict(frame).map_err(|e| failed(e.to_string()))?;
         match answer.values.iter().all(|v| v.is_finite()) {
             true => Ok(()),
             false => Err(failed("it answers a number that is not finite".to_owned())),

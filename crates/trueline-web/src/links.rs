@@ -122,6 +122,18 @@ impl Links {
         self.within(&format!("features/{}", segment(reference)))
     }
 
+    /// Where a version's gates are run, by POST.
+    #[must_use]
+    pub fn run_gates(&self, model: &str, version: &str) -> String {
+        format!("{}/gate-runs", self.version(model, version))
+    }
+
+    /// Where a version is approved or rejected, or a decision taken back, by POST of `decision` and `comment`.
+    #[must_use]
+    pub fn decide(&self, model: &str, version: &str) -> String {
+        format!("{}/approvals", self.version(model, version))
+    }
+
     /// A page that has no furniture yet in this milestone, by its section's path.
     #[must_use]
     pub fn section(&self, path: &str) -> String {

@@ -8,6 +8,7 @@ mod home;
 mod ledger;
 mod models;
 mod outside;
+mod release;
 mod runs;
 mod settings;
 
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trueline_data::{Data, DataError};
 use trueline_features::{FeatureError, Features};
-use trueline_flows::{Access, Entry, Session};
+use trueline_flows::{Access, Entry, ReleaseError, Releases, Session};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
 use trueline_registry::{Registry, RegistryError};
@@ -55,6 +56,8 @@ pub struct Web {
     pub data: Data,
     /// Features.
     pub features: Features,
+    /// The stories of a release.
+    pub releases: Releases,
 }
 
 type App = State<Arc<Web>>;
@@ -87,6 +90,8 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/data/{name}/versions/{number}", get(data::version))
         .route("/p/{project}/features", get(features::list))
         .route("/p/{project}/features/{view}", get(features::one))
+        .route("/p/{project}/models/{name}/versions/{version}/gate-runs", post(release::run_gates))
+        .route("/p/{project}/models/{name}/versions/{version}/approvals", post(release::decide))
         .route("/ledger", get(ledger::list))
         .route("/ledger/verify", post(ledger::verify))
         .route("/ledger/by-id/{id}", get(ledger::by_id))
@@ -350,8 +355,21 @@ impl From<RegistryError> for Failure {
         match error {
             RegistryError::NotFound(detail) => Self::not_found(detail),
             RegistryError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            RegistryError::State(detail) => Self::new(StatusCode::CONFLICT, "state", detail),
+            RegistryError::NotReleasable(why) => {
+                Self::new(StatusCode::CONFLICT, "not-released", why.to_string())
+            }
             RegistryError::Ledger(inner) => inner.into(),
             other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<ReleaseError> for Failure {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Registry(inner) => inner.into(),
+            ReleaseError::Tracking(inner) => inner.into(),
         }
     }
 }

@@ -26,6 +26,7 @@ const ERROR_PAGES: &[(&str, &str)] = &[
     ("internal", include_str!("../../../../docs/errors/internal.md")),
     ("invalid", include_str!("../../../../docs/errors/invalid.md")),
     ("not-found", include_str!("../../../../docs/errors/not-found.md")),
+    ("not-released", include_str!("../../../../docs/errors/not-released.md")),
     ("state", include_str!("../../../../docs/errors/state.md")),
     ("too-large", include_str!("../../../../docs/errors/too-large.md")),
     ("unauthenticated", include_str!("../../../../docs/errors/unauthenticated.md")),

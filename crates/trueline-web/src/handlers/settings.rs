@@ -17,7 +17,7 @@ const ROLES: [(Role, &str); 5] = [
     (Role::Auditor, "Sees everything, the ledger included, and changes nothing."),
 ];
 
-fn field(form: &[(String, String)], name: &str) -> String {
+pub(super) fn field(form: &[(String, String)], name: &str) -> String {
     form.iter().find(|(k, _)| k == name).map(|(_, v)| v.trim().to_owned()).unwrap_or_default()
 }
 

@@ -9,6 +9,7 @@ mod home;
 mod ledger;
 mod models;
 mod outside;
+mod release;
 mod run;
 mod search;
 mod settings;
@@ -26,6 +27,7 @@ pub use models::{
     VersionRow,
 };
 pub use outside::{ErrorPage, Problem, SignInPage};
+pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };

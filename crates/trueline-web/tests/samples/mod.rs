@@ -679,7 +679,69 @@ pub fn model(full: bool) -> ModelPage {
         },
         pager: Pager { rows: versions.len(), noun: "version", next_cursor: None },
         versions,
+        policy: full.then(|| PolicyCard {
+            aliases: vec!["champion".into(), "production".into()],
+            approvals: "2 reviewers who did not make the version, for 30 days".into(),
+            gates: vec![("auc".into(), "val_auc is at least 0.7".into())],
+            declared_by: "user:ada".into(),
+            declared_at: ago(1_200_000),
+        }),
         tags: if full { vec![Pair::new("owner", "retention"), Pair::new("risk", "medium")] } else { vec![] },
+    }
+}
+
+pub fn release() -> Release {
+    let gate = |name: &str, asks: &str, state: &str, value: Option<f64>, bound: f64, unit| GateLine {
+        name: name.into(),
+        asks: asks.into(),
+        state: Badge::state(state),
+        value,
+        bound: value.map(|_| bound),
+        unit,
+        champion: (name == "no worse").then(|| "6".into()),
+        reason: format!("{name}: told with its numbers"),
+    };
+    Release {
+        state: Badge::new(Tone::Wait, "Not releasable"),
+        missing: vec![
+            "it has 1 of 2 approvals (that of sam does not count: the policy was changed since)".into(),
+        ],
+        gates: vec![
+            gate("auc", "val_auc is at least 0.7", "passed", Some(0.912_345), 0.7, ""),
+            gate(
+                "no worse",
+                "val_auc is lower than the champion's by 0.01 at most",
+                "failed",
+                Some(-0.02),
+                -0.01,
+                "",
+            ),
+            gate("fast", "quantile 0.99 of 200 requests is at most 5 ms", "passed", Some(0.41), 5.0, "ms"),
+            gate("schema", "whoever calls the champion can call it", "stale", None, 0.0, ""),
+        ],
+        judged: Some((ago(300), "ci-churn".into())),
+        may_judge: true,
+        approved: 1,
+        required: 2,
+        decisions: vec![
+            DecisionRow {
+                by: "rita".into(),
+                decision: Badge::state("approved"),
+                at: ago(200),
+                until: ago(-2_000_000),
+                lapsed: None,
+                comment: "Checked the slices of small plans.".into(),
+            },
+            DecisionRow {
+                by: "sam".into(),
+                decision: Badge::state("approved"),
+                at: ago(90_000),
+                until: ago(-1_900_000),
+                lapsed: Some("the policy was changed since".into()),
+                comment: String::new(),
+            },
+        ],
+        form: DecisionForm::Open { decided: false },
     }
 }
 
@@ -698,6 +760,7 @@ pub fn version(full: bool) -> VersionPage {
         state: Badge::state(if full { "READY" } else { "PENDING_REGISTRATION" }),
         state_reason: String::new(),
         diverged: full,
+        release: full.then(release),
         description: if full {
             "Trained on data to the end of May, with support tickets.".into()
         } else {

@@ -8,9 +8,11 @@ mod export;
 mod features;
 mod identity;
 mod ledger;
+mod model;
 mod run;
 mod server;
 mod table;
+mod trace;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +43,16 @@ enum Command {
     /// Features: declare views, join training sets, load and read the online store
     #[command(subcommand)]
     Features(features::FeaturesCommand),
+    /// Models: what their versions must pass, and where one stands
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Gates: what machines check before a version is released
+    #[command(subcommand)]
+    Gate(model::GateCommand),
+    /// Approve a version that you are not an author of
+    Approve(model::ApproveArgs),
+    /// Reject a version that you are not an author of
+    Reject(model::DecisionArgs),
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -49,6 +61,8 @@ enum Command {
     Endpoint(endpoint::EndpointCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
+    /// Tell how a prediction came about: route, version, run, code, data
+    Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -86,9 +100,14 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(args) => return run::run(args),
         Command::Data(command) => data::run(command),
         Command::Features(command) => features::run(command),
+        Command::Model(command) => model::model(command),
+        Command::Gate(command) => model::gate(command),
+        Command::Approve(args) => model::approve(&args),
+        Command::Reject(args) => model::reject(&args),
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

@@ -78,7 +78,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), Options::default())?;
     let log = Arc::new(log);
-    let predictor = Predictor { plane: plane.clone(), log, sources: sources.clone() };
+    let predictor = Predictor { plane: plane.clone(), log: Arc::clone(&log), sources: sources.clone() };
     let db = match opened {
         Ok(db) => Some(db),
         Err(error @ DbError::Unreachable(_)) if restored > 0 => {
@@ -95,7 +95,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();
     let wait_for_control = db.is_some();
-    let grounds = Grounds { config, sources, blobs, plane, online, place: Arc::clone(&place) };
+    let grounds = Grounds { config, sources, blobs, plane, online, log, place: Arc::clone(&place) };
     let mut control = tokio::spawn(control::live(grounds, db, ready, stopping));
     if wait_for_control && is_ready.await.is_err() {
         return control.await?;

@@ -15,15 +15,16 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, Deployments, MATERIALISE_TASK, TRAINING_SET_TASK, VERIFY_TASK, materialise_task, reconcile,
-    training_set_task, verify_task,
+    Access, Deployments, MATERIALISE_TASK, Releases, TRAINING_SET_TASK, Tracer, VERIFY_TASK,
+    materialise_task, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
+use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
-use trueline_serving::{DataPlane, Endpoints};
+use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_tracking::Tracking;
 use trueline_web::Web;
@@ -42,6 +43,7 @@ pub(crate) struct Grounds {
     pub(crate) blobs: trueline_blobs::Blobs,
     pub(crate) plane: DataPlane,
     pub(crate) online: OnlineStore,
+    pub(crate) log: Arc<PredictionLog>,
     /// Where the faces are put once they can answer.
     pub(crate) place: ControlPlace,
 }
@@ -56,6 +58,8 @@ struct Parts {
     deployments: Deployments,
     data: Data,
     features: Features,
+    log: Arc<PredictionLog>,
+    releases: Releases,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -131,15 +135,23 @@ async fn run(
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
         async move { tracking.run_sealer(stopping).await }
     });
+    let recorder = tokio::spawn({
+        let (log, segments) = (Arc::clone(&parts.log), SealedSegments::new(parts.ledger.clone()));
+        let stopping = stopping.clone();
+        async move { run_segment_recorder(&log, &segments, stopping).await }
+    });
     let mut stopping = stopping;
     tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => {}
         // It ends by itself only when the log and the database disagree: no more may be written then.
         ended = &mut sequencer => return ended?.context("the ledger can't go on"),
     }
-    for (part, running) in
-        [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)]
-    {
+    for (part, running) in [
+        ("task worker", worker),
+        ("keeper of endpoints", keeper),
+        ("sealer of points", sealer),
+        ("recorder of sealed predictions", recorder),
+    ] {
         finish(part, running).await;
     }
     stop_sequencer.send_replace(true);
@@ -181,7 +193,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
 }
 
 async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, online, .. } = grounds;
+    let Grounds { config, sources, blobs, plane, online, log, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -202,7 +214,19 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
     let data = Data::new(ledger.clone(), blobs.clone());
     let features = Features::new(ledger.clone(), online.clone());
     features.sync_online().await?;
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments, data, features })
+    let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
+    Ok(Parts {
+        ledger,
+        files,
+        access,
+        tasks,
+        tracking,
+        deployments,
+        log: Arc::clone(log),
+        releases,
+        data,
+        features,
+    })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
@@ -217,6 +241,13 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         registry: registry.clone(),
         data: parts.data.clone(),
         features: parts.features.clone(),
+        releases: parts.releases.clone(),
+    };
+    let tracer = Tracer {
+        log: Arc::clone(&parts.log),
+        deployments: parts.deployments.clone(),
+        tracking: parts.tracking.clone(),
+        ledger: parts.ledger.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),
@@ -225,9 +256,12 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         ledger_key,
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
+        registry: registry.clone(),
         deployments: parts.deployments.clone(),
         data: parts.data.clone(),
         features: parts.features.clone(),
+        tracer,
+        releases: parts.releases.clone(),
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
