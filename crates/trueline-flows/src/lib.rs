@@ -3,9 +3,11 @@
 mod admission;
 mod artifact_proxy;
 mod authors;
+mod declare_features;
 mod deploy;
 mod erase_event;
 mod gate_facts;
+mod materialise;
 mod predict;
 mod record_segments;
 mod register_version;
@@ -14,14 +16,17 @@ mod session;
 mod source;
 mod texts;
 mod trace;
+mod training_set;
 mod verify_ledger;
 mod verify_state;
 
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
+pub use declare_features::declare_features;
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
 pub use erase_event::erase_event;
+pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{
@@ -31,4 +36,7 @@ pub use release::{ReleaseError, Releases, may_take};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use trace::{Trace, TraceError, TracedRun, Tracer};
+pub use training_set::{
+    FeatureFlowError, TRAINING_SET_TASK, TrainingSet, ViewChoice, request_training_set, training_set_task,
+};
 pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};

@@ -25,6 +25,8 @@ actions! {
     ReadProject = "project.read";
     /// Create and change experiments, runs and their data.
     WriteTracking = "tracking.write";
+    /// Add dataset versions, declare features, make training sets, feed the online store.
+    WriteData = "data.write";
     /// Create and change models, versions, tags and aliases.
     RegisterModel = "registry.write";
     /// Have a version's gates judged; the server measures, so whoever asks can't colour the answer.

@@ -173,6 +173,7 @@ mod tests {
             [
                 "project.read",
                 "tracking.write",
+                "data.write",
                 "registry.write",
                 "version.judge",
                 "endpoint.deploy",
@@ -205,9 +206,14 @@ mod tests {
     fn an_auditor_who_is_also_an_admin_changes_nothing() {
         let policy = Policy::built_in().unwrap();
         let roles = vec![Role::Admin, Role::Auditor];
-        for action in
-            ["tracking.write", "version.judge", "release_policy.declare", "users.manage", "ledger.erase"]
-        {
+        for action in [
+            "tracking.write",
+            "data.write",
+            "version.judge",
+            "release_policy.declare",
+            "users.manage",
+            "ledger.erase",
+        ] {
             let question = Question { roles: roles.clone(), has_token: true, action };
             assert_eq!(policy.answer(&question).unwrap(), None, "{action}");
         }

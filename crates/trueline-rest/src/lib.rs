@@ -1,7 +1,9 @@
 //! Trueline's own REST API under `/api/v1`: plural nouns, snake_case JSON, RFC 3339 times, cursor pages, RFC 9457
 //! problems with a stable code. A handler parses, calls one function, renders.
 
+mod datasets;
 mod endpoints;
+mod features;
 mod identity;
 mod ledger;
 mod models;
@@ -15,13 +17,15 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 pub use problem::{ERROR_CODES, Problem};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
+use trueline_data::Data;
+use trueline_features::Features;
 use trueline_flows::{Access, Deployments, Entry, Releases, Session, Tracer};
 use trueline_ledger::Ledger;
 use trueline_registry::Registry;
@@ -32,6 +36,8 @@ use trueline_tracking::Tracking;
 const LARGEST_BODY: usize = 1 << 20;
 /// The largest capture in bytes: it names every file that git does not track.
 const LARGEST_CAPTURE: usize = 16 << 20;
+/// The largest batch of rows, keys or files' names in bytes.
+const LARGEST_BATCH: usize = 16 << 20;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -48,6 +54,10 @@ pub struct Rest {
     pub tasks: Tasks,
     /// Tracking.
     pub tracking: Tracking,
+    /// Datasets.
+    pub data: Data,
+    /// Features.
+    pub features: Features,
     /// Endpoints.
     pub deployments: Deployments,
     /// The lines of predictions.
@@ -90,6 +100,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// The routes of datasets and features.
+fn data_routes() -> Router<Arc<Rest>> {
+    let batches = Router::new()
+        .route("/dataset-files/missing", post(datasets::missing))
+        .route("/datasets/{name}/versions", post(datasets::add))
+        .route("/feature-views/{view}/lookups", post(features::lookup))
+        .route("/feature-views/{view}/rows", post(features::push))
+        .layer(DefaultBodyLimit::max(LARGEST_BATCH));
+    Router::new()
+        .route("/dataset-files/{sha256}", put(datasets::put_file))
+        .route("/datasets", get(datasets::list))
+        .route("/datasets/{name}", get(datasets::versions))
+        .route("/datasets/{name}/versions/{version}", get(datasets::version))
+        .route("/datasets/{name}/versions/{version}/files/{place}", get(datasets::file))
+        .route("/entities", get(features::entities))
+        .route("/feature-declarations", post(features::declare))
+        .route("/feature-views", get(features::views))
+        .route("/feature-views/{view}", get(features::view))
+        .route("/feature-views/{view}/materialisations", post(features::materialise))
+        .route("/training-sets", post(features::training_set))
+        .merge(batches)
+}
+
 /// The routes of this face.
 pub fn router(rest: Rest) -> Router {
     let v1 = Router::new()
@@ -128,6 +161,7 @@ pub fn router(rest: Rest) -> Router {
         )
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
+        .merge(data_routes())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

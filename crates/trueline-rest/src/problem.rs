@@ -5,8 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
+use trueline_data::DataError;
 use trueline_db::DbError;
-use trueline_flows::{DeployError, NulCharacter, ReleaseError, TraceError};
+use trueline_features::{FeatureError, OnlineError};
+use trueline_flows::{DeployError, FeatureFlowError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -194,6 +196,61 @@ impl From<ReleaseError> for Problem {
         match error {
             ReleaseError::Registry(inner) => inner.into(),
             ReleaseError::Tracking(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<DataError> for Problem {
+    fn from(error: DataError) -> Self {
+        let (status, code) = match &error {
+            DataError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            DataError::Invalid(_) | DataError::Table(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            DataError::Blob(blob) => match blob.as_ref() {
+                BlobError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+                BlobError::Interrupted { .. } => (StatusCode::BAD_REQUEST, "invalid"),
+                BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+                BlobError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            DataError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<FeatureError> for Problem {
+    fn from(error: FeatureError) -> Self {
+        let (status, code) = match &error {
+            FeatureError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            FeatureError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            FeatureError::State(_) => (StatusCode::CONFLICT, "state"),
+            FeatureError::Online(inner) => return inner.clone().into(),
+            FeatureError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<OnlineError> for Problem {
+    fn from(error: OnlineError) -> Self {
+        let (status, code) = match &error {
+            OnlineError::UnknownView(_) => (StatusCode::NOT_FOUND, "not-found"),
+            OnlineError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            OnlineError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            OnlineError::Deadline { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<FeatureFlowError> for Problem {
+    fn from(error: FeatureFlowError) -> Self {
+        match error {
+            FeatureFlowError::Data(inner) => inner.into(),
+            FeatureFlowError::Features(inner) => inner.into(),
         }
     }
 }

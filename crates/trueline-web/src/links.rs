@@ -92,6 +92,36 @@ impl Links {
         self.within(&format!("models/{}/versions/{}", segment(model), segment(version)))
     }
 
+    /// All datasets.
+    #[must_use]
+    pub fn datasets(&self) -> String {
+        self.within("data")
+    }
+
+    /// One dataset: its versions.
+    #[must_use]
+    pub fn dataset(&self, name: &str) -> String {
+        self.within(&format!("data/{}", segment(name)))
+    }
+
+    /// One version of a dataset.
+    #[must_use]
+    pub fn dataset_version(&self, name: &str, number: &i64) -> String {
+        self.within(&format!("data/{}/versions/{number}", segment(name)))
+    }
+
+    /// All feature views.
+    #[must_use]
+    pub fn features(&self) -> String {
+        self.within("features")
+    }
+
+    /// One feature view, or a version of it: `weather@2`.
+    #[must_use]
+    pub fn feature_view(&self, reference: &str) -> String {
+        self.within(&format!("features/{}", segment(reference)))
+    }
+
     /// Where a version's gates are run, by POST.
     #[must_use]
     pub fn run_gates(&self, model: &str, version: &str) -> String {

@@ -15,6 +15,8 @@ pub fn verb(action: &str) -> String {
         "version.described" | "model.described" => "described",
         "version.approved" => "approved",
         "version.rejected" => "rejected",
+        "dataset.version_added" => "added",
+        "feature_view.materialised" => "loaded",
         "version.judged" => "judged the gates of",
         "version.decision_withdrawn" => "withdrew a decision on",
         "release_policy.declared" => "declared the release policy of",

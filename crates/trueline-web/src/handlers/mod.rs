@@ -1,7 +1,9 @@
 //! The handlers: fetch what a page shows, fill its view model, render. They hold no rules; what may be seen, the
 //! policy says, and what was asked for, the URL.
 
+mod data;
 mod experiments;
+mod features;
 mod home;
 mod ledger;
 mod models;
@@ -24,6 +26,8 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use trueline_data::{Data, DataError};
+use trueline_features::{FeatureError, Features};
 use trueline_flows::{Access, Entry, ReleaseError, Releases, Session};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
@@ -48,6 +52,10 @@ pub struct Web {
     pub tracking: Tracking,
     /// The registry.
     pub registry: Registry,
+    /// Datasets.
+    pub data: Data,
+    /// Features.
+    pub features: Features,
     /// The stories of a release.
     pub releases: Releases,
 }
@@ -77,6 +85,11 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))
         .route("/p/{project}/models/{name}/versions/{version}", get(models::version))
+        .route("/p/{project}/data", get(data::list))
+        .route("/p/{project}/data/{name}", get(data::one))
+        .route("/p/{project}/data/{name}/versions/{number}", get(data::version))
+        .route("/p/{project}/features", get(features::list))
+        .route("/p/{project}/features/{view}", get(features::one))
         .route("/p/{project}/models/{name}/versions/{version}/gate-runs", post(release::run_gates))
         .route("/p/{project}/models/{name}/versions/{version}/approvals", post(release::decide))
         .route("/ledger", get(ledger::list))
@@ -361,6 +374,28 @@ impl From<ReleaseError> for Failure {
     }
 }
 
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::NotFound(detail) => Self::not_found(detail),
+            DataError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            DataError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<FeatureError> for Failure {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::NotFound(detail) => Self::not_found(detail),
+            FeatureError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            FeatureError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
 impl From<trueline_flows::RegisterError> for Failure {
     fn from(error: trueline_flows::RegisterError) -> Self {
         match error {
@@ -380,6 +415,13 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "model" => Some(to.model(id)),
         "version" => id.rsplit_once('/').map(|(model, number)| to.version(model, number)),
         "alias" => id.rsplit_once('@').map(|(model, _)| to.model(model)),
+        "dataset" => Some(to.dataset(id)),
+        "dataset_version" => {
+            let parts = id.rsplit_once('@').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+            parts.map(|(name, number): (&str, i64)| to.dataset_version(name, &number))
+        }
+        "feature_view" => Some(to.feature_view(id)),
+        "entity" => Some(to.features()),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,

@@ -146,6 +146,15 @@ async fn hits(app: &Web, visitor: &Visitor, shell: &Shell, asked: &str) -> Resul
         let what = Reference::to("model", &m.name, shell.to.model(&m.name));
         out.push(hit(what, Some(m.updated_at_ms)));
     }
+    for d in app.data.datasets(&leave, asked, 0, HITS as u32).await? {
+        out.push(hit(Reference::to("dataset", &d.name, shell.to.dataset(&d.name)), Some(d.created_at_ms)));
+    }
+    let part = asked.to_lowercase();
+    let views = app.features.views(&leave).await?.into_iter();
+    for v in views.filter(|v| v.spec.name.to_lowercase().contains(&part)).take(HITS as usize) {
+        let what = Reference::to("feature view", &v.spec.name, shell.to.feature_view(&v.spec.name));
+        out.push(hit(what, Some(v.created_at_ms)));
+    }
     Ok(out)
 }
 

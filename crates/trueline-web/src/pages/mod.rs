@@ -2,7 +2,9 @@
 //! know nothing of HTML.
 
 mod compare;
+mod data;
 mod experiments;
+mod features;
 mod home;
 mod ledger;
 mod models;
@@ -13,7 +15,11 @@ mod search;
 mod settings;
 
 pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
+pub use data::{
+    ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
+};
 pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
+pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
 pub use home::{EndpointRow, GetStarted, HomePage, TaskRow, Waiting};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
 pub use models::{

@@ -2,8 +2,10 @@
 //! 0 done, 1 refused or failed, 2 usage.
 
 mod client;
+mod data;
 mod endpoint;
 mod export;
+mod features;
 mod identity;
 mod ledger;
 mod model;
@@ -35,6 +37,12 @@ enum Command {
     Server(server::ServerArgs),
     /// Run a command as a captured run: commit, changes, environment, seeds, inputs
     Run(run::RunArgs),
+    /// Datasets: add versions of files, list and show them
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Features: declare views, join training sets, load and read the online store
+    #[command(subcommand)]
+    Features(features::FeaturesCommand),
     /// Models: what their versions must pass, and where one stands
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -90,6 +98,8 @@ pub(crate) fn run() -> ExitCode {
     let done = match cli.command {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),
+        Command::Data(command) => data::run(command),
+        Command::Features(command) => features::run(command),
         Command::Model(command) => model::model(command),
         Command::Gate(command) => model::gate(command),
         Command::Approve(args) => model::approve(&args),

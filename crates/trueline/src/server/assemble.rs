@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Durability, Limits};
+use trueline_features::OnlineStore;
 use trueline_flows::Predictor;
 use trueline_ledger::Sources;
 use trueline_predictions::{Options, PredictionLog};
@@ -72,6 +73,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let handle = observe::start_metrics()?;
     let sources = Sources::system();
     let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
+    let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
     let plane = DataPlane::new(blobs.clone(), config.data_dir.join(layout::SERVING));
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), Options::default())?;
@@ -93,7 +95,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();
     let wait_for_control = db.is_some();
-    let grounds = Grounds { config, sources, blobs, plane, log, place: Arc::clone(&place) };
+    let grounds = Grounds { config, sources, blobs, plane, online, log, place: Arc::clone(&place) };
     let mut control = tokio::spawn(control::live(grounds, db, ready, stopping));
     if wait_for_control && is_ready.await.is_err() {
         return control.await?;

@@ -11,9 +11,12 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
+use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, Deployments, Releases, Tracer, VERIFY_TASK, reconcile, run_segment_recorder, verify_task,
+    Access, Deployments, MATERIALISE_TASK, Releases, TRAINING_SET_TASK, Tracer, VERIFY_TASK,
+    materialise_task, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -39,6 +42,7 @@ pub(crate) struct Grounds {
     pub(crate) sources: Sources,
     pub(crate) blobs: trueline_blobs::Blobs,
     pub(crate) plane: DataPlane,
+    pub(crate) online: OnlineStore,
     pub(crate) log: Arc<PredictionLog>,
     /// Where the faces are put once they can answer.
     pub(crate) place: ControlPlace,
@@ -52,6 +56,8 @@ struct Parts {
     tasks: Tasks,
     tracking: Tracking,
     deployments: Deployments,
+    data: Data,
+    features: Features,
     log: Arc<PredictionLog>,
     releases: Releases,
 }
@@ -108,6 +114,20 @@ async fn run(
             .with(VERIFY_TASK, {
                 let ledger = parts.ledger.clone();
                 move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
+            })
+            .with(ADD_TASK, {
+                let data = parts.data.clone();
+                move |lease| data.clone().add_task(lease)
+            })
+            .with(TRAINING_SET_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| training_set_task(ledger.clone(), data.clone(), features.clone(), lease)
+            })
+            .with(MATERIALISE_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| materialise_task(ledger.clone(), data.clone(), features.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
@@ -173,7 +193,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
 }
 
 async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, log, .. } = grounds;
+    let Grounds { config, sources, blobs, plane, online, log, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -191,8 +211,22 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         endpoints: Endpoints::new(ledger.clone()),
         plane: plane.clone(),
     };
+    let data = Data::new(ledger.clone(), blobs.clone());
+    let features = Features::new(ledger.clone(), online.clone());
+    features.sync_online().await?;
     let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments, log: Arc::clone(log), releases })
+    Ok(Parts {
+        ledger,
+        files,
+        access,
+        tasks,
+        tracking,
+        deployments,
+        log: Arc::clone(log),
+        releases,
+        data,
+        features,
+    })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
@@ -205,6 +239,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
         releases: parts.releases.clone(),
     };
     let tracer = Tracer {
@@ -222,6 +258,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
         deployments: parts.deployments.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
         tracer,
         releases: parts.releases.clone(),
     };

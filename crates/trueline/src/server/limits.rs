@@ -59,7 +59,8 @@ pub(crate) async fn admit(State(gate): State<Arc<Gate>>, request: Request, next:
 /// Whether a request brings a file, whose size has no bound worth a time limit.
 fn uploads(method: &Method, path: &str) -> bool {
     let artifact = *method == Method::PUT && path.contains("/mlflow-artifacts/artifacts/");
-    artifact || (*method == Method::POST && path == "/api/v1/capture-files")
+    let dataset = *method == Method::PUT && path.contains("/api/v1/dataset-files/");
+    artifact || dataset || (*method == Method::POST && path == "/api/v1/capture-files")
 }
 
 fn refuse(path: &str, why: &str) -> Response {
@@ -77,6 +78,7 @@ mod tests {
     fn files_may_take_their_time() {
         assert!(uploads(&Method::PUT, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));
         assert!(uploads(&Method::POST, "/api/v1/capture-files"));
+        assert!(uploads(&Method::PUT, "/api/v1/dataset-files/0f"));
         assert!(!uploads(&Method::GET, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));
         assert!(!uploads(&Method::POST, "/api/2.0/mlflow/runs/log-batch"));
     }

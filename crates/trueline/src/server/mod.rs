@@ -23,6 +23,8 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
+    trueline_data::MODULE,
+    trueline_features::MODULE,
     trueline_serving::MODULE,
 ];
 
@@ -36,6 +38,8 @@ pub(crate) mod layout {
     pub(crate) const KEY: &str = "ledger.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
+    /// The online store of features.
+    pub(crate) const ONLINE: &str = "online.redb";
     /// What the data plane answers by, for a start without a database.
     pub(crate) const SERVING: &str = "serving.json";
     /// The log of predictions.
