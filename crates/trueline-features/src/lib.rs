@@ -15,7 +15,7 @@ pub use online::{
     Cell, Found, KeyPart, Keys, OnlineError, OnlineRow, OnlineStore, OnlineView, Pushed, Status,
 };
 pub use schema::MODULE;
-pub use spec::{Declaration, Entity, FEATURE_VIEWS_TAG, FeatureView, ViewRef, ViewSpec};
+pub use spec::{Declaration, Entity, FeatureView, ViewRef, ViewSpec};
 pub use ttl::Ttl;
 pub use views::Applied;
 

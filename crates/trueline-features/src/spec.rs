@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use trueline_ledger::{Millis, Node};
 
-/// The tag of a model version that names the feature views which it reads.
-pub const FEATURE_VIEWS_TAG: &str = "trueline.feature_views";
 const LONGEST_NAME: usize = 200;
 
 /// What features are about, known by a key.
@@ -114,14 +112,6 @@ pub struct ViewRef {
 }
 
 impl ViewRef {
-    /// Reads a list of names, as a model version's tag [`FEATURE_VIEWS_TAG`] holds it: `weather@2, planes`.
-    ///
-    /// # Errors
-    /// [`FeatureError::Invalid`].
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, FeatureError> {
-        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Self::parse).collect()
-    }
-
     /// Reads a name.
     ///
     /// # Errors
@@ -182,13 +172,12 @@ mod tests {
     use super::ViewRef;
 
     #[test]
-    fn a_list_of_views_is_read_with_and_without_versions() {
-        let shown: Vec<String> =
-            ViewRef::parse_list(" weather@2, planes ,").unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["weather@2", "planes"]);
-        assert!(ViewRef::parse_list("").unwrap().is_empty());
-        for bad in ["weather@", "weather@x", "a b", "weather@2@3"] {
-            assert!(ViewRef::parse_list(bad).is_err(), "{bad}");
+    fn a_view_is_named_with_or_without_its_version() {
+        for good in ["weather@2", "planes"] {
+            assert_eq!(ViewRef::parse(good).unwrap().to_string(), good);
+        }
+        for bad in ["", "weather@", "weather@x", "a b", "weather@2@3"] {
+            assert!(ViewRef::parse(bad).is_err(), "{bad}");
         }
     }
 }

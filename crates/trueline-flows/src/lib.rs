@@ -7,6 +7,7 @@ mod declare_features;
 mod deploy;
 mod erase_event;
 mod gate_facts;
+mod look_up_features;
 mod materialise;
 mod predict;
 mod record_segments;
@@ -26,6 +27,7 @@ pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
 pub use erase_event::erase_event;
+pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use record_segments::{record_segments, run_segment_recorder};

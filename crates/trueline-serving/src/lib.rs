@@ -9,6 +9,7 @@
 
 mod endpoints;
 mod error;
+mod features;
 mod frame;
 mod live;
 mod mlmodel;
@@ -23,6 +24,7 @@ mod snapshot;
 
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
+pub use features::FeatureSource;
 pub use frame::{Column, Frame};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};

@@ -73,6 +73,7 @@ pub struct LoadedModel {
     spec: ModelSpec,
     runtime: Box<dyn Runtime>,
     signature: Signature,
+    feature_views: Vec<String>,
     example: Option<Frame>,
 }
 
@@ -97,12 +98,20 @@ impl LoadedModel {
         };
         let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
         let signature = signature_of(&mlmodel, &runtime).map_err(|e| spec.unservable(e))?;
+        let feature_views = mlmodel.feature_views().map_err(|e| spec.unservable(e))?;
         let path = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path);
         let example = match path {
             Some(path) => read(blobs, namespace, &spec, &path).await?.as_deref().and_then(example),
             None => None,
         };
-        let model = Self { project: project.clone(), spec, runtime: Box::new(runtime), signature, example };
+        let model = Self {
+            project: project.clone(),
+            spec,
+            runtime: Box::new(runtime),
+            signature,
+            feature_views,
+            example,
+        };
         model.try_example()?;
         Ok(model)
     }
@@ -116,6 +125,13 @@ impl LoadedModel {
     /// Whether it is this version of this project.
     pub(crate) fn is(&self, project: &ProjectId, spec: &ModelSpec) -> bool {
         self.project == *project && self.spec == *spec
+    }
+
+    /// The feature views that it reads besides the request, `name@version`: what its `MLmodel` file says, which is frozen
+    /// with the rest.
+    #[must_use]
+    pub fn feature_views(&self) -> &[String] {
+        &self.feature_views
     }
 
     /// What it takes.

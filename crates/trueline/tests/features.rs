@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::models::Models;
 use common::{On, Server, text};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -279,4 +280,61 @@ fn the_pages_show_datasets_views_and_how_they_hang_together() {
     let (status, body) = server.call_bytes("GET", "/p/default/data/nothing", None, &[]);
     assert_eq!(status, 404);
     assert!(text(&body).contains("trueline data list"), "{}", text(&body));
+}
+
+/// The model reads `distance` from the view `routes`, by the key `route`; the request brings the rest.
+#[test]
+fn a_prediction_reads_its_features_by_key_as_of_its_event() {
+    const ASK: &str = "/endpoints/delays/invocations";
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(On::Sqlite);
+    let routes = "route,time,distance\nEWR-SFO,2013-01-01T00:00:00Z,100\n";
+    ok(&server, &["data", "add", &write(folder.path(), "routes.csv", routes)]);
+    let declared = "entities: [{ name: route }]\nviews:\n  - { name: routes, dataset: routes, entities: [route], \
+                    timestamp: time, ttl: 1d, features: [distance] }\n";
+    ok(&server, &["features", "apply", &write(folder.path(), "features.yaml", declared)]);
+    Models::saved().register(&server, "with-features", "delays");
+    Models::saved().register(&server, "binary", "plain");
+    server.ok("/api/v1/endpoints", json!({ "name": "delays", "log": "required" }));
+    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
+    server.ok("/api/v1/endpoints", json!({ "name": "plain" }));
+    server.ok("/api/v1/endpoints/plain/routes", json!({ "variants": ["plain/1"] }));
+    let ask = |event_time: &str| {
+        let row = json!({ "dataframe_records": [{ "hour": 7.5, "day": 2.0, "route": "EWR-SFO" }] });
+        let headers = [("x-trueline-event-time", event_time)];
+        server.call("POST", ASK, Some(row.to_string().into_bytes()), &headers)
+    };
+    let with_distance = |distance: Value| {
+        let row = json!({ "dataframe_records": [{ "hour": 7.5, "day": 2.0, "distance": distance }] });
+        server.ok("/endpoints/plain/invocations", row)["predictions"].clone()
+    };
+    let (status, unknown) = ask("2013-01-01T12:00:00Z");
+    assert_eq!((status, &unknown["predictions"]), (200, &with_distance(Value::Null)), "nothing is known yet");
+
+    ok(&server, &["features", "materialize", "routes"]);
+    let known = ask("2013-01-01T12:00:00Z").1;
+    assert_eq!(known["predictions"], with_distance(json!(100)));
+    let too_old = ask("2013-01-02T00:00:01Z").1;
+    assert_eq!(too_old["predictions"], with_distance(Value::Null), "the row is older than its ttl");
+    let newer = "{\"route\": \"EWR-SFO\", \"time\": \"2013-01-03T00:00:00Z\", \"distance\": 2500}\n";
+    ok(&server, &["features", "push", "routes", &write(folder.path(), "rows.jsonl", newer)]);
+    let pushed = ask("2013-01-03T01:00:00Z").1;
+    assert_eq!(pushed["predictions"], with_distance(json!(2500)));
+    assert_ne!(pushed["predictions"], known["predictions"]);
+
+    let id = pushed["prediction_ids"][0].as_str().unwrap();
+    let (_, trace) = server.get(&format!("/api/v1/predictions/{id}/trace"));
+    assert_eq!(trace["prediction"]["features"], json!({ "distance": 2500 }));
+    assert_eq!(trace["prediction"]["inputs"]["route"], "EWR-SFO");
+
+    let without_key = json!({ "dataframe_records": [{ "hour": 7.5, "day": 2.0 }] });
+    let (status, answer) = server.post(ASK, without_key);
+    assert_eq!(status, 400);
+    assert!(answer["message"].as_str().unwrap().contains(r#"missing inputs ["route"]"#), "{answer}");
+
+    let server = server.kill_and_restart();
+    let row = json!({ "dataframe_records": [{ "hour": 7.5, "day": 2.0, "route": "EWR-SFO" }] });
+    let headers = [("x-trueline-event-time", "2013-01-03T01:00:00Z")];
+    let again = server.call("POST", ASK, Some(row.to_string().into_bytes()), &headers).1;
+    assert_eq!(again["predictions"], pushed["predictions"]);
 }

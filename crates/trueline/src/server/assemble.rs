@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Durability, Limits};
 use trueline_features::OnlineStore;
-use trueline_flows::Predictor;
+use trueline_flows::{OnlineFeatures, Predictor};
 use trueline_ledger::Sources;
 use trueline_predictions::{Options, PredictionLog};
 use trueline_serving::DataPlane;
@@ -78,7 +78,12 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), Options::default())?;
     let log = Arc::new(log);
-    let predictor = Predictor { plane: plane.clone(), log: Arc::clone(&log), sources: sources.clone() };
+    let predictor = Predictor {
+        plane: plane.clone(),
+        log: Arc::clone(&log),
+        features: OnlineFeatures(online.clone()),
+        sources: sources.clone(),
+    };
     let db = match opened {
         Ok(db) => Some(db),
         Err(error @ DbError::Unreachable(_)) if restored > 0 => {
