@@ -14,6 +14,7 @@ mod live;
 mod mlmodel;
 mod model;
 mod plane;
+pub mod rollout;
 mod route;
 mod runtime;
 mod schema;

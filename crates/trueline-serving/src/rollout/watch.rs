@@ -1,0 +1,67 @@
+//! What the data plane sees of a rollout: each answer of either arm, handed over to the judge in memory.
+
+use super::plan::Share;
+use std::sync::{Mutex, PoisonError};
+use trueline_stats::sequential::Arm;
+
+/// Requests that wait for the judge, who comes every second; more are only counted.
+const MOST_WAITING: usize = 1 << 17;
+
+/// A request as it was assigned and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// Which arm took it.
+    pub arm: Arm,
+    /// The candidate's share when it was assigned.
+    pub share: Share,
+    /// The hash of the key that assigned it; none when chance did.
+    pub key: Option<u64>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// It was refused, it failed, or its answer is not a number.
+    Failed,
+    /// It was answered.
+    Answered {
+        /// The prediction; the mean over the rows of the request.
+        prediction: f64,
+        /// How long the variant took, in milliseconds.
+        latency_ms: f64,
+    },
+}
+
+/// Observations on their way from the requests to the judge. A request only puts one at the end of a list; all reckoning
+/// is the judge's.
+///
+/// When the list is full, what comes is left out whatever it shows, in both arms alike, so nothing is biased.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    seen: Vec<Observation>,
+    overlooked: u64,
+}
+
+impl Watch {
+    pub(crate) fn put(&self, seen: Observation) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.seen.len() < MOST_WAITING {
+            true => waiting.seen.push(seen),
+            false => waiting.overlooked += 1,
+        }
+    }
+
+    /// What waits, and how many requests were left out since the last time.
+    pub(crate) fn take(&self) -> (Vec<Observation>, u64) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = std::mem::take(&mut *waiting);
+        (taken.seen, taken.overlooked)
+    }
+}
