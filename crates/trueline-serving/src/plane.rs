@@ -5,6 +5,7 @@ use crate::error::ServingError;
 use crate::frame::Frame;
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelSpec, Predictions};
+use crate::rollout::{Observation, Outcome};
 use crate::route::{LogMode, Variant};
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use trueline_blobs::Blobs;
 use trueline_ledger::ProjectId;
 
@@ -229,8 +231,10 @@ impl DataPlane {
                 ask.endpoint, ask.project
             ))
         })?;
-        let variant = endpoint.pick(ask.sticky, ask.lot);
+        let picked = endpoint.pick(ask.sticky, ask.lot);
+        let (variant, began) = (picked.variant, Instant::now());
         let predictions = variant.model.predict(ask.frame);
+        picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
         let spec = variant.model.spec();
         Ok(Answer {
@@ -241,6 +245,12 @@ impl DataPlane {
             log: endpoint.snapshot.log,
             predictions,
         })
+    }
+
+    /// What was observed of a rollout since the last time, and how many requests were overlooked.
+    #[must_use]
+    pub fn observed(&self, rollout: &str) -> (Vec<Observation>, u64) {
+        self.inner.live.load().watch(rollout).map(|watch| watch.take()).unwrap_or_default()
     }
 
     /// The header that makes callers of an endpoint stay with one variant.
@@ -292,7 +302,9 @@ impl DataPlane {
             let model = self.model(&snapshot.project, &variant.spec).await?;
             variants.push(LiveVariant::new(model, variant.weight));
         }
-        Ok(Arc::new(LiveEndpoint::new(snapshot, variants)?))
+        let watch =
+            snapshot.rollout.as_deref().map(|id| self.inner.live.load().watch(id).unwrap_or_default());
+        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, watch)?))
     }
 
     /// A loaded model: one that answers now or did lately, or from its files.

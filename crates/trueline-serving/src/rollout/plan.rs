@@ -85,6 +85,13 @@ impl Share {
     /// Of all the traffic.
     pub(crate) const ALL: u32 = 10_000;
 
+    /// Of a weight among all.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn of(weight: u32, total: u64) -> Self {
+        // A weight is never above the total, so this is at most all.
+        Self((u64::from(weight) * u64::from(Self::ALL) / total.max(1)) as u32)
+    }
+
     /// As a fraction of 1.
     #[must_use]
     pub fn fraction(self) -> f64 {
