@@ -29,9 +29,10 @@ pub use migrate::{Migration, Module};
 pub use tx::{Dialect, Row, Tx};
 pub use value::{FromValue, Value};
 
-/// The tables that may be written without an event (rule 2). They hold nothing that anybody decides on:
-/// positions in the log, leases, attempts and caches.
-pub const BOOKKEEPING: &[&str] = &["ledger_cursors", "ledger_heartbeats", "ledger_verifications", "tasks"];
+/// The tables that may be written without an event (rule 2). They hold positions in the log, leases, attempts, caches,
+/// and what a rollout has seen so far; its decisions, with their numbers, are events.
+pub const BOOKKEEPING: &[&str] =
+    &["ledger_cursors", "ledger_heartbeats", "ledger_verifications", "rollout_evidence", "tasks"];
 
 use job::Work;
 use queue::Queue;

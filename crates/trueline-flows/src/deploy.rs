@@ -6,7 +6,7 @@ use trueline_identity::{Authorized, Deploy, Project, ReadProject};
 use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, Version, VersionKey};
 use trueline_serving::{
     DataPlane, Endpoint, EndpointName, EndpointSnapshot, Endpoints, ModelFile, ModelSpec, ServingError,
-    Variant,
+    Variant, rollout::Rollouts,
 };
 
 /// A version that is to answer, as a person names it.
@@ -47,6 +47,8 @@ pub struct Deployments {
     pub registry: Registry,
     /// Endpoints in the database.
     pub endpoints: Endpoints,
+    /// Rollouts of their versions.
+    pub rollouts: Rollouts,
     /// Endpoints that answer.
     pub plane: DataPlane,
 }
@@ -104,7 +106,6 @@ pub async fn deploy(
     let mut variants = Vec::with_capacity(wanted.len());
     for want in wanted {
         let spec = spec(&parts.registry, &leave.read, want).await?;
-        may_take(&parts.registry, &leave.read, &VersionKey::new(&spec.model, spec.version)).await?;
         variants.push(Variant { spec, weight: want.weight });
     }
     parts.plane.prepare(&leave.project.id, &variants).await?;
@@ -131,8 +132,9 @@ pub async fn roll_back(
     Ok(endpoint)
 }
 
-/// The version that is wanted, with its frozen files.
-async fn spec(
+/// The version that is wanted, with its frozen files, if an endpoint may take it. Deploying and rolling out both come by
+/// here.
+pub(crate) async fn spec(
     registry: &Registry,
     read: &Authorized<ReadProject>,
     want: &WantedVariant,
@@ -143,6 +145,7 @@ async fn spec(
         }
         WantedVersion::Alias(alias) => registry.version_by_alias(read, &want.model, alias).await?,
     };
+    may_take(registry, read, &version.key).await?;
     let external = |version: &Version| ServingError::Unservable {
         model: version.key.to_string(),
         reason:
@@ -167,7 +170,11 @@ pub(crate) fn frozen(version: &Version, manifest: &Manifest) -> ModelSpec {
 }
 
 /// Has the data plane answer by the endpoint's route, and keeps that for the next start.
-async fn publish(plane: &DataPlane, project: &Project, endpoint: &Endpoint) -> Result<(), ServingError> {
+pub(crate) async fn publish(
+    plane: &DataPlane,
+    project: &Project,
+    endpoint: &Endpoint,
+) -> Result<(), ServingError> {
     let Some(snapshot) = snapshot(project, endpoint) else { return Ok(()) };
     plane.publish(snapshot).await?;
     persist(plane).await;
@@ -184,6 +191,7 @@ fn snapshot(project: &Project, endpoint: &Endpoint) -> Option<EndpointSnapshot> 
         log: endpoint.log,
         sticky_header: endpoint.sticky_header.clone(),
         variants: route.variants.clone(),
+        rollout: route.rollout.clone(),
     })
 }
 

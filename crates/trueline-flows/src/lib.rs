@@ -7,12 +7,14 @@ mod declare_features;
 mod deploy;
 mod erase_event;
 mod gate_facts;
+mod judge_rollouts;
 mod look_up_features;
 mod materialise;
 mod predict;
 mod record_segments;
 mod register_version;
 mod release;
+mod rollout;
 mod session;
 mod source;
 mod texts;
@@ -27,6 +29,7 @@ pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
 pub use erase_event::erase_event;
+pub use judge_rollouts::RolloutJudge;
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
@@ -35,6 +38,7 @@ pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use release::{ReleaseError, Releases, may_take};
+pub use rollout::{cancel_rollout, promote_rollout, start_rollout};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use trace::{Trace, TraceError, TracedRun, Tracer};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use trueline_db::{Db, DbError, Tx};
 use trueline_ledger::{EventRow, LedgerError, events_of, newest_index, unsequenced_events_of};
 use trueline_registry::{Compared, Disagreement, Replay};
+use trueline_serving::rollout::{Mismatch, RolloutReplay};
 use trueline_tracking::{Broken, Seal};
 
 /// Entries of the log looked through in one read.
@@ -15,6 +16,7 @@ const STRETCH: i64 = 10_000;
 struct Told {
     upto: i64,
     registry: Replay,
+    rollouts: RolloutReplay,
 }
 
 /// Events that come next, and up to which index they tell all.
@@ -25,16 +27,19 @@ struct Stretch {
 
 impl Told {
     fn new() -> Self {
-        Self { upto: -1, registry: Replay::default() }
+        Self { upto: -1, registry: Replay::default(), rollouts: RolloutReplay::default() }
     }
 
     fn apply(&mut self, stretch: &Stretch) {
-        stretch.events.iter().for_each(|event| self.registry.apply(event));
+        for event in &stretch.events {
+            self.registry.apply(event);
+            self.rollouts.apply(event);
+        }
         self.upto = stretch.upto;
     }
 
     fn actions() -> Vec<&'static str> {
-        [Replay::ACTIONS, Seal::ACTIONS].concat()
+        [Replay::ACTIONS, RolloutReplay::ACTIONS, Seal::ACTIONS].concat()
     }
 
     /// The next stretch; nothing when all events that have an index are in.
@@ -58,8 +63,15 @@ impl Told {
         let events = unsequenced_events_of(tx, &Self::actions())?;
         self.apply(&Stretch { events: events.clone(), upto: self.upto });
         last.extend(events);
-        Ok((self.registry.compare(tx).map_err(failed)?, last))
+        let compared = self.registry.compare(tx).map_err(failed)?;
+        Ok((compared.and(rollouts(&self.rollouts, tx)?), last))
     }
+}
+
+fn rollouts(told: &RolloutReplay, tx: &mut Tx<'_>) -> Result<Compared, LedgerError> {
+    let (mismatches, unknowable) = told.compare(tx).map_err(failed)?;
+    let disagreement = |m: Mismatch| Disagreement { row: m.row, ledger: m.ledger, database: m.database };
+    Ok(Compared { disagreements: mismatches.into_iter().map(disagreement).collect(), unknowable })
 }
 
 fn failed(error: impl std::fmt::Display) -> LedgerError {

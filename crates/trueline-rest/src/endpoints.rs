@@ -1,6 +1,7 @@
 //! `/endpoints`: made, deployed to, rolled back, seen.
 
 use crate::problem::Problem;
+use crate::rollouts;
 use crate::time::rfc3339;
 use crate::{App, Body, Caller};
 use axum::Json;
@@ -13,11 +14,11 @@ use trueline_flows::{
 };
 use trueline_serving::{DataPlane, Endpoint, EndpointName, LogMode, NewEndpoint, Route, Variant};
 
-const PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
+pub(crate) const PAGE: u32 = 50;
+pub(crate) const LARGEST_PAGE: u32 = 500;
 const LONGEST_REASON: usize = 2_000;
 
-fn variant_json(variant: &Variant) -> Value {
+pub(crate) fn variant_json(variant: &Variant) -> Value {
     json!({
         "version": variant.spec.name(), "model": variant.spec.model, "weight": variant.weight,
         "manifest_digest": variant.spec.manifest_digest,
@@ -42,11 +43,11 @@ fn endpoint_json(plane: &DataPlane, session: &Session, endpoint: &Endpoint) -> V
     })
 }
 
-fn leave(session: &Session) -> Result<DeployLeave, Problem> {
+pub(crate) fn leave(session: &Session) -> Result<DeployLeave, Problem> {
     Ok(DeployLeave { project: session.project().clone(), read: session.leave()?, deploy: session.leave()? })
 }
 
-fn reason(given: Option<String>) -> Result<String, Problem> {
+pub(crate) fn reason(given: Option<String>) -> Result<String, Problem> {
     let reason = given.unwrap_or_default();
     if reason.len() > LONGEST_REASON {
         return Err(Problem::invalid(format!("a reason has at most {LONGEST_REASON} bytes")));
@@ -85,7 +86,9 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let found = app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&name)?).await?;
-    Ok(Json(endpoint_json(&app.deployments.plane, &session, &found)))
+    let mut shown = endpoint_json(&app.deployments.plane, &session, &found);
+    shown["rollout"] = rollouts::newest_json(&app, &session, &found.name).await?;
+    Ok(Json(shown))
 }
 
 #[derive(Deserialize)]

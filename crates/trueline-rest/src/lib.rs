@@ -9,6 +9,7 @@ mod ledger;
 mod models;
 mod predictions;
 mod problem;
+mod rollouts;
 mod runs;
 mod tasks;
 mod time;
@@ -155,6 +156,11 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
         .route("/predictions/{id}/trace", get(predictions::trace))
+        .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
+        .route("/rollouts", get(rollouts::list))
+        .route("/rollouts/{id}", get(rollouts::show))
+        .route("/rollouts/{id}/cancellation", post(rollouts::cancel))
+        .route("/rollouts/{id}/promotion", post(rollouts::promote))
         .route(
             "/runs/{id}/capture",
             get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),

@@ -1,6 +1,7 @@
 //! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
 
 use crate::error::ServingError;
+use crate::rollout::store;
 use crate::route::{
     Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants,
 };
@@ -22,7 +23,7 @@ fn not_found(name: &EndpointName) -> ServingError {
 }
 
 const ROUTE: &str =
-    "SELECT generation, change, variants, reason, changed_by, changed_at_ms FROM endpoint_routes
+    "SELECT generation, change, variants, rollout, reason, changed_by, changed_at_ms FROM endpoint_routes
      WHERE project = ?1 AND endpoint = ?2";
 
 fn route_from(row: &mut Row) -> Result<Route, ServingError> {
@@ -33,9 +34,10 @@ fn route_from(row: &mut Row) -> Result<Route, ServingError> {
         generation: row.take(0)?,
         change: RouteChange::parse(&row.take::<String>(1)?),
         variants,
-        reason: row.take(3)?,
-        changed_by: row.take(4)?,
-        changed_at_ms: row.take(5)?,
+        rollout: row.take(3)?,
+        reason: row.take(4)?,
+        changed_by: row.take(5)?,
+        changed_at_ms: row.take(6)?,
     })
 }
 
@@ -45,7 +47,11 @@ fn current(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Option<Ro
     row.map(|mut row| route_from(&mut row)).transpose()
 }
 
-fn get(tx: &mut Tx<'_>, project: &ProjectId, name: &EndpointName) -> Result<Endpoint, ServingError> {
+pub(crate) fn get(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    name: &EndpointName,
+) -> Result<Endpoint, ServingError> {
     let mut row = tx
         .query_opt(
             "SELECT log_mode, sticky_header, created_by, created_at_ms FROM endpoints
@@ -200,14 +206,21 @@ impl Endpoints {
         self.ledger
             .write(leave.actor(), move |tx| {
                 let before = get(tx, &project, &name)?;
-                append(tx, &project, &before, &variants, RouteChange::Deployed, &reason)?;
+                store::refuse_while_open(tx, &project, &before)?;
+                let next = Next {
+                    variants: &variants,
+                    change: RouteChange::Deployed,
+                    rollout: None,
+                    reason: &reason,
+                };
+                append(tx, &project, &before, &next)?;
                 get(tx, &project, &name)
             })
             .await
     }
 
-    /// The route that a rollback would return to: the newest one before the current that differs from it and was not
-    /// itself rolled back from.
+    /// The route that a rollback would return to: the newest one before the current that differs from it, was not itself
+    /// rolled back from and is no step of a rollout.
     ///
     /// # Errors
     /// [`ServingError::State`] when there is none.
@@ -226,7 +239,8 @@ impl Endpoints {
             .await
     }
 
-    /// Returns to the previous good variants, as a new generation; the one that is left is marked.
+    /// Returns to the previous good variants, as a new generation; the one that is left is marked. A rollout that is under
+    /// way is cancelled by it.
     ///
     /// # Errors
     /// [`ServingError::NotFound`], [`ServingError::State`] when there is nothing to return to.
@@ -247,7 +261,9 @@ impl Endpoints {
                      WHERE project = ?1 AND endpoint = ?2 AND generation = ?3",
                     &[(&project).into(), name.as_str().into(), left.into()],
                 )?;
-                append(tx, &project, &before, &target.variants, RouteChange::RolledBack, &reason)?;
+                store::cancel_open(tx, &project, &before, &reason)?;
+                let (variants, change) = (&target.variants, RouteChange::RolledBack);
+                append(tx, &project, &before, &Next { variants, change, rollout: None, reason: &reason })?;
                 get(tx, &project, &name)
             })
             .await
@@ -257,7 +273,10 @@ impl Endpoints {
 fn previous(tx: &mut Tx<'_>, project: &ProjectId, endpoint: &Endpoint) -> Result<Route, ServingError> {
     let nothing = || ServingError::State(format!("endpoint `{}` has nothing to roll back to", endpoint.name));
     let current = endpoint.route.as_ref().ok_or_else(nothing)?;
-    let sql = format!("{ROUTE} AND rolled_back = 0 AND generation < ?3 ORDER BY generation DESC LIMIT 100");
+    let sql = format!(
+        "{ROUTE} AND rolled_back = 0 AND rollout IS NULL AND generation < ?3
+         ORDER BY generation DESC LIMIT 100"
+    );
     let rows = tx.query(&sql, &[project.into(), endpoint.name.as_str().into(), current.generation.into()])?;
     for mut row in rows {
         let route = route_from(&mut row)?;
@@ -268,26 +287,35 @@ fn previous(tx: &mut Tx<'_>, project: &ProjectId, endpoint: &Endpoint) -> Result
     Err(nothing())
 }
 
-fn append(
+/// A route that is to be the next.
+pub(crate) struct Next<'a> {
+    pub(crate) variants: &'a [Variant],
+    pub(crate) change: RouteChange,
+    pub(crate) rollout: Option<&'a str>,
+    pub(crate) reason: &'a str,
+}
+
+/// Makes the next generation of a route.
+pub(crate) fn append(
     tx: &mut LedgerTx<'_, '_>,
     project: &ProjectId,
     before: &Endpoint,
-    variants: &[Variant],
-    change: RouteChange,
-    reason: &str,
+    next: &Next<'_>,
 ) -> Result<(), ServingError> {
+    let &Next { variants, change, rollout, reason } = next;
     let generation = before.route.as_ref().map_or(0, |r| r.generation) + 1;
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO endpoint_routes
-             (project, endpoint, generation, change, variants, reason, rolled_back, changed_by, changed_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8)",
+             (project, endpoint, generation, change, variants, rollout, reason, rolled_back, changed_by, changed_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9)",
         &[
             project.into(),
             before.name.as_str().into(),
             generation.into(),
             change.as_str().into(),
             json!(variants).to_string().into(),
+            rollout.map(ToOwned::to_owned).into(),
             reason.into(),
             by.into(),
             now.into(),
@@ -300,10 +328,13 @@ fn append(
     let action = match change {
         RouteChange::Deployed => "endpoint.deployed",
         RouteChange::RolledBack => "endpoint.rolled_back",
+        RouteChange::Shifted => "endpoint.shifted",
+        RouteChange::Promoted => "endpoint.promoted",
     };
     let old = before.route.as_ref().map(|r| shares(&r.variants)).unwrap_or_default();
     let event = NewEvent::new(project, action, "endpoint", before.name.as_str()).with(json!({
-        "endpoint": before.name, "generation": generation, "before": old, "after": shares(variants), "reason": reason,
+        "endpoint": before.name, "generation": generation, "before": old, "after": shares(variants), "rollout": rollout,
+        "reason": reason,
     }));
     let event = tx.emit(event)?;
     for variant in variants {

@@ -15,6 +15,7 @@ mod live;
 mod mlmodel;
 mod model;
 mod plane;
+pub mod rollout;
 mod route;
 mod runtime;
 mod schema;

@@ -3,12 +3,15 @@
 use crate::error::ServingError;
 use crate::model::{LoadedModel, ModelSpec};
 use crate::plane::VariantStatus;
+use crate::rollout::{Observation, Outcome, Share, Watch};
 use crate::snapshot::{Access, EndpointSnapshot};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use trueline_ledger::ProjectId;
+use trueline_stats::hash::mix64;
+use trueline_stats::sequential::Arm;
 
 /// Endpoints by the names of project and endpoint.
 pub(crate) type Endpoints = HashMap<(String, String), Arc<LiveEndpoint>>;
@@ -24,6 +27,30 @@ pub(crate) struct LiveEndpoint {
     pub(crate) snapshot: EndpointSnapshot,
     pub(crate) variants: Vec<LiveVariant>,
     total: u64,
+    /// Where the answers of a rollout are observed.
+    watch: Option<Arc<Watch>>,
+}
+
+/// A variant that is to answer, and what it means to a rollout that is under way.
+pub(crate) struct Picked<'l> {
+    pub(crate) variant: &'l LiveVariant,
+    trial: Option<Trial<'l>>,
+}
+
+struct Trial<'l> {
+    watch: &'l Watch,
+    arm: Arm,
+    share: Share,
+    key: Option<u64>,
+}
+
+impl Picked<'_> {
+    /// Has the rollout that is under way, if any, take note of what came of the request.
+    pub(crate) fn observe(&self, outcome: impl FnOnce() -> Outcome) {
+        if let Some(Trial { watch, arm, share, key }) = self.trial {
+            watch.put(Observation { arm, share, key, outcome: outcome() });
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -45,6 +72,11 @@ impl Live {
         models.find(|m| m.is(project, spec)).map(Arc::clone)
     }
 
+    /// Where a rollout's answers are observed, if it is under way.
+    pub(crate) fn watch(&self, rollout: &str) -> Option<Arc<Watch>> {
+        self.endpoints.values().find_map(|e| e.watch(rollout)).map(Arc::clone)
+    }
+
     /// The models of endpoints that `next` has no longer or answers otherwise.
     pub(crate) fn left_by<'l>(&'l self, next: &Self) -> impl Iterator<Item = &'l Arc<LoadedModel>> {
         let gone =
@@ -54,12 +86,16 @@ impl Live {
 }
 
 impl LiveEndpoint {
-    pub(crate) fn new(snapshot: EndpointSnapshot, variants: Vec<LiveVariant>) -> Result<Self, ServingError> {
+    pub(crate) fn new(
+        snapshot: EndpointSnapshot,
+        variants: Vec<LiveVariant>,
+        watch: Option<Arc<Watch>>,
+    ) -> Result<Self, ServingError> {
         let total = variants.iter().map(|v| u64::from(v.weight)).sum();
         if total == 0 {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
-        Ok(Self { snapshot, variants, total })
+        Ok(Self { snapshot, variants, total, watch })
     }
 
     pub(crate) fn key(&self) -> (String, String) {
@@ -67,17 +103,41 @@ impl LiveEndpoint {
     }
 
     /// The variant of a sticky value, or of a lot.
-    pub(crate) fn pick(&self, sticky: Option<&str>, lot: u64) -> &LiveVariant {
-        let place = share(sticky.map_or(lot, |s| self.lot_of(s)), self.total);
-        &self.variants[at(self.variants.iter().map(|v| v.weight), place)]
+    ///
+    /// While a rollout is under way, a second lot, of its own, decides between its candidate and the rest, and the first
+    /// one among the rest as it did before. So a candidate that grows only takes from the others and never moves anybody
+    /// between them, and who is tried first is not the same in each rollout.
+    pub(crate) fn pick(&self, sticky: Option<&str>, lot: u64) -> Picked<'_> {
+        let first = sticky.map_or(lot, |s| hash_of(&self.snapshot.name, s));
+        let weights = self.variants.iter().map(|v| v.weight);
+        let (Some(rollout), Some(watch), [.., candidate]) =
+            (&self.snapshot.rollout, &self.watch, self.variants.as_slice())
+        else {
+            return Picked { variant: &self.variants[at(weights, share(first, self.total))], trial: None };
+        };
+        let second = sticky.map_or_else(|| mix64(lot), |s| hash_of(rollout, s));
+        let place = drawn(weights, self.total, first, second);
+        let tried = place + 1 == self.variants.len();
+        let trial = Trial {
+            watch,
+            arm: if tried { Arm::Canary } else { Arm::Champion },
+            share: Share::of(candidate.weight, self.total),
+            key: sticky.is_some().then_some(first),
+        };
+        Picked { variant: &self.variants[place], trial: Some(trial) }
     }
 
-    /// The lot of a sticky value: the same value always draws the same one, apart for each endpoint.
-    fn lot_of(&self, sticky: &str) -> u64 {
-        let hash = Sha256::new().chain_update(&self.snapshot.name).chain_update([0]).chain_update(sticky);
-        let bytes: [u8; 32] = hash.finalize().into();
-        u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
+    /// Where a rollout's answers are observed, if it is under way here.
+    pub(crate) fn watch(&self, rollout: &str) -> Option<&Arc<Watch>> {
+        self.watch.as_ref().filter(|_| self.snapshot.rollout.as_deref() == Some(rollout))
     }
+}
+
+/// The lot of a sticky value: the same value always draws the same one, apart for each endpoint or rollout.
+fn hash_of(drawn_for: &str, sticky: &str) -> u64 {
+    let hash = Sha256::new().chain_update(drawn_for).chain_update([0]).chain_update(sticky);
+    let bytes: [u8; 32] = hash.finalize().into();
+    u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
 }
 
 /// A lot's place among `total` shares: proportional rather than a remainder, so that weights which are scaled (1 and 1,
@@ -99,6 +159,20 @@ fn at(weights: impl Iterator<Item = u32>, place: u64) -> usize {
         }
     }
     last
+}
+
+/// Which variant takes a request while the last of them is tried: the second lot decides on that one, the first among the
+/// others.
+fn drawn(
+    weights: impl DoubleEndedIterator<Item = u32> + ExactSizeIterator,
+    total: u64,
+    first: u64,
+    second: u64,
+) -> usize {
+    let mut others = weights;
+    let (last, candidate) = (others.len() - 1, others.next_back().unwrap_or_default());
+    let rest = total - u64::from(candidate);
+    if rest == 0 || share(second, total) >= rest { last } else { at(others, share(first, rest)) }
 }
 
 impl LiveVariant {
@@ -125,6 +199,50 @@ impl LiveVariant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn sum(weights: &[u32]) -> u64 {
+        weights.iter().map(|w| u64::from(*w)).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn a_growing_candidate_only_takes_from_the_others(
+            baseline in proptest::collection::vec(1_u32..200, 1..5),
+            small in 1_u32..9_999,
+            more in 1_u32..9_999,
+            first: u64,
+            second: u64,
+        ) {
+            let large = (small + more).min(9_999);
+            let with = |share: u32| {
+                let own = u32::try_from(sum(&baseline)).unwrap() * share;
+                let mut weights: Vec<u32> = baseline.iter().map(|w| w * (10_000 - share)).collect();
+                weights.push(own);
+                drawn(weights.iter().copied(), sum(&weights), first, second)
+            };
+            let alone = at(baseline.iter().copied(), share(first, sum(&baseline)));
+            let candidate = baseline.len();
+            let (before, after) = (with(small), with(large));
+            // Whoever is on the candidate stays there; whoever is not is where the baseline alone puts them.
+            prop_assert!(before == candidate || before == alone);
+            prop_assert!(after == candidate || after == alone);
+            prop_assert!(before != candidate || after == candidate);
+        }
+    }
+
+    #[test]
+    fn a_candidate_takes_its_share_of_each_of_the_others() {
+        let weights = [72_u32, 8, 20];
+        let mut counts = [0_u32; 3];
+        for i in 0..100_000_u64 {
+            let lot = mix64(i);
+            counts[drawn(weights.iter().copied(), 100, lot, mix64(lot))] += 1;
+        }
+        for (count, weight) in counts.iter().zip(weights) {
+            assert!(count.abs_diff(weight * 1_000) < 600, "{counts:?}");
+        }
+    }
 
     #[test]
     fn shares_follow_the_weights() {

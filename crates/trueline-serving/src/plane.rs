@@ -6,6 +6,7 @@ use crate::features::FeatureSource;
 use crate::frame::{Column, Frame};
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelSpec, Predictions};
+use crate::rollout::{Observation, Outcome};
 use crate::route::{LogMode, Variant};
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use arc_swap::ArcSwap;
@@ -238,7 +239,8 @@ impl DataPlane {
                 ask.endpoint, ask.project
             ))
         })?;
-        let variant = endpoint.pick(ask.sticky, ask.lot);
+        let picked = endpoint.pick(ask.sticky, ask.lot);
+        let variant = picked.variant;
         let (project, spec) = (&endpoint.snapshot.project, variant.model.spec());
         let began = Instant::now();
         let features = match variant.model.feature_views() {
@@ -254,6 +256,7 @@ impl DataPlane {
             }
             Err(error) => (Vec::new(), Err(error)),
         };
+        picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
         Ok(Answer {
             project: endpoint.snapshot.project.clone(),
@@ -265,6 +268,12 @@ impl DataPlane {
             features_took,
             predictions,
         })
+    }
+
+    /// What was observed of a rollout since the last time, and how many requests were overlooked.
+    #[must_use]
+    pub fn observed(&self, rollout: &str) -> (Vec<Observation>, u64) {
+        self.inner.live.load().watch(rollout).map(|watch| watch.take()).unwrap_or_default()
     }
 
     /// The header that makes callers of an endpoint stay with one variant.
@@ -316,7 +325,9 @@ impl DataPlane {
             let model = self.model(&snapshot.project, &variant.spec).await?;
             variants.push(LiveVariant::new(model, variant.weight));
         }
-        Ok(Arc::new(LiveEndpoint::new(snapshot, variants)?))
+        let watch =
+            snapshot.rollout.as_deref().map(|id| self.inner.live.load().watch(id).unwrap_or_default());
+        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, watch)?))
     }
 
     /// A loaded model: one that answers now or did lately, or from its files.

@@ -89,6 +89,10 @@ pub enum RouteChange {
     Deployed,
     /// It is a return to an earlier one.
     RolledBack,
+    /// A step of a rollout.
+    Shifted,
+    /// A rollout ended well: its candidate answers alone.
+    Promoted,
 }
 
 impl RouteChange {
@@ -96,11 +100,14 @@ impl RouteChange {
         match self {
             Self::Deployed => "deployed",
             Self::RolledBack => "rolled_back",
+            Self::Shifted => "shifted",
+            Self::Promoted => "promoted",
         }
     }
 
     pub(crate) fn parse(word: &str) -> Self {
-        if word == "rolled_back" { Self::RolledBack } else { Self::Deployed }
+        let all = [Self::RolledBack, Self::Shifted, Self::Promoted];
+        all.into_iter().find(|c| c.as_str() == word).unwrap_or(Self::Deployed)
     }
 }
 
@@ -113,6 +120,8 @@ pub struct Route {
     pub change: RouteChange,
     /// The versions with their shares.
     pub variants: Vec<Variant>,
+    /// The rollout whose step it is; its candidate is the last variant.
+    pub rollout: Option<String>,
     /// Why it was changed.
     pub reason: String,
     /// Who changed it.

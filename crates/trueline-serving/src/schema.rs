@@ -24,6 +24,7 @@ CREATE TABLE endpoint_routes (
     change TEXT NOT NULL,
     variants TEXT NOT NULL,
     reason TEXT NOT NULL,
+    rollout TEXT,
     rolled_back BIGINT NOT NULL,
     changed_by TEXT NOT NULL,
     changed_at_ms BIGINT NOT NULL,
@@ -35,6 +36,44 @@ CREATE TABLE prediction_segments (
     number BIGINT NOT NULL,
     sha256 TEXT NOT NULL,
     PRIMARY KEY (project, stream, number)
+);
+CREATE TABLE rollouts (
+    project TEXT NOT NULL,
+    id TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    candidate TEXT NOT NULL,
+    baseline TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    state TEXT NOT NULL,
+    step BIGINT NOT NULL,
+    step_since_ms BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    started_by TEXT NOT NULL,
+    started_at_ms BIGINT NOT NULL,
+    ended_at_ms BIGINT,
+    PRIMARY KEY (project, id)
+);
+CREATE INDEX rollouts_by_endpoint ON rollouts (project, endpoint, started_at_ms);
+CREATE INDEX rollouts_by_state ON rollouts (state);
+CREATE TABLE rollout_decisions (
+    project TEXT NOT NULL,
+    rollout TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    decision TEXT NOT NULL,
+    share_percent DOUBLE PRECISION NOT NULL,
+    reason TEXT NOT NULL,
+    numbers TEXT,
+    decided_by TEXT NOT NULL,
+    decided_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, rollout, number)
+);
+CREATE TABLE rollout_evidence (
+    project TEXT NOT NULL,
+    rollout TEXT NOT NULL,
+    state TEXT NOT NULL,
+    numbers TEXT NOT NULL,
+    saved_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, rollout)
 );
 ",
     }],

@@ -26,6 +26,9 @@ pub struct EndpointSnapshot {
     pub sticky_header: Option<String>,
     /// The versions with their shares.
     pub variants: Vec<Variant>,
+    /// The rollout that is under way; its candidate is the last variant.
+    #[serde(default)]
+    pub rollout: Option<String>,
 }
 
 /// What a token may do in a project.

@@ -9,6 +9,7 @@ mod features;
 mod identity;
 mod ledger;
 mod model;
+mod rollout;
 mod run;
 mod server;
 mod table;
@@ -59,6 +60,9 @@ enum Command {
     /// Endpoints: what answers predictions
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Rollouts: a version takes over an endpoint in steps, judged by statistics
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
     /// Tell how a prediction came about: route, version, run, code, data
@@ -106,6 +110,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Reject(args) => model::reject(&args),
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
+        Command::Rollout(command) => rollout::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),

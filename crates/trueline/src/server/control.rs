@@ -3,7 +3,7 @@
 
 use super::http::{Control, ControlPlace};
 use super::limits::Limits;
-use super::{MODULES, ServerConfig, layout};
+use super::{MODULES, ServerConfig, layout, rollouts};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, Deployments, MATERIALISE_TASK, Releases, TRAINING_SET_TASK, Tracer, VERIFY_TASK,
+    Access, Deployments, MATERIALISE_TASK, Releases, RolloutJudge, TRAINING_SET_TASK, Tracer, VERIFY_TASK,
     materialise_task, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
@@ -24,6 +24,7 @@ use trueline_mlflow::Mlflow;
 use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
+use trueline_serving::rollout::Rollouts;
 use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_tracking::Tracking;
@@ -131,6 +132,10 @@ async fn run(
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
+    let judge = tokio::spawn({
+        let judge = RolloutJudge::new(parts.deployments.clone(), parts.ledger.sources().clone());
+        rollouts::run(judge, parts.access.clone(), stopping.clone())
+    });
     let sealer = tokio::spawn({
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
         async move { tracking.run_sealer(stopping).await }
@@ -149,8 +154,9 @@ async fn run(
     for (part, running) in [
         ("task worker", worker),
         ("keeper of endpoints", keeper),
-        ("sealer of points", sealer),
         ("recorder of sealed predictions", recorder),
+        ("judge of rollouts", judge),
+        ("sealer of points", sealer),
     ] {
         finish(part, running).await;
     }
@@ -209,6 +215,7 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
         endpoints: Endpoints::new(ledger.clone()),
+        rollouts: Rollouts::new(ledger.clone()),
         plane: plane.clone(),
     };
     let data = Data::new(ledger.clone(), blobs.clone());

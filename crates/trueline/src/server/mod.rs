@@ -9,6 +9,7 @@ mod lock;
 mod observe;
 mod origin;
 mod ready;
+mod rollouts;
 
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;

@@ -1,0 +1,79 @@
+//! What is to be done at a look: a pure function of the plan, how far the rollout is, the numbers and the time.
+
+use super::plan::{Inconclusive, Plan};
+use super::report::Report;
+use serde::{Deserialize, Serialize};
+use trueline_ledger::Millis;
+use trueline_stats::sequential::Verdict;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Move {
+    /// Nothing yet.
+    Stay,
+    /// The share of this step.
+    Step(usize),
+    /// All to the candidate.
+    Promote,
+    /// All back to the baseline: there is evidence of harm.
+    RollBack,
+    /// All back to the baseline: the time is over, and that was agreed on.
+    GiveUp,
+    /// The time is over: it waits for a person.
+    Hold,
+}
+
+/// How far a rollout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The step it is at, from 0.
+    pub step: usize,
+    /// Since when.
+    pub step_since_ms: Millis,
+    /// Requests of the candidate since then.
+    pub in_step: u64,
+    /// When the rollout began.
+    pub started_at_ms: Millis,
+    /// Whether it waits for a person.
+    pub held: bool,
+}
+
+/// What is to be done now.
+///
+/// Harm goes first, and ends also a rollout that waits for a person. More traffic is given only while the e-value is below
+/// 1/√alpha: half the way (in its logarithm) to a rollback is no time for it. That is a matter of prudence; the error
+/// bounds hold however the steps are taken.
+#[must_use]
+pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) -> Move {
+    if report.verdict == Verdict::RollBack {
+        return Move::RollBack;
+    }
+    if progress.held {
+        return Move::Stay;
+    }
+    let last = progress.step + 1 >= plan.steps.len();
+    if served(plan, progress, now) && report.log_e < -0.5 * plan.limits.alpha.ln() {
+        match (last, report.verdict) {
+            (false, _) => return Move::Step(progress.step + 1),
+            (true, Verdict::Promote) => return Move::Promote,
+            (true, _) => {}
+        }
+    }
+    match (now >= plan.deadline(progress.started_at_ms), plan.on_inconclusive) {
+        (false, _) => Move::Stay,
+        (true, Inconclusive::Hold) => Move::Hold,
+        (true, Inconclusive::RollBack) => Move::GiveUp,
+    }
+}
+
+/// Whether the step has had its requests and its time.
+fn served(plan: &Plan, progress: &Progress, now: Millis) -> bool {
+    let Some(step) = plan.steps.get(progress.step) else { return false };
+    let since = u64::try_from(now.saturating_sub(progress.step_since_ms)).unwrap_or(0);
+    progress.in_step >= step.least_requests && since >= step.least_seconds.saturating_mul(1_000)
+}
+
+#[cfg(test)]
+#[path = "course_tests.rs"]
+mod tests;

@@ -1,0 +1,263 @@
+//! What changes in the database when a rollout moves: its row, the decision with its numbers, the endpoint's route, all in
+//! one transaction with their events.
+
+use super::course::Move;
+use super::record::{COLUMNS, Rollout, RolloutDecision, RolloutState, json as parsed, shares};
+use super::report::Report;
+use crate::endpoints::{Next, append, get};
+use crate::error::ServingError;
+use crate::route::{Endpoint, EndpointName, RouteChange, Variant};
+use serde_json::{Value as Json, json};
+use trueline_db::Tx;
+use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
+
+pub(super) fn by_id(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Rollout, ServingError> {
+    let sql = format!("SELECT {COLUMNS} FROM rollouts WHERE project = ?1 AND id = ?2");
+    let row = tx.query_opt(&sql, &[project.into(), id.into()])?;
+    let mut row = row.ok_or_else(|| {
+        ServingError::NotFound(format!(
+            "there is no rollout `{id}`; `trueline rollout list` shows those there are"
+        ))
+    })?;
+    Rollout::from_row(&mut row)
+}
+
+pub(super) fn newest(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    endpoint: &EndpointName,
+    open: bool,
+) -> Result<Option<Rollout>, ServingError> {
+    let only = if open { "AND state IN ('running', 'held')" } else { "" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM rollouts WHERE project = ?1 AND endpoint = ?2 {only}
+         ORDER BY started_at_ms DESC, id DESC LIMIT 1"
+    );
+    let row = tx.query_opt(&sql, &[project.into(), endpoint.as_str().into()])?;
+    row.map(|mut row| Rollout::from_row(&mut row)).transpose()
+}
+
+/// What is known of one by now, and as of when.
+pub(super) fn numbers(tx: &mut Tx<'_>, rollout: &Rollout) -> Result<Option<(Report, Millis)>, ServingError> {
+    let sql = "SELECT numbers, saved_at_ms FROM rollout_evidence WHERE project = ?1 AND rollout = ?2";
+    let row = tx.query_opt(sql, &[(&rollout.project).into(), rollout.id.as_str().into()])?;
+    row.map(|mut row| Ok((parsed(&row.take::<String>(0)?, "numbers")?, row.take(1)?))).transpose()
+}
+
+/// Refuses what would change the shares under a rollout's hands.
+pub(crate) fn refuse_while_open(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    endpoint: &Endpoint,
+) -> Result<(), ServingError> {
+    match newest(tx, project, &endpoint.name, true)? {
+        None => Ok(()),
+        Some(open) => Err(ServingError::State(format!(
+            "a rollout of {} is under way on endpoint `{}`: wait for its end, or end it with `trueline rollout cancel {}`",
+            open.candidate.name(),
+            endpoint.name,
+            open.id
+        ))),
+    }
+}
+
+/// Marks the rollout that is under way as cancelled; the route is the caller's matter.
+pub(crate) fn cancel_open(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    endpoint: &Endpoint,
+    reason: &str,
+) -> Result<(), ServingError> {
+    let Some(mut open) = newest(tx, project, &endpoint.name, true)? else { return Ok(()) };
+    let known = numbers(tx, &open)?.map(|(known, _)| known);
+    open.state = RolloutState::Cancelled;
+    record(tx, &mut open, "rollout.cancelled", reason, known.as_ref())
+}
+
+/// Writes a new rollout down and gives its candidate the first share.
+pub(super) fn start(tx: &mut LedgerTx<'_, '_>, mut new: Rollout) -> Result<Rollout, ServingError> {
+    let before = get(tx, &new.project, &new.endpoint)?;
+    refuse_while_open(tx, &new.project, &before)?;
+    let route = before.route.as_ref().ok_or_else(|| {
+        ServingError::State(format!(
+            "nothing answers at endpoint `{}` yet that {} could be compared with: deploy a version to it first",
+            new.endpoint,
+            new.candidate.name()
+        ))
+    })?;
+    new.baseline.clone_from(&route.variants);
+    if let Some(same) = new.baseline.iter().find(|v| v.spec.name() == new.candidate.name()) {
+        return Err(ServingError::State(format!(
+            "{} answers at endpoint `{}` already: a rollout brings a version that does not",
+            same.spec.name(),
+            new.endpoint
+        )));
+    }
+    (new.id, new.started_at_ms, new.step_since_ms) = (tx.derived_id("rollout"), tx.now(), tx.now());
+    new.started_by.clone_from(&tx.actor().principal);
+    let text = |value: Json| value.to_string();
+    tx.execute(
+        "INSERT INTO rollouts (id, project, endpoint, baseline, candidate, plan, state, step, step_since_ms, reason,
+             started_by, started_at_ms, ended_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, NULL)",
+        &[
+            new.id.as_str().into(),
+            (&new.project).into(),
+            new.endpoint.as_str().into(),
+            text(json!(new.baseline)).into(),
+            text(json!(new.candidate)).into(),
+            text(json!(new.plan)).into(),
+            new.state.as_str().into(),
+            new.step_since_ms.into(),
+            new.reason.as_str().into(),
+            new.started_by.as_str().into(),
+            new.started_at_ms.into(),
+        ],
+    )?;
+    let reason = new.reason.clone();
+    record(tx, &mut new, "rollout.started", &reason, None)?;
+    reroute(tx, &new, &before, RouteChange::Shifted, &reason)?;
+    Ok(new)
+}
+
+/// Does a move; nothing when somebody else was faster. What a move is made of is in the plan, which is why the judge needs
+/// no leave beyond the one that the rollout was started with.
+pub(super) fn act(
+    tx: &mut LedgerTx<'_, '_>,
+    seen: &Rollout,
+    what: Move,
+    reason: &str,
+    numbers: Option<&Report>,
+) -> Result<Option<Rollout>, ServingError> {
+    let mut now = by_id(tx, &seen.project, &seen.id)?;
+    if now.state != seen.state || now.step != seen.step || !now.state.is_open() {
+        return Ok(None);
+    }
+    let before = get(tx, &now.project, &now.endpoint)?;
+    let (state, action, change) = match what {
+        Move::Stay => return Ok(None),
+        Move::Step(step) => {
+            (now.step, now.step_since_ms) = (step, tx.now());
+            (RolloutState::Running, "rollout.stepped", Some(RouteChange::Shifted))
+        }
+        Move::Promote => (RolloutState::Promoted, "rollout.promoted", Some(RouteChange::Promoted)),
+        Move::RollBack | Move::GiveUp => {
+            (RolloutState::RolledBack, "rollout.rolled_back", Some(RouteChange::RolledBack))
+        }
+        Move::Hold => (RolloutState::Held, "rollout.held", None),
+    };
+    now.state = state;
+    record(tx, &mut now, action, reason, numbers)?;
+    if let Some(change) = change {
+        reroute(tx, &now, &before, change, reason)?;
+    }
+    Ok(Some(now))
+}
+
+/// Ends it by a person's word.
+pub(super) fn cancel(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    id: &str,
+    reason: &str,
+) -> Result<Rollout, ServingError> {
+    let mut rollout = open(tx, project, id)?;
+    let before = get(tx, project, &rollout.endpoint)?;
+    let known = numbers(tx, &rollout)?.map(|(known, _)| known);
+    rollout.state = RolloutState::Cancelled;
+    record(tx, &mut rollout, "rollout.cancelled", reason, known.as_ref())?;
+    reroute(tx, &rollout, &before, RouteChange::RolledBack, reason)?;
+    Ok(rollout)
+}
+
+/// One that has not ended.
+pub(super) fn open(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Rollout, ServingError> {
+    let rollout = by_id(tx, project, id)?;
+    match rollout.state.is_open() {
+        true => Ok(rollout),
+        false => {
+            let state = rollout.state.as_str().replace('_', " ");
+            Err(ServingError::State(format!("the rollout `{id}` has ended: it was {state}")))
+        }
+    }
+}
+
+/// The route that belongs to the rollout's state.
+fn reroute(
+    tx: &mut LedgerTx<'_, '_>,
+    rollout: &Rollout,
+    before: &Endpoint,
+    change: RouteChange,
+    reason: &str,
+) -> Result<(), ServingError> {
+    let alone = || vec![Variant { spec: rollout.candidate.clone(), weight: 1 }];
+    let share = rollout.plan.share(rollout.step).ok_or_else(|| {
+        ServingError::State(format!("the rollout `{}` has no step {}", rollout.id, rollout.step + 1))
+    })?;
+    let (variants, under_way) = match rollout.state {
+        RolloutState::Running | RolloutState::Held => {
+            (shares(&rollout.baseline, &rollout.candidate, share)?, Some(rollout.id.as_str()))
+        }
+        RolloutState::Promoted => (alone(), None),
+        RolloutState::RolledBack | RolloutState::Cancelled => (rollout.baseline.clone(), None),
+    };
+    append(tx, &rollout.project, before, &Next { variants: &variants, change, rollout: under_way, reason })
+}
+
+/// Writes the rollout's state and the decision that led to it, with an event that carries the numbers.
+fn record(
+    tx: &mut LedgerTx<'_, '_>,
+    rollout: &mut Rollout,
+    action: &'static str,
+    reason: &str,
+    numbers: Option<&Report>,
+) -> Result<(), ServingError> {
+    let (now, by, key) = (tx.now(), tx.actor().principal.clone(), (&rollout.project, rollout.id.as_str()));
+    let numbers = numbers.map(|n| json!(n));
+    let decision = action.trim_start_matches("rollout.");
+    rollout.ended_at_ms = (!rollout.state.is_open()).then_some(now);
+    reason.clone_into(&mut rollout.reason);
+    tx.execute(
+        "UPDATE rollouts SET state = ?3, step = ?4, step_since_ms = ?5, reason = ?6, ended_at_ms = ?7
+         WHERE project = ?1 AND id = ?2",
+        &[
+            key.0.into(),
+            key.1.into(),
+            rollout.state.as_str().into(),
+            i64::try_from(rollout.step).unwrap_or(i64::MAX).into(),
+            rollout.step_since_ms.into(),
+            reason.into(),
+            rollout.ended_at_ms.into(),
+        ],
+    )?;
+    let share = rollout.share_percent();
+    tx.execute(
+        &format!(
+            "INSERT INTO rollout_decisions (project, rollout, {})
+             VALUES (?1, ?2, (SELECT COALESCE(MAX(number), 0) + 1 FROM rollout_decisions
+                              WHERE project = ?1 AND rollout = ?2), ?3, ?4, ?5, ?6, ?7, ?8)",
+            RolloutDecision::COLUMNS
+        ),
+        &[
+            key.0.into(),
+            key.1.into(),
+            decision.into(),
+            share.into(),
+            reason.into(),
+            numbers.as_ref().map(Json::to_string).into(),
+            by.into(),
+            now.into(),
+        ],
+    )?;
+    let event = NewEvent::new(key.0, action, "rollout", key.1).with(json!({
+        "endpoint": rollout.endpoint, "candidate": rollout.candidate.name(),
+        "candidate_manifest_digest": rollout.candidate.manifest_digest,
+        "baseline": rollout.baseline.iter().map(|v| v.spec.name()).collect::<Vec<_>>(),
+        "state": rollout.state, "step": rollout.step, "share_percent": share, "reason": reason,
+        "plan": (decision == "started").then_some(&rollout.plan), "numbers": numbers,
+    }));
+    let event = tx.emit(event)?;
+    let (own, version) = (Node::new("rollout", key.1), Node::new("version", &rollout.candidate.id));
+    tx.link(&event, &Edge::new(key.0, own, "tried", version))?;
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Decisions in words, with their numbers, as the ledger and people keep them.
+
+use super::course::Move;
+use super::plan::Plan;
+use super::report::{MeanReport, RateReport, Report};
+use trueline_stats::sequential::{Interval, MissingReason};
+
+/// What the arms are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// What answered before.
+    pub baseline: String,
+    /// What wants to answer.
+    pub candidate: String,
+}
+
+/// Why this is done.
+#[must_use]
+pub fn explain(what: Move, plan: &Plan, report: &Report, names: &Names) -> String {
+    match what {
+        Move::Stay => standing(report, names),
+        Move::Step(step) => {
+            let share = plan.share(step).map_or(0.0, super::Share::percent);
+            format!(
+                "nothing speaks against {}: it goes on to {share} %. {}",
+                names.candidate,
+                standing(report, names)
+            )
+        }
+        Move::Promote => {
+            format!("harm by {} is within what is allowed: {}", names.candidate, standing(report, names))
+        }
+        Move::RollBack => harm(report, names),
+        Move::GiveUp => format!("the time is over before the numbers speak: {}", open(report)),
+        Move::Hold => {
+            format!("the time is over before the numbers speak, so a person decides: {}", open(report))
+        }
+    }
+}
+
+/// All metrics, the one that says most against the candidate first.
+fn harm(report: &Report, names: &Names) -> String {
+    let mut said = [
+        (report.errors.log_e, errors(&report.errors, names)),
+        (report.prediction.log_e, prediction(&report.prediction, names)),
+        (report.latency.slow.log_e, latency(report, names)),
+    ];
+    said.sort_by(|a, b| b.0.total_cmp(&a.0));
+    format!("{} ({})", said[0].1, evidence(report))
+}
+
+fn evidence(report: &Report) -> String {
+    format!(
+        "p = {}, rolled back from {} on, over all metrics and looks; {} and {} requests",
+        number(report.p_value),
+        number(report.alpha),
+        report.requests.candidate,
+        report.requests.baseline
+    )
+}
+
+fn standing(report: &Report, names: &Names) -> String {
+    format!(
+        "{}; {}; {}",
+        errors(&report.errors, names),
+        prediction(&report.prediction, names),
+        latency(report, names)
+    )
+}
+
+fn errors(rate: &RateReport, names: &Names) -> String {
+    format!(
+        "{} of {} of {} failed, {} of {} of {}: {} where {} times is allowed",
+        rate.bad.candidate,
+        rate.units.candidate,
+        names.candidate,
+        rate.bad.baseline,
+        rate.units.baseline,
+        names.baseline,
+        times(rate.ratio, &names.baseline),
+        number(rate.allowed_ratio)
+    )
+}
+
+fn times(ratio: Interval, of: &str) -> String {
+    match (ratio.lower, ratio.upper) {
+        (Some(low), Some(high)) if low > 0.0 => {
+            format!("between {} and {} times the rate of {of}", number(low), number(high))
+        }
+        (Some(low), None) if low > 0.0 => format!("at least {} times the rate of {of}", number(low)),
+        (_, Some(high)) => format!("at most {} times the rate of {of}", number(high)),
+        _ => format!("how many times the rate of {of} is not known"),
+    }
+}
+
+fn prediction(mean: &MeanReport, names: &Names) -> String {
+    let shift = match (mean.shift.lower, mean.shift.upper) {
+        (Some(low), Some(high)) if low > 0.0 || high < 0.0 => {
+            format!(
+                "a shift of at least {} and at most {}",
+                number(low.max(-high)),
+                number(low.abs().max(high.abs()))
+            )
+        }
+        (Some(low), Some(high)) => format!("a shift of at most {}", number(low.abs().max(high.abs()))),
+        _ => "a shift that is not known".to_owned(),
+    };
+    let allowed = mean.allowed_shift.map_or_else(
+        || "what is allowed is not fixed yet".to_owned(),
+        |m| format!("{} is allowed", number(m)),
+    );
+    format!(
+        "the mean prediction of {} is {}, of {} {}: {shift} where {allowed}",
+        names.candidate,
+        between(mean.mean.candidate),
+        names.baseline,
+        between(mean.mean.baseline)
+    )
+}
+
+fn latency(report: &Report, names: &Names) -> String {
+    let latency = &report.latency;
+    format!(
+        "the p{} latency of {} is {} ms, of {} {} ms, where {} times is allowed; {} and {} requests were slow",
+        number(latency.quantile * 100.0),
+        names.candidate,
+        between(latency.at_quantile_ms.candidate),
+        names.baseline,
+        between(latency.at_quantile_ms.baseline),
+        number(latency.allowed_latency_ratio),
+        latency.slow.bad.candidate,
+        latency.slow.bad.baseline
+    )
+}
+
+fn between(interval: Interval) -> String {
+    match (interval.lower, interval.upper) {
+        (Some(low), Some(high)) => format!("between {} and {}", number(low), number(high)),
+        (Some(low), None) => format!("at least {}", number(low)),
+        (None, Some(high)) => format!("at most {}", number(high)),
+        (None, None) => "not known".to_owned(),
+    }
+}
+
+/// What promotion still waits for.
+fn open(report: &Report) -> String {
+    let each = report.missing.iter().map(|missing| match missing.reason {
+        MissingReason::Observations { needed } => {
+            format!("{} needs {needed} more observations", missing.name)
+        }
+        MissingReason::Precision { expected_observations: Some(n) } => {
+            format!("{} would need about {n} observations of the candidate in all", missing.name)
+        }
+        MissingReason::Precision { expected_observations: None } => {
+            format!("{} is not shown to be within what is allowed", missing.name)
+        }
+    });
+    match report.missing.is_empty() {
+        true => "the steps did not get their requests".to_owned(),
+        false => each.collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    let size = value.abs().log10().floor();
+    if !(-4.0..6.0).contains(&size) {
+        return format!("{value:.2e}");
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let digits = (2.0 - size).max(0.0) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_that_count() {
+        for (value, text) in
+            [(0.03, "0.03"), (0.319_87, "0.32"), (1.5, "1.5"), (12_345.6, "12346"), (0.0, "0"), (95.0, "95")]
+        {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(number(1.234e-9), "1.23e-9");
+    }
+}

@@ -1,0 +1,291 @@
+//! `trueline rollout`: a version takes over an endpoint in steps, or is taken off again.
+
+use super::client::Client;
+use super::{Connection, table};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+#[derive(Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Give a version a growing share of an endpoint's traffic, for as long as the numbers allow it
+    Start(Box<StartArgs>),
+    /// List rollouts, newest first
+    List {
+        /// Those of this endpoint alone
+        #[arg(long)]
+        endpoint: Option<String>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show a rollout: how far it is, its numbers, its decisions
+    Show {
+        /// Its id, or the name of an endpoint for its newest
+        rollout: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// End a rollout: what answered before answers alone again
+    Cancel(EndArgs),
+    /// End a rollout by having its version answer alone, whatever the numbers say
+    Promote(EndArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct StartArgs {
+    /// Name of the endpoint
+    endpoint: String,
+    /// The version, such as delays/4 or delays@challenger
+    version: String,
+    /// Shares of the traffic in percent, one step after the other [default: 5,20,50]
+    #[arg(long, value_delimiter = ',')]
+    steps: Vec<f64>,
+    /// Requests of the version in each step before the next [default: 100]
+    #[arg(long)]
+    step_requests: Option<u64>,
+    /// Seconds of each step before the next [default: 60]
+    #[arg(long)]
+    step_seconds: Option<u64>,
+    /// After so many seconds it is over [default: a day]
+    #[arg(long)]
+    longest_seconds: Option<u64>,
+    /// What becomes of it then, when the numbers have not spoken [default: hold]
+    #[arg(long, value_enum)]
+    on_inconclusive: Option<OnInconclusive>,
+    /// The chance of ever taking off a version that does no harm [default: 0.05]
+    #[arg(long)]
+    alpha: Option<f64>,
+    /// How many times as often as before requests may fail [default: 1.5]
+    #[arg(long)]
+    margin_error_ratio: Option<f64>,
+    /// How far the mean prediction may move [default: 0.03]
+    #[arg(long)]
+    margin_shift: Option<f64>,
+    /// The same as a share of the mean before; the larger counts [default: 0]
+    #[arg(long)]
+    margin_shift_relative: Option<f64>,
+    /// Where predictions lie, as low,high [default: 0,1]
+    #[arg(long, value_delimiter = ',', num_args = 2, allow_negative_numbers = true)]
+    prediction_range: Option<Vec<f64>>,
+    /// How many times as long as before answers may take, at the 95th percentile [default: 1.5]
+    #[arg(long)]
+    margin_latency_ratio: Option<f64>,
+    /// Answers below so many milliseconds are never slow [default: 1]
+    #[arg(long)]
+    latency_floor_ms: Option<f64>,
+    /// Why, for the ledger
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnInconclusive {
+    /// It waits for a person
+    Hold,
+    /// The version is taken off
+    RollBack,
+}
+
+#[derive(Args)]
+pub(crate) struct EndArgs {
+    /// Its id
+    rollout: String,
+    /// Why, for the ledger
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl StartArgs {
+    /// What was said, and nothing of what was not: the server has the defaults.
+    fn plan(&self) -> Value {
+        let shares = match self.steps.as_slice() {
+            [] if self.step_requests.is_some() || self.step_seconds.is_some() => &[5.0, 20.0, 50.0],
+            said => said,
+        };
+        let step = |share: &f64| {
+            let minima = [("least_requests", self.step_requests), ("least_seconds", self.step_seconds)];
+            let mut step = said(minima.map(|(name, value)| (name, json!(value))));
+            step.insert("share_percent".to_owned(), json!(share));
+            Value::Object(step)
+        };
+        let limits = said([
+            ("alpha", json!(self.alpha)),
+            ("error_ratio", json!(self.margin_error_ratio)),
+            ("prediction_shift", json!(self.margin_shift)),
+            ("prediction_shift_relative", json!(self.margin_shift_relative)),
+            ("prediction_range", json!(self.prediction_range)),
+            ("latency_ratio", json!(self.margin_latency_ratio)),
+            ("latency_floor_ms", json!(self.latency_floor_ms)),
+        ]);
+        let word = |on| if matches!(on, OnInconclusive::Hold) { "hold" } else { "roll_back" };
+        let mut plan = said([
+            ("longest_seconds", json!(self.longest_seconds)),
+            ("on_inconclusive", json!(self.on_inconclusive.map(word))),
+            ("limits", Value::Object(limits)),
+        ]);
+        if !shares.is_empty() {
+            plan.insert("steps".to_owned(), shares.iter().map(step).collect());
+        }
+        Value::Object(plan)
+    }
+}
+
+fn said<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)).collect()
+}
+
+pub(crate) fn run(command: RolloutCommand) -> anyhow::Result<()> {
+    match command {
+        RolloutCommand::Start(args) => {
+            let ask = json!({ "version": args.version, "plan": args.plan(), "reason": args.reason });
+            let path = format!("/api/v1/endpoints/{}/rollouts", args.endpoint);
+            let started = Client::new(&args.connection).send("POST", &path, &ask)?;
+            tell(&args.connection, &started);
+            if !args.connection.json {
+                table::note(format!("see how it does: trueline rollout show {}", args.endpoint));
+            }
+        }
+        RolloutCommand::List { endpoint, connection } => {
+            let path = endpoint.map_or_else(
+                || "/api/v1/rollouts".to_owned(),
+                |name| format!("/api/v1/endpoints/{name}/rollouts"),
+            );
+            let all = Client::new(&connection).get(&path)?;
+            match connection.json {
+                true => table::json(&all),
+                false => show(all["rollouts"].as_array().map(Vec::as_slice).unwrap_or_default()),
+            }
+        }
+        RolloutCommand::Show { rollout, connection } => {
+            let found = find(&Client::new(&connection), &rollout)?;
+            tell(&connection, &found);
+            if !connection.json {
+                numbers(&found);
+                decisions(&found);
+            }
+        }
+        RolloutCommand::Cancel(args) => end(&args, "cancellation")?,
+        RolloutCommand::Promote(args) => end(&args, "promotion")?,
+    }
+    Ok(())
+}
+
+/// By its id; else the newest of an endpoint of that name.
+fn find(client: &Client, rollout: &str) -> anyhow::Result<Value> {
+    // An id is 32 hexadecimal digits; whatever else it is, it names an endpoint.
+    if rollout.len() == 32 && rollout.chars().all(|c| c.is_ascii_hexdigit()) {
+        return client.get(&format!("/api/v1/rollouts/{rollout}"));
+    }
+    let endpoint = client.get(&format!("/api/v1/endpoints/{rollout}"))?;
+    match &endpoint["rollout"] {
+        Value::Null => {
+            anyhow::bail!("endpoint `{rollout}` never had a rollout: start one with `trueline rollout start`")
+        }
+        found => Ok(found.clone()),
+    }
+}
+
+fn end(args: &EndArgs, how: &str) -> anyhow::Result<()> {
+    let path = format!("/api/v1/rollouts/{}/{how}", args.rollout);
+    let done = Client::new(&args.connection).send("POST", &path, &json!({ "reason": args.reason }))?;
+    tell(&args.connection, &done);
+    Ok(())
+}
+
+fn tell(connection: &Connection, rollout: &Value) {
+    match connection.json {
+        true => table::json(rollout),
+        false => show(std::slice::from_ref(rollout)),
+    }
+}
+
+fn show(rollouts: &[Value]) {
+    let row = |r: &Value| {
+        let baseline = r["baseline"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let baseline: Vec<String> = baseline.iter().map(|v| table::cell(v, "version")).collect();
+        let share = format!("{} %", table::cell(r, "share_percent"));
+        let step = r["step"].as_u64().unwrap_or_default() + 1;
+        let steps = r["plan"]["steps"].as_array().map_or(0, Vec::len);
+        vec![
+            table::cell(r, "id"),
+            table::cell(r, "endpoint"),
+            table::cell(&r["candidate"], "version"),
+            baseline.join(", "),
+            table::cell(r, "state"),
+            format!("{step} of {steps}"),
+            share,
+            table::cell(r, "started_at"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = rollouts.iter().map(row).collect();
+    table::rows(&["ROLLOUT", "ENDPOINT", "VERSION", "BESIDE", "STATE", "STEP", "SHARE", "STARTED"], &rows);
+}
+
+/// `0.31 to 0.37`
+fn interval(value: &Value) -> String {
+    let end = |field: &str| value[field].as_f64().map_or_else(|| "?".to_owned(), |v| format!("{v:.4}"));
+    format!("{} to {}", end("lower"), end("upper"))
+}
+
+fn numbers(rollout: &Value) {
+    let n = &rollout["numbers"];
+    if n.is_null() {
+        return;
+    }
+    let log_e = |v: &Value| format!("{:.2}", v["log_e"].as_f64().unwrap_or_default());
+    let (errors, mean, latency) = (&n["errors"], &n["prediction"], &n["latency"]);
+    let pair = |name: &str, v: &Value, effect: String, allowed: String, e: String| {
+        vec![name.to_owned(), interval(&v["candidate"]), interval(&v["baseline"]), effect, allowed, e]
+    };
+    let allowed = |v: &Value, field: &str, unit: &str| format!("{}{unit}", table::cell(v, field));
+    let slow = &latency["slow"];
+    let rows = [
+        pair(
+            "failed requests",
+            &errors["rate"],
+            format!("{} times", interval(&errors["ratio"])),
+            allowed(errors, "allowed_ratio", " times"),
+            log_e(errors),
+        ),
+        pair(
+            "mean prediction",
+            &mean["mean"],
+            interval(&mean["shift"]),
+            allowed(mean, "allowed_shift", " either way"),
+            log_e(mean),
+        ),
+        pair(
+            "slow requests",
+            &slow["rate"],
+            format!("{} times", interval(&slow["ratio"])),
+            allowed(latency, "allowed_latency_ratio", " times the latency"),
+            log_e(slow),
+        ),
+    ];
+    table::line("");
+    table::rows(&["WHAT", "VERSION", "BESIDE", "EFFECT", "ALLOWED", "LN E"], &rows);
+    table::line("");
+    let requests = &n["requests"];
+    table::line(format!(
+        "{} requests of the version, {} beside it; p = {}, taken off from {} on",
+        table::cell(requests, "candidate"),
+        table::cell(requests, "baseline"),
+        table::cell(n, "p_value"),
+        table::cell(n, "alpha")
+    ));
+}
+
+fn decisions(rollout: &Value) {
+    let row = |d: &Value| {
+        let share = format!("{} %", table::cell(d, "share_percent"));
+        let who = ["decided_at", "decided_by", "decision"].iter().map(|f| table::cell(d, f));
+        who.chain([share, table::cell(d, "reason")]).collect()
+    };
+    let rows: Vec<Vec<String>> =
+        rollout["decisions"].as_array().map(|all| all.iter().map(row).collect()).unwrap_or_default();
+    table::line("");
+    table::rows(&["AT", "WHO", "WHAT", "SHARE", "WHY"], &rows);
+}
