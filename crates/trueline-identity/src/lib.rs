@@ -10,8 +10,8 @@ mod schema;
 mod store;
 
 pub use action::{
-    Action, Approve, Authorized, Deploy, EraseEvent, ManageProjects, ManageUsers, Predict, ReadLedger,
-    ReadProject, RegisterModel, Replay, VerifyLedger, WriteTracking,
+    Action, Approve, Authorized, DeclarePipeline, Deploy, EraseEvent, ManageProjects, ManageUsers, Predict,
+    ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline, VerifyLedger, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;
