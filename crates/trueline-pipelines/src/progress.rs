@@ -262,7 +262,8 @@ impl Pipelines {
         usage: Usage,
     ) -> Result<(), PipelineError> {
         let (lease, task, key) = (lease.clone(), task.clone(), cache_key.map(ToOwned::to_owned));
-        let ended = self.ledger.write(&Self::actor(), move |tx| {
+        let actor = Self::actor();
+        let ended = self.ledger.write(&actor, move |tx| {
             let state = end.state();
             complete(tx, &lease, &json!({ "state": state, "error": end.error(), "exit_code": usage.exit_code }))?;
             record_attempt(tx, &task, &end, &usage)?;
