@@ -281,8 +281,8 @@ fn fill(text: &str, params: &BTreeMap<String, String>) -> Result<String, String>
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, from) = rest.split_at(at);
-        out.push_str(before);
         let Some(end) = from.find('}') else { break };
+        out.push_str(before);
         let name = &from[2..end];
         let ours = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -436,7 +436,7 @@ triggers:
     fn the_version_follows_the_content_and_not_the_spelling() {
         let a = spec("name: p\nsteps:\n  - {name: a, command: x, timeout: 60s}").unwrap();
         let b = spec("steps:\n  - command: x\n    timeout: 1m\n    name: a\nname: p").unwrap();
-        let c = spec("name: p\nsteps:\n  - {name: a, command: y, timeout: 60s}").unwrap();
+        let c = spec("name: p\nsteps:\n  - {name: a, command: z, timeout: 60s}").unwrap();
         assert_eq!(a.version(), b.version());
         assert_ne!(a.version(), c.version());
     }
@@ -444,7 +444,7 @@ triggers:
     #[test]
     fn a_broken_rule_is_named() {
         for (steps, told) in [
-            ("  - {name: a, command: x}\n  - {name: a, command: y}", "two steps are called `a`"),
+            ("  - {name: a, command: x}\n  - {name: a, command: z}", "two steps are called `a`"),
             ("  - {name: A, command: x}", "can't name a step"),
             ("  - {name: a, command: ''}", "has no command"),
             ("  - {name: a, command: x, inputs: [../secret]}", "leaves the project's folder"),
@@ -474,6 +474,7 @@ triggers:
     fn a_shell_keeps_its_own_variables() {
         let params = BTreeMap::from([("day".to_owned(), "1".to_owned())]);
         assert_eq!(fill("${HOME}/${day} ${", &params).unwrap(), "${HOME}/1 ${");
+        assert_eq!(fill("$day", &params).unwrap(), "$day");
         assert_eq!(fill("${day:-2}", &params).unwrap(), "${day:-2}");
     }
 }

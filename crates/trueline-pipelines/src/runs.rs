@@ -311,6 +311,25 @@ impl Pipelines {
             .await
     }
 
+    /// One attempt by its id, if there is such a one.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn attempt(&self, id: &str) -> Result<Option<Attempt>, PipelineError> {
+        let id = id.to_owned();
+        let found = self.ledger.db().read(move |tx| attempt(tx, &id));
+        match found.await {
+            Err(PipelineError::NotFound(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// The time by the server's clock.
+    #[must_use]
+    pub fn now(&self) -> trueline_ledger::Millis {
+        self.ledger.sources().now()
+    }
+
     /// Who the parts of the server that work on steps are, for the ledger.
     #[must_use]
     pub fn actor() -> Actor {

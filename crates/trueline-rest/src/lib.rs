@@ -4,7 +4,9 @@
 mod endpoints;
 mod identity;
 mod ledger;
+mod pipelines;
 mod problem;
+mod reproductions;
 mod runs;
 mod tasks;
 mod time;
@@ -17,7 +19,7 @@ pub use problem::{ERROR_CODES, Problem};
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
-use trueline_flows::{Access, Deployments, Entry, Session};
+use trueline_flows::{Access, Deployments, Entry, Session, StepRunner};
 use trueline_ledger::Ledger;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
@@ -42,6 +44,8 @@ pub struct Rest {
     pub tracking: Tracking,
     /// Endpoints.
     pub deployments: Deployments,
+    /// Pipelines and their steps.
+    pub steps: StepRunner,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -84,9 +88,18 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/{name}", get(pipelines::show).put(pipelines::declare))
+        .route("/pipelines/{name}/runs", get(pipelines::runs_of).post(pipelines::start))
+        .route("/pipeline-runs", get(pipelines::runs))
+        .route("/pipeline-runs/{id}", get(pipelines::run))
+        .route("/pipeline-runs/{id}/cancellation", post(pipelines::cancel))
+        .route("/pipeline-runs/{id}/steps/{step}/log", get(pipelines::log))
+        .route("/runs/{id}/reproductions", get(reproductions::list).post(reproductions::record))
         .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
+        .route("/capture-files/{sha256}", get(runs::capture_file))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

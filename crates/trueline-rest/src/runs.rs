@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use trueline_tracking::{Capture, MetricPoint, MetricQuery, RunId};
 
 const PAGE: u64 = 10_000;
+/// The largest file of a capture that is given back, in bytes.
+const LARGEST_FILE: u64 = 256 << 20;
 
 pub(crate) async fn capture(
     State(app): App,
@@ -43,6 +45,14 @@ pub(crate) async fn put_capture_file(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let sha256 = app.tracking.put_capture_file(&session.leave()?, body).await?;
     Ok((StatusCode::CREATED, Json(json!({ "sha256": sha256 }))))
+}
+
+pub(crate) async fn capture_file(
+    State(app): App,
+    Caller(session): Caller,
+    Path(sha256): Path<String>,
+) -> Result<Bytes, Problem> {
+    Ok(app.tracking.blob(&session.leave()?, &sha256, LARGEST_FILE).await?)
 }
 
 #[derive(Deserialize)]

@@ -9,6 +9,7 @@ mod inputs;
 mod logged_models;
 mod metrics;
 mod model;
+mod reproduction;
 mod runs;
 mod schema;
 mod seal;
@@ -24,6 +25,9 @@ pub use metrics::{MetricPoint, MetricQuery};
 pub use model::{
     Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus,
     RunUpdate, ViewType,
+};
+pub use reproduction::{
+    Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };
 pub use runs::Batch;
 pub use schema::MODULE;

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What the disk says; the attempt is lost then.
 pub fn keep(folder: &Path) -> std::io::Result<()> {
     // A signal that a terminal sends to the server must not reach the step. It fails for one that leads a session already.
-    drop(setsid());
+    let _ = setsid();
     // Grandchildren whose parents end become this process's children, and can be found.
     set_child_subreaper(Some(getpid()))?;
     let spec: ExecSpec = serde_json::from_slice(&std::fs::read(folder.join("spec.json"))?)?;

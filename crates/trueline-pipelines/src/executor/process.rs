@@ -108,7 +108,7 @@ pub(super) fn signal_all(attempt: &str, signal: Signal) -> usize {
             continue;
         };
         if before.is_alive() {
-            drop(pidfd_send_signal(&descriptor, signal));
+            let _ = pidfd_send_signal(&descriptor, signal);
         }
     }
     found.len()

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use trueline_flows::{Access, Entry, Session};
+use trueline_flows::{Access, Entry, Session, StepRunner};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
 use trueline_registry::{Registry, RegistryError};
@@ -47,6 +47,8 @@ pub struct Web {
     pub tracking: Tracking,
     /// The registry.
     pub registry: Registry,
+    /// Pipelines and their steps.
+    pub steps: StepRunner,
 }
 
 type App = State<Arc<Web>>;

@@ -1,11 +1,14 @@
 //! The command line. Tables for people, `--json` for programs; data on standard output, the rest on standard error;
 //! 0 done, 1 refused or failed, 2 usage.
 
+mod apply;
 mod client;
 mod endpoint;
 mod export;
 mod identity;
 mod ledger;
+mod pipeline;
+mod reproduce;
 mod run;
 mod server;
 mod table;
@@ -41,6 +44,21 @@ enum Command {
     Endpoint(endpoint::EndpointCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
+    /// Make everything so as trueline.yaml declares it; a second time it changes nothing
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would change
+    Plan(apply::PlanArgs),
+    /// Pipelines: started, followed, cancelled
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
+    /// Run a captured run again and compare what it logs, step by step
+    Reproduce(reproduce::ReproduceArgs),
+    /// Keep one attempt of a step: the server starts this by itself
+    #[command(hide = true)]
+    StepKeeper {
+        /// The attempt's folder
+        folder: std::path::PathBuf,
+    },
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -79,6 +97,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
+        Command::Apply(args) => apply::apply(&args),
+        Command::Plan(args) => apply::plan(&args),
+        Command::Pipeline(command) => return pipeline::run(command),
+        Command::Reproduce(args) => return reproduce::run(&args),
+        Command::StepKeeper { folder } => trueline_pipelines::executor::keep(&folder).map_err(Into::into),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

@@ -11,10 +11,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
-use trueline_flows::{Access, Deployments, VERIFY_TASK, reconcile, verify_task};
+use trueline_flows::{
+    Access, Deployments, StepRunner, VERIFY_TASK, react_triggers, reconcile, verify_task,
+};
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
+use trueline_pipelines::STEP_TASK;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
 use trueline_serving::{DataPlane, Endpoints};
@@ -28,6 +31,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 const WORK_DRAIN: Duration = Duration::from_secs(10);
 /// How often the data plane is compared with the database.
 const RECONCILE: Duration = Duration::from_secs(1);
+/// Steps of pipelines that run at once on this server, at least and at most; between them, as many as it has processors.
+const STEPS: (usize, usize) = (2, 16);
 
 /// What the part is made from.
 pub(crate) struct Grounds {
@@ -35,6 +40,8 @@ pub(crate) struct Grounds {
     pub(crate) sources: Sources,
     pub(crate) blobs: trueline_blobs::Blobs,
     pub(crate) plane: DataPlane,
+    /// Where the server answers, once it does.
+    pub(crate) address: watch::Receiver<Option<String>>,
     /// Where the faces are put once they can answer.
     pub(crate) place: ControlPlace,
 }
@@ -47,6 +54,7 @@ struct Parts {
     tasks: Tasks,
     tracking: Tracking,
     deployments: Deployments,
+    steps: StepRunner,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -58,7 +66,7 @@ pub(crate) async fn live(
 ) -> anyhow::Result<()> {
     let late = db.is_none();
     let parts = match db {
-        Some(db) => open(&grounds, db).await?,
+        Some(db) => open(&grounds, db, &stopping).await?,
         None => match open_at_last(&grounds, stopping.clone()).await {
             Some(parts) => parts,
             None => return Ok(()),
@@ -98,6 +106,7 @@ async fn run(
                 move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
+    let steps = tokio::spawn(run_steps(parts.ledger.clone(), parts.tasks.clone(), parts.steps, stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
     let sealer = tokio::spawn({
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
@@ -109,11 +118,37 @@ async fn run(
         // It ends by itself only when the log and the database disagree: no more may be written then.
         ended = &mut sequencer => return ended?.context("the ledger can't go on"),
     }
-    for (part, running) in [("task worker", worker), ("keeper of endpoints", keeper), ("sealer of points", sealer)] {
+    for (part, running) in [
+        ("task worker", worker),
+        ("steps of pipelines", steps),
+        ("keeper of endpoints", keeper),
+        ("sealer of points", sealer),
+    ] {
         finish(part, running).await;
     }
     stop_sequencer.send_replace(true);
     Ok(sequencer.await??)
+}
+
+/// Runs the steps of pipelines, and starts pipelines whose triggers see their event.
+async fn run_steps(ledger: Ledger, tasks: Tasks, steps: StepRunner, stopping: watch::Receiver<bool>) {
+    while let Err(error) = steps.recover().await {
+        tracing::warn!(error, "what is left of pipelines can't be taken up yet");
+        tokio::time::sleep(TRY_AGAIN).await;
+        if *stopping.borrow() {
+            return;
+        }
+    }
+    let processors = std::thread::available_parallelism().map_or(STEPS.0, std::num::NonZero::get);
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..processors.clamp(STEPS.0, STEPS.1) {
+        let steps = steps.clone();
+        let worker = Worker::new(ledger.clone(), tasks.clone(), steps.worker());
+        let worker = worker.with(STEP_TASK, move |lease| steps.clone().work(lease));
+        running.spawn(worker.run(stopping.clone()));
+    }
+    running.spawn(react_triggers(ledger, steps.pipelines().clone(), stopping));
+    while running.join_next().await.is_some() {}
 }
 
 /// Lets a part of the background come to its end, and cuts it off when that takes too long.
@@ -139,7 +174,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
         // The PostgreSQL driver blocks while it connects, which an async thread must not.
         let opened = tokio::task::spawn_blocking(move || Db::open(&config, MODULES)).await;
         let opened = match opened {
-            Ok(Ok(db)) => open(grounds, db).await,
+            Ok(Ok(db)) => open(grounds, db, &stopping).await,
             Ok(Err(error)) => Err(error.into()),
             Err(error) => Err(error.into()),
         };
@@ -150,8 +185,8 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
     }
 }
 
-async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, .. } = grounds;
+async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> anyhow::Result<Parts> {
+    let Grounds { config, sources, blobs, plane, address, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -161,7 +196,8 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
     identity.ensure_default_project().await?;
     require_users_beyond_loopback(config, &identity).await?;
     let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
-    let access = Access::new(identity, authenticator, Policy::built_in()?);
+    let policy = Policy::built_in()?;
+    let access = Access::new(identity.clone(), authenticator, policy.clone());
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
     let tracking = Tracking::new(ledger.clone(), blobs.clone());
     let deployments = Deployments {
@@ -169,7 +205,19 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         endpoints: Endpoints::new(ledger.clone()),
         plane: plane.clone(),
     };
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments })
+    let steps = StepRunner::new(
+        &ledger,
+        tasks.clone(),
+        tracking.clone(),
+        blobs.clone(),
+        identity,
+        policy,
+        config.data_dir.join(layout::PIPELINES),
+        std::env::current_exe()?,
+        address.clone(),
+        stopping.clone(),
+    )?;
+    Ok(Parts { ledger, files, access, tasks, tracking, deployments, steps })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
@@ -182,6 +230,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
+        steps: parts.steps.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),
@@ -191,6 +240,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         deployments: parts.deployments.clone(),
+        steps: parts.steps.clone(),
     };
     let limits = trueline_mlflow::Limits::default();
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), limits);

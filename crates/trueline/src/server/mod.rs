@@ -22,6 +22,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
     trueline_serving::MODULE,
+    trueline_pipelines::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -36,6 +37,8 @@ pub(crate) mod layout {
     pub(crate) const BLOBS: &str = "blobs";
     /// What the data plane answers by, for a start without a database.
     pub(crate) const SERVING: &str = "serving.json";
+    /// Working copies and attempts of pipelines.
+    pub(crate) const PIPELINES: &str = "pipelines";
     /// The log of predictions.
     pub(crate) const PREDICTIONS: &str = "predictions";
     /// Held by the server that uses the directory.
