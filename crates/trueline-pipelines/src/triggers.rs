@@ -81,6 +81,10 @@ impl Pipelines {
         let project = ProjectId::new(event.project.clone());
         let mut fired = Vec::new();
         for pipeline in self.all_of(project.clone()).await? {
+            // What happened before it was declared is not its matter, however late the event is looked at.
+            if event.at_ms < pipeline.created_at_ms {
+                continue;
+            }
             for trigger in pipeline.spec.triggers.iter().filter(|t| matches(t, event)) {
                 let outcome = self.fire(&project, &pipeline, trigger, event).await?;
                 fired.push((format!("{}/{}", pipeline.name, trigger.name), outcome));

@@ -24,8 +24,8 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 5] =
-        [Self::Home, Self::Experiments, Self::Models, Self::Ledger, Self::Settings];
+    pub const FURNISHED: [Self; 6] =
+        [Self::Home, Self::Experiments, Self::Models, Self::Pipelines, Self::Ledger, Self::Settings];
 
     /// Its name in the side bar.
     #[must_use]

@@ -347,6 +347,8 @@ pipelines:
       - {name: drift, kind: alert, monitor: psi, cooldown: 7d, clock: event}
 ",
     );
+    // What happened before the pipeline was declared starts nothing.
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "before" }));
     project.apply(&server);
     server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "ours" }));
     let runs = || server.get("/api/v1/pipelines/welcome/runs").1["runs"].as_array().cloned().unwrap_or_default();

@@ -6,6 +6,7 @@ mod home;
 mod ledger;
 mod models;
 mod outside;
+mod pipelines;
 mod runs;
 mod settings;
 
@@ -74,6 +75,9 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))
         .route("/p/{project}/models/{name}/versions/{version}", get(models::version))
+        .route("/p/{project}/pipelines", get(pipelines::list))
+        .route("/p/{project}/pipelines/{name}", get(pipelines::one))
+        .route("/p/{project}/pipeline-runs/{id}", get(pipelines::run))
         .route("/ledger", get(ledger::list))
         .route("/ledger/verify", post(ledger::verify))
         .route("/ledger/by-id/{id}", get(ledger::by_id))
@@ -341,6 +345,9 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "model" => Some(to.model(id)),
         "version" => id.rsplit_once('/').map(|(model, number)| to.version(model, number)),
         "alias" => id.rsplit_once('@').map(|(model, _)| to.model(model)),
+        "pipeline" => Some(to.pipeline(id)),
+        "pipeline_run" => Some(to.pipeline_run(id)),
+        "step" => id.split_once('/').map(|(run, _)| to.pipeline_run(run)),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,

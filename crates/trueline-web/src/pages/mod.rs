@@ -7,6 +7,7 @@ mod home;
 mod ledger;
 mod models;
 mod outside;
+mod pipelines;
 mod run;
 mod search;
 mod settings;
@@ -20,6 +21,9 @@ pub use models::{
     VersionRow,
 };
 pub use outside::{ErrorPage, Problem, SignInPage};
+pub use pipelines::{
+    PipelinePage, PipelineRow, PipelineRunPage, PipelineRunRow, PipelinesPage, StepBox, StepRow,
+};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };
