@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn the_python_of_a_command_is_asked_for_its_packages() {
         let command = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        assert_eq!(interpreter_of(&command(&["/opt/venv/bin/python3.11", "a.py"])), "/opt/venv/bin/python3.11");
+        assert_eq!(
+            interpreter_of(&command(&["/opt/venv/bin/python3.11", "a.py"])),
+            "/opt/venv/bin/python3.11"
+        );
         assert_eq!(interpreter_of(&command(&["sh", "-c", "cd x && ./bin/python a.py"])), "./bin/python");
         assert_eq!(interpreter_of(&command(&["make"])), "python3");
     }

@@ -3,8 +3,8 @@
 mod admission;
 mod capture_source;
 mod deploy;
-mod predict;
 mod erase_event;
+mod predict;
 mod react_triggers;
 mod register_version;
 mod run_step;
@@ -18,8 +18,8 @@ pub use capture_source::{
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
-pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use erase_event::erase_event;
+pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use react_triggers::react_triggers;
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,

@@ -19,8 +19,8 @@ use trueline_identity::{Action, Authorized, Caller, Identity, Policy};
 use trueline_ledger::{Ledger, ProjectId};
 use trueline_pipelines::executor::{AttemptFolder, ExecSpec, Found};
 use trueline_pipelines::{
-    Attempt, AttemptEnd, AttemptState, KeyParts, PipelineError, PipelineRun, PipelineSpec, Pipelines, RunState,
-    StepSpec, StepTask, Usage, restore_outputs,
+    Attempt, AttemptEnd, AttemptState, KeyParts, PipelineError, PipelineRun, PipelineSpec, Pipelines,
+    RunState, StepSpec, StepTask, Usage, restore_outputs,
 };
 use trueline_tasks::{Lease, Tasks};
 use trueline_tracking::{
@@ -30,8 +30,19 @@ use trueline_tracking::{
 /// How large the log of a step may grow, in bytes.
 const LOG_LIMIT: u64 = 256 << 20;
 /// What of the server's environment a step sees besides what it declares.
-const PASSED_ON: &[&str] =
-    &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"];
+const PASSED_ON: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+];
 
 /// What went wrong with a step on the server's side; the worker tries it again.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +67,9 @@ pub struct StepRunner {
     shared: Arc<Shared>,
 }
 
+/// The blob of the packages, and the interpreter's version.
+type Environment = (Option<String>, Option<String>);
+
 #[derive(Debug)]
 struct Shared {
     place: Place,
@@ -66,7 +80,7 @@ struct Shared {
     address: watch::Receiver<Option<String>>,
     stopping: watch::Receiver<bool>,
     /// Packages and interpreter of each command's Python, by run of a pipeline.
-    environments: Mutex<HashMap<(String, String), (Option<String>, Option<String>)>>,
+    environments: Mutex<HashMap<(String, String), Environment>>,
 }
 
 /// What is known of an attempt that is to be worked on.
@@ -146,7 +160,8 @@ impl StepRunner {
         let task: StepTask = serde_json::from_value(lease.payload.clone()).map_err(server)?;
         let (run, spec, attempt) = self.pipelines.work(&task.pipeline_run, &task.attempt).await?;
         let step = spec.step(&task.step).cloned();
-        let step = step.ok_or_else(|| server(format!("version {} has no step {}", run.version, task.step)))?;
+        let step =
+            step.ok_or_else(|| server(format!("version {} has no step {}", run.version, task.step)))?;
         let folder = self.shared.place.attempt(&task.attempt);
         let job = Job { lease, task, run, spec, step, attempt, folder };
         if job.run.state != RunState::Running {
@@ -163,7 +178,11 @@ impl StepRunner {
         let own = job.attempt.worker.as_deref() == Some(self.shared.worker.as_str());
         match job.folder.look() {
             Found::Alive(keeper) if own => {
-                tracing::info!(step = job.step.name, pid = keeper.pid, "adopted a step that outlived the server");
+                tracing::info!(
+                    step = job.step.name,
+                    pid = keeper.pid,
+                    "adopted a step that outlived the server"
+                );
                 self.follow(job).await
             }
             Found::Ended(_) if own => self.follow(job).await,
@@ -307,13 +326,19 @@ impl StepRunner {
         let (environment, interpreter) = self.packages(job, &argv).await?;
         let mut variables = parts.environment.clone();
         variables.extend(seeds(passed_on().into_iter()));
-        let capture =
-            Capture { command: argv, environment, interpreter, variables, inputs: parts.inputs.clone(), ..code };
+        let capture = Capture {
+            command: argv,
+            environment,
+            interpreter,
+            variables,
+            inputs: parts.inputs.clone(),
+            ..code
+        };
         Ok(self.tracking.set_capture(&self.leave(&job.run.project)?, id, capture).await?)
     }
 
     /// Packages and interpreter of a command; asked for once in a run for each interpreter.
-    async fn packages(&self, job: &Job, argv: &[String]) -> Result<(Option<String>, Option<String>), StepError> {
+    async fn packages(&self, job: &Job, argv: &[String]) -> Result<Environment, StepError> {
         let python = crate::capture_source::interpreter_of(argv).to_owned();
         let known = (job.run.id.clone(), python);
         if let Ok(environments) = self.shared.environments.lock()
@@ -321,7 +346,8 @@ impl StepRunner {
         {
             return Ok(found.clone());
         }
-        let (dir, argv, keep) = (self.shared.place.work(&job.run.id), argv.to_vec(), self.keep(&job.run.project));
+        let (dir, argv, keep) =
+            (self.shared.place.work(&job.run.id), argv.to_vec(), self.keep(&job.run.project));
         let found = tokio::task::spawn_blocking(move || capture_environment(&dir, &argv, &mut { keep }));
         let found = found.await.map_err(server)?.map_err(server)?;
         if let Ok(mut environments) = self.shared.environments.lock() {

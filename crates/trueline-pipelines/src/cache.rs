@@ -110,7 +110,11 @@ impl Pipelines {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn cached(&self, project: &ProjectId, key: &str) -> Result<Option<(Outputs, String)>, PipelineError> {
+    pub async fn cached(
+        &self,
+        project: &ProjectId,
+        key: &str,
+    ) -> Result<Option<(Outputs, String)>, PipelineError> {
         let (project, key) = (project.clone(), key.to_owned());
         self.ledger
             .db()
@@ -209,7 +213,8 @@ mod tests {
         for (file, text) in [("in.csv", "1"), ("train.py", "a"), ("other.txt", "x")] {
             std::fs::write(root.path().join(file), text).unwrap();
         }
-        let declared = step("{name: a, command: python train.py, inputs: [in.csv], environment: {D: '${day}'}}");
+        let declared =
+            step("{name: a, command: python train.py, inputs: [in.csv], environment: {D: '${day}'}}");
         let first = key(&declared, root.path(), "1");
         std::fs::write(root.path().join("other.txt"), "y").unwrap();
         assert_eq!(key(&declared, root.path(), "1"), first, "a file that nothing declares");

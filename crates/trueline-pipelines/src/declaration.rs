@@ -248,7 +248,10 @@ impl StepSpec {
             )));
         }
         if self.retries > MOST_RETRIES {
-            return Err(invalid(format!("step `{name}`: at most {MOST_RETRIES} retries, not {}", self.retries)));
+            return Err(invalid(format!(
+                "step `{name}`: at most {MOST_RETRIES} retries, not {}",
+                self.retries
+            )));
         }
         if self.retry_wait > LONGEST_RETRY_WAIT {
             return Err(invalid(format!("step `{name}`: a retry waits at most {LONGEST_RETRY_WAIT}")));
@@ -264,7 +267,8 @@ impl StepSpec {
         &self,
         params: &BTreeMap<String, String>,
     ) -> Result<(Command, BTreeMap<String, String>), PipelineError> {
-        let fill = |text: &String| fill(text, params).map_err(|e| invalid(format!("step `{}`: {e}", self.name)));
+        let fill =
+            |text: &String| fill(text, params).map_err(|e| invalid(format!("step `{}`: {e}", self.name)));
         let command = match &self.command {
             Command::Line(line) => Command::Line(fill(line)?),
             Command::Words(words) => Command::Words(words.iter().map(fill).collect::<Result<_, _>>()?),
@@ -328,7 +332,9 @@ impl TriggerSpec {
                 return Err(invalid(format!("trigger `{name}`: the pipeline has no param `{param}`")));
             }
             if !pointer.starts_with('/') {
-                return Err(invalid(format!("trigger `{name}`: `{pointer}` is no JSON pointer; write /like/this")));
+                return Err(invalid(format!(
+                    "trigger `{name}`: `{pointer}` is no JSON pointer; write /like/this"
+                )));
             }
         }
         Ok(())

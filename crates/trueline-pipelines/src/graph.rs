@@ -107,7 +107,8 @@ fn ordered(
 ) -> Result<Vec<String>, PipelineError> {
     let mut order: Vec<String> = Vec::new();
     while order.len() < names.len() {
-        let ready = |name: &&&String| !order.contains(**name) && before[**name].iter().all(|b| order.contains(b));
+        let ready =
+            |name: &&&String| !order.contains(**name) && before[**name].iter().all(|b| order.contains(b));
         match names.iter().find(ready) {
             Some(name) => order.push((**name).clone()),
             None => return Err(PipelineError::Invalid(cycle(names, before, &order))),
@@ -174,7 +175,9 @@ mod tests {
     #[test]
     fn a_file_has_one_maker() {
         for (a, b) in [("out", "out"), ("out", "out/x.csv"), ("out/x.csv", "out")] {
-            let yaml = format!("- {{name: a, command: x, outputs: ['{a}']}}\n- {{name: b, command: x, outputs: ['{b}']}}");
+            let yaml = format!(
+                "- {{name: a, command: x, outputs: ['{a}']}}\n- {{name: b, command: x, outputs: ['{b}']}}"
+            );
             assert!(Graph::of(&steps(&yaml)).unwrap_err().to_string().contains("collide"), "{a} {b}");
         }
         let yaml = "- {name: a, command: x, outputs: [out]}\n- {name: b, command: x, outputs: [out2]}";

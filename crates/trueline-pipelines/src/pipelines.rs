@@ -52,7 +52,9 @@ pub(crate) fn parse_spec(body: &str) -> Result<PipelineSpec, PipelineError> {
 pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Pipeline, PipelineError> {
     let sql = format!("SELECT {COLUMNS} WHERE p.project = ?1 AND p.name = ?2");
     let mut row = tx.query_opt(&sql, &[project.into(), name.into()])?.ok_or_else(|| {
-        PipelineError::NotFound(format!("there is no pipeline `{name}`; `trueline pipeline list` shows those there are"))
+        PipelineError::NotFound(format!(
+            "there is no pipeline `{name}`; `trueline pipeline list` shows those there are"
+        ))
     })?;
     from_row(&mut row)
 }

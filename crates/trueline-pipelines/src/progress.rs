@@ -187,7 +187,11 @@ fn end_step(
 }
 
 /// Ends a run by a person's wish. Attempts that wait end here; those at work are ended by their worker.
-pub(crate) fn cancel(tx: &mut LedgerTx<'_, '_>, run: &PipelineRun, reason: &str) -> Result<(), PipelineError> {
+pub(crate) fn cancel(
+    tx: &mut LedgerTx<'_, '_>,
+    run: &PipelineRun,
+    reason: &str,
+) -> Result<(), PipelineError> {
     let steps = steps_of(tx, &run.id)?;
     let mut states: BTreeMap<String, StepState> = BTreeMap::new();
     for StepRun { step, state, .. } in &steps {
@@ -265,7 +269,11 @@ impl Pipelines {
         let actor = Self::actor();
         let ended = self.ledger.write(&actor, move |tx| {
             let state = end.state();
-            complete(tx, &lease, &json!({ "state": state, "error": end.error(), "exit_code": usage.exit_code }))?;
+            complete(
+                tx,
+                &lease,
+                &json!({ "state": state, "error": end.error(), "exit_code": usage.exit_code }),
+            )?;
             record_attempt(tx, &task, &end, &usage)?;
             let run = head(tx, &task.pipeline_run)?;
             if run.state != RunState::Running {
@@ -345,7 +353,8 @@ fn settle_step(
             if let (StepState::Succeeded, Some(key)) = (state, key) {
                 crate::cache::remember(tx, run, task, key, outputs)?;
             }
-            let detail = json!({ "attempt": task.attempt, "cache_key": key, "outputs": outputs, "same_as": same_as });
+            let detail =
+                json!({ "attempt": task.attempt, "cache_key": key, "outputs": outputs, "same_as": same_as });
             end_step(tx, run, step, state, None, detail)
         }
         AttemptEnd::Cancelled => {

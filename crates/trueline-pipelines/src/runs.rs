@@ -26,7 +26,8 @@ pub struct NewRun {
     pub reason: Reason,
 }
 
-const RUN: &str = "id, project, pipeline, version, directory, state, reason, params, created_by, created_at_ms,
+const RUN: &str =
+    "id, project, pipeline, version, directory, state, reason, params, created_by, created_at_ms,
      finished_at_ms FROM pipeline_runs";
 
 fn run_from(row: &mut Row) -> Result<PipelineRun, PipelineError> {

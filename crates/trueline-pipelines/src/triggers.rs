@@ -108,7 +108,8 @@ impl Pipelines {
             event_time_ms: at,
         };
         let new = NewRun { pipeline: pipeline.name.clone(), params: params(trigger, event), reason };
-        let firing = Firing { project: project.clone(), trigger: trigger.clone(), event: event.id.clone(), at, new };
+        let firing =
+            Firing { project: project.clone(), trigger: trigger.clone(), event: event.id.clone(), at, new };
         let attempt = firing.clone();
         let done = self.ledger.write(&Self::actor(), move |tx| attempt.fire(tx)).await;
         self.tasks.ring();

@@ -14,12 +14,7 @@ const MOST_FILES: usize = 100_000;
 ///
 /// # Errors
 /// [`PipelineError::Files`].
-pub fn copy_project(
-    from: &Path,
-    to: &Path,
-    paths: &[String],
-    skip: &[PathBuf],
-) -> Result<(), PipelineError> {
+pub fn copy_project(from: &Path, to: &Path, paths: &[String], skip: &[PathBuf]) -> Result<(), PipelineError> {
     std::fs::create_dir_all(to).map_err(|e| PipelineError::files(to, e))?;
     for path in paths {
         copy(&from.join(path), &to.join(path), from, skip)?;

@@ -7,9 +7,9 @@ use crate::{Tracking, TrackingError, metrics, runs};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, Millis, NewEvent, Node};
-use trueline_db::{Row, Tx};
 
 /// The most names that a verdict lists.
 const MOST_NAMED: usize = 1_000;
@@ -186,7 +186,9 @@ fn keyed(points: Option<&Vec<MetricPoint>>) -> BTreeMap<(i64, usize), f64> {
 fn judge(was: Option<f64>, is: Option<f64>, tolerance: Tolerance) -> Verdict {
     match (was, is) {
         (Some(a), Some(b)) if a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) => Verdict::Identical,
-        (Some(a), Some(b)) if (a - b).abs() <= tolerance.atol + tolerance.rtol * a.abs() => Verdict::WithinTolerance,
+        (Some(a), Some(b)) if (a - b).abs() <= tolerance.atol + tolerance.rtol * a.abs() => {
+            Verdict::WithinTolerance
+        }
         _ => Verdict::Drifted,
     }
 }
@@ -329,7 +331,11 @@ mod tests {
         let mut all = Series::new();
         for (i, (metric, step, value)) in points.iter().enumerate() {
             let at_ms = i64::try_from(i).unwrap();
-            all.entry((*metric).to_owned()).or_default().push(MetricPoint { step: *step, at_ms, value: *value });
+            all.entry((*metric).to_owned()).or_default().push(MetricPoint {
+                step: *step,
+                at_ms,
+                value: *value,
+            });
         }
         all
     }

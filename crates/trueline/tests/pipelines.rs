@@ -1,7 +1,7 @@
 //! Pipelines through the binary: what `trueline apply` declares runs in order and at once, is skipped when nothing changed,
 //! is tried again, ended in time, taken up or fenced after a crash, and started by triggers.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -122,6 +122,15 @@ fn a_pipeline_is_applied_run_and_skipped(on: On) {
     let capture = server.get(&format!("/api/v1/runs/{mlflow}/capture")).1;
     assert!(capture["inputs"]["data/a.txt"].is_string(), "{capture}");
     assert!(!project.path().join("all.txt").exists(), "steps run in a copy");
+
+    for (path, shown) in [
+        ("pipelines".to_owned(), "chain"),
+        ("pipelines/chain".to_owned(), "after left, right"),
+        (format!("pipeline-runs/{id}"), "prepared"),
+    ] {
+        let (status, page) = server.call_bytes("GET", &format!("/p/default/{path}"), None, &[]);
+        assert!(status == 200 && text(&page).contains(shown), "{path}: {status} {}", text(&page));
+    }
 
     let second = ended(&server, &start(&server, "chain"));
     assert!(states(&second).iter().all(|s| s.ends_with("skipped")), "{second}");
@@ -247,7 +256,10 @@ pipelines:
     assert!(done.status.success(), "{}", text(&done.stderr));
     wait_until("its process has ended", || !is_alive(&pid));
     let run = run(&server, &id);
-    assert_eq!((&run["state"], states(&run)), (&json!("cancelled"), vec!["sleep cancelled".to_owned(), "after cancelled".to_owned()]));
+    assert_eq!(
+        (&run["state"], states(&run)),
+        (&json!("cancelled"), vec!["sleep cancelled".to_owned(), "after cancelled".to_owned()])
+    );
     assert!(!server.cli(&["pipeline", "cancel", &id]).status.success(), "it has ended already");
 }
 
@@ -307,7 +319,8 @@ fn a_step_that_died_with_its_server_is_fenced_and_run_again() {
     let (keeper, _) = keeper_of(&server);
     let data_dir = server.data_dir.clone();
     // Server and keeper die at once; what the keeper had started lives on without anybody.
-    let killed = Command::new("kill").args(["-9", &server.pid().to_string(), &keeper]).status().expect("kill");
+    let killed =
+        Command::new("kill").args(["-9", &server.pid().to_string(), &keeper]).status().expect("kill");
     assert!(killed.success());
     assert!(data_dir.join("pipelines").exists());
     let server = server.kill_and_restart();
@@ -351,12 +364,16 @@ pipelines:
     server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "before" }));
     project.apply(&server);
     server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "ours" }));
-    let runs = || server.get("/api/v1/pipelines/welcome/runs").1["runs"].as_array().cloned().unwrap_or_default();
+    let runs =
+        || server.get("/api/v1/pipelines/welcome/runs").1["runs"].as_array().cloned().unwrap_or_default();
     wait_until("the trigger has started a run", || !runs().is_empty());
     let id = runs()[0]["id"].as_str().expect("an id").to_owned();
     let done = ended(&server, &id);
     assert_eq!(done["reason"]["kind"], "trigger");
-    assert_eq!((&done["reason"]["trigger"], &done["reason"]["action"]), (&json!("made"), &json!("experiment.created")));
+    assert_eq!(
+        (&done["reason"]["trigger"], &done["reason"]["action"]),
+        (&json!("made"), &json!("experiment.created"))
+    );
     assert_eq!(done["created_by"], "system:pipelines");
     let event = done["reason"]["event"].as_str().expect("an event");
     let cause = server.get(&format!("/api/v1/ledger/events/{event}")).1;
@@ -367,7 +384,10 @@ pipelines:
     let fired = || {
         let events = server.get("/api/v1/ledger/events?action=pipeline.trigger.fired").1;
         let events = events["events"].as_array().cloned().unwrap_or_default();
-        events.iter().map(|e| e["payload"]["outcome"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        events
+            .iter()
+            .map(|e| e["payload"]["outcome"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
     };
     wait_until("the second event was seen", || fired().contains(&"cooling_down".to_owned()));
     assert_eq!(runs().len(), 1, "the cooldown holds");

@@ -1,7 +1,7 @@
 //! `trueline reproduce` through the binary: a captured run gives the same again, nearly the same, something else, or can't
 //! be run again.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -41,7 +41,14 @@ impl Repository {
             vec!["add", "-A"],
             vec!["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "first"],
         ] {
-            assert!(Command::new("git").args(args).current_dir(repository.path()).status().expect("git").success());
+            assert!(
+                Command::new("git")
+                    .args(args)
+                    .current_dir(repository.path())
+                    .status()
+                    .expect("git")
+                    .success()
+            );
         }
         repository.write("data.csv", "1.5");
         repository

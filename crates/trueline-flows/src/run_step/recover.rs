@@ -89,7 +89,8 @@ impl StepRunner {
         for outputs in run.steps.iter().filter(|s| s.state.is_good()).filter_map(|s| s.outputs.as_ref()) {
             restore_outputs(&self.blobs, &run.project, &work, outputs).await?;
         }
-        let (code, ready) = (self.shared.place.run(&run.id).join("code.new"), self.shared.place.code_file(&run.id));
+        let (code, ready) =
+            (self.shared.place.run(&run.id).join("code.new"), self.shared.place.code_file(&run.id));
         tokio::fs::rename(&code, &ready).await.map_err(|e| place::failed(&ready, e))?;
         Ok(work)
     }
@@ -137,11 +138,7 @@ impl StepRunner {
         let bytes = match (&attempt.log, attempt.log_bytes) {
             (Some(sha256), Some(size)) => {
                 let end = offset.saturating_add(LOG_PIECE).min(u64::try_from(size).unwrap_or(0));
-                if offset >= end {
-                    Vec::new()
-                } else {
-                    self.blob_range(project, sha256, offset..end).await?
-                }
+                if offset >= end { Vec::new() } else { self.blob_range(project, sha256, offset..end).await? }
             }
             _ => {
                 let folder: AttemptFolder = self.shared.place.attempt(&attempt.id);

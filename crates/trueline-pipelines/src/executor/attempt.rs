@@ -1,7 +1,7 @@
 //! The folder of an attempt, as the server sees it: prepared, started, looked at, fenced.
 
-use super::process::{ProcessId, kill_all};
 use super::ATTEMPT_VARIABLE;
+use super::process::{ProcessId, kill_all};
 use crate::PipelineError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

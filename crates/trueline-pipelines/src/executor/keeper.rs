@@ -50,7 +50,13 @@ fn run(spec: &ExecSpec, log: &Path) -> Outcome {
         return not_started("there is no command".to_owned());
     };
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(&spec.dir).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+    command
+        .args(arguments)
+        .current_dir(&spec.dir)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0);
     match command.spawn() {
         Ok(child) => follow(spec, log, child),
         Err(e) => not_started(format!("`{program}` can't be started: {e}")),

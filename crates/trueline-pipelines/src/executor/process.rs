@@ -87,8 +87,11 @@ fn members(attempt: &str) -> BTreeSet<i32> {
     let parents: BTreeMap<i32, i32> = pids.iter().filter_map(|pid| parent(*pid)).collect();
     let mut found: BTreeSet<i32> = pids.into_iter().filter(|pid| carries(*pid, &mark)).collect();
     loop {
-        let more: Vec<i32> =
-            parents.iter().filter(|(pid, up)| found.contains(*up) && !found.contains(*pid)).map(|(p, _)| *p).collect();
+        let more: Vec<i32> = parents
+            .iter()
+            .filter(|(pid, up)| found.contains(*up) && !found.contains(*pid))
+            .map(|(p, _)| *p)
+            .collect();
         if more.is_empty() {
             break;
         }
@@ -104,7 +107,8 @@ pub(super) fn signal_all(attempt: &str, signal: Signal) -> usize {
     for pid in &found {
         let Some(before) = ProcessId::of(*pid) else { continue };
         // The descriptor holds on to the process; the second look makes sure that it is the one that was found.
-        let Some(descriptor) = Pid::from_raw(*pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()) else {
+        let Some(descriptor) = Pid::from_raw(*pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok())
+        else {
             continue;
         };
         if before.is_alive() {

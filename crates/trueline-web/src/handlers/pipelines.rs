@@ -10,9 +10,7 @@ use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use trueline_ledger::Millis;
-use trueline_pipelines::{
-    Pipeline, PipelineError, PipelineRun, Reason, StepRun, TriggerKind, TriggerSpec,
-};
+use trueline_pipelines::{Pipeline, PipelineError, PipelineRun, Reason, StepRun, TriggerKind, TriggerSpec};
 
 const RUNS: u32 = 20;
 /// Runs whose states are shown beside a pipeline and in its steps.
@@ -44,7 +42,8 @@ fn badge(state: &str) -> Badge {
 }
 
 fn trigger(trigger: &TriggerSpec) -> String {
-    let of = |what: &str, name: &Option<String>| name.as_ref().map(|n| format!(" {what} {n}")).unwrap_or_default();
+    let of =
+        |what: &str, name: &Option<String>| name.as_ref().map(|n| format!(" {what} {n}")).unwrap_or_default();
     let on = match trigger.kind {
         TriggerKind::Alert => {
             format!("alert{}{}", of("of monitor", &trigger.monitor), of("of endpoint", &trigger.endpoint))
@@ -83,7 +82,8 @@ pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
     let mut rows = Vec::new();
     for p in app.steps.pipelines().list(&visitor.session.leave()?).await? {
         let leave = visitor.session.leave()?;
-        let runs = app.steps.pipelines().runs(&leave, Some(&p.name), None, u32::try_from(LAST).unwrap_or(1)).await?;
+        let runs =
+            app.steps.pipelines().runs(&leave, Some(&p.name), None, u32::try_from(LAST).unwrap_or(1)).await?;
         rows.push(PipelineRow {
             steps: p.spec.steps.len(),
             triggers: p.spec.triggers.iter().map(|t| t.name.clone()).collect(),
@@ -191,7 +191,8 @@ async fn step_row(
         cut = from > 0;
         log = app.steps.log(&run.project, attempt, from).await?.text;
     }
-    let same_as = step.same_as.as_ref().map(|id| format!("took the outputs of run {}", &id[..id.len().min(8)]));
+    let same_as =
+        step.same_as.as_ref().map(|id| format!("took the outputs of run {}", &id[..id.len().min(8)]));
     let captured = last.and_then(|a| a.run.as_ref());
     Ok(StepRow {
         name: step.step.clone(),

@@ -83,7 +83,9 @@ pub(crate) fn run(command: PipelineCommand) -> ExitCode {
         PipelineCommand::List(connection) => list(&connection).map(|()| true),
         PipelineCommand::Show { name, connection } => show(&name, &connection).map(|()| true),
         PipelineCommand::Logs(args) => logs(&args).map(|()| true),
-        PipelineCommand::Cancel { run, reason, connection } => cancel(&run, &reason, &connection).map(|()| true),
+        PipelineCommand::Cancel { run, reason, connection } => {
+            cancel(&run, &reason, &connection).map(|()| true)
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -144,7 +146,10 @@ fn tell_run(connection: &Connection, run: &Value) {
     ));
     let row = |s: &Value| {
         let attempts = s["attempts"].as_array().map_or(0, Vec::len).to_string();
-        let run = s["attempts"].as_array().and_then(|a| a.last()).map_or("–".to_owned(), |a| table::cell(a, "run"));
+        let run = s["attempts"]
+            .as_array()
+            .and_then(|a| a.last())
+            .map_or("–".to_owned(), |a| table::cell(a, "run"));
         vec![table::cell(s, "step"), table::cell(s, "state"), attempts, run, table::cell(s, "error")]
     };
     let rows: Vec<Vec<String>> = run["steps"].as_array().into_iter().flatten().map(row).collect();
@@ -199,7 +204,11 @@ fn show(name: &str, connection: &Connection) -> anyhow::Result<()> {
         table::json(&json!({ "pipeline": pipeline, "runs": runs["runs"] }));
         return Ok(());
     }
-    table::line(format!("{name} {}  in {}", table::cell(&pipeline, "version"), table::cell(&pipeline, "directory")));
+    table::line(format!(
+        "{name} {}  in {}",
+        table::cell(&pipeline, "version"),
+        table::cell(&pipeline, "directory")
+    ));
     let row = |r: &Value| {
         let cells = ["id", "state", "created_at", "finished_at"].iter().map(|f| table::cell(r, f));
         cells.chain([why(&r["reason"])]).collect()

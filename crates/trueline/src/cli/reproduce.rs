@@ -80,7 +80,11 @@ fn reproduce(args: &ReproduceArgs) -> anyhow::Result<bool> {
     if args.keep {
         table::note(format!("the checkout is kept in {}", folder.keep().display()));
     }
-    record(args, &client, json!({ "again": again, "rtol": args.rtol, "atol": args.atol, "environment": differs }))
+    record(
+        args,
+        &client,
+        json!({ "again": again, "rtol": args.rtol, "atol": args.atol, "environment": differs }),
+    )
 }
 
 fn run_again(
@@ -90,7 +94,8 @@ fn run_again(
     capture: &Capture,
     dir: PathBuf,
 ) -> anyhow::Result<String> {
-    let experiment = run["run"]["info"]["experiment_id"].as_str().context("the server named no experiment")?;
+    let experiment =
+        run["run"]["info"]["experiment_id"].as_str().context("the server named no experiment")?;
     let name = run["run"]["info"]["run_name"].as_str().unwrap_or_default();
     let command = CapturedCommand {
         dir,
@@ -111,7 +116,11 @@ fn environment_differences(
 ) -> anyhow::Result<Vec<String>> {
     let Some(sha256) = &capture.environment else { return Ok(Vec::new()) };
     let lines = |bytes: &[u8]| -> BTreeSet<String> {
-        String::from_utf8_lossy(bytes).lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect()
+        String::from_utf8_lossy(bytes)
+            .lines()
+            .map(|l| l.trim().to_owned())
+            .filter(|l| !l.is_empty())
+            .collect()
     };
     let was = lines(&fetch(sha256).context("the environment's lock is not kept any more")?);
     let is = lines(&packages(dir, interpreter_of(&capture.command)).unwrap_or_default());

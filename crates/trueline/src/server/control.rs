@@ -11,9 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
-use trueline_flows::{
-    Access, Deployments, StepRunner, VERIFY_TASK, react_triggers, reconcile, verify_task,
-};
+use trueline_flows::{Access, Deployments, StepRunner, VERIFY_TASK, react_triggers, reconcile, verify_task};
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
@@ -106,7 +104,8 @@ async fn run(
                 move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
-    let steps = tokio::spawn(run_steps(parts.ledger.clone(), parts.tasks.clone(), parts.steps, stopping.clone()));
+    let steps =
+        tokio::spawn(run_steps(parts.ledger.clone(), parts.tasks.clone(), parts.steps, stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
     let sealer = tokio::spawn({
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());

@@ -32,11 +32,7 @@ pub(crate) struct EndpointSpec {
     sticky_header: Option<String>,
 }
 
-pub(super) fn compare<'a>(
-    file: &'a File,
-    _: &Place<'a>,
-    client: &Client,
-) -> anyhow::Result<Vec<Change<'a>>> {
+pub(super) fn compare<'a>(file: &'a File, _: &Place<'a>, client: &Client) -> anyhow::Result<Vec<Change<'a>>> {
     if file.endpoints.is_empty() {
         return Ok(Vec::new());
     }
@@ -53,7 +49,8 @@ pub(super) fn compare<'a>(
         let act = match there.iter().find(|e| e["name"] == spec.name.as_str()) {
             None => Act::Create,
             Some(found) => {
-                let differs = ["log", "sticky_header"].into_iter().find(|field| found[field] != declared[field]);
+                let differs =
+                    ["log", "sticky_header"].into_iter().find(|field| found[field] != declared[field]);
                 if let Some(field) = differs {
                     bail!(
                         "endpoint `{}` exists with another `{field}` ({} instead of {}), which can't be changed: declare \

@@ -38,6 +38,9 @@ pub(crate) enum Act {
     Keep,
 }
 
+/// Makes a thing as it is declared.
+type Make<'a> = Box<dyn Fn(&Client) -> anyhow::Result<()> + 'a>;
+
 /// One declared thing compared with what there is.
 pub(crate) struct Change<'a> {
     pub(crate) kind: &'static str,
@@ -46,7 +49,7 @@ pub(crate) struct Change<'a> {
     /// What differs, for people.
     pub(crate) why: String,
     /// Makes it as declared; only called when it is not.
-    pub(crate) make: Box<dyn Fn(&Client) -> anyhow::Result<()> + 'a>,
+    pub(crate) make: Make<'a>,
 }
 
 /// Where a declaration stands.
@@ -85,7 +88,10 @@ fn read(path: &Path) -> anyhow::Result<(File, PathBuf)> {
     let shown = path.display();
     let size = std::fs::metadata(path).with_context(|| format!("can't read {shown}"))?.len();
     if size > LARGEST_FILE {
-        bail!("{shown} is larger than {} MiB: a declaration names things, data belongs elsewhere", LARGEST_FILE >> 20);
+        bail!(
+            "{shown} is larger than {} MiB: a declaration names things, data belongs elsewhere",
+            LARGEST_FILE >> 20
+        );
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("can't read {shown}"))?;
     let file: File = serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {e}"))?;

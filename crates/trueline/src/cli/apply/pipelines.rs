@@ -25,7 +25,9 @@ pub(super) fn compare<'a>(
         let (act, why) = match there.iter().find(|p| p["name"] == spec.name.as_str()) {
             None => (Act::Create, "it does not exist yet"),
             Some(found) if found["directory"] != folder.as_str() => (Act::Change, "its folder is another"),
-            Some(found) if found["version"] != spec.version().as_str() => (Act::Change, "it is declared otherwise"),
+            Some(found) if found["version"] != spec.version().as_str() => {
+                (Act::Change, "it is declared otherwise")
+            }
             Some(_) => (Act::Keep, ""),
         };
         let body = json!({ "directory": folder, "declaration": spec });

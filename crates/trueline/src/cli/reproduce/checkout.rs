@@ -26,7 +26,8 @@ pub(crate) fn make(
     }
     let root = folder.join("checkout");
     if !check_out(capture, repo, commit, &root)? {
-        let told = "in the repository where the run found it, or where that came from; name another with --repo";
+        let told =
+            "in the repository where the run found it, or where that came from; name another with --repo";
         return Ok(Err(vec![format!("commit {commit}, {told}")]));
     }
     let mut missing = Missing::new();
@@ -97,7 +98,8 @@ fn put_input(
         write(&target, &bytes)?;
         return Ok(None);
     }
-    let origin = capture.repository.as_ref().map(|root| Path::new(root).join(&capture.working_dir).join(path));
+    let origin =
+        capture.repository.as_ref().map(|root| Path::new(root).join(&capture.working_dir).join(path));
     match origin.filter(|origin| fits(origin)) {
         Some(origin) => {
             if let Some(parent) = target.parent() {
@@ -106,7 +108,9 @@ fn put_input(
             std::fs::copy(origin, &target)?;
             Ok(None)
         }
-        None => Ok(Some(format!("the input {path} with SHA-256 {sha256}: it was changed or removed, and is not kept"))),
+        None => Ok(Some(format!(
+            "the input {path} with SHA-256 {sha256}: it was changed or removed, and is not kept"
+        ))),
     }
 }
 
