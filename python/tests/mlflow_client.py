@@ -316,8 +316,8 @@ def registry(world: World) -> None:
     client.delete_model_version_tag(name, "2", "from")
     read = client.get_model_version(name, "2")
     checks.equal("description and tag", (read.description, read.tags), ("second try", {"checked": "yes"}))
-    location = f"mlflow-artifacts:/{world.experiment_id}/models/{world.model_id}/artifacts"
-    checks.equal("the download URI", client.get_model_version_download_uri(name, "1"), location)
+    location = client.get_model_version_download_uri(name, "1")
+    checks.that("the download URI names files of the server", location.startswith("mlflow-artifacts:/"), location)
     client.update_registered_model(name, description="Minutes late on arrival")
     client.set_registered_model_tag(name, "team", "delays")
     model = client.get_registered_model(name)

@@ -39,7 +39,14 @@ def score(data: pd.DataFrame) -> np.ndarray:
     return data["hour"] / 24 + np.sin(data["day"]) - np.log1p(data["distance"].fillna(500)) / 10
 
 
-def keep(folder: Path, name: str, model: object, data: pd.DataFrame, signature: bool = True) -> None:
+def keep(
+    folder: Path,
+    name: str,
+    model: object,
+    data: pd.DataFrame,
+    signature: bool = True,
+    metadata: dict[str, str] | None = None,
+) -> None:
     example = data.head(4)
     path = folder / name
     outputs = model.predict(xgb.DMatrix(example)) if isinstance(model, xgb.Booster) else model.predict(example)
@@ -49,6 +56,7 @@ def keep(folder: Path, name: str, model: object, data: pd.DataFrame, signature: 
         signature=infer_signature(example, outputs) if signature else None,
         input_example=example if signature else None,
         pip_requirements=["mlflow", "xgboost"],
+        metadata=metadata,
     )
     predictions = np.asarray(mlflow.pyfunc.load_model(str(path)).predict(data)).tolist()
     rows = [[None if np.isnan(v) else v for v in row] for row in data.to_numpy().tolist()]
@@ -70,6 +78,7 @@ def main() -> None:
     second = booster(data, late, 5, 2, objective="binary:logistic", base_score=0.9)
     keep(folder, "binary", first, data)
     keep(folder, "binary-other", second, data)
+    keep(folder, "with-features", first, data, metadata={"trueline.feature_views": "routes@1"})
     keep(folder, "without-signature", first, data, signature=False)
     keep(folder, "regression", booster(data, score(data).to_numpy(), 10, 3), data)
     keep(folder, "three-classes", booster(data, levels, 8, 4, objective="multi:softprob", num_class=3), data)

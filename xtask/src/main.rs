@@ -18,7 +18,7 @@ cargo xtask setup    install what tests and demo need (Python environment, Postg
 cargo xtask test     build and run all tests; further arguments go to `cargo test`
 cargo xtask lint     formatting, clippy, documentation
 cargo xtask crash    kill the server under load and cut its power, 50 times each; --quick for 3
-cargo xtask bench    measure the server: startup | commit | all; --out <file> for the numbers as JSON
+cargo xtask bench    measure the server: startup | commit | predict | all; --out <file> for the numbers as JSON
 cargo xtask demo     the demo, act by act; leaves the server up unless --exit is given
 ";
 

@@ -3,7 +3,7 @@
 use crate::shell::{can_install, install, output, root, run, say};
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const LOCK: &str = "python/requirements.lock";
@@ -39,6 +39,43 @@ pub(crate) fn python() -> anyhow::Result<PathBuf> {
         .arg(root().join(LOCK)))?;
     std::fs::write(stamp, digest)?;
     Ok(python)
+}
+
+/// Prometheus's `promtool`, which judges the metrics; none where it is not installed and can't be fetched. Only this
+/// program is taken out of the package: installing it would start a server.
+pub(crate) fn promtool() -> Option<PathBuf> {
+    let kept = cache().join("promtool");
+    if kept.exists() {
+        return Some(kept);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).map(|folder| folder.join("promtool")).find(|p| p.exists());
+    installed.or_else(|| match fetch_promtool(&kept) {
+        Ok(()) => Some(kept),
+        Err(error) => {
+            say(format!("promtool is not here ({error}): the check of the metrics is skipped"));
+            None
+        }
+    })
+}
+
+fn fetch_promtool(to: &Path) -> anyhow::Result<()> {
+    if !can_install() {
+        bail!("install it with `sudo apt-get install prometheus`");
+    }
+    say("fetching promtool for the check of the metrics");
+    let folder = tempfile::tempdir()?;
+    run(Command::new("apt-get").args(["-qq", "update"]))?;
+    // apt fetches as a user of its own, who could not write into a private folder; root can.
+    let apt = ["-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"];
+    run(Command::new("apt-get").args(apt).current_dir(folder.path()))?;
+    let mut files = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.path());
+    let package = files.find(|path| path.extension().is_some_and(|e| e == "deb"));
+    let package = package.context("apt-get fetched no package")?;
+    run(Command::new("dpkg-deb").arg("-x").arg(package).arg(folder.path()))?;
+    std::fs::create_dir_all(cache())?;
+    std::fs::copy(folder.path().join("usr/bin/promtool"), to)?;
+    Ok(())
 }
 
 fn interpreter() -> anyhow::Result<&'static str> {

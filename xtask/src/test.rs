@@ -11,5 +11,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut test = cargo();
     test.args(["test", "--workspace"]).args(arguments);
     test.env("TRUELINE_PYTHON", python).env("TRUELINE_TEST_POSTGRES", postgres.url());
+    if let Some(promtool) = setup::promtool() {
+        test.env("TRUELINE_PROMTOOL", promtool);
+    }
     shell::run(&mut test)
 }

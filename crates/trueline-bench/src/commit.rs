@@ -113,7 +113,8 @@ impl Bench {
                 Ok::<_, DbError>(())
             })
             .await?;
-        let key = LedgerKey::open(&folder.path().join("key"), &folder.path().join("ledger"), ledger.sources())?;
+        let key =
+            LedgerKey::open(&folder.path().join("key"), &folder.path().join("ledger"), ledger.sources())?;
         let files = LedgerFiles::open(&folder.path().join("ledger"), key)?;
         let (stop, stopping) = watch::channel(false);
         let sequenced = ledger.clone();

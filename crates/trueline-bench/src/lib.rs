@@ -6,6 +6,7 @@ mod histogram;
 pub mod http;
 mod load;
 mod memory;
+mod predict;
 mod report;
 mod startup;
 
@@ -13,5 +14,6 @@ pub use commit::commit;
 pub use histogram::Histogram;
 pub use load::{ClosedLoop, Exchange, LoadReport, OpenLoop, Until};
 pub use memory::Memory;
+pub use predict::predict;
 pub use report::Table;
 pub use startup::startup;

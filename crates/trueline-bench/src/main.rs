@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use trueline_bench::{Table, commit, startup};
+use trueline_bench::{Table, commit, predict, startup};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +16,8 @@ enum What {
     Startup,
     /// Group commit, beside the disk and beside the same statements without the ledger
     Commit,
+    /// Predictions, and a rollback under load
+    Predict,
     /// All of it
     All,
 }
@@ -30,13 +32,16 @@ struct Args {
     /// The server's binary
     #[arg(long, env = "TRUELINE_BIN")]
     binary: PathBuf,
+    /// The folder of the models that are served, from `python/bench/models.py`
+    #[arg(long)]
+    models: Option<PathBuf>,
     /// Where the table goes as JSON
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Args { what, binary, out } = Args::parse();
+    let Args { what, binary, models, out } = Args::parse();
     let asked = |part: What| what == part || what == What::All;
     let mut table = Table::default();
     if asked(What::Startup) {
@@ -44,6 +49,10 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if asked(What::Commit) {
         commit(&mut table)?;
+    }
+    if asked(What::Predict) {
+        let models = models.context("--models names the folder of the models that are served")?;
+        predict(&binary, &models, &mut table)?;
     }
     print!("{table}");
     if let Some(path) = out {

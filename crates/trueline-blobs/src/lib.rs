@@ -8,4 +8,5 @@ mod error;
 mod store;
 
 pub use error::BlobError;
-pub use store::{BlobRef, Blobs, Namespace, Put};
+pub use store::{BlobRef, Blobs, LocalFile, Namespace, Put};
+pub use tempfile::NamedTempFile;

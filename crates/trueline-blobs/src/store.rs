@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +46,21 @@ pub struct Blobs {
     /// The folder behind `store` when it is local: puts are renamed into place and fsynced there.
     local: Option<PathBuf>,
     spool: PathBuf,
+}
+
+/// A blob on this machine's disk; never written to.
+#[derive(Debug)]
+pub struct LocalFile {
+    path: PathBuf,
+    _copy: Option<tempfile::NamedTempFile>,
+}
+
+impl LocalFile {
+    /// Where it lies, for as long as this value lives.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// An upload in progress; dropping it leaves nothing behind.
@@ -131,9 +146,60 @@ impl Blobs {
         self.put(namespace, stream, u64::MAX).await
     }
 
+    /// An empty file beside the uploads in progress, to be written and then kept with [`Blobs::put_file`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn spool(&self) -> Result<tempfile::NamedTempFile, BlobError> {
+        Ok(tempfile::NamedTempFile::new_in(&self.spool)?)
+    }
+
+    /// Keeps a file that [`Blobs::spool`] began.
+    ///
+    /// # Errors
+    /// As for [`Blobs::put`].
+    pub async fn put_file(
+        &self,
+        namespace: &Namespace,
+        file: tempfile::NamedTempFile,
+    ) -> Result<BlobRef, BlobError> {
+        let put = blocking(move || {
+            let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; PIECE]);
+            let mut source = file.reopen()?;
+            loop {
+                let n = source.read(&mut buffer)?;
+                if n == 0 {
+                    return Ok(Put { file, hash, size });
+                }
+                hash.update(&buffer[..n]);
+                size += n as u64;
+            }
+        });
+        self.finish(namespace, put.await?).await
+    }
+
+    /// A blob as a file that can be read at any place: where it lies, or a copy that goes away with the answer.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], or what the store or the disk says.
+    pub async fn local_file(&self, namespace: &Namespace, sha256: &str) -> Result<LocalFile, BlobError> {
+        let key = key(namespace, sha256)?;
+        if let Some(root) = &self.local {
+            self.store.head(&key).await?;
+            return Ok(LocalFile { path: root.join(key.as_ref()), _copy: None });
+        }
+        let copy = self.spool()?;
+        let mut to = tokio::fs::File::from_std(copy.reopen()?);
+        let mut bytes = self.get(namespace, sha256, None).await?;
+        while let Some(chunk) = bytes.try_next().await? {
+            tokio::io::AsyncWriteExt::write_all(&mut to, &chunk).await?;
+        }
+        tokio::io::AsyncWriteExt::flush(&mut to).await?;
+        Ok(LocalFile { path: copy.path().to_owned(), _copy: Some(copy) })
+    }
+
     fn begin(&self) -> Result<Put, BlobError> {
-        let file = tempfile::NamedTempFile::new_in(&self.spool)?;
-        Ok(Put { file, hash: Sha256::new(), size: 0 })
+        Ok(Put { file: self.spool()?, hash: Sha256::new(), size: 0 })
     }
 
     async fn finish(&self, namespace: &Namespace, put: Put) -> Result<BlobRef, BlobError> {
@@ -287,6 +353,24 @@ mod tests {
         assert_eq!(read(&blobs, &ns, &blob.sha256, Some(6..11)).await, b"world");
         let again = blobs.put(&ns, stream(&[b"hello world"]), 100).await.unwrap();
         assert_eq!(again, blob);
+    }
+
+    #[tokio::test]
+    async fn a_spooled_file_is_kept_and_read_from_disk_whatever_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let ns = Namespace::new("default");
+        let memory = Arc::new(object_store::memory::InMemory::new());
+        let remote = Blobs::remote(memory, &dir.path().join("remote")).unwrap();
+        for blobs in [Blobs::local(&dir.path().join("local")).unwrap(), remote] {
+            let mut file = blobs.spool().unwrap();
+            file.write_all(b"hello world").unwrap();
+            let blob = blobs.put_file(&ns, file).await.unwrap();
+            assert_eq!(blob, BlobRef { sha256: hex::encode(Sha256::digest(b"hello world")), size: 11 });
+            let local = blobs.local_file(&ns, &blob.sha256).await.unwrap();
+            assert_eq!(std::fs::read(local.path()).unwrap(), b"hello world");
+            let missing = blobs.local_file(&ns, &hex::encode([0; 32])).await;
+            assert!(matches!(missing, Err(BlobError::NotFound(_))));
+        }
     }
 
     #[tokio::test]

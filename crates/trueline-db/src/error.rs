@@ -72,6 +72,16 @@ pub enum DbError {
     /// Text with a character that not every database can keep.
     #[error("text can't hold the character NUL (U+0000); take it out and try again")]
     Nul,
+    /// Passwords and data would cross a network in the clear.
+    #[error(
+        "refusing to talk to PostgreSQL on {host} without encryption, which this build does not have: add \
+         `?sslmode=disable` to the URL if the network in between is trusted, or go through an encrypted tunnel that ends \
+         on this machine"
+    )]
+    Unencrypted {
+        /// The host that is not this machine.
+        host: String,
+    },
     /// A job panicked; its writes were rolled back.
     #[error("a database job stopped with a bug: {0}; nothing of it was kept")]
     Panicked(String),

@@ -9,7 +9,9 @@ use crate::queue::Queue;
 use crate::sqlite_backend::spawn;
 use crate::tx::{Backend, PgConnection, Tx};
 use crossbeam_channel::Receiver;
+use postgres::config::{Host, SslMode};
 use postgres::{Client, NoTls};
+use std::net::IpAddr;
 use std::time::Duration;
 
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
@@ -41,10 +43,29 @@ pub(crate) fn start(url: &str, limits: &Limits, modules: &[Module]) -> Result<(Q
 fn connect(url: &str) -> Result<PgConnection, DbError> {
     let mut config: postgres::Config =
         url.parse().map_err(|e: postgres::Error| DbError::Unreachable(e.to_string()))?;
+    refuse_unencrypted(&config)?;
     config.application_name("trueline").connect_timeout(Duration::from_secs(5));
     let mut client: Client = config.connect(NoTls).map_err(|e| DbError::Unreachable(connect_error(&e)))?;
     client.batch_execute(TIMEOUTS)?;
     Ok(PgConnection::new(client))
+}
+
+/// What is said to PostgreSQL is not encrypted as yet, passwords among it: beyond this machine only to whoever asks for it.
+fn refuse_unencrypted(config: &postgres::Config) -> Result<(), DbError> {
+    if config.get_ssl_mode() == SslMode::Disable {
+        return Ok(());
+    }
+    let named = config.get_hosts().iter().filter_map(|host| match host {
+        Host::Tcp(name) => Some(name.clone()),
+        Host::Unix(_) => None,
+    });
+    let outside = |host: &String| {
+        host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    match named.chain(config.get_hostaddrs().iter().map(ToString::to_string)).find(outside) {
+        None => Ok(()),
+        Some(host) => Err(DbError::Unencrypted { host }),
+    }
 }
 
 /// The driver's own text for a refused connection leaves out the cause.
@@ -132,4 +153,38 @@ fn back_off(tries: u32) {
     use std::hash::{BuildHasher, RandomState};
     let jitter = RandomState::new().hash_one(tries) % 1000;
     std::thread::sleep(Duration::from_micros(u64::from(tries.min(8)) * (500 + jitter)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refuse_unencrypted;
+    use crate::DbError;
+
+    fn refused(url: &str) -> bool {
+        let refused = refuse_unencrypted(&url.parse().unwrap());
+        assert!(matches!(refused, Ok(()) | Err(DbError::Unencrypted { .. })));
+        refused.is_err()
+    }
+
+    #[test]
+    fn an_unencrypted_connection_beyond_this_machine_must_be_asked_for() {
+        for near in [
+            "postgres://u:p@localhost/d",
+            "postgres://u:p@127.0.0.1:5432/d",
+            "postgres://u:p@[::1]/d",
+            "host=/run/postgresql user=u dbname=d",
+            "postgres://u:p@db.example.org/d?sslmode=disable",
+        ] {
+            assert!(!refused(near), "{near}");
+        }
+        for far in [
+            "postgres://u:p@db.example.org/d",
+            "postgres://u:p@10.0.0.7/d",
+            "postgres://u:p@localhost,db.example.org/d",
+            "postgres://u:p@db.example.org/d?sslmode=require",
+            "host=localhost hostaddr=10.0.0.7 user=u dbname=d",
+        ] {
+            assert!(refused(far), "{far}");
+        }
+    }
 }

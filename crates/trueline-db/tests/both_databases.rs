@@ -1,6 +1,8 @@
 //! What must hold on SQLite and on PostgreSQL alike. PostgreSQL is asked when `TRUELINE_TEST_POSTGRES` names one, as
 //! `cargo xtask test` does.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use trueline_db::{Config, Db, DbError, Durability, Limits, Migration, Module, Tx};
 
 const MODULE: Module = Module {

@@ -1,6 +1,8 @@
 //! The law of the group commit: jobs of concurrent callers share one transaction, and yet it is as if each had run
 //! alone, whatever becomes of the others or of the commit.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use tokio::task::JoinHandle;

@@ -1,8 +1,9 @@
 //! Versions go to an endpoint, and back: find what is to answer, load and try it, write the change down, swap.
 
+use crate::release::may_take;
 use std::collections::HashMap;
 use trueline_identity::{Authorized, Deploy, Project, ReadProject};
-use trueline_registry::{Registry, RegistryError, Version, VersionKey};
+use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, Version, VersionKey};
 use trueline_serving::{
     DataPlane, Endpoint, EndpointName, EndpointSnapshot, Endpoints, ModelFile, ModelSpec, ServingError,
     Variant,
@@ -91,7 +92,7 @@ impl WantedVariant {
 ///
 /// # Errors
 /// [`ServingError::NotFound`] without the endpoint, [`RegistryError::NotFound`] without a version,
-/// [`ServingError::Unservable`] with the reason.
+/// [`RegistryError::NotReleasable`] before it has passed its model's policy, [`ServingError::Unservable`] with the reason.
 pub async fn deploy(
     parts: &Deployments,
     leave: &DeployLeave,
@@ -102,7 +103,9 @@ pub async fn deploy(
     parts.endpoints.get(&leave.read, endpoint).await?;
     let mut variants = Vec::with_capacity(wanted.len());
     for want in wanted {
-        variants.push(Variant { spec: spec(&parts.registry, &leave.read, want).await?, weight: want.weight });
+        let spec = spec(&parts.registry, &leave.read, want).await?;
+        may_take(&parts.registry, &leave.read, &VersionKey::new(&spec.model, spec.version)).await?;
+        variants.push(Variant { spec, weight: want.weight });
     }
     parts.plane.prepare(&leave.project.id, &variants).await?;
     let endpoint = parts.endpoints.deploy(&leave.deploy, endpoint, variants, reason).await?;
@@ -148,14 +151,19 @@ async fn spec(
                 .to_owned(),
     };
     let manifest = registry.manifest(read, &version.key).await?.ok_or_else(|| external(&version))?;
-    let file =
-        |f: &trueline_registry::ManifestFile| ModelFile { path: f.path.clone(), sha256: f.sha256.clone() };
-    Ok(ModelSpec {
+    Ok(frozen(&version, &manifest))
+}
+
+/// What is needed to load a version's frozen files.
+pub(crate) fn frozen(version: &Version, manifest: &Manifest) -> ModelSpec {
+    let file = |f: &ManifestFile| ModelFile { path: f.path.clone(), sha256: f.sha256.clone() };
+    ModelSpec {
+        id: version.id.clone(),
         model: version.key.model.clone(),
         version: version.key.version,
         manifest_digest: manifest.digest(),
         files: manifest.files().iter().map(file).collect(),
-    })
+    }
 }
 
 /// Has the data plane answer by the endpoint's route, and keeps that for the next start.
@@ -185,7 +193,7 @@ async fn persist(plane: &DataPlane) {
     match tokio::task::spawn_blocking(move || plane.persist()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the serving snapshot was not kept; the next second tries again")
+            tracing::warn!(%error, "the serving snapshot was not kept; the next second tries again");
         }
         Err(error) => tracing::warn!(%error, "the serving snapshot was not kept"),
     }

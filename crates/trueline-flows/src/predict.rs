@@ -1,6 +1,7 @@
 //! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
 //! database takes no part.
 
+use crate::OnlineFeatures;
 use std::sync::Arc;
 use std::time::Instant;
 use trueline_identity::hash_token;
@@ -78,6 +79,8 @@ pub struct Predictor {
     pub plane: DataPlane,
     /// Where answers are logged.
     pub log: Arc<PredictionLog>,
+    /// Where features are looked up.
+    pub features: OnlineFeatures,
     /// Clock and randomness.
     pub sources: Sources,
 }
@@ -97,11 +100,12 @@ impl Predictor {
     pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
         let asked = Instant::now();
         let received_at_ms = self.sources.now();
-        let answer = self.ask(&request)?;
-        let runtime_us = micros(asked);
+        let answer = self.ask(&request, request.event_time_ms.unwrap_or(received_at_ms))?;
+        let features_us = u64::try_from(answer.features_took.as_micros()).unwrap_or(u64::MAX);
+        let runtime_us = micros(asked).saturating_sub(features_us);
         let random = u128::from_le_bytes(self.sources.bytes());
         let ids = Ids { ms: u64::try_from(received_at_ms).unwrap_or(0), random };
-        let told = Told { request: &request, answer: &answer, received_at_ms, runtime_us, ids };
+        let told = Told { request: &request, answer: &answer, received_at_ms, features_us, runtime_us, ids };
         let records = told.records();
         let logged = self.keep(&answer, records).await;
         let variant = format!("{}/{}", answer.model, answer.version);
@@ -115,13 +119,15 @@ impl Predictor {
         })
     }
 
-    fn ask(&self, request: &PredictionRequest) -> Result<Answer, ServingError> {
+    fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
         let ask = Ask {
             project: &request.project,
             endpoint: &request.endpoint,
             frame: &request.frame,
             sticky: request.key.as_deref(),
             lot: u64::from_le_bytes(self.sources.bytes()),
+            at_ms,
+            features: &self.features,
         };
         match request.frame.rows() > MANY_ROWS {
             true => tokio::task::block_in_place(|| self.plane.ask(&ask)),
@@ -179,6 +185,7 @@ struct Told<'a> {
     request: &'a PredictionRequest,
     answer: &'a Answer,
     received_at_ms: Millis,
+    features_us: u64,
     runtime_us: u64,
     ids: Ids,
 }
@@ -192,7 +199,7 @@ impl Told<'_> {
                 let row = |(i, output): (usize, &[f32])| {
                     self.record(
                         i,
-                        inputs(self.request.frame.columns(), i),
+                        row_of(self.request.frame.columns(), i),
                         outputs_of(output, predictions.whole),
                         Status::Ok,
                     )
@@ -215,11 +222,12 @@ impl Told<'_> {
             key: request.key.clone(),
             request_id: request.request.clone(),
             inputs,
-            features: Vec::new(),
+            features: row_of(&answer.features, row),
             outputs,
             status,
             timings: vec![
                 (Stage::Parse, request.parse_us),
+                (Stage::Features, self.features_us),
                 (Stage::Runtime, self.runtime_us),
                 (Stage::Total, micros(request.began)),
             ],
@@ -236,7 +244,7 @@ fn outputs_of(values: &[f32], whole: bool) -> Outputs {
     }
 }
 
-fn inputs(columns: &[Column], row: usize) -> Vec<(String, Scalar)> {
+fn row_of(columns: &[Column], row: usize) -> Vec<(String, Scalar)> {
     columns.iter().map(|c| (c.name.clone(), c.values.get(row).map_or(Scalar::Null, scalar))).collect()
 }
 

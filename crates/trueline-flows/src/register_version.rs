@@ -1,10 +1,10 @@
 //! Registering a version: find the files that its source names, freeze them in a manifest, give it a number.
 
+use crate::artifact_proxy::frozen_uri;
+use crate::source::{self, Source};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
-use trueline_registry::{
-    KeyValue, Manifest, ManifestFile, NewVersion, Registry, RegistryError, Version, VersionKey,
-};
-use trueline_tracking::{ArtifactPath, RunId, Tracking, TrackingError};
+use trueline_registry::{KeyValue, NewVersion, Registry, RegistryError, Version};
+use trueline_tracking::{RunId, Tracking, TrackingError};
 
 /// What a client asks to be registered.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,7 @@ pub enum RegisterError {
 ///
 /// # Errors
 /// [`RegistryError::NotFound`] without the model, [`RegistryError::Invalid`] when the source names no files of this
-/// server though it should, or what tracking says of the run or logged model.
+/// server though it should or contradicts the run, or what tracking says of the run or logged model.
 pub async fn register_version(
     tracking: &Tracking,
     registry: &Registry,
@@ -60,47 +60,82 @@ pub async fn register_version(
     write: &Authorized<RegisterModel>,
     ask: Registration,
 ) -> Result<Version, RegisterError> {
-    let place = locate(tracking, registry, read, &ask).await?;
-    let manifest = match &place {
-        Some(place) => Some(freeze(tracking, read, place).await?),
-        None => None,
-    };
-    if let (Some(manifest), Some(place)) = (&manifest, &place)
-        && manifest.files().is_empty()
-    {
-        return Err(RegisterError::Registry(RegistryError::Invalid(format!(
-            "Unable to find model files under source '{}' (artifacts of this server at '{}' are empty): log the model \
+    let ask = Registration { run_id: given(ask.run_id), model_id: given(ask.model_id), ..ask };
+    source::refuse_local(tracking, read, &ask).await?;
+    let found = Source::locate(tracking, registry, read, &ask.source).await?;
+    let origin = Origin::of(tracking, read, &found, &ask).await?;
+    let manifest = found.files.manifest(tracking, read).await?;
+    if manifest.as_ref().is_some_and(|m| m.files().is_empty()) {
+        return Err(invalid(format!(
+            "Unable to find model files under source '{}' (this server's artifacts there are empty): log the model \
              first, then register it.",
-            ask.source,
-            place.as_str()
-        ))));
+            ask.source
+        )));
     }
-    let run_id = match ask.run_id.filter(|r| !r.is_empty()) {
-        Some(run) => Some(run),
-        None => source_run(tracking, read, ask.model_id.as_deref()).await?,
-    };
     let version = NewVersion {
         model: ask.model,
         source: ask.source,
-        run_id,
-        run_link: ask.run_link.filter(|l| !l.is_empty()),
-        model_id: ask.model_id.filter(|m| !m.is_empty()),
+        run_id: origin.run_id,
+        run_link: given(ask.run_link),
+        model_id: ask.model_id,
         description: ask.description,
         tags: ask.tags,
+        origins: origin.nodes,
         manifest,
     };
     Ok(registry.create_version(write, version).await?)
 }
 
-/// The run that made a logged model.
-async fn source_run(
-    tracking: &Tracking,
-    read: &Authorized<ReadProject>,
-    model: Option<&str>,
-) -> Result<Option<String>, TrackingError> {
-    let Some(id) = model.filter(|m| !m.is_empty()) else { return Ok(None) };
-    let model = tracking.logged_model(read, id).await?;
-    Ok(model.source_run.map(|r| r.to_string()))
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|t| !t.is_empty())
+}
+
+fn invalid(message: String) -> RegisterError {
+    RegisterError::Registry(RegistryError::Invalid(message))
+}
+
+/// What of this project a version comes from.
+struct Origin {
+    run_id: Option<String>,
+    /// Ends of lineage edges: only what this project has.
+    nodes: Vec<(&'static str, String)>,
+}
+
+impl Origin {
+    async fn of(
+        tracking: &Tracking,
+        read: &Authorized<ReadProject>,
+        found: &Source,
+        ask: &Registration,
+    ) -> Result<Self, RegisterError> {
+        let mut made_by = found.run.clone();
+        if let Some(id) = &ask.model_id {
+            let model = tracking.logged_model(read, id).await?;
+            made_by = made_by.or(model.source_run);
+        }
+        if let (Some(said), Some(real)) = (&ask.run_id, &found.run)
+            && said != real.as_str()
+        {
+            return Err(invalid(format!(
+                "Invalid model version source: '{}'. It lies in the artifacts of run '{real}', but the run_id request \
+                 parameter says '{said}'. Give the run that made the files, or leave run_id out.",
+                ask.source
+            )));
+        }
+        let run_id = ask.run_id.clone().or_else(|| made_by.map(|r| r.to_string()));
+        let mut nodes = Vec::new();
+        if let Some(run) = &run_id {
+            match tracking.run(read, &RunId::new(run)).await {
+                Ok(_) => nodes.push(("run", run.clone())),
+                // MLflow takes a run of another server here.
+                Err(TrackingError::NotFound(_)) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        nodes.extend(ask.model_id.clone().or_else(|| found.model.clone()).map(|m| ("logged_model", m)));
+        nodes.extend(found.version.clone().map(|v| ("version", v)));
+        Ok(Self { run_id, nodes })
+    }
 }
 
 /// Compares a version's frozen files with what its source holds now.
@@ -114,77 +149,24 @@ pub async fn source_state(
     version: &Version,
 ) -> Result<SourceState, RegisterError> {
     let Some(frozen) = &version.manifest_digest else { return Ok(SourceState::External) };
-    let ask = Registration {
-        source: version.source.clone(),
-        run_id: version.run_id.clone(),
-        model_id: version.model_id.clone(),
-        ..Registration::default()
-    };
-    let Ok(Some(place)) = locate(tracking, registry, read, &ask).await else {
-        return Ok(SourceState::Diverged);
-    };
-    let now = freeze(tracking, read, &place).await?;
-    Ok(if now.digest() == *frozen { SourceState::Same } else { SourceState::Diverged })
-}
-
-/// Where a client finds the files of a version: the artifacts of this server that its source names, or the source itself
-/// when they lie elsewhere.
-///
-/// # Errors
-/// What the registry or tracking says.
-pub async fn download_uri(
-    tracking: &Tracking,
-    registry: &Registry,
-    read: &Authorized<ReadProject>,
-    version: &Version,
-) -> Result<String, RegisterError> {
-    let ask = Registration { source: version.source.clone(), ..Registration::default() };
-    let place = locate(tracking, registry, read, &ask).await?;
-    Ok(place.map_or_else(|| version.source.clone(), |p| format!("mlflow-artifacts:/{}", p.as_str())))
-}
-
-/// The folder of this server's artifacts that a source names, if it names one.
-async fn locate(
-    tracking: &Tracking,
-    registry: &Registry,
-    read: &Authorized<ReadProject>,
-    ask: &Registration,
-) -> Result<Option<ArtifactPath>, RegisterError> {
-    if let Some(path) = ArtifactPath::from_uri(&ask.source) {
-        return Ok(Some(path));
-    }
-    if let Some(rest) = ask.source.strip_prefix("runs:/") {
-        let (run, below) = rest.split_once('/').unwrap_or((rest, ""));
-        let run = match tracking.run(read, &RunId::new(run)).await {
-            Ok(run) => run.run,
-            // MLflow takes a run of another server here; so its files can't be frozen.
-            Err(TrackingError::NotFound(_)) => return Ok(None),
-            Err(other) => return Err(other.into()),
-        };
-        let root = ArtifactPath::from_uri(&run.artifact_uri);
-        return Ok(root.map(|r| r.join(below)).transpose()?);
-    }
-    let Some(rest) = ask.source.strip_prefix("models:/") else { return Ok(None) };
-    match rest.split_once('/') {
-        // `models:/m-<id>`: a logged model.
-        None => {
-            let model = tracking.logged_model(read, rest).await?;
-            Ok(ArtifactPath::from_uri(&model.artifact_uri))
+    let found = match Source::locate(tracking, registry, read, &version.source).await {
+        Ok(found) => found,
+        // The run or version that it names is gone.
+        Err(
+            RegisterError::Tracking(TrackingError::NotFound(_))
+            | RegisterError::Registry(RegistryError::NotFound(_)),
+        ) => {
+            return Ok(SourceState::Diverged);
         }
-        // `models:/<name>/<number>`: another version, whose own source is followed once.
-        Some((name, number)) => {
-            let version = registry.version(read, &VersionKey::parse(name, number)?).await?;
-            Ok(ArtifactPath::from_uri(&version.source))
-        }
-    }
+        Err(other) => return Err(other),
+    };
+    let now = found.files.manifest(tracking, read).await?;
+    let same = now.is_some_and(|now| now.digest() == *frozen);
+    Ok(if same { SourceState::Same } else { SourceState::Diverged })
 }
 
-async fn freeze(
-    tracking: &Tracking,
-    read: &Authorized<ReadProject>,
-    place: &ArtifactPath,
-) -> Result<Manifest, TrackingError> {
-    let files = tracking.artifacts_below(read, place).await?;
-    let files = files.into_iter().map(|f| ManifestFile { path: f.path, sha256: f.sha256, size: f.size });
-    Ok(Manifest::new(files.collect()))
+/// Where a client finds the files of a version: the frozen ones, or the source itself when they lie elsewhere.
+#[must_use]
+pub fn download_uri(version: &Version) -> String {
+    version.manifest_digest.as_deref().map_or_else(|| version.source.clone(), frozen_uri)
 }

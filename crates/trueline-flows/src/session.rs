@@ -1,9 +1,10 @@
 //! A request enters: who is it, in which project, and may it do what it wants?
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
 use trueline_identity::{
     Action, Authenticator, Authorized, Caller, Credentials, Identity, IdentityError, Policy, Project,
-    ReadProject,
+    ReadLedger, ReadProject,
 };
 use trueline_ledger::ProjectId;
 
@@ -13,7 +14,11 @@ pub struct Access {
     identity: Identity,
     authenticator: Authenticator,
     policy: Policy,
+    projects: Arc<RwLock<HashMap<String, Project>>>,
 }
+
+/// How many projects are remembered at most.
+const REMEMBERED: usize = 10_000;
 
 /// A caller in a project.
 #[derive(Clone, Debug)]
@@ -32,7 +37,7 @@ impl Access {
     /// Of these parts.
     #[must_use]
     pub fn new(identity: Identity, authenticator: Authenticator, policy: Policy) -> Self {
-        Self { identity, authenticator, policy }
+        Self { identity, authenticator, policy, projects: Arc::default() }
     }
 
     /// The domain of identity.
@@ -57,12 +62,27 @@ impl Access {
     /// [`IdentityError::Unauthenticated`], [`IdentityError::NotFound`].
     pub async fn enter(&self, credentials: Credentials, project: &str) -> Result<Session, IdentityError> {
         let caller = self.authenticator.caller(credentials).await?;
-        let session =
-            Session { caller, project: self.identity.project(project).await?, policy: self.policy.clone() };
+        let project_row = self.project(project).await?;
+        let session = Session { caller, project: project_row, policy: self.policy.clone() };
         match session.leave::<ReadProject>() {
             Ok(_) => Ok(session),
             Err(_) => Err(IdentityError::NotFound { kind: "project", name: project.to_owned() }),
         }
+    }
+
+    /// A project by name. It is read once: a project is never renamed or deleted, so what was found stays true.
+    async fn project(&self, name: &str) -> Result<Project, IdentityError> {
+        let known = self.projects.read().ok().and_then(|projects| projects.get(name).cloned());
+        if let Some(project) = known {
+            return Ok(project);
+        }
+        let found = self.identity.project(name).await?;
+        if let Ok(mut projects) = self.projects.write()
+            && projects.len() < REMEMBERED
+        {
+            projects.insert(name.to_owned(), found.clone());
+        }
+        Ok(found)
     }
 
     /// Whether credentials are those of somebody.
@@ -108,6 +128,18 @@ impl Session {
     /// [`IdentityError::Denied`].
     pub fn leave<A: Action>(&self) -> Result<Authorized<A>, IdentityError> {
         self.policy.authorize(&self.caller, &self.project.id)
+    }
+
+    /// The projects whose events the caller may read: all (none is named) with leave for the server, else this one.
+    ///
+    /// # Errors
+    /// [`IdentityError::Denied`].
+    pub fn readable_ledgers(&self) -> Result<Option<Vec<String>>, IdentityError> {
+        if self.server_leave::<ReadLedger>().is_ok() {
+            return Ok(None);
+        }
+        let here: Authorized<ReadLedger> = self.leave()?;
+        Ok(Some(vec![here.project().to_string()]))
     }
 
     /// Leave to do `A` on the whole server.

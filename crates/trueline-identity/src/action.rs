@@ -25,8 +25,14 @@ actions! {
     ReadProject = "project.read";
     /// Create and change experiments, runs and their data.
     WriteTracking = "tracking.write";
+    /// Add dataset versions, declare features, make training sets, feed the online store.
+    WriteData = "data.write";
     /// Create and change models, versions, tags and aliases.
     RegisterModel = "registry.write";
+    /// Have a version's gates judged; the server measures, so whoever asks can't colour the answer.
+    JudgeVersion = "version.judge";
+    /// Declare what a model's versions must pass: gates, approvals, protected aliases.
+    DeclarePolicy = "release_policy.declare";
     /// Approve or reject a version; always by a person with a token.
     Approve = "version.approve";
     /// Create endpoints, route traffic to versions, roll back.

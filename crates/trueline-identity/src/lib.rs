@@ -10,8 +10,9 @@ mod schema;
 mod store;
 
 pub use action::{
-    Action, Approve, Authorized, DeclarePipeline, Deploy, EraseEvent, ManageProjects, ManageUsers, Predict,
-    ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline, VerifyLedger, WriteTracking,
+    Action, Approve, Authorized, DeclarePipeline, DeclarePolicy, Deploy, EraseEvent, JudgeVersion,
+    ManageProjects, ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline,
+    VerifyLedger, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;

@@ -173,7 +173,9 @@ mod tests {
             [
                 "project.read",
                 "tracking.write",
+                "data.write",
                 "registry.write",
+                "version.judge",
                 "endpoint.deploy",
                 "endpoint.predict",
                 "endpoint.replay",
@@ -183,10 +185,14 @@ mod tests {
         );
         assert_eq!(
             allowed(&policy, Role::Reviewer, true),
-            ["project.read", "version.approve", "endpoint.predict", "ledger.read"]
+            ["project.read", "version.judge", "version.approve", "endpoint.predict", "ledger.read"]
         );
         assert_eq!(allowed(&policy, Role::Auditor, true), ["project.read", "ledger.read", "ledger.verify"]);
         assert!(!allowed(&policy, Role::Admin, true).contains(&"version.approve"));
+        for role in Role::ALL {
+            let declares = allowed(&policy, role, true).contains(&"release_policy.declare");
+            assert_eq!(declares, role == Role::Admin, "{role:?}");
+        }
     }
 
     #[test]
@@ -201,7 +207,14 @@ mod tests {
     fn an_auditor_who_is_also_an_admin_changes_nothing() {
         let policy = Policy::built_in().unwrap();
         let roles = vec![Role::Admin, Role::Auditor];
-        for action in ["tracking.write", "users.manage", "ledger.erase"] {
+        for action in [
+            "tracking.write",
+            "data.write",
+            "version.judge",
+            "release_policy.declare",
+            "users.manage",
+            "ledger.erase",
+        ] {
             let question = Question { roles: roles.clone(), has_token: true, action };
             assert_eq!(policy.answer(&question).unwrap(), None, "{action}");
         }

@@ -67,6 +67,9 @@ impl From<PredictError> for Refusal {
             PredictError::Serving(ServingError::Input(error)) => {
                 Self::bad(format!("Failed to enforce schema. {error}"))
             }
+            PredictError::Serving(ServingError::Features(message)) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
+            }
             PredictError::NotLogged(ref log) => Self::log(log, error.to_string()),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", other.to_string()),
         }

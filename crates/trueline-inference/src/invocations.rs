@@ -26,7 +26,9 @@ pub(crate) async fn invoke(
 ) -> Result<Response, Response> {
     let began = Instant::now();
     let replay = admit(&app, &knock, &endpoint).map_err(IntoResponse::into_response)?;
-    check_kind(&headers)?;
+    if let Some(kind) = foreign_kind(&headers) {
+        return Err(not_supported(kind));
+    }
     let asked = async {
         let bytes = bytes.map_err(|e| match e.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(LARGEST_BODY),
@@ -54,19 +56,24 @@ pub(crate) async fn invoke(
     asked.await.map(|predicted| answer(&predicted)).map_err(IntoResponse::into_response)
 }
 
-/// MLflow answers any other kind, and any parameter but `charset=utf-8`, with a plain 415.
-fn check_kind(headers: &HeaderMap) -> Result<(), Response> {
+/// The kind of a body that is none of JSON, or has another parameter than `charset=utf-8`.
+fn foreign_kind(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let (kind, parameter) = given.split_once(';').unwrap_or((given, ""));
     let parameter = parameter.trim().to_ascii_lowercase();
     if kind.trim().eq_ignore_ascii_case("application/json") && ["", "charset=utf-8"].contains(&&*parameter) {
-        return Ok(());
+        return None;
     }
+    Some(given)
+}
+
+/// MLflow tells it in plain text.
+fn not_supported(given: &str) -> Response {
     let told = format!(
         "This predictor only supports the following content types: ['application/json'], with the parameter \
          charset=utf-8 at most. Got '{given}'."
     );
-    Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, told).into_response())
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, told).into_response()
 }
 
 fn answer(predicted: &Predicted) -> Response {

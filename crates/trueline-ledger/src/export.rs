@@ -132,7 +132,7 @@ impl Export {
         let told: Entry = serde_json::from_str(event.event.get()).map_err(|e| diverged(&e))?;
         self.erasures.see(&told, event.body.is_some());
         // Full tiles need not wait in memory; of the partial ones only the last count.
-        if next > 0 && next % 65_536 == 0 {
+        if next > 0 && next.is_multiple_of(65_536) {
             let tiles = self.log.take_tiles();
             tiles.iter().filter(|tile| !tile.id.is_partial()).try_for_each(|tile| self.write_tile(tile))?;
         }

@@ -8,7 +8,8 @@ pub type Millis = i64;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The time now; never earlier than an answer given before.
+    /// The time now. A process sees no earlier time than it saw before, but the next one may: nothing that must hold rests
+    /// on it.
     fn now(&self) -> Millis;
 }
 

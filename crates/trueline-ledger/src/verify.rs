@@ -103,7 +103,7 @@ fn check_leftovers(reader: &Folder, size: u64) -> Result<Result<(), Finding>, Le
     for tile in reader.partial_tiles()? {
         // What lies beyond the checkpoint is about to come under the next one.
         let current = TileId::at(tile.level(), tile.index(), size);
-        if !current.is_some_and(|current| current.width() > tile.width()) {
+        if current.is_none_or(|current| current.width() <= tile.width()) {
             continue;
         }
         match check_stale_tile(reader, tile, size) {

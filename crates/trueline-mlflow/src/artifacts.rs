@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
 use std::ops::Range;
 use std::sync::Arc;
-use trueline_flows::Session;
+use trueline_flows::{Session, check_changeable, find_file, list_folder};
 use trueline_tracking::{ArtifactEntry, ArtifactPath, RunId, TrackingError};
 
 type Answer = Result<Response, WireError>;
@@ -39,7 +39,7 @@ fn listed(entries: &[ArtifactEntry], prefix: &str) -> Vec<Json> {
 /// Lists a folder of the proxy; paths are relative to the folder that was asked for.
 async fn list(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let folder = ArtifactPath::parse(&fields.text_or_empty("path")?)?;
-    let entries = app.tracking.list_artifacts(&session.leave()?, &folder).await?;
+    let entries = list_folder(&app.tracking, &app.registry, &session.leave()?, &folder, usize::MAX).await?;
     Ok(reply::json(&render::compact(json!({ "files": listed(&entries, "") }))))
 }
 
@@ -64,13 +64,14 @@ pub(crate) async fn listing(
             "The artifacts lie at '{root_uri}', which this server does not keep; list them there."
         )));
     };
-    let entries = app.tracking.list_artifacts(&session.leave()?, &root.join(below)?).await?;
+    let entries = app.tracking.list_artifacts(&session.leave()?, &root.join(below)?, usize::MAX).await?;
     let files = listed(&entries, below.trim_end_matches('/'));
     Ok(reply::json(&render::compact(json!({ "root_uri": root_uri, "files": files }))))
 }
 
 async fn upload(State(app): App, Caller(session): Caller, Path(path): Path<String>, body: Body) -> Answer {
     let path = ArtifactPath::parse(&path)?;
+    check_changeable(&path)?;
     let limit = app.limits.artifact;
     app.tracking.put_artifact(&session.leave()?, path, body.into_data_stream(), limit).await?;
     Ok(StatusCode::OK.into_response())
@@ -84,7 +85,7 @@ async fn download(
 ) -> Answer {
     let leave = session.leave()?;
     let path = ArtifactPath::parse(&path)?;
-    let file = app.tracking.artifact(&leave, &path).await?;
+    let file = find_file(&app.tracking, &app.registry, &leave, &path).await?;
     let range = match headers.get(header::RANGE).and_then(|v| v.to_str().ok()) {
         Some(text) => range(text, file.size),
         None => Ok(None),
@@ -138,7 +139,9 @@ fn range(text: &str, size: u64) -> Result<Option<Range<u64>>, ()> {
 }
 
 async fn delete(State(app): App, Caller(session): Caller, Path(path): Path<String>) -> Answer {
-    match app.tracking.delete_artifacts(&session.leave()?, &ArtifactPath::parse(&path)?).await {
+    let path = ArtifactPath::parse(&path)?;
+    check_changeable(&path)?;
+    match app.tracking.delete_artifacts(&session.leave()?, &path).await {
         // MLflow answers a deletion of nothing like any other.
         Ok(()) | Err(TrackingError::NotFound(_)) => Ok(reply::empty()),
         Err(other) => Err(other.into()),

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
-use trueline_flows::RegisterError;
+use trueline_flows::{NulCharacter, RegisterError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
@@ -14,6 +14,8 @@ use trueline_tracking::TrackingError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidParameterValue,
+    /// MLflow has no code of its own for a body that is too large.
+    TooLarge,
     ResourceAlreadyExists,
     ResourceDoesNotExist,
     Unauthenticated,
@@ -31,6 +33,9 @@ impl Code {
         match self {
             Self::InvalidParameterValue => {
                 ("INVALID_PARAMETER_VALUE", StatusCode::BAD_REQUEST, "KAM00", "INVALID_PARAMETER_VALUE")
+            }
+            Self::TooLarge => {
+                ("INVALID_PARAMETER_VALUE", StatusCode::PAYLOAD_TOO_LARGE, "KAM00", "INVALID_PARAMETER_VALUE")
             }
             Self::ResourceAlreadyExists => {
                 ("RESOURCE_ALREADY_EXISTS", StatusCode::BAD_REQUEST, "KAM00", "RESOURCE_ALREADY_EXISTS")
@@ -110,7 +115,8 @@ fn ledger(error: &LedgerError) -> WireError {
 
 fn blob(error: &BlobError) -> WireError {
     let code = match error {
-        BlobError::Interrupted { .. } | BlobError::TooLarge { .. } => Code::InvalidParameterValue,
+        BlobError::Interrupted { .. } => Code::InvalidParameterValue,
+        BlobError::TooLarge { .. } => Code::TooLarge,
         BlobError::NotFound(_) => Code::ResourceDoesNotExist,
         BlobError::DiskFull => Code::TemporarilyUnavailable,
         _ => Code::InternalError,
@@ -146,10 +152,17 @@ impl From<RegistryError> for WireError {
             RegistryError::Exists(_) => Code::ResourceAlreadyExists,
             RegistryError::Invalid(_) => Code::InvalidParameterValue,
             RegistryError::State(_) => Code::InvalidState,
+            RegistryError::NotReleasable(_) => Code::PermissionDenied,
             RegistryError::Ledger(inner) => return ledger(inner),
             _ => Code::InternalError,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<NulCharacter> for WireError {
+    fn from(error: NulCharacter) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

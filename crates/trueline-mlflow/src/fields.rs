@@ -1,10 +1,11 @@
 //! The fields of a request: from a JSON body or from a query, in snake_case or camelCase, with MLflow's words for
 //! what is missing or of a wrong type (`mlflow/server/handlers.py`).
 
-use crate::error::WireError;
+use crate::error::{Code, WireError};
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use serde_json::{Map, Value as Json};
 use trueline_tracking::KeyValue;
 
@@ -27,9 +28,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         if !is_json {
             return Err(WireError::invalid("Bad Request. Content-Type must be one of ['application/json']."));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|e| {
-            WireError::invalid(format!("Bad Request. The body could not be read: {}", e.body_text()))
-        })?;
+        let body = Bytes::from_request(request, state).await.map_err(unread)?;
         Self::from_body(&body)
     }
 }
@@ -47,6 +46,7 @@ impl Fields {
             Json::String(text) => serde_json::from_str(&text).map_err(malformed)?,
             other => other,
         };
+        trueline_flows::check_texts(&parsed)?;
         match parsed {
             Json::Object(map) => Self::checked(map),
             Json::Null => Ok(Self::default()),
@@ -213,6 +213,19 @@ impl Fields {
     #[cfg(test)]
     fn of(value: Json) -> Self {
         Self::from_body(value.to_string().as_bytes()).unwrap()
+    }
+}
+
+fn unread(rejection: BytesRejection) -> WireError {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => WireError::new(
+            Code::TooLarge,
+            "The request body is larger than this call takes (1 MiB, or 64 MiB for batches, datasets and models). Send less \
+             at a time; files go to the artifact API, which streams them.",
+        ),
+        _ => {
+            WireError::invalid(format!("Bad Request. The body could not be read: {}", rejection.body_text()))
+        }
     }
 }
 

@@ -34,15 +34,17 @@ pub const MLFLOW_VERSION: &str = "3.17.2";
 /// Limits of this face (rule 12).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest JSON body in bytes.
+    /// The largest JSON body of most calls in bytes.
     pub body: usize,
+    /// The largest JSON body in bytes of calls that carry lists: a batch, datasets with their schemas, models.
+    pub bulk: usize,
     /// The largest artifact in bytes.
     pub artifact: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 64 << 20, artifact: 1 << 40 }
+        Self { body: 1 << 20, bulk: 64 << 20, artifact: 1 << 40 }
     }
 }
 
@@ -71,6 +73,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = WireError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WireError> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        trueline_flows::check_path_and_query(encoded)?;
         match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => Ok(Self(session.clone())),
             Some(Entry(Err(error))) => Err(WireError::identity(error)),
@@ -81,28 +85,35 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// The routes of this face.
 pub fn router(face: Mlflow) -> Router {
-    let limit = face.limits.body;
+    let limits = face.limits;
     let app = Arc::new(face);
     let api = Router::new()
-        .nest("/2.0/mlflow", v2())
+        .nest("/2.0/mlflow", v2(limits))
         .nest("/2.0/mlflow-artifacts", artifacts::routes())
         .route("/3.0/mlflow/server-info", get(server_info))
-        .layer(DefaultBodyLimit::max(limit))
+        .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
     Router::new().nest("/api", api.clone()).nest("/ajax-api", api).with_state(app)
 }
 
-fn v2() -> Router<Arc<Mlflow>> {
+fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
+    let bulk = DefaultBodyLimit::max(limits.bulk);
     Router::new()
         .nest("/experiments", experiments::routes())
-        .nest("/runs", runs::routes())
+        .nest("/runs", runs::routes(bulk))
         .nest("/metrics", runs::metric_routes())
-        .nest("/logged-models", logged_models::routes())
-        .nest("/registered-models", models::routes())
-        .nest("/model-versions", versions::routes())
-        .route("/logged-models", post(logged_models::create))
+        .nest("/logged-models", logged_models::routes(bulk))
+        .nest("/registered-models", models::routes(bulk))
+        .nest("/model-versions", versions::routes(bulk))
+        .route("/logged-models", post(logged_models::create).layer(bulk))
         .route("/artifacts/list", get(artifacts::list_of_run))
+}
+
+/// The answer, in MLflow's form, to a request that this server can't take now.
+#[must_use]
+pub fn unavailable(why: &str) -> Response {
+    WireError::new(error::Code::TemporarilyUnavailable, why).into_response()
 }
 
 /// The switches that the client reads; each says what this server really offers.

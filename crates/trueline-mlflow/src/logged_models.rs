@@ -6,7 +6,7 @@ use crate::fields::Fields;
 use crate::paging::{self, Paging};
 use crate::{App, Caller, Mlflow, artifacts, render, reply};
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::Response;
 use axum::routing::{get, patch, post};
 use serde_json::{Value as Json, json};
@@ -18,12 +18,12 @@ use trueline_tracking::{
 
 type Answer = Result<Response, WireError>;
 
-pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
     Router::new()
         .route("/search", post(search))
         .route("/{id}", get(by_id).patch(finalize).delete(delete))
-        .route("/{id}/params", post(log_params))
-        .route("/{id}/tags", patch(set_tags))
+        .route("/{id}/params", post(log_params).layer(bulk))
+        .route("/{id}/tags", patch(set_tags).layer(bulk))
         .route("/{id}/tags/{key}", axum::routing::delete(delete_tag))
         .route("/{id}/artifacts/directories", get(list_artifacts))
 }

@@ -5,7 +5,7 @@ use crate::fields::Fields;
 use crate::paging::{self, Paging};
 use crate::{App, Caller, Mlflow, render, reply};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post};
 use serde_json::{Value as Json, json};
@@ -15,9 +15,9 @@ use trueline_search::mlflow::Kind;
 
 type Answer = Result<Response, WireError>;
 
-pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
     Router::new()
-        .route("/create", post(create))
+        .route("/create", post(create).layer(bulk))
         .route("/get", get(by_name))
         .route("/search", get(search))
         .route("/rename", post(rename))

@@ -36,14 +36,6 @@ impl Paging {
         Ok(Self { offset, limit: limit.unsigned_abs() })
     }
 
-    /// The page, when one is asked for.
-    pub(crate) fn optional(fields: &Fields, most: i64) -> Result<Option<Self>, WireError> {
-        match fields.integer("max_results")? {
-            Some(_) => Self::read(fields, most, most).map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// The token of the page after this one, when there is one.
     pub(crate) fn next_token(&self, more: bool) -> Option<String> {
         let offset = self.offset + self.limit;

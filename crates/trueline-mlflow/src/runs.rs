@@ -6,7 +6,7 @@ use crate::fields::{Fields, missing};
 use crate::paging::{self, Paging};
 use crate::{App, Caller, Mlflow, render, reply};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
@@ -19,9 +19,9 @@ use trueline_tracking::{
 
 type Answer = Result<Response, WireError>;
 
-pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
     Router::new()
-        .route("/create", post(create))
+        .route("/create", post(create).layer(bulk))
         .route("/get", get(by_id))
         .route("/update", post(update))
         .route("/delete", post(delete))
@@ -29,11 +29,11 @@ pub(crate) fn routes() -> Router<Arc<Mlflow>> {
         .route("/search", post(search))
         .route("/log-metric", post(log_metric))
         .route("/log-parameter", post(log_parameter))
-        .route("/log-batch", post(log_batch))
+        .route("/log-batch", post(log_batch).layer(bulk))
         .route("/set-tag", post(set_tag))
         .route("/delete-tag", post(delete_tag))
-        .route("/log-model", post(log_model))
-        .route("/log-inputs", post(log_inputs))
+        .route("/log-model", post(log_model).layer(bulk))
+        .route("/log-inputs", post(log_inputs).layer(bulk))
         .route("/outputs", post(log_outputs))
 }
 
@@ -125,11 +125,8 @@ async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) ->
     let run = run_id(&fields)?;
     let metrics = vec![metric(&fields, "")?];
     let of_models = for_models(std::slice::from_ref(&fields), &metrics)?;
-    let leave = session.leave()?;
-    app.tracking.log_metrics(&leave, &run, metrics).await?;
-    if !of_models.is_empty() {
-        app.tracking.log_logged_model_metrics(&leave, &run, of_models).await?;
-    }
+    let batch = Batch { metrics, of_models, ..Batch::default() };
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
@@ -147,12 +144,8 @@ async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> 
     let metrics: Vec<LoggedMetric> = points.iter().enumerate().map(prefixed).collect::<Result<_, _>>()?;
     let of_models = for_models(&points, &metrics)?;
     let (params, tags) = (fields.pairs("params")?, fields.pairs("tags")?);
-    let batch = Batch { metrics, params, tags, single: false };
-    let leave = session.leave()?;
-    app.tracking.log_batch(&leave, &run, batch).await?;
-    if !of_models.is_empty() {
-        app.tracking.log_logged_model_metrics(&leave, &run, of_models).await?;
-    }
+    let batch = Batch { metrics, of_models, params, tags, single: false };
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
@@ -168,9 +161,6 @@ async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) ->
     Ok(reply::empty())
 }
 
-/// The tag in which clients older than MLflow 3 keep the models that a run logged.
-const HISTORY_TAG: &str = "mlflow.log-model.history";
-
 async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let text = fields.required("model_json")?;
@@ -182,12 +172,7 @@ async fn log_model(State(app): App, Caller(session): Caller, fields: Fields) -> 
     if !absent.is_empty() {
         return Err(WireError::invalid(format!("Model json is missing mandatory fields: {absent:?}")));
     }
-    let before = app.tracking.run(&session.leave()?, &run).await?;
-    let history = before.tags.iter().find(|t| t.key == HISTORY_TAG);
-    let mut list: Vec<Json> = history.and_then(|t| serde_json::from_str(&t.value).ok()).unwrap_or_default();
-    list.push(model);
-    let tags = vec![KeyValue::new(HISTORY_TAG, Json::from(list).to_string())];
-    app.tracking.log_batch(&session.leave()?, &run, Batch { tags, ..Batch::default() }).await?;
+    app.tracking.append_model_history(&session.leave()?, &run, model).await?;
     Ok(reply::empty())
 }
 
@@ -226,18 +211,13 @@ async fn log_outputs(State(app): App, Caller(session): Caller, fields: Fields) -
 async fn history(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let key = fields.required("metric_key")?;
-    let page = Paging::optional(&fields, 50_000)?;
-    let query = MetricQuery {
-        offset: page.as_ref().map_or(0, |p| p.offset),
-        limit: page.as_ref().map(|p| p.limit + 1),
-    };
+    // Who asks for no page gets the first one, and a token for the rest.
+    let page = Paging::read(&fields, 50_000, 50_000)?;
+    let query = MetricQuery { offset: page.offset, limit: Some(page.limit + 1) };
     let mut points = app.tracking.metric_history(&session.leave()?, &run, key.clone(), query).await?;
-    let mut next = None;
-    if let Some(page) = page {
-        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        next = page.next_token(points.len() > limit);
-        points.truncate(limit);
-    }
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let next = page.next_token(points.len() > limit);
+    points.truncate(limit);
     let metrics: Vec<Json> = points.iter().map(|p| render::metric(&key, p)).collect();
     Ok(reply::json(&render::compact(json!({ "metrics": metrics, "next_page_token": next }))))
 }

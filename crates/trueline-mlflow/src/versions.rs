@@ -5,7 +5,7 @@ use crate::fields::Fields;
 use crate::paging::{self, Paging};
 use crate::{App, Caller, Mlflow, render, reply};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post};
 use serde_json::{Value as Json, json};
@@ -16,9 +16,9 @@ use trueline_search::mlflow::Kind;
 
 type Answer = Result<Response, WireError>;
 
-pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
     Router::new()
-        .route("/create", post(create))
+        .route("/create", post(create).layer(bulk))
         .route("/get", get(by_key))
         .route("/search", get(search))
         .route("/update", patch(update))
@@ -95,9 +95,8 @@ async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) ->
     Ok(reply::empty())
 }
 
-/// Where the client loads a version from: the artifacts that it was registered from.
+/// Where the client loads a version from: its frozen files.
 async fn download_uri(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let version = app.registry.version(&session.leave()?, &key(&fields)?).await?;
-    let uri = trueline_flows::download_uri(&app.tracking, &app.registry, &session.leave()?, &version).await?;
-    Ok(reply::json(&json!({ "artifact_uri": uri })))
+    Ok(reply::json(&json!({ "artifact_uri": trueline_flows::download_uri(&version) })))
 }

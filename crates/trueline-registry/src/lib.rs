@@ -1,22 +1,43 @@
-//! Registered models, their versions with frozen manifests, aliases and tags. Where a version's files come from is
-//! a flow's matter: it hands the manifest in.
+//! Registered models, their versions with frozen manifests, aliases and tags; and what a version must pass before a
+//! protected alias or an endpoint takes it: gates and approvals. Where a version's files come from and how its facts are
+//! found is a flow's matter: it hands them in.
+//!
+//! ```text
+//! declare_policy ─► judge (gates) ─► decide (approvals) ─► release_state ─► set_alias, transition_stage
+//! ```
 
+mod approvals;
 mod error;
+mod gate_runs;
+mod gates;
 mod manifest;
 mod model;
 mod models;
+mod policies;
+mod policy;
+mod release_replay;
 mod replay;
+mod resolve;
 mod schema;
 mod search;
+mod signature;
+mod standing;
 mod validate;
 mod versions;
 
-pub use error::RegistryError;
+pub use approvals::{Approval, Decision, NewDecision};
+pub use error::{NotReleasable, RegistryError};
+pub use gate_runs::{GateResult, GateRun};
+pub use gates::{ChampionFact, DatasetFact, Facts, Judgement, Known, Outcome, RunFacts, Subject};
 pub use manifest::{Manifest, ManifestFile};
 pub use model::{Alias, KeyValue, NewVersion, RegisteredModel, Stage, Version, VersionKey, VersionNumber};
+pub use policies::DeclaredPolicy;
+pub use policy::{ApprovalRule, ApproverRole, Better, Gate, GateRule, ReleasePolicy, SchemaMode, Side};
 pub use replay::{Compared, Disagreement, Replay};
 pub use schema::MODULE;
 pub use search::{ModelSearch, Page, VersionSearch};
+pub use signature::{Column, Signature};
+pub use standing::{CountedApproval, GateStanding, GateState, ReleaseState};
 
 use trueline_ledger::Ledger;
 

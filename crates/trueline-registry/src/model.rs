@@ -33,7 +33,7 @@ impl VersionKey {
 }
 
 impl std::fmt::Display for VersionKey {
-    /// `name/3`, the form of lineage nodes and events.
+    /// `name/3`, the form of events.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.model, self.version)
     }
@@ -86,6 +86,8 @@ pub struct Alias {
 /// A registered model.
 #[derive(Clone, Debug, Serialize)]
 pub struct RegisteredModel {
+    /// Its id, which stays when the name changes, and which no other model of that name had or gets.
+    pub id: String,
     /// Its name, unique in the project.
     pub name: String,
     /// What it is for.
@@ -121,6 +123,8 @@ pub struct NewVersion {
     pub description: String,
     /// Its first tags.
     pub tags: Vec<KeyValue>,
+    /// What of this project it comes from, by kind and id, for the lineage.
+    pub origins: Vec<(&'static str, String)>,
     /// Its frozen files; none when they lie where this server can't read them, and then it can't be served.
     pub manifest: Option<Manifest>,
 }
@@ -128,6 +132,8 @@ pub struct NewVersion {
 /// A version.
 #[derive(Clone, Debug, Serialize)]
 pub struct Version {
+    /// Its id, which stays when the model's name changes; the id of its node in the lineage.
+    pub id: String,
     /// Model and number.
     #[serde(flatten)]
     pub key: VersionKey,

@@ -1,14 +1,14 @@
 //! Registered models: made, found, renamed, described, tagged, given aliases, deleted.
 
 use crate::model::{Alias, KeyValue, RegisteredModel, Stage, VersionKey, VersionNumber};
-use crate::{Registry, RegistryError, Version, validate, versions};
+use crate::{Registry, RegistryError, Version, standing, validate, versions};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
 use trueline_ledger::{LedgerTx, NewEvent, ProjectId};
 
 pub(crate) const COLUMNS: &str =
-    "m.name, m.description, m.created_by, m.created_at_ms, m.updated_at_ms FROM registered_models m";
+    "m.name, m.description, m.created_by, m.created_at_ms, m.updated_at_ms, m.id FROM registered_models m";
 
 fn not_found(name: &str) -> RegistryError {
     RegistryError::NotFound(format!("Registered Model with name={name} not found"))
@@ -30,6 +30,7 @@ pub(crate) fn from_row(
         created_by: row.take(2)?,
         created_at_ms: row.take(3)?,
         updated_at_ms: row.take(4)?,
+        id: row.take(5)?,
         tags: pairs(tags)?,
         aliases: aliases(tx, project, &name)?,
         latest: versions::latest(tx, project, &name, &Stage::ALL)?,
@@ -60,8 +61,13 @@ pub(crate) fn get(
 }
 
 pub(crate) fn require(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<(), RegistryError> {
-    let sql = "SELECT name FROM registered_models WHERE project = ?1 AND name = ?2";
-    tx.query_opt(sql, &[project.into(), name.into()])?.map(drop).ok_or_else(|| not_found(name))
+    id(tx, project, name).map(drop)
+}
+
+/// The id of a model.
+pub(crate) fn id(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<String, RegistryError> {
+    let sql = "SELECT id FROM registered_models WHERE project = ?1 AND name = ?2";
+    tx.scalar(sql, &[project.into(), name.into()])?.ok_or_else(|| not_found(name))
 }
 
 /// Notes on a model that something of it changed.
@@ -84,7 +90,7 @@ fn upsert_tag(tx: &mut Tx<'_>, project: &ProjectId, name: &str, tag: &KeyValue) 
     Ok(())
 }
 
-fn alias_target(
+pub(crate) fn alias_target(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     name: &str,
@@ -97,8 +103,16 @@ fn alias_target(
 }
 
 /// The tables that carry a model's name, for a rename.
-const NAMED: [&str; 5] =
-    ["registered_models", "registered_model_tags", "model_versions", "model_version_tags", "model_aliases"];
+const NAMED: [&str; 8] = [
+    "registered_models",
+    "registered_model_tags",
+    "model_versions",
+    "model_version_tags",
+    "model_aliases",
+    "release_policies",
+    "gate_runs",
+    "approvals",
+];
 
 impl Registry {
     /// Makes a model without versions.
@@ -117,10 +131,18 @@ impl Registry {
         self.ledger
             .write(leave.actor(), move |tx| {
                 let (now, by) = (tx.now(), tx.actor().principal.clone());
+                let id = tx.derived_id("model");
                 let made = tx.execute(
-                    "INSERT INTO registered_models (project, name, description, created_by, created_at_ms, updated_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
-                    &[(&project).into(), (&name).into(), (&description).into(), by.into(), now.into()],
+                    "INSERT INTO registered_models (id, project, name, description, created_by, created_at_ms, updated_at_ms)
+                     VALUES (?6, ?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (project, name) DO NOTHING",
+                    &[
+                        (&project).into(),
+                        (&name).into(),
+                        (&description).into(),
+                        by.into(),
+                        now.into(),
+                        (&id).into(),
+                    ],
                 )?;
                 if made == 0 {
                     return Err(RegistryError::Exists(format!("Registered Model (name={name}) already exists.")));
@@ -129,7 +151,7 @@ impl Registry {
                     upsert_tag(tx, &project, &name, tag)?;
                 }
                 let event = NewEvent::new(&project, "model.created", "model", &name);
-                tx.emit(event.with(json!({ "description": description, "tags": tags })))?;
+                tx.emit(event.with(json!({ "id": id, "description": description, "tags": tags })))?;
                 get(tx, &project, &name)
             })
             .await
@@ -162,7 +184,7 @@ impl Registry {
         let (project, name) = (leave.project().clone(), name.to_owned());
         self.ledger
             .write(leave.actor(), move |tx| {
-                require(tx, &project, &name)?;
+                let id = id(tx, &project, &name)?;
                 if require(tx, &project, &new_name).is_ok() {
                     return Err(RegistryError::Exists(format!(
                         "Registered Model (name={new_name}) already exists."
@@ -176,7 +198,7 @@ impl Registry {
                 }
                 touch(tx, &project, &new_name)?;
                 let event = NewEvent::new(&project, "model.renamed", "model", &name);
-                tx.emit(event.with(json!({ "before": name, "after": new_name })))?;
+                tx.emit(event.with(json!({ "id": id, "before": name, "after": new_name })))?;
                 get(tx, &project, &new_name)
             })
             .await
@@ -220,14 +242,15 @@ impl Registry {
         let (project, name) = (leave.project().clone(), name.to_owned());
         self.ledger
             .write(leave.actor(), move |tx| {
-                require(tx, &project, &name)?;
+                let id = id(tx, &project, &name)?;
                 for table in NAMED {
                     tx.execute(
                         &format!("DELETE FROM {table} WHERE project = ?1 AND name = ?2"),
                         &[(&project).into(), (&name).into()],
                     )?;
                 }
-                tx.emit(NewEvent::new(&project, "model.deleted", "model", &name))?;
+                let event = NewEvent::new(&project, "model.deleted", "model", &name);
+                tx.emit(event.with(json!({ "id": id })))?;
                 Ok(())
             })
             .await
@@ -281,10 +304,10 @@ impl Registry {
             .await
     }
 
-    /// Points an alias at a version.
+    /// Points an alias at a version; a protected one at a released version alone.
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`], [`RegistryError::Invalid`] for a reserved name.
+    /// [`RegistryError::NotFound`], [`RegistryError::Invalid`] for a reserved name, [`RegistryError::NotReleasable`].
     pub async fn set_alias(
         &self,
         leave: &Authorized<RegisterModel>,
@@ -296,11 +319,13 @@ impl Registry {
         self.ledger
             .write(leave.actor(), move |tx| {
                 require(tx, &project, &key.model)?;
-                versions::get(tx, &project, &key)?;
+                let version = versions::get(tx, &project, &key)?;
                 let before = alias_target(tx, &project, &key.model, &alias)?;
                 if before == Some(key.version) {
                     return Ok(());
                 }
+                let now = tx.now();
+                standing::require(tx, &project, &key, ("alias", &alias), now)?;
                 tx.execute(
                     "INSERT INTO model_aliases (project, name, alias, version) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (project, name, alias) DO UPDATE SET version = excluded.version",
@@ -309,6 +334,7 @@ impl Registry {
                 let event = NewEvent::new(&project, "alias.set", "alias", format!("{}@{alias}", key.model));
                 tx.emit(event.with(json!({
                     "model": key.model, "alias": alias, "before": before, "after": key.version,
+                    "version_id": version.id,
                 })))?;
                 Ok(())
             })

@@ -2,6 +2,7 @@
 //! the rows, for `trueline ledger verify --state`.
 
 use crate::RegistryError;
+use crate::release_replay::Releases;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -38,8 +39,10 @@ impl Compared {
     }
 }
 
-type ModelKey = (String, String);
-type VersionKey = (ModelKey, i64);
+/// Project and name.
+pub(crate) type ModelKey = (String, String);
+/// A model's version.
+pub(crate) type VersionKey = (ModelKey, i64);
 type AliasKey = (ModelKey, String);
 
 /// Digest of a version's manifest and its source.
@@ -52,14 +55,16 @@ pub struct Replay {
     aliases: BTreeMap<AliasKey, Option<i64>>,
     /// Projects in which a model was given a name that an erased payload said.
     lost_names: BTreeSet<String>,
+    /// Policies, gate runs and decisions.
+    releases: Releases,
 }
 
-fn text(payload: &Json, field: &str) -> String {
+pub(crate) fn text(payload: &Json, field: &str) -> String {
     payload[field].as_str().unwrap_or_default().to_owned()
 }
 
 /// `model/7` as the header of an event names a version. A model's name has no slash.
-fn version_key(event: &EventRow) -> Option<VersionKey> {
+pub(crate) fn version_key(event: &EventRow) -> Option<VersionKey> {
     let (model, number) = event.resource.id.rsplit_once('/')?;
     Some(((event.project.clone(), model.to_owned()), number.parse().ok()?))
 }
@@ -79,11 +84,17 @@ impl Replay {
         "alias.deleted",
         "model.renamed",
         "model.deleted",
+        "release_policy.declared",
+        "version.judged",
+        "version.approved",
+        "version.rejected",
+        "version.decision_withdrawn",
     ];
 
     /// Takes in the next event, in the order of commit.
     pub fn apply(&mut self, event: &EventRow) {
         let payload = event.payload.as_ref();
+        self.releases.apply(event);
         match event.action.as_str() {
             "version.registered" => {
                 let told = payload.map(|p| (text(p, "manifest_digest"), text(p, "source")));
@@ -153,10 +164,11 @@ impl Replay {
         }
         let name = |((project, model), alias): &AliasKey| format!("alias {project}: {model}@{alias}");
         self.compare_rows(&self.aliases, &found, name, |(model, _)| model, &mut out);
+        self.releases.compare(tx, self, &mut out)?;
         Ok(out)
     }
 
-    fn compare_rows<K: Ord, V: PartialEq + Debug>(
+    pub(crate) fn compare_rows<K: Ord, V: PartialEq + Debug>(
         &self,
         ledger: &BTreeMap<K, Option<V>>,
         rows: &BTreeMap<K, V>,

@@ -3,12 +3,13 @@
 use trueline_db::{Migration, Module};
 
 /// The registry's part of the schema.
-pub const MODULE: Module = Module {
-    name: "registry",
-    migrations: &[Migration {
-        version: 1,
-        sql: "
+pub const MODULE: Module = Module { name: "registry", migrations: &[VERSIONS_AND_ALIASES, RELEASES] };
+
+const VERSIONS_AND_ALIASES: Migration = Migration {
+    version: 1,
+    sql: "
 CREATE TABLE registered_models (
+    id TEXT NOT NULL UNIQUE,
     project TEXT NOT NULL,
     name TEXT NOT NULL,
     description TEXT NOT NULL,
@@ -25,6 +26,7 @@ CREATE TABLE registered_model_tags (
     PRIMARY KEY (project, name, key)
 );
 CREATE TABLE model_versions (
+    id TEXT NOT NULL UNIQUE,
     project TEXT NOT NULL,
     name TEXT NOT NULL,
     version BIGINT NOT NULL,
@@ -59,9 +61,51 @@ CREATE TABLE model_aliases (
     PRIMARY KEY (project, name, alias)
 );
 CREATE TABLE version_manifests (
-    digest TEXT PRIMARY KEY,
-    body TEXT NOT NULL
+    project TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (project, digest)
 );
 ",
-    }],
+};
+
+const RELEASES: Migration = Migration {
+    version: 2,
+    sql: "
+CREATE TABLE release_policies (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    declared_by TEXT NOT NULL,
+    declared_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, name)
+);
+CREATE TABLE gate_runs (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    manifest_digest TEXT NOT NULL,
+    policy_digest TEXT NOT NULL,
+    evidence_digest TEXT NOT NULL,
+    results TEXT NOT NULL,
+    judged_by TEXT NOT NULL,
+    judged_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, name, version, run)
+);
+CREATE TABLE approvals (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    approver TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    manifest_digest TEXT NOT NULL,
+    policy_digest TEXT NOT NULL,
+    evidence_digest TEXT,
+    comment TEXT NOT NULL,
+    decided_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, name, version, approver)
+);
+",
 };

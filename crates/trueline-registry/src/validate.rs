@@ -1,8 +1,11 @@
 //! The rules for names, aliases and tags, with MLflow's limits and words.
 
 use crate::RegistryError;
-use crate::model::{KeyValue, VersionNumber};
+use crate::model::{KeyValue, NewVersion, VersionNumber};
 
+/// In bytes. A name stands in keys together with a tag's key or an alias, of up to 255 characters.
+const LONGEST_NAME: usize = 1024;
+const LONGEST_ID: usize = 500;
 const LONGEST_ALIAS: usize = 255;
 const LONGEST_TAG_KEY: usize = 250;
 const LONGEST_TAG_VALUE: usize = 100_000;
@@ -16,7 +19,24 @@ pub(crate) fn model_name(name: &str) -> Result<(), RegistryError> {
             "Invalid model name '{name}'. Names cannot contain '/' or ':'."
         )));
     }
-    Ok(())
+    fits("model name", name, LONGEST_NAME)
+}
+
+/// Checks a text that is part of an index: PostgreSQL limits a row of one to 2704 bytes.
+fn fits(what: &str, text: &str, longest: usize) -> Result<(), RegistryError> {
+    if text.len() <= longest {
+        return Ok(());
+    }
+    Err(RegistryError::Invalid(format!(
+        "Invalid {what}: it has {} bytes, the longest allowed has {longest}.",
+        text.len()
+    )))
+}
+
+/// Checks the ids that a new version names.
+pub(crate) fn origin(new: &NewVersion) -> Result<(), RegistryError> {
+    let ids = [("run_id", &new.run_id), ("model_id", &new.model_id)];
+    ids.into_iter().try_for_each(|(what, id)| fits(what, id.as_deref().unwrap_or_default(), LONGEST_ID))
 }
 
 pub(crate) fn alias(alias: &str) -> Result<(), RegistryError> {
@@ -97,5 +117,8 @@ mod tests {
     fn model_names_have_no_slash_or_colon() {
         let error = model_name("a/b").unwrap_err().to_string();
         assert_eq!(error, "Invalid model name 'a/b'. Names cannot contain '/' or ':'.");
+        assert!(model_name(&"x".repeat(LONGEST_NAME)).is_ok());
+        let error = model_name(&"x".repeat(LONGEST_NAME + 1)).unwrap_err().to_string();
+        assert_eq!(error, "Invalid model name: it has 1025 bytes, the longest allowed has 1024.");
     }
 }

@@ -1,8 +1,8 @@
 //! Versions: registered with a frozen manifest, found, described, tagged, staged, deleted.
 
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::model::{KeyValue, NewVersion, Stage, Version, VersionKey, VersionNumber};
-use crate::{Registry, RegistryError, models, validate};
+use crate::{Registry, RegistryError, models, standing, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
@@ -10,7 +10,7 @@ use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
 
 pub(crate) const COLUMNS: &str =
     "v.name, v.version, v.description, v.source, v.run_id, v.run_link, v.model_id, v.stage,
-     v.created_by, v.created_at_ms, v.updated_at_ms, v.manifest_digest FROM model_versions v";
+     v.created_by, v.created_at_ms, v.updated_at_ms, v.manifest_digest, v.id FROM model_versions v";
 
 /// Reads a version from its columns and fills in what belongs to it.
 pub(crate) fn from_row(
@@ -39,6 +39,7 @@ pub(crate) fn from_row(
         created_at_ms: row.take(9)?,
         updated_at_ms: row.take(10)?,
         manifest_digest: row.take(11)?,
+        id: row.take(12)?,
         tags: models::pairs(tags)?,
         aliases: aliases.into_iter().map(|mut row| row.take(0)).collect::<Result<_, _>>()?,
         key,
@@ -120,6 +121,7 @@ impl Registry {
         leave: &Authorized<RegisterModel>,
         new: NewVersion,
     ) -> Result<Version, RegistryError> {
+        validate::origin(&new)?;
         let project = leave.project().clone();
         let digest = new.manifest.as_ref().map(Manifest::digest);
         self.ledger.write(leave.actor(), move |tx| insert(tx, &project, &new, digest.as_deref())).await
@@ -152,9 +154,7 @@ impl Registry {
             .db()
             .read(move |tx| {
                 let Some(digest) = get(tx, &project, &key)?.manifest_digest else { return Ok(None) };
-                let body: Option<String> =
-                    tx.scalar("SELECT body FROM version_manifests WHERE digest = ?1", &[digest.into()])?;
-                Ok(body.and_then(|b| serde_json::from_str(&b).ok()))
+                manifest::find(tx, &project, &digest)
             })
             .await
     }
@@ -244,7 +244,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::NotFound`], [`RegistryError::Invalid`] for an unknown stage, [`RegistryError::State`] when
-    /// others are to be archived from a stage that holds none.
+    /// others are to be archived from a stage that holds none, [`RegistryError::NotReleasable`] for a protected one.
     pub async fn transition_stage(
         &self,
         leave: &Authorized<RegisterModel>,
@@ -263,6 +263,7 @@ impl Registry {
         self.change_version(leave, key, "version.staged", move |tx, project, before| {
             let (model, number) = (&before.key.model, before.key.version);
             let now = tx.now();
+            standing::require(tx, project, &before.key, ("stage", to.as_str()), now)?;
             let archived = match archive_others {
                 false => 0,
                 true => tx.execute(
@@ -303,7 +304,7 @@ impl Registry {
                      WHERE project = ?1 AND name = ?2 AND version = ?3",
                     &[params[0].clone(), params[1].clone(), params[2].clone(), now.into()],
                 )?;
-                for table in ["model_version_tags", "model_aliases"] {
+                for table in ["model_version_tags", "model_aliases", "gate_runs", "approvals"] {
                     tx.execute(
                         &format!("DELETE FROM {table} WHERE project = ?1 AND name = ?2 AND version = ?3"),
                         &params,
@@ -312,7 +313,7 @@ impl Registry {
                 models::touch(tx, &project, &key.model)?;
                 let event = NewEvent::new(&project, "version.deleted", "version", key.to_string());
                 tx.emit(event.with(json!({
-                    "model": key.model, "version": key.version, "aliases": before.aliases,
+                    "id": before.id, "model": key.model, "version": key.version, "aliases": before.aliases,
                 })))?;
                 Ok(())
             })
@@ -344,6 +345,9 @@ impl Registry {
                         &[(&project).into(), (&key.model).into(), key.version.into(), now.into()],
                     )?;
                 }
+                if tx.changed() == 0 {
+                    return Ok(before);
+                }
                 tx.emit(NewEvent::new(&project, action, "version", key.to_string()).with(payload))?;
                 get(tx, &project, &key)
             })
@@ -365,7 +369,8 @@ fn insert(
     new: &NewVersion,
     digest: Option<&str>,
 ) -> Result<Version, RegistryError> {
-    models::require(tx, project, &new.model)?;
+    let model = models::id(tx, project, &new.model)?;
+    let id = tx.derived_id("version");
     let last: Option<Option<i64>> = tx.scalar(
         "SELECT MAX(version) FROM model_versions WHERE project = ?1 AND name = ?2",
         &[project.into(), (&new.model).into()],
@@ -374,8 +379,8 @@ fn insert(
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO model_versions (project, name, version, description, source, run_id, run_link, model_id, stage,
-                                     lifecycle, created_by, created_at_ms, updated_at_ms, manifest_digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'None', 'active', ?9, ?10, ?10, ?11)",
+                                     lifecycle, created_by, created_at_ms, updated_at_ms, manifest_digest, id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'None', 'active', ?9, ?10, ?10, ?11, ?12)",
         &[
             project.into(),
             (&key.model).into(),
@@ -388,19 +393,17 @@ fn insert(
             by.into(),
             now.into(),
             digest.into(),
+            (&id).into(),
         ],
     )?;
     if let (Some(digest), Some(manifest)) = (digest, &new.manifest) {
-        tx.execute(
-            "INSERT INTO version_manifests (digest, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            &[digest.into(), json!(manifest).to_string().into()],
-        )?;
+        manifest::insert(tx, project, digest, manifest)?;
     }
     for tag in &new.tags {
         upsert_tag(tx, project, &key, tag)?;
     }
     models::touch(tx, project, &key.model)?;
-    record(tx, project, &key, new, digest)?;
+    record(tx, project, &key, (&id, &model), new, digest)?;
     get(tx, project, &key)
 }
 
@@ -408,11 +411,13 @@ fn record(
     tx: &mut LedgerTx<'_, '_>,
     project: &ProjectId,
     key: &VersionKey,
+    (id, model): (&str, &str),
     new: &NewVersion,
     digest: Option<&str>,
 ) -> Result<(), RegistryError> {
     let event = NewEvent::new(project, "version.registered", "version", key.to_string());
     let event = tx.emit(event.with(json!({
+        "id": id,
         "model": key.model,
         "version": key.version,
         "source": new.source,
@@ -421,16 +426,12 @@ fn record(
         "manifest_digest": digest,
         "tags": new.tags,
     })))?;
-    let own = || Node::new("version", key.to_string());
-    let mut link = |relation: &str, kind: &str, id: &str| {
-        tx.link(&event, &Edge::new(project, own(), relation, Node::new(kind, id)))
+    let mut link = |relation: &str, kind: &str, other: &str| {
+        tx.link(&event, &Edge::new(project, Node::new("version", id), relation, Node::new(kind, other)))
     };
-    link("belongs_to", "model", &key.model)?;
-    if let Some(run) = &new.run_id {
-        link("registered_from", "run", run)?;
-    }
-    if let Some(model) = &new.model_id {
-        link("registered_from", "logged_model", model)?;
+    link("belongs_to", "model", model)?;
+    for (kind, origin) in &new.origins {
+        link("registered_from", kind, origin)?;
     }
     Ok(())
 }

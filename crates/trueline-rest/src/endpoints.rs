@@ -2,9 +2,8 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -73,9 +72,8 @@ pub(crate) struct CreateEndpoint {
 pub(crate) async fn create(
     State(app): App,
     Caller(session): Caller,
-    body: Result<Json<CreateEndpoint>, JsonRejection>,
+    Body(ask): Body<CreateEndpoint>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let new = NewEndpoint::new(EndpointName::parse(&ask.name)?, ask.log, ask.sticky_header)?;
     let made = app.deployments.endpoints.create(&session.leave()?, new).await?;
     Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &made))))
@@ -122,9 +120,8 @@ pub(crate) async fn deploy(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Result<Json<DeployBody>, JsonRejection>,
+    Body(ask): Body<DeployBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let wanted = ask.variants.iter().map(|v| WantedVariant::parse(v)).collect::<Result<Vec<_>, _>>();
     let wanted = wanted.map_err(Problem::invalid)?;
     let name = EndpointName::parse(&name)?;
@@ -143,9 +140,8 @@ pub(crate) async fn roll_back(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Result<Json<RollBackBody>, JsonRejection>,
+    Body(ask): Body<RollBackBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let name = EndpointName::parse(&name)?;
     let done = return_to_previous(&app.deployments, &leave(&session)?, &name, reason(ask.reason)?).await?;
     Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))

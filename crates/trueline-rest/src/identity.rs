@@ -2,16 +2,13 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_identity::{NewUser, Project, ProjectName, RoleGrant, TokenRow, UserRow};
-
-type Body<T> = Result<Json<T>, JsonRejection>;
 
 fn project(p: &Project) -> Value {
     json!({ "id": p.id, "name": p.name, "created_at": rfc3339(p.created_at_ms) })
@@ -50,9 +47,9 @@ pub(crate) struct NewProject {
 pub(crate) async fn create_project(
     State(app): App,
     Caller(session): Caller,
-    body: Body<NewProject>,
+    Body(new): Body<NewProject>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let name = ProjectName::parse(&body?.name)?;
+    let name = ProjectName::parse(&new.name)?;
     let made = app.access.identity().create_project(&session.server_leave()?, &name).await?;
     Ok((StatusCode::CREATED, Json(project(&made))))
 }
@@ -65,9 +62,8 @@ pub(crate) async fn users(State(app): App, Caller(session): Caller) -> Result<Js
 pub(crate) async fn create_user(
     State(app): App,
     Caller(session): Caller,
-    body: Body<NewUser>,
+    Body(new): Body<NewUser>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(new) = body?;
     let (identity, leave) = (app.access.identity(), session.server_leave()?);
     let (made, secret) = identity.create_user(&leave, new).await?;
     let mut answer = user(&made);
@@ -82,9 +78,8 @@ pub(crate) async fn grant(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Body<RoleGrant>,
+    Body(role): Body<RoleGrant>,
 ) -> Result<StatusCode, Problem> {
-    let Json(role) = body?;
     app.access.identity().grant(&session.server_leave()?, &name, role).await?;
     app.access.identity_changed();
     Ok(StatusCode::NO_CONTENT)
@@ -94,9 +89,8 @@ pub(crate) async fn revoke(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Body<RoleGrant>,
+    Body(role): Body<RoleGrant>,
 ) -> Result<StatusCode, Problem> {
-    let Json(role) = body?;
     app.access.identity().revoke_grant(&session.server_leave()?, &name, role).await?;
     app.access.identity_changed();
     Ok(StatusCode::NO_CONTENT)
@@ -112,9 +106,8 @@ pub(crate) async fn create_token(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Body<NewToken>,
+    Body(new): Body<NewToken>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(new) = body?;
     let identity = app.access.identity();
     let (row, secret) = identity.create_token(&session.server_leave()?, &name, &new.label).await?;
     let mut answer = token(&row);

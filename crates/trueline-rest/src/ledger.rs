@@ -2,16 +2,15 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_flows::Session;
-use trueline_identity::{Authorized, EraseEvent, IdentityError, ReadLedger, VerifyLedger};
+use trueline_identity::{Authorized, EraseEvent, VerifyLedger};
 use trueline_ledger::{EventFilter, EventRow, LedgerFiles, exported_events};
 
 const PAGE: u32 = 50;
@@ -24,17 +23,8 @@ fn event_json(e: &EventRow) -> Value {
     })
 }
 
-/// The projects whose events a caller may read: all with leave for the server, else the session's own.
-fn readable(session: &Session) -> Result<Option<Vec<String>>, IdentityError> {
-    if session.server_leave::<ReadLedger>().is_ok() {
-        return Ok(None);
-    }
-    let here: Authorized<ReadLedger> = session.leave()?;
-    Ok(Some(vec![here.project().to_string()]))
-}
-
 pub(crate) async fn head(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
-    readable(&session)?;
+    session.readable_ledgers()?;
     let head = LedgerFiles::read_head(&app.ledger_folder)?;
     let checkpoint = head.map(|h| json!({ "size": h.size, "root": h.root, "note": h.note }));
     Ok(Json(json!({ "key": app.ledger_key, "checkpoint": checkpoint })))
@@ -57,7 +47,7 @@ pub(crate) async fn events(
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let filter = EventFilter {
-        projects: readable(&session)?,
+        projects: session.readable_ledgers()?,
         actor: query.actor,
         action: query.action,
         resource_kind: query.resource_kind,
@@ -95,7 +85,7 @@ pub(crate) async fn export(
 }
 
 async fn find(app: &crate::Rest, session: &Session, id: String) -> Result<EventRow, Problem> {
-    let projects = readable(session)?;
+    let projects = session.readable_ledgers()?;
     let event = app.ledger.db().read(move |tx| trueline_ledger::event(tx, &id)).await?;
     match projects {
         Some(list) if !list.contains(&event.project) => {
@@ -140,9 +130,8 @@ pub(crate) async fn erase(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<Erasure>, JsonRejection>,
+    Body(erasure): Body<Erasure>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(erasure) = body?;
     if erasure.reason.trim().is_empty() {
         return Err(Problem::invalid("an erasure needs a reason, which the ledger keeps"));
     }

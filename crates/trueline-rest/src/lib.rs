@@ -1,31 +1,45 @@
 //! Trueline's own REST API under `/api/v1`: plural nouns, snake_case JSON, RFC 3339 times, cursor pages, RFC 9457
 //! problems with a stable code. A handler parses, calls one function, renders.
 
+mod datasets;
 mod endpoints;
+mod features;
 mod identity;
 mod ledger;
+mod models;
 mod pipelines;
+mod predictions;
 mod problem;
 mod reproductions;
 mod runs;
 mod tasks;
 mod time;
 
+use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 pub use problem::{ERROR_CODES, Problem};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
-use trueline_flows::{Access, Deployments, Entry, Session, StepRunner};
+use trueline_data::Data;
+use trueline_features::Features;
+use trueline_flows::{Access, Deployments, Entry, Releases, Session, StepRunner, Tracer};
 use trueline_ledger::Ledger;
+use trueline_registry::Registry;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
 
-/// The largest body of this API in bytes; files go another way.
-const LARGEST_BODY: usize = 256 << 20;
+/// The largest JSON body of most calls in bytes.
+const LARGEST_BODY: usize = 1 << 20;
+/// The largest capture in bytes: it names every file that git does not track.
+const LARGEST_CAPTURE: usize = 16 << 20;
+/// The largest batch of rows, keys or files' names in bytes.
+const LARGEST_BATCH: usize = 16 << 20;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -42,10 +56,20 @@ pub struct Rest {
     pub tasks: Tasks,
     /// Tracking.
     pub tracking: Tracking,
+    /// Datasets.
+    pub data: Data,
+    /// Features.
+    pub features: Features,
     /// Endpoints.
     pub deployments: Deployments,
     /// Pipelines and their steps.
     pub steps: StepRunner,
+    /// The lines of predictions.
+    pub tracer: Tracer,
+    /// The registry.
+    pub registry: Registry,
+    /// The stories of a release.
+    pub releases: Releases,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -57,12 +81,50 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        trueline_flows::check_path_and_query(encoded)?;
         match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => Ok(Self(session.clone())),
             Some(Entry(Err(error))) => Err(Problem::identity(error)),
             None => Err(Problem::internal("the request came without a session")),
         }
     }
+}
+
+/// A body of JSON, or the refusal as a problem.
+struct Body<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(body) = Json::<Value>::from_request(request, state).await?;
+        trueline_flows::check_texts(&body)?;
+        T::deserialize(body).map(Self).map_err(|e| Problem::invalid(format!("the body does not fit: {e}")))
+    }
+}
+
+/// The routes of datasets and features.
+fn data_routes() -> Router<Arc<Rest>> {
+    let batches = Router::new()
+        .route("/dataset-files/missing", post(datasets::missing))
+        .route("/datasets/{name}/versions", post(datasets::add))
+        .route("/feature-views/{view}/lookups", post(features::lookup))
+        .route("/feature-views/{view}/rows", post(features::push))
+        .layer(DefaultBodyLimit::max(LARGEST_BATCH));
+    Router::new()
+        .route("/dataset-files/{sha256}", put(datasets::put_file))
+        .route("/datasets", get(datasets::list))
+        .route("/datasets/{name}", get(datasets::versions))
+        .route("/datasets/{name}/versions/{version}", get(datasets::version))
+        .route("/datasets/{name}/versions/{version}/files/{place}", get(datasets::file))
+        .route("/entities", get(features::entities))
+        .route("/feature-declarations", post(features::declare))
+        .route("/feature-views", get(features::views))
+        .route("/feature-views/{view}", get(features::view))
+        .route("/feature-views/{view}/materialisations", post(features::materialise))
+        .route("/training-sets", post(features::training_set))
+        .merge(batches)
 }
 
 /// The routes of this face.
@@ -82,6 +144,14 @@ pub fn router(rest: Rest) -> Router {
         .route("/ledger/events/{id}/proof", get(ledger::proof))
         .route("/ledger/events/{id}/erasure", post(ledger::erase))
         .route("/ledger/verifications", post(ledger::verify))
+        .route("/models/{name}", get(models::model))
+        .route("/models/{name}/policy", get(models::policy).put(models::declare_policy))
+        .route("/models/{name}/versions/{version}/release", get(models::release))
+        .route("/models/{name}/versions/{version}/gate-runs", get(models::gate_runs).post(models::run_gates))
+        .route(
+            "/models/{name}/versions/{version}/approvals",
+            get(models::approvals).post(models::decide).delete(models::withdraw),
+        )
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
         .route("/endpoints", get(endpoints::list).post(endpoints::create))
@@ -96,10 +166,15 @@ pub fn router(rest: Rest) -> Router {
         .route("/pipeline-runs/{id}/cancellation", post(pipelines::cancel))
         .route("/pipeline-runs/{id}/steps/{step}/log", get(pipelines::log))
         .route("/runs/{id}/reproductions", get(reproductions::list).post(reproductions::record))
-        .route("/runs/{id}/capture", get(runs::capture).put(runs::set_capture))
+        .route("/capture-files/{sha256}", get(runs::capture_file))
+        .route("/predictions/{id}/trace", get(predictions::trace))
+        .route(
+            "/runs/{id}/capture",
+            get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),
+        )
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
-        .route("/capture-files/{sha256}", get(runs::capture_file))
+        .merge(data_routes())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

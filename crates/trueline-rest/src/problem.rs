@@ -5,8 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
+use trueline_data::DataError;
 use trueline_db::DbError;
-use trueline_flows::DeployError;
+use trueline_features::{FeatureError, OnlineError};
+use trueline_flows::{DeployError, FeatureFlowError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_pipelines::PipelineError;
@@ -24,6 +26,7 @@ pub const ERROR_CODES: &[&str] = &[
     "internal",
     "invalid",
     "not-found",
+    "not-released",
     "state",
     "too-large",
     "unauthenticated",
@@ -42,6 +45,11 @@ pub struct Problem {
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into() }
+    }
+
+    /// This server can't take the request now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -132,8 +140,11 @@ impl From<RegistryError> for Problem {
         let (status, code) = match &error {
             RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             RegistryError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            RegistryError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            RegistryError::State(_) => (StatusCode::CONFLICT, "state"),
+            RegistryError::NotReleasable(_) => (StatusCode::CONFLICT, "not-released"),
             RegistryError::Ledger(inner) => return Self::ledger(inner),
-            _ => (StatusCode::BAD_REQUEST, "invalid"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())
     }
@@ -177,10 +188,98 @@ impl From<DeployError> for Problem {
     }
 }
 
+impl From<TraceError> for Problem {
+    fn from(error: TraceError) -> Self {
+        match error {
+            TraceError::NotFound(_) => Self::not_found(error.to_string()),
+            TraceError::Serving(inner) => inner.into(),
+            TraceError::Registry(inner) => inner.into(),
+            TraceError::Tracking(inner) => inner.into(),
+            TraceError::Log(_) | TraceError::Thread(_) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<NulCharacter> for Problem {
+    fn from(error: NulCharacter) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<ReleaseError> for Problem {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Registry(inner) => inner.into(),
+            ReleaseError::Tracking(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<DataError> for Problem {
+    fn from(error: DataError) -> Self {
+        let (status, code) = match &error {
+            DataError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            DataError::Invalid(_) | DataError::Table(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            DataError::Blob(blob) => match blob.as_ref() {
+                BlobError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+                BlobError::Interrupted { .. } => (StatusCode::BAD_REQUEST, "invalid"),
+                BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+                BlobError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            DataError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<FeatureError> for Problem {
+    fn from(error: FeatureError) -> Self {
+        let (status, code) = match &error {
+            FeatureError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            FeatureError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            FeatureError::State(_) => (StatusCode::CONFLICT, "state"),
+            FeatureError::Online(inner) => return inner.clone().into(),
+            FeatureError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<OnlineError> for Problem {
+    fn from(error: OnlineError) -> Self {
+        let (status, code) = match &error {
+            OnlineError::UnknownView(_) => (StatusCode::NOT_FOUND, "not-found"),
+            OnlineError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            OnlineError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            OnlineError::Deadline { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<FeatureFlowError> for Problem {
+    fn from(error: FeatureFlowError) -> Self {
+        match error {
+            FeatureFlowError::Data(inner) => inner.into(),
+            FeatureFlowError::Features(inner) => inner.into(),
+        }
+    }
+}
+
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "invalid" };
-        Self::new(rejection.status(), code, rejection.body_text())
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "the body is larger than this call takes (1 MiB, 16 MiB for a capture); files are uploaded as artifacts",
+            ),
+            status => Self::new(status, "invalid", rejection.body_text()),
+        }
     }
 }
 

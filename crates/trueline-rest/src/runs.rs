@@ -2,10 +2,9 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
+use axum::body::Body as Stream;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -13,8 +12,8 @@ use serde_json::{Value, json};
 use trueline_tracking::{Capture, MetricPoint, MetricQuery, RunId};
 
 const PAGE: u64 = 10_000;
-/// The largest file of a capture that is given back, in bytes.
-const LARGEST_FILE: u64 = 256 << 20;
+/// The largest file of a capture in bytes: a diff of binaries can be long.
+const LARGEST_FILE: u64 = 1 << 30;
 
 pub(crate) async fn capture(
     State(app): App,
@@ -31,9 +30,8 @@ pub(crate) async fn set_capture(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<Capture>, JsonRejection>,
+    Body(capture): Body<Capture>,
 ) -> Result<StatusCode, Problem> {
-    let Json(capture) = body?;
     app.tracking.set_capture(&session.leave()?, &RunId::new(id), capture).await?;
     Ok(StatusCode::CREATED)
 }
@@ -41,9 +39,10 @@ pub(crate) async fn set_capture(
 pub(crate) async fn put_capture_file(
     State(app): App,
     Caller(session): Caller,
-    body: Bytes,
+    body: Stream,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let sha256 = app.tracking.put_capture_file(&session.leave()?, body).await?;
+    let sha256 =
+        app.tracking.put_capture_file(&session.leave()?, body.into_data_stream(), LARGEST_FILE).await?;
     Ok((StatusCode::CREATED, Json(json!({ "sha256": sha256 }))))
 }
 
@@ -51,7 +50,7 @@ pub(crate) async fn capture_file(
     State(app): App,
     Caller(session): Caller,
     Path(sha256): Path<String>,
-) -> Result<Bytes, Problem> {
+) -> Result<axum::body::Bytes, Problem> {
     Ok(app.tracking.blob(&session.leave()?, &sha256, LARGEST_FILE).await?)
 }
 

@@ -307,7 +307,7 @@ fn append(
     }));
     let event = tx.emit(event)?;
     for variant in variants {
-        let version = Node::new("version", variant.spec.name());
+        let version = Node::new("version", &variant.spec.id);
         let own = Node::new("endpoint", before.name.as_str());
         tx.link(&event, &Edge::new(project, own, "served", version))?;
     }

@@ -31,6 +31,9 @@ pub enum ServingError {
     /// The input of a request does not fit.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// Features that the model reads are not to be had now.
+    #[error("{0}")]
+    Features(String),
     /// Bytes of a model could not be read.
     #[error(transparent)]
     Blob(#[from] BlobError),

@@ -52,6 +52,14 @@ impl Frame {
         Ok(Self { columns, rows, named })
     }
 
+    /// This input with more columns; one that it has already gives way.
+    #[must_use]
+    pub fn with(&self, more: &[Column]) -> Self {
+        let kept = self.columns.iter().filter(|c| more.iter().all(|m| m.name != c.name));
+        let columns = kept.chain(more).cloned().collect();
+        Self { columns, rows: self.rows, named: self.named }
+    }
+
     /// The columns, in their order.
     #[must_use]
     pub fn columns(&self) -> &[Column] {

@@ -9,6 +9,7 @@
 
 mod endpoints;
 mod error;
+mod features;
 mod frame;
 mod live;
 mod mlmodel;
@@ -17,16 +18,19 @@ mod plane;
 mod route;
 mod runtime;
 mod schema;
+mod segments;
 mod signature;
 mod snapshot;
 
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
+pub use features::FeatureSource;
 pub use frame::{Column, Frame};
-pub use mlmodel::MlModel;
+pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};
 pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
 pub use schema::MODULE;
+pub use segments::{SealedSegment, SealedSegments};
 pub use signature::{ColumnType, InputColumn, Signature};
 pub use snapshot::{Access, EndpointSnapshot, Grant, Snapshot};

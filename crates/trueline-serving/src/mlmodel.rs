@@ -1,6 +1,7 @@
 //! The `MLmodel` file: which flavour a model has, which file holds it, what it takes.
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// What serving needs of an `MLmodel` file.
@@ -15,7 +16,13 @@ pub struct MlModel {
     /// The example that was logged with it.
     #[serde(default)]
     pub saved_input_example_info: Option<InputExample>,
+    /// What was said of it when it was logged.
+    #[serde(default)]
+    pub metadata: Option<BTreeMap<String, Json>>,
 }
+
+/// The key of the metadata that names the feature views which a model reads at a prediction: `weather@1, planes@2`.
+const FEATURE_VIEWS: &str = "trueline.feature_views";
 
 /// One flavour.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +41,12 @@ pub struct RawSignature {
     /// JSON of the inputs.
     #[serde(default)]
     pub inputs: Option<String>,
+    /// JSON of the outputs.
+    #[serde(default)]
+    pub outputs: Option<String>,
+    /// JSON of the params.
+    #[serde(default)]
+    pub params: Option<String>,
 }
 
 /// Where the input example is.
@@ -55,6 +68,38 @@ impl MlModel {
     }
 }
 
+impl MlModel {
+    /// The feature views that it reads, each with its version: another one may have other columns.
+    ///
+    /// # Errors
+    /// A sentence that says how they are written.
+    pub fn feature_views(&self) -> Result<Vec<String>, String> {
+        let Some(said) = self.metadata.as_ref().and_then(|m| m.get(FEATURE_VIEWS)) else {
+            return Ok(Vec::new());
+        };
+        let wrong = || {
+            format!(
+                "its metadata says {FEATURE_VIEWS}: {said}; name views with their versions, such as `weather@1, planes@2`"
+            )
+        };
+        let views: Vec<String> = match said {
+            Json::String(text) => {
+                text.split(',').map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).collect()
+            }
+            Json::Array(list) => list
+                .iter()
+                .map(|v| v.as_str().map(ToOwned::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(wrong)?,
+            _ => return Err(wrong()),
+        };
+        let pinned = |view: &String| {
+            view.split_once('@').is_some_and(|(n, v)| !n.is_empty() && v.parse::<u32>().is_ok())
+        };
+        if views.iter().all(pinned) { Ok(views) } else { Err(wrong()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +116,24 @@ mod tests {
         assert_eq!(model.flavors["xgboost"].model_class.as_deref(), Some("xgboost.core.Booster"));
         let inputs = model.signature.unwrap().inputs.unwrap();
         assert_eq!(inputs, r#"[{"type": "double", "name": "a", "required": true}]"#);
+        assert!(model.metadata.is_none());
         assert!(MlModel::parse(b"flavors: [1, 2").is_err());
+    }
+
+    #[test]
+    fn feature_views_are_named_with_their_versions() {
+        let views = |metadata: &str| {
+            MlModel::parse(format!("metadata:\n  {metadata}\n").as_bytes()).unwrap().feature_views()
+        };
+        assert_eq!(views("other: 1"), Ok(vec![]));
+        let two = vec!["weather@1".to_owned(), "planes@2".to_owned()];
+        assert_eq!(views("trueline.feature_views: weather@1, planes@2"), Ok(two.clone()));
+        assert_eq!(views("trueline.feature_views: [weather@1, planes@2]"), Ok(two));
+        for bad in ["weather", "weather@newest", "7"] {
+            assert!(
+                views(&format!("trueline.feature_views: {bad}")).unwrap_err().contains("weather@1"),
+                "{bad}"
+            );
+        }
     }
 }

@@ -27,6 +27,8 @@ pub struct ModelFile {
 /// A version to be served: what is needed to load it without the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSpec {
+    /// The version's id in the lineage, which stays when the model's name changes.
+    pub id: String,
     /// The model's name.
     pub model: String,
     /// The version's number.
@@ -71,6 +73,8 @@ pub struct LoadedModel {
     spec: ModelSpec,
     runtime: Box<dyn Runtime>,
     signature: Signature,
+    feature_views: Vec<String>,
+    example: Option<Frame>,
 }
 
 impl LoadedModel {
@@ -94,12 +98,21 @@ impl LoadedModel {
         };
         let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
         let signature = signature_of(&mlmodel, &runtime).map_err(|e| spec.unservable(e))?;
-        let model = Self { project: project.clone(), spec, runtime: Box::new(runtime), signature };
-        if let Some(example) = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path)
-            && let Some(bytes) = read(blobs, namespace, &model.spec, &example).await?
-        {
-            model.try_example(&bytes)?;
-        }
+        let feature_views = mlmodel.feature_views().map_err(|e| spec.unservable(e))?;
+        let path = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path);
+        let example = match path {
+            Some(path) => read(blobs, namespace, &spec, &path).await?.as_deref().and_then(example),
+            None => None,
+        };
+        let model = Self {
+            project: project.clone(),
+            spec,
+            runtime: Box::new(runtime),
+            signature,
+            feature_views,
+            example,
+        };
+        model.try_example()?;
         Ok(model)
     }
 
@@ -114,10 +127,23 @@ impl LoadedModel {
         self.project == *project && self.spec == *spec
     }
 
+    /// The feature views that it reads besides the request, `name@version`: what its `MLmodel` file says, which is frozen
+    /// with the rest.
+    #[must_use]
+    pub fn feature_views(&self) -> &[String] {
+        &self.feature_views
+    }
+
     /// What it takes.
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// The input example that was logged with it, when there is one of columns.
+    #[must_use]
+    pub fn example(&self) -> Option<&Frame> {
+        self.example.as_ref()
     }
 
     /// What it takes of memory, in bytes.
@@ -141,12 +167,12 @@ impl LoadedModel {
     }
 
     /// The self-test: the example that was logged with the model must be answered with finite numbers.
-    fn try_example(&self, bytes: &[u8]) -> Result<(), ServingError> {
-        let Some(frame) = example(bytes) else { return Ok(()) };
+    fn try_example(&self) -> Result<(), ServingError> {
+        let Some(frame) = &self.example else { return Ok(()) };
         let failed = |why: String| {
             self.spec.unservable(format!("it fails on its own input example, so it is not made ready: {why}"))
         };
-        let answer = self.predict(&frame).map_err(|e| failed(e.to_string()))?;
+        let answer = self.predict(frame).map_err(|e| failed(e.to_string()))?;
         match answer.values.iter().all(|v| v.is_finite()) {
             true => Ok(()),
             false => Err(failed("it answers a number that is not finite".to_owned())),

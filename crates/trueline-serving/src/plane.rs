@@ -2,7 +2,8 @@
 //! loads first, then swaps, then persists. It knows no database.
 
 use crate::error::ServingError;
-use crate::frame::Frame;
+use crate::features::FeatureSource;
+use crate::frame::{Column, Frame};
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelSpec, Predictions};
 use crate::route::{LogMode, Variant};
@@ -12,14 +13,14 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use trueline_blobs::Blobs;
-use trueline_ledger::ProjectId;
+use trueline_ledger::{Millis, ProjectId};
 
 /// Models that were served and stay loaded, so that a return to them is a swap.
 const KEPT: usize = 8;
 
 /// A request to an endpoint.
-#[derive(Debug)]
 pub struct Ask<'a> {
     /// The project's name.
     pub project: &'a str,
@@ -31,6 +32,10 @@ pub struct Ask<'a> {
     pub sticky: Option<&'a str>,
     /// Randomness that picks the variant when nothing is sticky.
     pub lot: u64,
+    /// When what is predicted happens, in milliseconds since 1970: features are read as of then.
+    pub at_ms: Millis,
+    /// Where features come from.
+    pub features: &'a dyn FeatureSource,
 }
 
 /// An answer.
@@ -46,6 +51,10 @@ pub struct Answer {
     pub generation: i64,
     /// Whether the answer waits for the log.
     pub log: LogMode,
+    /// The features that the model read besides the request.
+    pub features: Vec<Column>,
+    /// How long that took.
+    pub features_took: Duration,
     /// The predictions, or why there are none.
     pub predictions: Result<Predictions, ServingError>,
 }
@@ -230,15 +239,30 @@ impl DataPlane {
             ))
         })?;
         let variant = endpoint.pick(ask.sticky, ask.lot);
-        let predictions = variant.model.predict(ask.frame);
+        let (project, spec) = (&endpoint.snapshot.project, variant.model.spec());
+        let began = Instant::now();
+        let features = match variant.model.feature_views() {
+            [] => Ok(Vec::new()),
+            views => ask.features.features(project, views, ask.frame, ask.at_ms),
+        };
+        let features_took = began.elapsed();
+        let (features, predictions) = match features {
+            Ok(none) if none.is_empty() => (none, variant.model.predict(ask.frame)),
+            Ok(features) => {
+                let predictions = variant.model.predict(&ask.frame.with(&features));
+                (features, predictions)
+            }
+            Err(error) => (Vec::new(), Err(error)),
+        };
         variant.count(predictions.is_err());
-        let spec = variant.model.spec();
         Ok(Answer {
             project: endpoint.snapshot.project.clone(),
             model: spec.model.clone(),
             version: spec.version,
             generation: endpoint.snapshot.generation,
             log: endpoint.snapshot.log,
+            features,
+            features_took,
             predictions,
         })
     }

@@ -194,8 +194,13 @@ mod tests {
     use super::*;
 
     fn variant(version: i64, weight: u32) -> Variant {
-        let spec =
-            ModelSpec { model: "m".into(), version, manifest_digest: String::new(), files: Vec::new() };
+        let spec = ModelSpec {
+            id: version.to_string(),
+            model: "m".into(),
+            version,
+            manifest_digest: String::new(),
+            files: Vec::new(),
+        };
         Variant { spec, weight }
     }
 

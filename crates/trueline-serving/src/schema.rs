@@ -1,4 +1,4 @@
-//! The tables of serving's control plane.
+//! The tables of serving's control plane, and what the ledger keeps of the prediction log.
 
 use trueline_db::{Migration, Module};
 
@@ -28,6 +28,13 @@ CREATE TABLE endpoint_routes (
     changed_by TEXT NOT NULL,
     changed_at_ms BIGINT NOT NULL,
     PRIMARY KEY (project, endpoint, generation)
+);
+CREATE TABLE prediction_segments (
+    project TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (project, stream, number)
 );
 ",
     }],

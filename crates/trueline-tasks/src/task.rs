@@ -250,6 +250,10 @@ fn fenced_unless(touched: u64, lease: &Lease) -> Result<(), TaskError> {
     Err(TaskError::Fenced { id: lease.id.clone(), epoch: lease.epoch })
 }
 
+/// No lease and no pause before another try lasts as long as this. A time beyond it was set by a clock that has been put
+/// back since, and is not waited for.
+const LONGEST_WAIT_MS: Millis = 10 * 60_000;
+
 /// The queue as a worker and the pages see it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tasks {
@@ -306,30 +310,33 @@ impl Tasks {
         lease_ms: Millis,
     ) -> Result<Option<Lease>, TaskError> {
         let now = self.sources.now();
+        let absurd = now + LONGEST_WAIT_MS;
         let worker = worker.to_owned();
         let kinds = kinds.join("', '");
         let waiting = format!(
             "SELECT id FROM tasks
              WHERE kind IN ('{kinds}')
-               AND ((state = 'queued' AND run_after_ms <= ?1) OR (state = 'running' AND lease_until_ms < ?1))
+               AND ((state = 'queued' AND (run_after_ms <= ?1 OR run_after_ms > ?2))
+                 OR (state = 'running' AND (lease_until_ms < ?1 OR lease_until_ms > ?2)))
              ORDER BY run_after_ms, id LIMIT 1"
         );
         let sql = format!(
-            "UPDATE tasks SET state = 'running', epoch = epoch + 1, attempts = attempts + 1, worker = ?2,
-                    lease_until_ms = ?3
+            "UPDATE tasks SET state = 'running', epoch = epoch + 1, attempts = attempts + 1, worker = ?3,
+                    lease_until_ms = ?4
              WHERE id = ({waiting})
              RETURNING id, project, kind, payload, attempts, epoch, max_attempts"
         );
         // Mostly nothing waits, and then the writer need not be asked.
         let any = self.db.read(move |tx: &mut Tx<'_>| {
-            Ok::<_, TaskError>(tx.query_opt(&waiting, &[now.into()])?.is_some())
+            Ok::<_, TaskError>(tx.query_opt(&waiting, &[now.into(), absurd.into()])?.is_some())
         });
         if !any.await? {
             return Ok(None);
         }
         self.db
             .bookkeep(move |tx: &mut Tx<'_>| {
-                let row = tx.query_opt(&sql, &[now.into(), (&worker).into(), (now + lease_ms).into()])?;
+                let params = [now.into(), absurd.into(), (&worker).into(), (now + lease_ms).into()];
+                let row = tx.query_opt(&sql, &params)?;
                 row.map(|mut row| lease_from(&mut row)).transpose()
             })
             .await

@@ -12,20 +12,32 @@ use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{NewEvent, ProjectId};
 
+/// The longest path in bytes. Paths are keys of an index, whose rows PostgreSQL limits to 2704 bytes.
+const LONGEST_PATH: usize = 1024;
+
 /// A path in the tree: relative, with no part that is empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ArtifactPath(String);
 
 impl ArtifactPath {
-    /// Checks a path.
+    /// Checks a path. Control characters are refused: no file system or listing shows them, and a line break in a path
+    /// could pass for another file.
     ///
     /// # Errors
     /// [`TrackingError::Invalid`].
     pub fn parse(path: &str) -> Result<Self, TrackingError> {
         let trimmed = path.trim_end_matches('/');
-        let fine =
-            |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
-        if trimmed.is_empty() || trimmed.split('/').all(fine) && trimmed.len() <= 4096 {
+        if trimmed.is_empty() && path.len() <= 1 {
+            return Ok(Self(String::new()));
+        }
+        if trimmed.len() > LONGEST_PATH {
+            return Err(TrackingError::Invalid(format!(
+                "Invalid path: it has {} bytes, the longest allowed has {LONGEST_PATH}.",
+                trimmed.len()
+            )));
+        }
+        let fine = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
+        if !trimmed.contains(char::is_control) && trimmed.split('/').all(fine) {
             return Ok(Self(trimmed.to_owned()));
         }
         Err(TrackingError::Invalid("Invalid path".to_owned()))
@@ -43,6 +55,22 @@ impl ArtifactPath {
         Self::parse(path).ok()
     }
 
+    /// Whether this is the root of the tree.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is left of this path below `folder`: empty for the folder itself, none when it lies elsewhere.
+    #[must_use]
+    pub fn below(&self, folder: &Self) -> Option<&str> {
+        match self.0.strip_prefix(&folder.0)? {
+            "" => Some(""),
+            rest if folder.is_root() => Some(rest),
+            rest => rest.strip_prefix('/'),
+        }
+    }
+
     /// The path as text; empty for the root.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -54,7 +82,7 @@ impl ArtifactPath {
     /// # Errors
     /// [`TrackingError::Invalid`].
     pub fn join(&self, below: &str) -> Result<Self, TrackingError> {
-        match (self.0.is_empty(), below.is_empty()) {
+        match (self.is_root(), below.is_empty()) {
             (_, true) => Ok(self.clone()),
             (true, false) => Self::parse(below),
             (false, false) => Self::parse(&format!("{}/{below}", self.0)),
@@ -62,8 +90,8 @@ impl ArtifactPath {
     }
 
     /// What every path below this one starts with.
-    fn prefix(&self) -> String {
-        if self.0.is_empty() { String::new() } else { format!("{}/", self.0) }
+    pub(crate) fn prefix(&self) -> String {
+        if self.is_root() { String::new() } else { format!("{}/", self.0) }
     }
 }
 
@@ -78,27 +106,7 @@ pub struct ArtifactFile {
     pub size: u64,
 }
 
-/// What a folder holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum ArtifactEntry {
-    /// A folder.
-    Folder {
-        /// Its name.
-        name: String,
-    },
-    /// A file.
-    File {
-        /// Its name.
-        name: String,
-        /// Its size in bytes.
-        size: u64,
-        /// SHA-256 of its bytes.
-        sha256: String,
-    },
-}
-
-fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
+pub(crate) fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
     Ok(u64::try_from(row.take::<i64>(i)?).unwrap_or(0))
 }
 
@@ -147,22 +155,6 @@ pub(crate) fn below(
     Ok(out)
 }
 
-fn entries(files: Vec<ArtifactFile>) -> Vec<ArtifactEntry> {
-    let mut out: Vec<ArtifactEntry> = Vec::new();
-    for file in files {
-        match file.path.split_once('/') {
-            Some((name, _)) => {
-                let folder = ArtifactEntry::Folder { name: name.to_owned() };
-                if !out.contains(&folder) {
-                    out.push(folder);
-                }
-            }
-            None => out.push(ArtifactEntry::File { name: file.path, size: file.size, sha256: file.sha256 }),
-        }
-    }
-    out
-}
-
 impl Tracking {
     /// Keeps an artifact, in place of one with the same path.
     ///
@@ -179,7 +171,7 @@ impl Tracking {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        if path.as_str().is_empty() {
+        if path.is_root() {
             return Err(TrackingError::Invalid("Invalid path".to_owned()));
         }
         let project = leave.project().clone();
@@ -252,18 +244,6 @@ impl Tracking {
         Ok(self.blobs.get_bytes(&Self::namespace(leave.project()), sha256, limit).await?)
     }
 
-    /// What a folder holds, by name.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn list_artifacts(
-        &self,
-        leave: &Authorized<ReadProject>,
-        folder: &ArtifactPath,
-    ) -> Result<Vec<ArtifactEntry>, TrackingError> {
-        Ok(entries(self.artifacts_below(leave, folder).await?))
-    }
-
     /// All files below a folder, with paths relative to it.
     ///
     /// # Errors
@@ -280,12 +260,19 @@ impl Tracking {
     /// Removes a file, or all files below a folder. Their blobs stay until nothing points at them.
     ///
     /// # Errors
-    /// [`TrackingError::NotFound`] when there is neither.
+    /// [`TrackingError::NotFound`] when there is neither, [`TrackingError::Invalid`] for the root: no single call
+    /// empties a whole project.
     pub async fn delete_artifacts(
         &self,
         leave: &Authorized<WriteTracking>,
         path: &ArtifactPath,
     ) -> Result<(), TrackingError> {
+        if path.is_root() {
+            return Err(TrackingError::Invalid(
+                "Invalid path: the root of all artifacts can't be deleted; name a file or a folder below it."
+                    .to_owned(),
+            ));
+        }
         let (project, path) = (leave.project().clone(), path.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
@@ -321,9 +308,11 @@ mod tests {
         for good in ["", "a", "1/r/artifacts/model/MLmodel", "a/b/"] {
             assert!(ArtifactPath::parse(good).is_ok(), "{good}");
         }
-        for bad in ["../x", "a/../b", "/a", "a//b", "./a", "a\\b", "a/\0"] {
-            assert!(ArtifactPath::parse(bad).is_err(), "{bad}");
+        let long = "x".repeat(LONGEST_PATH + 1);
+        for bad in ["../x", "a/../b", "/a", "a//b", "./a", "a\\b", "a/\0", "a\nb", "a\u{85}b", "//", &long] {
+            assert!(ArtifactPath::parse(bad).is_err(), "{bad:?}");
         }
+        assert!(ArtifactPath::parse(&long[1..]).is_ok());
     }
 
     #[test]
@@ -335,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_lists_its_own_names_once() {
-        let file = |path: &str| ArtifactFile { path: path.into(), sha256: "0".into(), size: 1 };
-        let listed = entries(vec![file("a/x"), file("a/y"), file("b")]);
-        let folder = ArtifactEntry::Folder { name: "a".into() };
-        let b = ArtifactEntry::File { name: "b".into(), size: 1, sha256: "0".into() };
-        assert_eq!(listed, [folder, b]);
+    fn a_path_lies_below_whole_folders_only() {
+        let path = |text| ArtifactPath::parse(text).unwrap();
+        assert_eq!(path("1/r/a").below(&path("1/r")), Some("a"));
+        assert_eq!(path("1/r").below(&path("1/r")), Some(""));
+        assert_eq!(path("1/r").below(&path("")), Some("1/r"));
+        assert_eq!(path("1/run").below(&path("1/r")), None);
     }
 }

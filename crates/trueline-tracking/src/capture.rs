@@ -4,6 +4,7 @@
 use crate::model::RunId;
 use crate::{Tracking, TrackingError, runs};
 use bytes::Bytes;
+use futures::Stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -43,30 +44,45 @@ pub struct Capture {
     pub inputs: BTreeMap<String, String>,
 }
 
+fn is_commit_id(text: &str) -> bool {
+    (4..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 impl Tracking {
     /// Keeps a file that belongs to a capture; answers its SHA-256.
     ///
     /// # Errors
-    /// [`TrackingError::Blob`].
-    pub async fn put_capture_file(
+    /// [`TrackingError::Blob`], also beyond `limit` bytes.
+    pub async fn put_capture_file<S, E>(
         &self,
         leave: &Authorized<WriteTracking>,
-        bytes: Bytes,
-    ) -> Result<String, TrackingError> {
-        Ok(self.blobs.put_bytes(&Self::namespace(leave.project()), bytes).await?.sha256)
+        bytes: S,
+        limit: u64,
+    ) -> Result<String, TrackingError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: std::fmt::Display,
+    {
+        Ok(self.blobs.put(&Self::namespace(leave.project()), bytes, limit).await?.sha256)
     }
 
     /// Records where a run came from.
     ///
     /// # Errors
     /// [`TrackingError::NotFound`], [`TrackingError::Exists`] when it has a capture, [`TrackingError::Invalid`] for a
-    /// deleted run.
+    /// deleted run or a commit that is no commit id.
     pub async fn set_capture(
         &self,
         leave: &Authorized<WriteTracking>,
         run: &RunId,
         capture: Capture,
     ) -> Result<(), TrackingError> {
+        if capture.commit.as_deref().is_some_and(|c| !is_commit_id(c)) {
+            return Err(TrackingError::Invalid(
+                "the capture's `commit` is no commit id: give 4 to 64 hexadecimal digits, or leave it out"
+                    .to_owned(),
+            ));
+        }
         let (project, run) = (leave.project().clone(), run.clone());
         self.ledger
             .write(leave.actor(), move |tx| {

@@ -1,7 +1,7 @@
 //! What a run read and made: datasets as the client describes them, logged models in and out.
 
 use crate::model::{KeyValue, RunId};
-use crate::{Tracking, TrackingError, runs};
+use crate::{Tracking, TrackingError, logged_models, runs, validate};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -138,7 +138,7 @@ impl Tracking {
                 }
                 for model in &models {
                     insert_model(tx, &run, "in", model, 0)?;
-                    edges.push(("read", Node::new("logged_model", model)));
+                    edges.extend(found(tx, &project, model)?.map(|node| ("read", node)));
                 }
                 let payload = json!({ "datasets": datasets, "models": models });
                 record(tx, &project, &run, "run.inputs_logged", payload, &edges)
@@ -163,11 +163,20 @@ impl Tracking {
                 let mut edges = Vec::new();
                 for (model, step) in &models {
                     insert_model(tx, &run, "out", model, *step)?;
-                    edges.push(("made", Node::new("logged_model", model)));
+                    edges.extend(found(tx, &project, model)?.map(|node| ("made", node)));
                 }
                 record(tx, &project, &run, "run.outputs_logged", json!({ "models": models }), &edges)
             })
             .await
+    }
+}
+
+/// A logged model as an end of an edge, when this project has it: a client may name any.
+fn found(tx: &mut Tx<'_>, project: &ProjectId, model: &str) -> Result<Option<Node>, TrackingError> {
+    match logged_models::require(tx, project, model) {
+        Ok(()) => Ok(Some(Node::new("logged_model", model))),
+        Err(TrackingError::NotFound(_)) => Ok(None),
+        Err(other) => Err(other),
     }
 }
 
@@ -211,6 +220,7 @@ fn insert_model(
     model: &str,
     step: i64,
 ) -> Result<(), TrackingError> {
+    validate::model_id(model)?;
     tx.execute(
         "INSERT INTO run_models (run, direction, model, step) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
         &[run.into(), direction.into(), model.into(), step.into()],

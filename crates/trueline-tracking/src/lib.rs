@@ -6,9 +6,12 @@ mod capture;
 mod error;
 mod experiments;
 mod inputs;
+mod listing;
 mod logged_models;
 mod metrics;
 mod model;
+mod model_history;
+mod owner;
 mod reproduction;
 mod runs;
 mod schema;
@@ -16,16 +19,18 @@ mod seal;
 mod search;
 mod validate;
 
-pub use artifacts::{ArtifactEntry, ArtifactFile, ArtifactPath};
+pub use artifacts::{ArtifactFile, ArtifactPath};
 pub use capture::Capture;
 pub use error::TrackingError;
 pub use inputs::{DatasetInput, LoggedDataset};
+pub use listing::{ArtifactEntry, Level};
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
 pub use metrics::{MetricPoint, MetricQuery};
 pub use model::{
     Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus,
     RunUpdate, ViewType,
 };
+pub use owner::ArtifactOwner;
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };

@@ -6,6 +6,7 @@ use crate::seal::{self, Owner};
 use crate::{Tracking, TrackingError, metrics, runs, validate};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeSet;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
@@ -109,6 +110,12 @@ pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Logg
     }
 }
 
+/// That a logged model of this project is there.
+pub(crate) fn require(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<(), TrackingError> {
+    let sql = "SELECT id FROM logged_models WHERE id = ?1 AND project = ?2 AND lifecycle = 'active'";
+    tx.query_opt(sql, &[id.into(), project.into()])?.map(drop).ok_or_else(|| not_found(id))
+}
+
 pub(crate) fn fill(tx: &mut Tx<'_>, mut model: LoggedModel) -> Result<LoggedModel, TrackingError> {
     let id = &model.id;
     let params =
@@ -143,6 +150,11 @@ impl Tracking {
         let name =
             new.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| format!("model-{}", &id[2..10]));
         check_name(&name)?;
+        let new = NewLoggedModel {
+            params: validate::cut(new.params, validate::LONGEST_PARAM),
+            tags: validate::cut(new.tags, validate::LONGEST_RUN_TAG),
+            ..new
+        };
         let project = leave.project().clone();
         if new.experiment == ExperimentId(0) {
             self.ensure_default_experiment(leave).await?;
@@ -193,6 +205,7 @@ impl Tracking {
         id: &str,
         params: Vec<KeyValue>,
     ) -> Result<LoggedModel, TrackingError> {
+        let params = validate::cut(params, validate::LONGEST_PARAM);
         self.change_logged_model(leave, id, "logged_model.params_logged", move |tx, model| {
             insert_params(tx, &model.id, &params)?;
             Ok(json!(params))
@@ -210,6 +223,7 @@ impl Tracking {
         id: &str,
         tags: Vec<KeyValue>,
     ) -> Result<LoggedModel, TrackingError> {
+        let tags = validate::cut(tags, validate::LONGEST_RUN_TAG);
         self.change_logged_model(leave, id, "logged_model.tagged", move |tx, model| {
             upsert_tags(tx, &model.id, &tags)?;
             Ok(json!(tags))
@@ -259,28 +273,6 @@ impl Tracking {
                 tx.execute("UPDATE logged_models SET lifecycle = 'deleted' WHERE id = ?1", &[(&id).into()])?;
                 tx.emit(NewEvent::new(&project, "logged_model.deleted", "logged_model", &id))?;
                 Ok(())
-            })
-            .await
-    }
-
-    /// Writes points that were measured for a logged model by a run.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`], [`TrackingError::NotFound`].
-    pub async fn log_logged_model_metrics(
-        &self,
-        leave: &Authorized<WriteTracking>,
-        run: &RunId,
-        points: Vec<(String, LoggedMetric)>,
-    ) -> Result<(), TrackingError> {
-        let (project, run) = (leave.project().clone(), run.clone());
-        self.ledger
-            .write_summarised(crate::schema::POINTS, move |tx| {
-                runs::require_active(tx, &project, &run)?;
-                for (model, metric) in &points {
-                    insert_metric(tx, model, &run, metric)?;
-                }
-                Ok::<_, TrackingError>(())
             })
             .await
     }
@@ -358,7 +350,9 @@ fn insert(
     let event = tx.emit(event.with(json!({
         "name": name, "experiment": new.experiment, "model_type": new.model_type, "params": new.params, "tags": new.tags,
     })))?;
-    if let Some(run) = &new.source_run {
+    if let Some(run) = &new.source_run
+        && runs::exists(tx, project, run)?
+    {
         let edge =
             Edge::new(project, Node::new("logged_model", id), "made_by", Node::new("run", run.as_str()));
         tx.link(&event, &edge)?;
@@ -369,10 +363,9 @@ fn insert(
 fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
     for param in params {
         validate::key("param", &param.key)?;
-        let value = validate::truncated(&param.value, validate::LONGEST_PARAM);
         tx.execute(
             "INSERT INTO logged_model_params (model, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            &[model.into(), (&param.key).into(), value.into()],
+            &[model.into(), (&param.key).into(), (&param.value).into()],
         )?;
     }
     Ok(())
@@ -381,14 +374,25 @@ fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<()
 fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
     for tag in tags {
         validate::key("tag", &tag.key)?;
-        let value = validate::truncated(&tag.value, validate::LONGEST_RUN_TAG);
         tx.execute(
             "INSERT INTO logged_model_tags (model, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (model, key) DO UPDATE SET value = excluded.value",
-            &[model.into(), (&tag.key).into(), value.into()],
+            &[model.into(), (&tag.key).into(), (&tag.value).into()],
         )?;
     }
     Ok(())
+}
+
+/// Keeps points that a run measured for logged models of its project with those models too.
+pub(crate) fn insert_metrics(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    run: &RunId,
+    points: &[(String, LoggedMetric)],
+) -> Result<(), TrackingError> {
+    let models: BTreeSet<&str> = points.iter().map(|(model, _)| model.as_str()).collect();
+    models.into_iter().try_for_each(|model| require(tx, project, model))?;
+    points.iter().try_for_each(|(model, metric)| insert_metric(tx, model, run, metric))
 }
 
 fn insert_metric(
@@ -398,7 +402,7 @@ fn insert_metric(
     metric: &LoggedMetric,
 ) -> Result<(), TrackingError> {
     let point = metric.point;
-    let (value, is_nan) = if point.value.is_nan() { (0.0, true) } else { (point.value, false) };
+    let (value, is_nan) = point.stored();
     let chunk = seal::open_chunk(tx, Owner::LoggedModel, model)?;
     let new = tx.execute(
         "INSERT INTO logged_model_metrics (model, key, step, at_ms, value, is_nan, run, chunk)
@@ -408,7 +412,7 @@ fn insert_metric(
             (&metric.key).into(),
             point.step.into(),
             point.at_ms.into(),
-            value.clamp(f64::MIN, f64::MAX).into(),
+            value.into(),
             is_nan.into(),
             run.into(),
             chunk.into(),

@@ -2,13 +2,12 @@
 //! Points are high-volume: they are written without an event each, and sealed in chunks (see the module of sealing).
 
 use crate::model::{LoggedMetric, RunId};
-use crate::schema::POINTS;
 use crate::seal::{self, Owner};
 use crate::{Tracking, TrackingError, runs, validate};
 use serde::Serialize;
 use trueline_db::{Row, Tx, Value};
-use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Millis, ProjectId};
+use trueline_identity::{Authorized, ReadProject};
+use trueline_ledger::Millis;
 
 /// One point of a metric's series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -23,7 +22,7 @@ pub struct MetricPoint {
 
 impl MetricPoint {
     /// What the database keeps: NaN as 0 with a mark, the infinities as the greatest finite numbers, as MLflow does.
-    fn stored(self) -> (f64, bool) {
+    pub(crate) fn stored(self) -> (f64, bool) {
         if self.value.is_nan() {
             return (0.0, true);
         }
@@ -112,27 +111,6 @@ pub(crate) fn latest(tx: &mut Tx<'_>, run: &RunId) -> Result<Vec<LoggedMetric>, 
 }
 
 impl Tracking {
-    /// Writes points of one run.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`] for a bad key or time or a deleted run, [`TrackingError::NotFound`].
-    pub async fn log_metrics(
-        &self,
-        leave: &Authorized<WriteTracking>,
-        run: &RunId,
-        metrics: Vec<LoggedMetric>,
-    ) -> Result<(), TrackingError> {
-        validate::batch(metrics.len(), 0, 0)?;
-        metrics.iter().try_for_each(check)?;
-        let (project, run) = (leave.project().clone(), run.clone());
-        self.ledger
-            .write_summarised(POINTS, move |tx| {
-                runs::require_active(tx, &project, &run)?;
-                insert(tx, &run, &metrics)
-            })
-            .await
-    }
-
     /// The points of one series, ordered by time, step and value.
     ///
     /// # Errors
@@ -150,25 +128,6 @@ impl Tracking {
             .read(move |tx| {
                 runs::get(tx, &project, &run)?;
                 history(tx, &run, &key, &query)
-            })
-            .await
-    }
-
-    /// The names of a run's metrics with their latest points.
-    ///
-    /// # Errors
-    /// [`TrackingError::NotFound`] when there is no such run.
-    pub async fn latest_metrics(
-        &self,
-        leave: &Authorized<ReadProject>,
-        run: &RunId,
-    ) -> Result<Vec<LoggedMetric>, TrackingError> {
-        let (project, run): (ProjectId, RunId) = (leave.project().clone(), run.clone());
-        self.ledger
-            .db()
-            .read(move |tx| {
-                runs::get(tx, &project, &run)?;
-                latest(tx, &run)
             })
             .await
     }

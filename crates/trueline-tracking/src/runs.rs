@@ -5,7 +5,8 @@ use crate::inputs;
 use crate::model::{
     ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
 };
-use crate::{Tracking, TrackingError, metrics, validate};
+use crate::schema::POINTS;
+use crate::{Tracking, TrackingError, logged_models, metrics, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
@@ -23,6 +24,8 @@ pub(crate) const COLUMNS: &str =
 pub struct Batch {
     /// Points.
     pub metrics: Vec<LoggedMetric>,
+    /// Those of them that were measured for a logged model, with its id; they are kept with the model as well.
+    pub of_models: Vec<(String, LoggedMetric)>,
     /// Params.
     pub params: Vec<KeyValue>,
     /// Tags.
@@ -59,6 +62,12 @@ pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Ru
     from_row(&mut row)
 }
 
+/// Whether this project has a run with this id.
+pub(crate) fn exists(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<bool, TrackingError> {
+    let sql = "SELECT id FROM runs WHERE id = ?1 AND project = ?2";
+    Ok(tx.query_opt(sql, &[id.into(), project.into()])?.is_some())
+}
+
 /// A run that may be written to.
 pub(crate) fn require_active(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Run, TrackingError> {
     let run = get(tx, project, id)?;
@@ -88,13 +97,17 @@ pub(crate) fn data(tx: &mut Tx<'_>, project: &ProjectId, run: Run) -> Result<Run
     })
 }
 
-fn upsert_tag(tx: &mut Tx<'_>, run: &RunId, tag: &KeyValue) -> Result<(), TrackingError> {
-    let value = validate::truncated(&tag.value, validate::LONGEST_RUN_TAG);
+pub(crate) fn set_tag(tx: &mut Tx<'_>, run: &RunId, key: &str, value: &str) -> Result<(), TrackingError> {
     tx.execute(
         "INSERT INTO tags (run, key, value) VALUES (?1, ?2, ?3)
          ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
-        &[run.into(), (&tag.key).into(), value.into()],
+        &[run.into(), key.into(), value.into()],
     )?;
+    Ok(())
+}
+
+fn upsert_tag(tx: &mut Tx<'_>, run: &RunId, tag: &KeyValue) -> Result<(), TrackingError> {
+    set_tag(tx, run, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
     if tag.key == NAME_TAG {
         tx.execute("UPDATE runs SET name = ?2 WHERE id = ?1", &[run.into(), (&tag.value).into()])?;
     }
@@ -147,6 +160,16 @@ fn insert_params(
     }
 }
 
+fn insert_points(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    run: &RunId,
+    batch: &Batch,
+) -> Result<(), TrackingError> {
+    metrics::insert(tx, run, &batch.metrics)?;
+    logged_models::insert_metrics(tx, project, run, &batch.of_models)
+}
+
 fn check_params(params: &[KeyValue]) -> Result<(), TrackingError> {
     let mut seen = std::collections::BTreeSet::new();
     let mut twice = Vec::new();
@@ -183,6 +206,7 @@ impl Tracking {
         new: NewRun,
     ) -> Result<RunData, TrackingError> {
         check_tags(&new.tags)?;
+        let new = NewRun { tags: validate::cut(new.tags, validate::LONGEST_RUN_TAG), ..new };
         let name = run_name(&new, || random_name(self.ledger.sources().bytes()))?;
         let id = RunId::new(self.ledger.sources().id());
         let project = leave.project().clone();
@@ -238,18 +262,25 @@ impl Tracking {
         batch: Batch,
     ) -> Result<(), TrackingError> {
         validate::batch(batch.metrics.len(), batch.params.len(), batch.tags.len())?;
+        let batch = Batch { tags: validate::cut(batch.tags, validate::LONGEST_RUN_TAG), ..batch };
         check_params(&batch.params)?;
         batch.metrics.iter().try_for_each(metrics::check)?;
         check_tags(&batch.tags)?;
-        if batch.params.is_empty() && batch.tags.is_empty() {
-            return self.log_metrics(leave, id, batch.metrics).await;
-        }
         let (project, id) = (leave.project().clone(), id.clone());
+        if batch.params.is_empty() && batch.tags.is_empty() {
+            return self
+                .ledger
+                .write_summarised(POINTS, move |tx| {
+                    require_active(tx, &project, &id)?;
+                    insert_points(tx, &project, &id, &batch)
+                })
+                .await;
+        }
         self.ledger
             .write(leave.actor(), move |tx| {
                 require_active(tx, &project, &id)?;
                 let params = insert_params(tx, &id, &batch.params, batch.single)?;
-                metrics::insert(tx, &id, &batch.metrics)?;
+                insert_points(tx, &project, &id, &batch)?;
                 for tag in &batch.tags {
                     upsert_tag(tx, &id, tag)?;
                 }

@@ -51,14 +51,14 @@ CREATE TABLE params (
     value TEXT NOT NULL,
     PRIMARY KEY (run, key)
 );
-CREATE INDEX params_value ON params (key, value, run);
+CREATE INDEX params_key ON params (key, run);
 CREATE TABLE tags (
     run TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (run, key)
 );
-CREATE INDEX tags_value ON tags (key, value, run);
+CREATE INDEX tags_key ON tags (key, run);
 CREATE TABLE metric_points (
     run TEXT NOT NULL,
     key TEXT NOT NULL,

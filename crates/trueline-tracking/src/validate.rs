@@ -1,6 +1,7 @@
 //! The rules for keys, values and counts, with MLflow's limits and words (`mlflow/utils/validation.py`).
 
 use crate::TrackingError;
+use crate::model::KeyValue;
 
 pub(crate) const LONGEST_KEY: usize = 250;
 pub(crate) const LONGEST_PARAM: usize = 6000;
@@ -79,12 +80,27 @@ fn is_normal_path(path: &str) -> bool {
     path == normal && normal != "." && !normal.starts_with("..") && !normal.starts_with('/')
 }
 
+/// Checks the id of a logged model that a client names.
+pub(crate) fn model_id(id: &str) -> Result<(), TrackingError> {
+    if id.chars().count() > LONGEST_KEY {
+        return Err(TrackingError::Invalid(format!(
+            "'model_id' exceeds the maximum length of {LONGEST_KEY} characters"
+        )));
+    }
+    Ok(())
+}
+
 /// Cuts a value that is too long, as MLflow does by default.
 pub(crate) fn truncated(value: &str, longest: usize) -> String {
     match value.char_indices().nth(longest) {
         Some((end, _)) => value[..end].to_owned(),
         None => value.to_owned(),
     }
+}
+
+/// Cuts the values of a list, so that rows and events say the same.
+pub(crate) fn cut(list: Vec<KeyValue>, longest: usize) -> Vec<KeyValue> {
+    list.into_iter().map(|pair| KeyValue { value: truncated(&pair.value, longest), ..pair }).collect()
 }
 
 /// Checks the counts of one batch.
@@ -147,5 +163,6 @@ mod tests {
     fn long_values_are_cut_at_characters() {
         assert_eq!(truncated("aéb", 2), "aé");
         assert_eq!(truncated("ab", 2), "ab");
+        assert_eq!(cut(vec![KeyValue::new("k", "abc")], 2), [KeyValue::new("k", "ab")]);
     }
 }

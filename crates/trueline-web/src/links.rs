@@ -110,6 +110,48 @@ impl Links {
         self.within(&format!("pipeline-runs/{}", segment(id)))
     }
 
+    /// All datasets.
+    #[must_use]
+    pub fn datasets(&self) -> String {
+        self.within("data")
+    }
+
+    /// One dataset: its versions.
+    #[must_use]
+    pub fn dataset(&self, name: &str) -> String {
+        self.within(&format!("data/{}", segment(name)))
+    }
+
+    /// One version of a dataset.
+    #[must_use]
+    pub fn dataset_version(&self, name: &str, number: &i64) -> String {
+        self.within(&format!("data/{}/versions/{number}", segment(name)))
+    }
+
+    /// All feature views.
+    #[must_use]
+    pub fn features(&self) -> String {
+        self.within("features")
+    }
+
+    /// One feature view, or a version of it: `weather@2`.
+    #[must_use]
+    pub fn feature_view(&self, reference: &str) -> String {
+        self.within(&format!("features/{}", segment(reference)))
+    }
+
+    /// Where a version's gates are run, by POST.
+    #[must_use]
+    pub fn run_gates(&self, model: &str, version: &str) -> String {
+        format!("{}/gate-runs", self.version(model, version))
+    }
+
+    /// Where a version is approved or rejected, or a decision taken back, by POST of `decision` and `comment`.
+    #[must_use]
+    pub fn decide(&self, model: &str, version: &str) -> String {
+        format!("{}/approvals", self.version(model, version))
+    }
+
     /// A page that has no furniture yet in this milestone, by its section's path.
     #[must_use]
     pub fn section(&self, path: &str) -> String {

@@ -199,6 +199,32 @@ impl Cell {
     }
 }
 
+/// How values spread, as small bars; its words are for those who don't see it.
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(
+    ext = "html",
+    source = r#"<svg class="bars" role="img" aria-label="{{ label }}" viewBox="0 0 {{ bars.len() * 4 }} 20" preserveAspectRatio="none">{% for (place, height) in bars %}<rect x="{{ place * 4 }}" y="{{ 20 - height }}" width="3" height="{{ height }}"/>{% endfor %}</svg>"#
+)]
+pub struct Bars {
+    bars: Vec<(usize, u64)>,
+    label: String,
+}
+
+impl HtmlSafe for Bars {}
+
+impl Bars {
+    /// Of the counts of equally wide bins from `low` to `high`. A bin that is not empty can be seen.
+    #[must_use]
+    pub fn new(counts: Vec<u64>, low: &str, high: &str) -> Self {
+        let most = counts.iter().copied().max().unwrap_or(0).max(1);
+        let height = |count: u64| (count * 20 / most).max(u64::from(count > 0));
+        let fullest = counts.iter().position(|c| *c == most).map_or(0, |i| i + 1);
+        let label =
+            format!("{} equal bins from {low} to {high}; the fullest is number {fullest}", counts.len());
+        Self { bars: counts.into_iter().map(height).enumerate().collect(), label }
+    }
+}
+
 /// Something that a page links to: `kind` says what it is, `label` how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -227,6 +253,7 @@ impl Reference {
             "experiment" => "flask",
             "model" | "version" | "model version" | "logged model" | "alias" => "cube",
             "dataset" | "dataset version" => "database",
+            "feature view" | "entity" => "columns",
             "source" | "code" => "code",
             "endpoint" => "broadcast",
             "user" | "token" | "role" => "user",
@@ -284,6 +311,14 @@ mod tests {
         let html = When { at, now }.render().unwrap();
         assert!(html.contains(r#"datetime="2026-05-28T20:26:40Z""#), "{html}");
         assert!(html.contains(r#"title="2026-05-28 20:26:40 UTC">1 min ago<"#), "{html}");
+    }
+
+    #[test]
+    fn bars_show_every_bin_that_holds_something() {
+        let html = Bars::new(vec![0, 1, 1000], "0", "3").render().unwrap();
+        assert!(html.contains(r#"<rect x="0" y="20" width="3" height="0"/>"#), "{html}");
+        assert!(html.contains(r#"<rect x="4" y="19" width="3" height="1"/>"#), "{html}");
+        assert!(html.contains("the fullest is number 3"), "{html}");
     }
 
     #[test]

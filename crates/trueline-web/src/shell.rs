@@ -24,8 +24,16 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 6] =
-        [Self::Home, Self::Experiments, Self::Models, Self::Pipelines, Self::Ledger, Self::Settings];
+    pub const FURNISHED: [Self; 8] = [
+        Self::Home,
+        Self::Experiments,
+        Self::Models,
+        Self::Data,
+        Self::Features,
+        Self::Pipelines,
+        Self::Ledger,
+        Self::Settings,
+    ];
 
     /// Its name in the side bar.
     #[must_use]
@@ -72,12 +80,11 @@ impl Section {
             Self::Models => to.models(),
             Self::Ledger => to.ledger(),
             Self::Settings => to.settings("projects"),
-            Self::Endpoints
-            | Self::Monitors
-            | Self::Incidents
-            | Self::Data
-            | Self::Features
-            | Self::Pipelines => to.section(&self.label().to_lowercase()),
+            Self::Data => to.datasets(),
+            Self::Features => to.features(),
+            Self::Endpoints | Self::Monitors | Self::Incidents | Self::Pipelines => {
+                to.section(&self.label().to_lowercase())
+            }
         }
     }
 }

@@ -175,3 +175,26 @@ fn an_error_says_what_why_and_what_to_do() {
     }
     assert!(!html.contains("class=\"side\""), "who is not signed in sees no sections");
 }
+
+#[test]
+fn a_version_shows_its_gates_with_numbers_and_who_decided() {
+    let html = page("version");
+    for text in [
+        "0.912345",
+        "0.41 ms",
+        "−0.02",
+        ">Version 6</a>",
+        "No: the policy was changed since",
+        ">Approve</button>",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    let mut closed = samples::version(true);
+    let why = "You are an author of this version, and nobody decides on their own work.";
+    if let Some(release) = &mut closed.release {
+        release.form = trueline_web::pages::DecisionForm::Closed(why.into());
+    }
+    let html = closed.render().unwrap();
+    assert!(html.contains(why) && !html.contains(">Approve</button>"));
+    assert!(!page("version-empty").contains("id=\"release\""), "without a policy there is nothing to pass");
+}

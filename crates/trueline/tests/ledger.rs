@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{BINARY, On, Server, Stopped, text};
+use common::{BINARY, On, Server, Stopped, sqlite as sql, text};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,19 +68,6 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 fn bytes_lie_below(folder: &Path, bytes: &[u8]) -> bool {
     let holds = |file: &PathBuf| fs::read(file).unwrap().windows(bytes.len()).any(|w| w == bytes);
     files_below(folder).iter().any(holds)
-}
-
-fn sql(data_dir: &Path, statement: &str) {
-    let script = format!(
-        "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute(\"\"\"{statement}\"\"\")\nc.commit()\nc.close()"
-    );
-    let done = Command::new(common::python())
-        .arg("-c")
-        .arg(script)
-        .arg(data_dir.join("trueline.db"))
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", text(&done.stderr));
 }
 
 #[test]

@@ -41,6 +41,13 @@ fn the_unmodified_client_works_on_postgres() {
 }
 
 #[test]
+fn the_client_loads_what_was_registered_after_the_source_was_spoilt() {
+    for on in [On::Sqlite, On::Postgres] {
+        script("mlflow_frozen.py", &[&Server::start(on).url]);
+    }
+}
+
+#[test]
 fn two_projects_with_equal_names_inside_stay_apart_on_sqlite() {
     two_projects(On::Sqlite);
 }

@@ -68,6 +68,7 @@ fn every_page_answers_and_shows_what_is_there() {
             ("/settings/projects".to_owned(), "default"),
             ("/settings/users".to_owned(), "trueline user add"),
             ("/docs/errors/busy".to_owned(), "Retry-After"),
+            ("/docs/errors/not-released".to_owned(), "trueline approve"),
         ];
         for (path, expected) in pages {
             let (status, body) = html(&server, &path);

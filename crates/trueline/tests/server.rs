@@ -6,7 +6,8 @@ mod common;
 
 use common::{BINARY, On, Server, text};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 #[test]
 fn health_readiness_and_version_are_told_on_both_databases() {
@@ -131,7 +132,7 @@ fn a_body_beyond_the_limit_is_refused_and_the_server_goes_on() {
     let url = format!("{}/api/2.0/mlflow/experiments/create", server.url);
     let sent = agent.post(&url).header("content-type", "application/json").send(&body[..]);
     if let Ok(answer) = sent {
-        assert_eq!(answer.status().as_u16(), 400);
+        assert_eq!(answer.status().as_u16(), 413);
     }
     assert_eq!(server.get("/health").0, 200);
 }
@@ -176,6 +177,32 @@ fn pages_of_other_origins_are_refused() {
     let (status, _) = server.call("POST", path, Some(body), &[("origin", "http://evil.example")]);
     assert_eq!(status, 403);
     assert_eq!(server.call("GET", "/api/v1/whoami", None, &[("host", "evil.example")]).0, 403);
+}
+
+#[test]
+fn promtool_finds_no_fault_with_the_metrics() {
+    let Some(promtool) = std::env::var_os("TRUELINE_PROMTOOL") else {
+        eprintln!(
+            "SKIPPED: TRUELINE_PROMTOOL is not set; `cargo xtask test` sets it where promtool can be had"
+        );
+        return;
+    };
+    let server = Server::start(On::Sqlite);
+    let made = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "0" }));
+    server
+        .get(&format!("/api/2.0/mlflow/runs/get?run_id={}", made["run"]["info"]["run_id"].as_str().unwrap()));
+    let (_, metrics) = server.call_bytes("GET", "/metrics", None, &[]);
+    assert!(text(&metrics).contains("trueline_http_requests_total"));
+    let mut check = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    check.stdin.take().unwrap().write_all(&metrics).unwrap();
+    let done = check.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}{}\n{}", text(&done.stdout), text(&done.stderr), text(&metrics));
 }
 
 #[test]

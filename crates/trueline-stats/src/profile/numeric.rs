@@ -142,6 +142,19 @@ impl NumericProfile {
         }))
     }
 
+    /// `bins` equally wide bins over the range, with the counts that the sketch gives them: exact while the sketch
+    /// is, else within twice its rank error. Empty without finite values; one bin when all are equal.
+    #[must_use]
+    pub fn histogram(&self, bins: usize) -> Vec<(f64, f64, u64)> {
+        let Some((low, high)) = self.range else { return Vec::new() };
+        let bins = if low < high { bins.max(1) } else { 1 };
+        let edge = |i: usize| if i == bins { high } else { low + (high - low) * (i as f64 / bins as f64) };
+        let upto = |i: usize| if i == bins { self.quantiles.count() } else { self.quantiles.rank(edge(i)) };
+        // The lowest value belongs to the first bin, so its lower edge counts nothing.
+        let from = |i: usize| if i == 0 { 0 } else { upto(i) };
+        (0..bins).map(|i| (edge(i), edge(i + 1), upto(i + 1).saturating_sub(from(i)))).collect()
+    }
+
     /// A reference window for drift from this one scan: about `bins` equally filled bins at the profile's
     /// quantiles, with the counts the sketch gives them, and nulls plus NaN as missing (infinities are left
     /// out). Exact while the sketch is; else each count may be off by twice the sketch's rank error. Beyond
@@ -188,6 +201,16 @@ mod tests {
         assert_eq!((profile.range(), profile.distinct().estimate()), (Some((0.0, 1.0)), 2.0));
         assert_eq!(of(&[None]).quantile(0.5).unwrap(), None);
         assert!(of(&[None]).reference_window(10).is_err());
+    }
+
+    #[test]
+    fn its_histogram_counts_every_finite_value_once() {
+        let values: Vec<Option<f64>> = (0..=100).map(|i| Some(f64::from(i))).chain([None]).collect();
+        let bins = of(&values).histogram(4);
+        assert_eq!(bins.iter().map(|b| b.2).collect::<Vec<_>>(), [26, 25, 25, 25]);
+        assert_eq!((bins[0].0, bins[3].1), (0.0, 100.0));
+        assert_eq!(of(&[Some(7.0), Some(7.0)]).histogram(4), [(7.0, 7.0, 2)]);
+        assert!(of(&[None]).histogram(4).is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Home.
 
-use super::{Answer, App, Failure, Visitor, Web, ledger, page, timestamp};
+use super::{Answer, App, Failure, Visitor, Web, ledger, page, release, timestamp};
 use crate::pages::{GetStarted, HomePage, TaskRow};
 use crate::parts::Badge;
 use crate::shell::Section;
@@ -43,7 +43,7 @@ pub(super) async fn home(State(app): App, visitor: Visitor) -> Answer {
     };
     let running = tasks(&app, &visitor).await?;
     let endpoints = None;
-    let waiting = Vec::new();
+    let waiting = release::waiting(&app, &visitor, &shell.to).await?;
     page(&HomePage { shell, start, endpoints, waiting, changed, may_read_ledger, running })
 }
 

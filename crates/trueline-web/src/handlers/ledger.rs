@@ -8,7 +8,7 @@ use crate::pages::{
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
-use trueline_identity::{IdentityError, ReadLedger, VerifyLedger};
+use trueline_identity::VerifyLedger;
 use trueline_ledger::{Entry, EventFilter, EventRow, LedgerFiles};
 use trueline_tasks::State as TaskState;
 
@@ -31,15 +31,6 @@ const ACTIONS: [&str; 14] = [
     "user.",
     "version.",
 ];
-
-/// The projects whose events a caller may read: all with leave for the server, else the session's own.
-fn readable(visitor: &Visitor) -> Result<Option<Vec<String>>, IdentityError> {
-    if visitor.session.server_leave::<ReadLedger>().is_ok() {
-        return Ok(None);
-    }
-    let leave = visitor.session.leave::<ReadLedger>()?;
-    Ok(Some(vec![leave.project().to_string()]))
-}
 
 fn line(event: &EventRow, project: &str, here: &Links) -> EventLine {
     let links = if project.is_empty() { here.clone() } else { Links::new(Some(project)) };
@@ -79,7 +70,7 @@ pub(super) async fn lines(
 }
 
 pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
-    let mut projects = readable(&visitor)?;
+    let mut projects = visitor.session.readable_ledgers()?;
     let mut shell = visitor.shell(&app, "Ledger", Section::Ledger).await?;
     shell.as_cli = Some("trueline ledger events".to_owned());
     shell.as_api = visitor.api("/api/v1/ledger/events");
@@ -179,7 +170,7 @@ pub(super) async fn by_index(State(app): App, visitor: Visitor, Path(index): Pat
 }
 
 async fn show(app: &Web, visitor: &Visitor, event: EventRow) -> Answer {
-    if readable(visitor)?.is_some_and(|list| !list.contains(&event.project)) {
+    if visitor.session.readable_ledgers()?.is_some_and(|list| !list.contains(&event.project)) {
         return Err(Failure::not_found(format!("there is no event {}", event.id)));
     }
     let title = event.index.map_or_else(|| "Event".to_owned(), |i| format!("Event {i}"));

@@ -1,12 +1,15 @@
 //! The handlers: fetch what a page shows, fill its view model, render. They hold no rules; what may be seen, the
 //! policy says, and what was asked for, the URL.
 
+mod data;
 mod experiments;
+mod features;
 mod home;
 mod ledger;
 mod models;
 mod outside;
 mod pipelines;
+mod release;
 mod runs;
 mod settings;
 
@@ -15,7 +18,7 @@ use crate::pages::{ErrorPage, Problem};
 use crate::shell::{Caller, Section, Shell};
 use askama::Template;
 use axum::Router;
-use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, RawForm, RawQuery, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -24,7 +27,9 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use trueline_flows::{Access, Entry, Session, StepRunner};
+use trueline_data::{Data, DataError};
+use trueline_features::{FeatureError, Features};
+use trueline_flows::{Access, Entry, ReleaseError, Releases, Session, StepRunner};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
 use trueline_registry::{Registry, RegistryError};
@@ -50,6 +55,12 @@ pub struct Web {
     pub registry: Registry,
     /// Pipelines and their steps.
     pub steps: StepRunner,
+    /// Datasets.
+    pub data: Data,
+    /// Features.
+    pub features: Features,
+    /// The stories of a release.
+    pub releases: Releases,
 }
 
 type App = State<Arc<Web>>;
@@ -57,6 +68,8 @@ type Answer = Result<Response, Failure>;
 
 /// The cookie in which a browser keeps its token.
 pub const TOKEN_COOKIE: &str = "trueline_token";
+/// The largest form in bytes.
+const LARGEST_FORM: usize = 64 << 10;
 /// Nothing is loaded from elsewhere, and nothing inline is run.
 const CONTENT_POLICY: &str =
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'; form-action 'self'";
@@ -78,6 +91,13 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/pipelines", get(pipelines::list))
         .route("/p/{project}/pipelines/{name}", get(pipelines::one))
         .route("/p/{project}/pipeline-runs/{id}", get(pipelines::run))
+        .route("/p/{project}/data", get(data::list))
+        .route("/p/{project}/data/{name}", get(data::one))
+        .route("/p/{project}/data/{name}/versions/{number}", get(data::version))
+        .route("/p/{project}/features", get(features::list))
+        .route("/p/{project}/features/{view}", get(features::one))
+        .route("/p/{project}/models/{name}/versions/{version}/gate-runs", post(release::run_gates))
+        .route("/p/{project}/models/{name}/versions/{version}/approvals", post(release::decide))
         .route("/ledger", get(ledger::list))
         .route("/ledger/verify", post(ledger::verify))
         .route("/ledger/by-id/{id}", get(ledger::by_id))
@@ -93,6 +113,7 @@ pub fn router(web: Web) -> Router {
         .route("/sign-out", post(outside::sign_out))
         .route("/docs/errors/{code}", get(outside::error_code))
         .fallback(outside::not_found)
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .with_state(app)
         .merge(crate::assets())
 }
@@ -120,6 +141,21 @@ fn pairs(query: Option<&str>) -> Vec<(String, String)> {
     query.unwrap_or_default().split('&').filter(|p| !p.is_empty()).map(split).collect()
 }
 
+/// The pairs of a form that was sent.
+struct Form(Vec<(String, String)>);
+
+impl FromRequest<Arc<Web>> for Form {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &Arc<Web>) -> Result<Self, Failure> {
+        let refused = |why: String| Failure::new(StatusCode::BAD_REQUEST, "invalid", why);
+        let RawForm(bytes) = RawForm::from_request(request, app).await.map_err(|e| refused(e.body_text()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        trueline_flows::check_path_and_query(&text).map_err(|e| refused(e.to_string()))?;
+        Ok(Self(pairs(Some(&text))))
+    }
+}
+
 /// A page's place in a list, as the URL carries it.
 fn offset(cursor: &str) -> u64 {
     cursor.parse().unwrap_or(0)
@@ -139,6 +175,11 @@ impl FromRequestParts<Arc<Web>> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<Web>) -> Result<Self, Response> {
+        let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        if let Err(nul) = trueline_flows::check_path_and_query(encoded) {
+            let failure = Failure::new(StatusCode::BAD_REQUEST, "invalid", nul.to_string());
+            return Err(outside::failed(app, None, failure).await);
+        }
         let session = match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => session.clone(),
             Some(Entry(Err(error))) => {
@@ -320,7 +361,42 @@ impl From<RegistryError> for Failure {
         match error {
             RegistryError::NotFound(detail) => Self::not_found(detail),
             RegistryError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            RegistryError::State(detail) => Self::new(StatusCode::CONFLICT, "state", detail),
+            RegistryError::NotReleasable(why) => {
+                Self::new(StatusCode::CONFLICT, "not-released", why.to_string())
+            }
             RegistryError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<ReleaseError> for Failure {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Registry(inner) => inner.into(),
+            ReleaseError::Tracking(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::NotFound(detail) => Self::not_found(detail),
+            DataError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            DataError::Ledger(inner) => inner.into(),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<FeatureError> for Failure {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::NotFound(detail) => Self::not_found(detail),
+            FeatureError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            FeatureError::Ledger(inner) => inner.into(),
             other => Self::internal(other.to_string()),
         }
     }
@@ -348,6 +424,13 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "pipeline" => Some(to.pipeline(id)),
         "pipeline_run" => Some(to.pipeline_run(id)),
         "step" => id.split_once('/').map(|(run, _)| to.pipeline_run(run)),
+        "dataset" => Some(to.dataset(id)),
+        "dataset_version" => {
+            let parts = id.rsplit_once('@').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+            parts.map(|(name, number): (&str, i64)| to.dataset_version(name, &number))
+        }
+        "feature_view" => Some(to.feature_view(id)),
+        "entity" => Some(to.features()),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,

@@ -1,7 +1,7 @@
 //! Models, one model, one version.
 
 use super::experiments::{name_holds, order, pager};
-use super::{Answer, App, Visitor, Web, offset, page, runs, timestamp};
+use super::{Answer, App, Visitor, Web, offset, page, release, runs, timestamp};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
@@ -60,7 +60,7 @@ fn state(version: &Version) -> Badge {
 
 fn run_of(to: &Links, version: &Version) -> Option<Reference> {
     let run = version.run_id.as_ref()?;
-    Some(Reference::to("run", &run[..run.len().min(8)], to.run(run)))
+    Some(Reference::to("run", run.get(..8).unwrap_or(run), to.run(run)))
 }
 
 pub(super) async fn one(
@@ -93,7 +93,9 @@ pub(super) async fn one(
             created_at: timestamp(v.created_at_ms),
         });
     }
+    let policy = app.registry.policy(&leave, &name).await?.as_ref().map(release::policy);
     page(&ModelPage {
+        policy,
         view,
         name,
         description: model.description,
@@ -122,6 +124,7 @@ pub(super) async fn version(
         Crumb::to(&model, shell.to.model(&model)),
         Crumb::here(format!("Version {number}")),
     ];
+    shell.as_cli = Some(format!("trueline model show {key}"));
     shell.as_api = visitor.api(&format!("/api/2.0/mlflow/model-versions/get?name={model}&version={number}"));
     let manifest = app.registry.manifest(&leave, &key).await?;
     let mlmodel = match &manifest {
@@ -146,8 +149,10 @@ pub(super) async fn version(
             version.source
         ),
     };
-    let lineage = runs::lineage(&app, &visitor, &shell.to, "version", &key.to_string()).await?;
+    let lineage = runs::lineage(&app, &visitor, &shell.to, "version", &version.id).await?;
+    let release = release::standing(&app, &visitor, &version).await?;
     page(&VersionPage {
+        release,
         state: state(&version),
         state_reason,
         diverged: source == SourceState::Diverged,

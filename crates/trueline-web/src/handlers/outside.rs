@@ -1,12 +1,12 @@
 //! Signing in and out, search, the pages of error codes, and what is not there.
 
-use super::{Answer, App, Failure, TOKEN_COOKIE, Visitor, Web, page, timestamp};
+use super::{Answer, App, Failure, Form, TOKEN_COOKIE, Visitor, Web, page, timestamp};
 use crate::links::ViewUrl;
 use crate::pages::{ErrorPage, Hit, Pager, Problem, SearchPage, SignInPage};
 use crate::parts::Reference;
 use crate::shell::{Section, Shell};
 use askama::Template;
-use axum::extract::{Path, RawForm, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use trueline_identity::Credentials;
@@ -26,6 +26,7 @@ const ERROR_PAGES: &[(&str, &str)] = &[
     ("internal", include_str!("../../../../docs/errors/internal.md")),
     ("invalid", include_str!("../../../../docs/errors/invalid.md")),
     ("not-found", include_str!("../../../../docs/errors/not-found.md")),
+    ("not-released", include_str!("../../../../docs/errors/not-released.md")),
     ("state", include_str!("../../../../docs/errors/state.md")),
     ("too-large", include_str!("../../../../docs/errors/too-large.md")),
     ("unauthenticated", include_str!("../../../../docs/errors/unauthenticated.md")),
@@ -64,7 +65,9 @@ pub(super) async fn error_code(State(app): App, Path(code): Path<String>) -> Ans
 
 /// A path of this server to go on to, or its start.
 fn local(next: &str) -> String {
-    let fine = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\n', '\r']);
+    // Browsers drop tabs and line breaks and read a backslash as a slash, so that `/<tab>/host` leads elsewhere.
+    let plain = !next.contains(|c: char| c == '\\' || c.is_control());
+    let fine = plain && next.starts_with('/') && !next.starts_with("//");
     if fine { next.to_owned() } else { "/".to_owned() }
 }
 
@@ -77,8 +80,7 @@ pub(super) async fn sign_in_page(State(app): App, RawQuery(query): RawQuery) -> 
     page(&SignInPage { shell: bare_shell(&app, "Sign in"), next, problem: None })
 }
 
-pub(super) async fn sign_in(State(app): App, headers: HeaderMap, RawForm(form): RawForm) -> Answer {
-    let form = super::pairs(std::str::from_utf8(&form).ok());
+pub(super) async fn sign_in(State(app): App, headers: HeaderMap, Form(form): Form) -> Answer {
     let (token, next) = (field(&form, "token").trim().to_owned(), local(&field(&form, "next")));
     if let Err(error) = app.access.known(Credentials { token: Some(token.clone()), request: None }).await {
         let shell = bare_shell(&app, "Sign in");
@@ -144,6 +146,15 @@ async fn hits(app: &Web, visitor: &Visitor, shell: &Shell, asked: &str) -> Resul
         let what = Reference::to("model", &m.name, shell.to.model(&m.name));
         out.push(hit(what, Some(m.updated_at_ms)));
     }
+    for d in app.data.datasets(&leave, asked, 0, HITS as u32).await? {
+        out.push(hit(Reference::to("dataset", &d.name, shell.to.dataset(&d.name)), Some(d.created_at_ms)));
+    }
+    let part = asked.to_lowercase();
+    let views = app.features.views(&leave).await?.into_iter();
+    for v in views.filter(|v| v.spec.name.to_lowercase().contains(&part)).take(HITS as usize) {
+        let what = Reference::to("feature view", &v.spec.name, shell.to.feature_view(&v.spec.name));
+        out.push(hit(what, Some(v.created_at_ms)));
+    }
     Ok(out)
 }
 
@@ -154,7 +165,15 @@ mod tests {
     #[test]
     fn one_goes_on_within_this_server_only() {
         assert_eq!(local("/p/fraud?tab=x"), "/p/fraud?tab=x");
-        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example", ""] {
+        for elsewhere in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\u{0}/x",
+            "",
+        ] {
             assert_eq!(local(elsewhere), "/", "{elsewhere}");
         }
     }

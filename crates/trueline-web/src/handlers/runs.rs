@@ -14,7 +14,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeSet;
-use trueline_ledger::{Node, neighbours};
+use trueline_ledger::{Edge, Node, neighbours};
 use trueline_tracking::{ArtifactEntry as Entry, ArtifactPath, Lifecycle, RunData, RunId};
 
 /// Runs that can stand side by side.
@@ -30,7 +30,7 @@ fn source(run: &RunData, commit: Option<&str>) -> String {
     let name = tag(run, "mlflow.source.name");
     let commit = commit.unwrap_or_else(|| tag(run, "mlflow.source.git.commit"));
     match (name.is_empty(), commit.is_empty()) {
-        (false, false) => format!("{name} @ {}", &commit[..commit.len().min(7)]),
+        (false, false) => format!("{name} @ {}", commit.get(..7).unwrap_or(commit)),
         _ => format!("{name}{commit}"),
     }
 }
@@ -71,11 +71,24 @@ pub(super) async fn lineage(
         app.ledger.db().read(move |tx| neighbours(tx, &project, &node)).await
     };
     let edges = edges.map_err(trueline_ledger::LedgerError::from)?;
+    let shown = || edges.iter().filter(|e| e.relation != "belongs_to");
+    let other = |edge: &Edge| if edge.from == node { edge.to.clone() } else { edge.from.clone() };
+    let versions = shown().map(other).filter(|n| n.kind == "version").map(|n| n.id).collect();
+    let versions = app.registry.versions_of_ids(&visitor.session.leave()?, versions).await?;
     let mut out = Lineage::default();
-    for edge in edges.iter().filter(|e| e.relation != "belongs_to") {
-        let (list, other) =
-            if edge.from == node { (&mut out.from, &edge.to) } else { (&mut out.made, &edge.from) };
-        list.push(reference(to, &other.kind, &other.id));
+    for edge in shown() {
+        let list = if edge.from == node { &mut out.from } else { &mut out.made };
+        let Node { kind, id } = other(edge);
+        list.push(match kind.as_str() {
+            // A version's node has an id of its own; people know it by its model's name, which may have changed.
+            "version" => match versions.get(&id) {
+                Some(key) => reference(to, &kind, &key.to_string()),
+                None => Reference::named(&crate::words::noun(&kind), "a deleted version"),
+            },
+            // All that is shown here belongs to this project.
+            "project" => reference(to, &kind, visitor.project()),
+            _ => reference(to, &kind, &id),
+        });
     }
     Ok(out)
 }
@@ -156,7 +169,8 @@ async fn listing(
     let Some(root) = ArtifactPath::from_uri(&run.run.artifact_uri) else {
         return Ok(ArtifactListing::default());
     };
-    let entries = app.tracking.list_artifacts(&visitor.session.leave()?, &root.join(below)?).await?;
+    let entries =
+        app.tracking.list_artifacts(&visitor.session.leave()?, &root.join(below)?, ENTRIES + 1).await?;
     let path = |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
     let mut parents = Vec::new();
     let mut so_far = String::new();

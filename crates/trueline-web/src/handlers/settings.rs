@@ -1,10 +1,10 @@
 //! Settings: projects, users, roles and tokens.
 
-use super::{Answer, App, Failure, Visitor, page, timestamp};
+use super::{Answer, App, Failure, Form, Visitor, page, timestamp};
 use crate::pages::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
 use crate::parts::{Badge, Tone};
 use crate::shell::Section;
-use axum::extract::{Path, RawForm, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use trueline_identity::{ManageProjects, ManageUsers, NewUser, ProjectName, Role, RoleGrant};
 
@@ -17,11 +17,7 @@ const ROLES: [(Role, &str); 5] = [
     (Role::Auditor, "Sees everything, the ledger included, and changes nothing."),
 ];
 
-fn form(bytes: &[u8]) -> Vec<(String, String)> {
-    super::pairs(std::str::from_utf8(bytes).ok())
-}
-
-fn field(form: &[(String, String)], name: &str) -> String {
+pub(super) fn field(form: &[(String, String)], name: &str) -> String {
     form.iter().find(|(k, _)| k == name).map(|(_, v)| v.trim().to_owned()).unwrap_or_default()
 }
 
@@ -51,9 +47,9 @@ async fn show_projects(app: &super::Web, visitor: &Visitor, problem: Option<Stri
     show(app, visitor, SettingsBody::Projects(rows.collect()), can_change, problem).await
 }
 
-pub(super) async fn create_project(State(app): App, visitor: Visitor, RawForm(body): RawForm) -> Answer {
+pub(super) async fn create_project(State(app): App, visitor: Visitor, Form(form): Form) -> Answer {
     let leave = visitor.session.server_leave::<ManageProjects>()?;
-    let made = match ProjectName::parse(&field(&form(&body), "name")) {
+    let made = match ProjectName::parse(&field(&form, "name")) {
         Ok(name) => app.access.identity().create_project(&leave, &name).await.map(drop),
         Err(error) => Err(error),
     };
@@ -82,9 +78,9 @@ async fn show_users(app: &super::Web, visitor: &Visitor, problem: Option<String>
     show(app, visitor, SettingsBody::Users(rows.collect()), can_change, problem).await
 }
 
-pub(super) async fn create_user(State(app): App, visitor: Visitor, RawForm(body): RawForm) -> Answer {
+pub(super) async fn create_user(State(app): App, visitor: Visitor, Form(form): Form) -> Answer {
     let leave = visitor.session.server_leave::<ManageUsers>()?;
-    let user = NewUser { name: field(&form(&body), "name"), roles: Vec::new() };
+    let user = NewUser { name: field(&form, "name"), roles: Vec::new() };
     let made = app.access.identity().create_user(&leave, user).await;
     app.access.identity_changed();
     show_users(&app, &visitor, made.err().map(|e| e.to_string())).await
@@ -107,25 +103,24 @@ pub(super) async fn roles(State(app): App, visitor: Visitor) -> Answer {
     show(&app, &visitor, SettingsBody::Roles { grants, users, roles }, can_change, None).await
 }
 
-fn grant_of(body: &[u8]) -> Result<(String, RoleGrant), Failure> {
-    let form = form(body);
-    let word = field(&form, "role");
+fn grant_of(form: &[(String, String)]) -> Result<(String, RoleGrant), Failure> {
+    let word = field(form, "role");
     let role = Role::parse(&word).ok_or_else(|| Failure::not_found(format!("there is no role `{word}`")))?;
-    let project = Some(field(&form, "project")).filter(|p| !p.is_empty());
-    Ok((field(&form, "user"), RoleGrant { role, project }))
+    let project = Some(field(form, "project")).filter(|p| !p.is_empty());
+    Ok((field(form, "user"), RoleGrant { role, project }))
 }
 
-pub(super) async fn grant(State(app): App, visitor: Visitor, RawForm(body): RawForm) -> Answer {
+pub(super) async fn grant(State(app): App, visitor: Visitor, Form(form): Form) -> Answer {
     let leave = visitor.session.server_leave::<ManageUsers>()?;
-    let (user, grant) = grant_of(&body)?;
+    let (user, grant) = grant_of(&form)?;
     app.access.identity().grant(&leave, &user, grant).await?;
     app.access.identity_changed();
     Ok(Redirect::to("/settings/roles").into_response())
 }
 
-pub(super) async fn revoke_role(State(app): App, visitor: Visitor, RawForm(body): RawForm) -> Answer {
+pub(super) async fn revoke_role(State(app): App, visitor: Visitor, Form(form): Form) -> Answer {
     let leave = visitor.session.server_leave::<ManageUsers>()?;
-    let (user, grant) = grant_of(&body)?;
+    let (user, grant) = grant_of(&form)?;
     app.access.identity().revoke_grant(&leave, &user, grant).await?;
     app.access.identity_changed();
     Ok(Redirect::to("/settings/roles").into_response())
@@ -156,9 +151,9 @@ async fn show_tokens(app: &super::Web, visitor: &Visitor, fresh: Option<FreshTok
 }
 
 /// Makes a token for whoever asks.
-pub(super) async fn create_token(State(app): App, visitor: Visitor, RawForm(body): RawForm) -> Answer {
+pub(super) async fn create_token(State(app): App, visitor: Visitor, Form(form): Form) -> Answer {
     let leave = visitor.session.server_leave::<ManageUsers>()?;
-    let label = field(&form(&body), "label");
+    let label = field(&form, "label");
     let principal = visitor.session.caller().principal();
     let user = crate::words::person(&principal);
     let (_, secret) = app.access.identity().create_token(&leave, user, &label).await?;

@@ -2,18 +2,25 @@
 //! know nothing of HTML.
 
 mod compare;
+mod data;
 mod experiments;
+mod features;
 mod home;
 mod ledger;
 mod models;
 mod outside;
 mod pipelines;
+mod release;
 mod run;
 mod search;
 mod settings;
 
 pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
+pub use data::{
+    ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
+};
 pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
+pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
 pub use home::{EndpointRow, GetStarted, HomePage, TaskRow, Waiting};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
 pub use models::{
@@ -24,6 +31,7 @@ pub use outside::{ErrorPage, Problem, SignInPage};
 pub use pipelines::{
     PipelinePage, PipelineRow, PipelineRunPage, PipelineRunRow, PipelinesPage, StepBox, StepRow,
 };
+pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };

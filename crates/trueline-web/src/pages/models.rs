@@ -1,6 +1,6 @@
 //! Models, one model with its versions and aliases, one version with what was frozen for it.
 
-use super::Pager;
+use super::{DecisionForm, Pager, PolicyCard, Release};
 use crate::links::ViewUrl;
 use crate::parts::{Badge, Lineage, Pair, Reference};
 use crate::shell::Shell;
@@ -86,6 +86,8 @@ pub struct ModelPage {
     pub aliases: Vec<AliasRow>,
     /// Its versions, newest first.
     pub versions: Vec<VersionRow>,
+    /// What its versions must pass; none when nothing was declared.
+    pub policy: Option<PolicyCard>,
     /// Its tags.
     pub tags: Vec<Pair>,
     /// Where the table's page ends.
@@ -183,6 +185,8 @@ pub struct VersionPage {
     pub manifest: Option<Manifest>,
     /// What it takes and gives, when recorded.
     pub signature: Option<Signature>,
+    /// Where it stands before its release; none when its model has no policy.
+    pub release: Option<Release>,
     /// Its tags.
     pub tags: Vec<Pair>,
     /// What it came from and what came from it.

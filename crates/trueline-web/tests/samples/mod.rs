@@ -9,7 +9,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use trueline_web::pages::*;
-use trueline_web::parts::{Badge, Cell, Lineage, Pair, Reference, Tone};
+use trueline_web::parts::{Badge, Bars, Cell, Lineage, Pair, Reference, Tone};
 use trueline_web::{Caller, Crumb, Links, Section, Shell, ViewUrl};
 
 const PROJECT: &str = "churn-prediction";
@@ -679,7 +679,69 @@ pub fn model(full: bool) -> ModelPage {
         },
         pager: Pager { rows: versions.len(), noun: "version", next_cursor: None },
         versions,
+        policy: full.then(|| PolicyCard {
+            aliases: vec!["champion".into(), "production".into()],
+            approvals: "2 reviewers who did not make the version, for 30 days".into(),
+            gates: vec![("auc".into(), "val_auc is at least 0.7".into())],
+            declared_by: "user:ada".into(),
+            declared_at: ago(1_200_000),
+        }),
         tags: if full { vec![Pair::new("owner", "retention"), Pair::new("risk", "medium")] } else { vec![] },
+    }
+}
+
+pub fn release() -> Release {
+    let gate = |name: &str, asks: &str, state: &str, value: Option<f64>, bound: f64, unit| GateLine {
+        name: name.into(),
+        asks: asks.into(),
+        state: Badge::state(state),
+        value,
+        bound: value.map(|_| bound),
+        unit,
+        champion: (name == "no worse").then(|| "6".into()),
+        reason: format!("{name}: told with its numbers"),
+    };
+    Release {
+        state: Badge::new(Tone::Wait, "Not releasable"),
+        missing: vec![
+            "it has 1 of 2 approvals (that of sam does not count: the policy was changed since)".into(),
+        ],
+        gates: vec![
+            gate("auc", "val_auc is at least 0.7", "passed", Some(0.912_345), 0.7, ""),
+            gate(
+                "no worse",
+                "val_auc is lower than the champion's by 0.01 at most",
+                "failed",
+                Some(-0.02),
+                -0.01,
+                "",
+            ),
+            gate("fast", "quantile 0.99 of 200 requests is at most 5 ms", "passed", Some(0.41), 5.0, "ms"),
+            gate("schema", "whoever calls the champion can call it", "stale", None, 0.0, ""),
+        ],
+        judged: Some((ago(300), "ci-churn".into())),
+        may_judge: true,
+        approved: 1,
+        required: 2,
+        decisions: vec![
+            DecisionRow {
+                by: "rita".into(),
+                decision: Badge::state("approved"),
+                at: ago(200),
+                until: ago(-2_000_000),
+                lapsed: None,
+                comment: "Checked the slices of small plans.".into(),
+            },
+            DecisionRow {
+                by: "sam".into(),
+                decision: Badge::state("approved"),
+                at: ago(90_000),
+                until: ago(-1_900_000),
+                lapsed: Some("the policy was changed since".into()),
+                comment: String::new(),
+            },
+        ],
+        form: DecisionForm::Open { decided: false },
     }
 }
 
@@ -698,6 +760,7 @@ pub fn version(full: bool) -> VersionPage {
         state: Badge::state(if full { "READY" } else { "PENDING_REGISTRATION" }),
         state_reason: String::new(),
         diverged: full,
+        release: full.then(release),
         description: if full {
             "Trained on data to the end of May, with support tickets.".into()
         } else {
@@ -745,6 +808,135 @@ pub fn version(full: bool) -> VersionPage {
         } else {
             Lineage::default()
         },
+    }
+}
+
+fn dataset_row(name: &str, number: i64, made_here: bool) -> DatasetRow {
+    DatasetRow {
+        name: name.into(),
+        number,
+        id: hash(u64::try_from(number).unwrap()),
+        rows: 336_776,
+        size: 31_053_850,
+        made_here,
+        created_by: "user:ann".into(),
+        created_at: ago(7_200 * number),
+    }
+}
+
+pub fn datasets(full: bool) -> DatasetsPage {
+    let datasets =
+        if full { vec![dataset_row("customers", 3, false), dataset_row("train", 1, true)] } else { vec![] };
+    DatasetsPage {
+        shell: shell("Data", Section::Data, &[]),
+        view: ViewUrl::new(to().datasets(), [("cursor", "")]),
+        pager: Pager { rows: datasets.len(), noun: "dataset", next_cursor: None },
+        datasets,
+    }
+}
+
+pub fn dataset() -> DatasetPage {
+    DatasetPage {
+        shell: shell("customers", Section::Data, &[("Data", to().datasets())]),
+        name: "customers".into(),
+        versions: (1..=3).rev().map(|n| dataset_row("customers", n, false)).collect(),
+    }
+}
+
+pub fn dataset_version(full: bool) -> DatasetVersionPage {
+    let data = |label: &str| Reference::to("dataset version", label, to().dataset_version("customers", &3));
+    let view = || Reference::to("feature view", "usage@2", to().feature_view("usage@2"));
+    let column = |name: &str, kind: &str, number: bool| ColumnRow {
+        name: name.into(),
+        kind: kind.into(),
+        missing: "1.4 %".into(),
+        distinct: Some(4_812),
+        estimated: number,
+        min: number.then(|| "0".to_owned()),
+        median: number.then(|| "38.5".to_owned()),
+        max: number.then(|| "912".to_owned()),
+        bars: number.then(|| Bars::new(vec![5, 40, 80, 61, 22, 3, 0, 1], "0", "912")),
+        frequent: if number { vec![] } else { vec![("EWR".into(), 120_835), (HOSTILE.into(), 12)] },
+    };
+    let recipe = RecipeFacts {
+        rows: data("customers@3"),
+        timestamp: "asked_at".into(),
+        views: vec![JoinedView {
+            view: view(),
+            dataset: data("usage@9"),
+            features: vec!["minutes_7d".into(), "calls_7d".into()],
+            ttl: Some("7d".into()),
+            matched: 330_102,
+        }],
+    };
+    let name = if full { "train" } else { "customers" };
+    DatasetVersionPage {
+        shell: shell(&format!("{name} 1"), Section::Data, &[("Data", to().datasets())]),
+        version: dataset_row(name, 1, full),
+        columns: vec![column("minutes_7d", "float64", true), column("origin", "string", false)],
+        files: vec![DataFile {
+            name: "training-set.parquet".into(),
+            rows: 336_776,
+            size: 31_053_850,
+            sha256: hash(4),
+            href: "/projects/churn-prediction/api/v1/datasets/train/versions/1/files/0".into(),
+        }],
+        recipe: full.then_some(recipe),
+        lineage: match full {
+            true => Lineage { from: vec![data("customers@3"), view()], made: vec![] },
+            false => Lineage::default(),
+        },
+    }
+}
+
+fn view_row(name: &str) -> ViewRow {
+    ViewRow {
+        name: name.into(),
+        version: 2,
+        dataset: "usage".into(),
+        join_keys: vec!["customer".into()],
+        features: vec!["minutes_7d".into(), "calls_7d".into()],
+        ttl: Some("7d".into()),
+        created_at: ago(90_000),
+    }
+}
+
+pub fn features(full: bool) -> FeaturesPage {
+    let entity = EntityRow {
+        name: "customer".into(),
+        join_key: "customer".into(),
+        description: "Who has a contract".into(),
+    };
+    FeaturesPage {
+        shell: shell("Features", Section::Features, &[]),
+        views: if full { vec![view_row("usage"), view_row("tickets")] } else { vec![] },
+        entities: if full { vec![entity] } else { vec![] },
+    }
+}
+
+pub fn feature_view(full: bool) -> FeatureViewPage {
+    let load = LoadRow {
+        at: ago(600),
+        version: 2,
+        dataset: Reference::to("dataset version", "usage@9", to().dataset_version("usage", &9)),
+        read: 1_204_331,
+        written: 40_112,
+    };
+    let feature = |name: &str| FeatureRow {
+        name: name.into(),
+        kind: full.then(|| "float64".to_owned()),
+        missing: full.then(|| "0 %".to_owned()),
+    };
+    FeatureViewPage {
+        shell: shell("usage@2", Section::Features, &[("Features", to().features())]),
+        view: view_row("usage"),
+        description: "How much a customer used the service".into(),
+        timestamp: Some("day".into()),
+        created: full.then(|| "written_at".to_owned()),
+        created_by: "user:ann".into(),
+        features: vec![feature("minutes_7d"), feature("calls_7d")],
+        loads: if full { vec![load] } else { vec![] },
+        lineage: Lineage::default(),
     }
 }
 
@@ -983,6 +1175,15 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("model-empty", model(false).render().unwrap()),
         ("version", version(true).render().unwrap()),
         ("version-empty", version(false).render().unwrap()),
+        ("datasets", datasets(true).render().unwrap()),
+        ("datasets-empty", datasets(false).render().unwrap()),
+        ("dataset", dataset().render().unwrap()),
+        ("dataset-version", dataset_version(true).render().unwrap()),
+        ("dataset-version-files", dataset_version(false).render().unwrap()),
+        ("features", features(true).render().unwrap()),
+        ("features-empty", features(false).render().unwrap()),
+        ("feature-view", feature_view(true).render().unwrap()),
+        ("feature-view-empty", feature_view(false).render().unwrap()),
         ("ledger", ledger(true).render().unwrap()),
         ("ledger-empty", ledger(false).render().unwrap()),
         ("ledger-failing", ledger_failing().render().unwrap()),

@@ -3,6 +3,10 @@
 use super::Connection;
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
+use std::time::Duration;
+
+/// How often a task is asked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The largest answer that is read into memory: a page of events with large payloads.
 const LARGEST_ANSWER: u64 = 1 << 30;
@@ -59,6 +63,42 @@ impl Client {
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.send_bytes(method, path, "application/json", body.to_string().into_bytes())
+    }
+
+    /// Sends a file without reading it into memory.
+    pub(crate) fn send_file(&self, path: &str, file: std::fs::File) -> anyhow::Result<Value> {
+        let mut request = self.agent.put(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        read(request.header("content-type", "application/octet-stream").send(file), &self.base)
+    }
+
+    /// Fetches bytes into `to`.
+    pub(crate) fn fetch(&self, path: &str, to: &mut impl std::io::Write) -> anyhow::Result<()> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.call();
+        if !answer.as_ref().is_ok_and(|a| a.status().is_success()) {
+            return read(answer, &self.base).map(drop);
+        }
+        std::io::copy(&mut answer?.body_mut().as_reader(), to).context("the answer broke off")?;
+        Ok(())
+    }
+
+    /// Waits for a task that an answer named; answers its result.
+    pub(crate) fn follow(&self, accepted: &Value) -> anyhow::Result<Value> {
+        let path = accepted["follow"].as_str().context("the server named no task to follow")?;
+        loop {
+            let task = self.get(path)?;
+            match task["state"].as_str() {
+                Some("done") => return Ok(task["result"].clone()),
+                Some("failed") => bail!("{}", task["result"]["error"].as_str().unwrap_or("the task failed")),
+                _ => std::thread::sleep(LOOK_AGAIN),
+            }
+        }
     }
 
     pub(crate) fn send_bytes(

@@ -3,15 +3,19 @@
 
 mod apply;
 mod client;
+mod data;
 mod endpoint;
 mod export;
+mod features;
 mod identity;
 mod ledger;
+mod model;
 mod pipeline;
 mod reproduce;
 mod run;
 mod server;
 mod table;
+mod trace;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +40,22 @@ enum Command {
     Server(server::ServerArgs),
     /// Run a command as a captured run: commit, changes, environment, seeds, inputs
     Run(run::RunArgs),
+    /// Datasets: add versions of files, list and show them
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Features: declare views, join training sets, load and read the online store
+    #[command(subcommand)]
+    Features(features::FeaturesCommand),
+    /// Models: what their versions must pass, and where one stands
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Gates: what machines check before a version is released
+    #[command(subcommand)]
+    Gate(model::GateCommand),
+    /// Approve a version that you are not an author of
+    Approve(model::ApproveArgs),
+    /// Reject a version that you are not an author of
+    Reject(model::DecisionArgs),
     /// Read, export and verify the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -59,6 +79,8 @@ enum Command {
         /// The attempt's folder
         folder: std::path::PathBuf,
     },
+    /// Tell how a prediction came about: route, version, run, code, data
+    Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -94,6 +116,12 @@ pub(crate) fn run() -> ExitCode {
     let done = match cli.command {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),
+        Command::Data(command) => data::run(command),
+        Command::Features(command) => features::run(command),
+        Command::Model(command) => model::model(command),
+        Command::Gate(command) => model::gate(command),
+        Command::Approve(args) => model::approve(&args),
+        Command::Reject(args) => model::reject(&args),
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
@@ -102,6 +130,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Pipeline(command) => return pipeline::run(command),
         Command::Reproduce(args) => return reproduce::run(&args),
         Command::StepKeeper { folder } => trueline_pipelines::executor::keep(&folder).map_err(Into::into),
+        Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

@@ -176,7 +176,7 @@ fn finish(client: &Client, run: &str, well: bool) -> anyhow::Result<()> {
 }
 
 fn describe(capture: &Capture) -> String {
-    let commit = capture.commit.as_deref().map_or("no commit", |c| &c[..c.len().min(12)]);
+    let commit = capture.commit.as_deref().map_or("no commit", |c| c.get(..12).unwrap_or(c));
     let dirty = if capture.diff.is_some() { " with uncommitted changes" } else { "" };
     format!("{commit}{dirty}, {} inputs", capture.inputs.len())
 }

@@ -1,10 +1,10 @@
 //! `trueline server`.
 
-use crate::server::{LogFormat, ServerConfig, start_logging};
+use crate::server::{Limits, LogFormat, ServerConfig, start_logging};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub(crate) struct ServerArgs {
@@ -20,9 +20,19 @@ pub(crate) struct ServerArgs {
     /// PostgreSQL to use instead of the embedded database: postgres://user:password@host:port/name
     #[arg(long, env = "TRUELINE_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    /// Requests that are worked on at a time; one more is answered 503
+    #[arg(long, env = "TRUELINE_MAX_REQUESTS", default_value_t = 512, value_parser = positive)]
+    max_requests: u32,
+    /// Seconds that a request may take, uploads of files apart
+    #[arg(long, env = "TRUELINE_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
+    request_timeout: u32,
     /// How log lines are written
     #[arg(long, env = "TRUELINE_LOG", value_enum, default_value = "text")]
     log: LogFormat,
+}
+
+fn positive(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is no number above 0"))
 }
 
 fn host(text: &str) -> Result<IpAddr, String> {
@@ -34,6 +44,10 @@ fn host(text: &str) -> Result<IpAddr, String> {
 
 pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
     start_logging(args.log);
+    let limits = Limits {
+        requests: usize::try_from(args.max_requests)?,
+        timeout: Duration::from_secs(args.request_timeout.into()),
+    };
     let ServerArgs { data_dir, host, port, database, .. } = args;
-    crate::server::run(ServerConfig { data_dir, host, port, database, began })
+    crate::server::run(ServerConfig { data_dir, host, port, database, limits, began })
 }

@@ -13,7 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Durability, Limits};
-use trueline_flows::Predictor;
+use trueline_features::OnlineStore;
+use trueline_flows::{OnlineFeatures, Predictor};
 use trueline_ledger::Sources;
 use trueline_predictions::{Options, PredictionLog};
 use trueline_serving::DataPlane;
@@ -34,6 +35,8 @@ pub(crate) struct ServerConfig {
     pub(crate) port: u16,
     /// A PostgreSQL URL; none for the embedded database.
     pub(crate) database: Option<String>,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: super::limits::Limits,
     /// When the process began.
     pub(crate) began: Instant,
 }
@@ -70,11 +73,17 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let handle = observe::start_metrics()?;
     let sources = Sources::system();
     let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
+    let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
     let plane = DataPlane::new(blobs.clone(), config.data_dir.join(layout::SERVING));
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), Options::default())?;
     let log = Arc::new(log);
-    let predictor = Predictor { plane: plane.clone(), log, sources: sources.clone() };
+    let predictor = Predictor {
+        plane: plane.clone(),
+        log: Arc::clone(&log),
+        features: OnlineFeatures(online.clone()),
+        sources: sources.clone(),
+    };
     let db = match opened {
         Ok(db) => Some(db),
         Err(error @ DbError::Unreachable(_)) if restored > 0 => {
@@ -85,13 +94,23 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     };
 
     let address = SocketAddr::new(config.host, config.port);
-    let (loopback, began, data_dir) = (config.host.is_loopback(), config.began, config.data_dir.clone());
+    let (began, data_dir) = (config.began, config.data_dir.clone());
+    let guard = http::Guard { loopback: config.host.is_loopback(), limits: config.limits };
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();
     let wait_for_control = db.is_some();
     let (answering, answers_at) = watch::channel(None);
-    let grounds = Grounds { config, sources, blobs, plane, address: answers_at, place: Arc::clone(&place) };
+    let grounds = Grounds {
+        config,
+        sources,
+        blobs,
+        plane,
+        address: answers_at,
+        online,
+        log,
+        place: Arc::clone(&place),
+    };
     let mut control = tokio::spawn(control::live(grounds, db, ready, stopping));
     if wait_for_control && is_ready.await.is_err() {
         return control.await?;
@@ -102,7 +121,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     })?;
     let address = listener.local_addr()?;
     answering.send_replace(Some(reached_at(address)));
-    let app = http::app(place, predictor, handle, loopback);
+    let app = http::app(place, predictor, handle, guard);
     let ready_ms = began.elapsed().as_millis();
     tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
 

@@ -2,6 +2,7 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
+use super::limits::Limits;
 use super::{MODULES, ServerConfig, layout};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
@@ -10,15 +11,21 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
-use trueline_flows::{Access, Deployments, StepRunner, VERIFY_TASK, react_triggers, reconcile, verify_task};
+use trueline_features::{Features, OnlineStore};
+use trueline_flows::{
+    Access, Deployments, MATERIALISE_TASK, Releases, StepRunner, TRAINING_SET_TASK, Tracer, VERIFY_TASK,
+    materialise_task, react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
+};
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
 use trueline_pipelines::STEP_TASK;
+use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
-use trueline_serving::{DataPlane, Endpoints};
+use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_tracking::Tracking;
 use trueline_web::Web;
@@ -40,6 +47,8 @@ pub(crate) struct Grounds {
     pub(crate) plane: DataPlane,
     /// Where the server answers, once it does.
     pub(crate) address: watch::Receiver<Option<String>>,
+    pub(crate) online: OnlineStore,
+    pub(crate) log: Arc<PredictionLog>,
     /// Where the faces are put once they can answer.
     pub(crate) place: ControlPlace,
 }
@@ -53,6 +62,10 @@ struct Parts {
     tracking: Tracking,
     deployments: Deployments,
     steps: StepRunner,
+    data: Data,
+    features: Features,
+    log: Arc<PredictionLog>,
+    releases: Releases,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -76,7 +89,12 @@ pub(crate) async fn live(
     }
     let folder = grounds.config.data_dir.join(layout::LEDGER);
     let ledger_key = parts.files.public_key();
-    grounds.place.store(Some(Arc::new(faces(&parts, folder.clone(), ledger_key.clone()))));
+    grounds.place.store(Some(Arc::new(faces(
+        &parts,
+        folder.clone(),
+        ledger_key.clone(),
+        grounds.config.limits,
+    ))));
     let _ = ready.send(());
     if late {
         tracing::info!("the database is back: everything answers again");
@@ -102,6 +120,20 @@ async fn run(
             .with(VERIFY_TASK, {
                 let ledger = parts.ledger.clone();
                 move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
+            })
+            .with(ADD_TASK, {
+                let data = parts.data.clone();
+                move |lease| data.clone().add_task(lease)
+            })
+            .with(TRAINING_SET_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| training_set_task(ledger.clone(), data.clone(), features.clone(), lease)
+            })
+            .with(MATERIALISE_TASK, {
+                let (ledger, data, features) =
+                    (parts.ledger.clone(), parts.data.clone(), parts.features.clone());
+                move |lease| materialise_task(ledger.clone(), data.clone(), features.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
     let steps =
@@ -110,6 +142,11 @@ async fn run(
     let sealer = tokio::spawn({
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
         async move { tracking.run_sealer(stopping).await }
+    });
+    let recorder = tokio::spawn({
+        let (log, segments) = (Arc::clone(&parts.log), SealedSegments::new(parts.ledger.clone()));
+        let stopping = stopping.clone();
+        async move { run_segment_recorder(&log, &segments, stopping).await }
     });
     let mut stopping = stopping;
     tokio::select! {
@@ -122,6 +159,7 @@ async fn run(
         ("steps of pipelines", steps),
         ("keeper of endpoints", keeper),
         ("sealer of points", sealer),
+        ("recorder of sealed predictions", recorder),
     ] {
         finish(part, running).await;
     }
@@ -185,7 +223,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
 }
 
 async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, address, .. } = grounds;
+    let Grounds { config, sources, blobs, plane, address, online, log, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -216,10 +254,26 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         address.clone(),
         stopping.clone(),
     )?;
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments, steps })
+    let data = Data::new(ledger.clone(), blobs.clone());
+    let features = Features::new(ledger.clone(), online.clone());
+    features.sync_online().await?;
+    let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
+    Ok(Parts {
+        ledger,
+        files,
+        access,
+        tasks,
+        tracking,
+        deployments,
+        log: Arc::clone(log),
+        releases,
+        data,
+        features,
+        steps,
+    })
 }
 
-fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
+fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
     let registry = &parts.deployments.registry;
     let web = Web {
         access: parts.access.clone(),
@@ -230,6 +284,15 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
         steps: parts.steps.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
+        releases: parts.releases.clone(),
+    };
+    let tracer = Tracer {
+        log: Arc::clone(&parts.log),
+        deployments: parts.deployments.clone(),
+        tracking: parts.tracking.clone(),
+        ledger: parts.ledger.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),
@@ -238,12 +301,16 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String) -> Control {
         ledger_key,
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
+        registry: registry.clone(),
         deployments: parts.deployments.clone(),
         steps: parts.steps.clone(),
+        data: parts.data.clone(),
+        features: parts.features.clone(),
+        tracer,
+        releases: parts.releases.clone(),
     };
-    let limits = trueline_mlflow::Limits::default();
-    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), limits);
-    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web)
+    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
+    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {

@@ -1,14 +1,15 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
+use super::limits::{self, Gate, IDLE_BODY, Limits};
 use super::origin::{host_is_loopback, origin_is_foreign};
 use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use trueline_flows::{Access, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
 use trueline_ledger::{Ledger, Sources};
@@ -54,21 +56,30 @@ pub(crate) struct Control {
 pub(crate) type ControlPlace = Arc<ArcSwapOption<Control>>;
 
 impl Control {
-    pub(crate) fn new(access: Access, ledger: Ledger, rest: Rest, mlflow: Mlflow, web: Web) -> Self {
+    pub(crate) fn new(
+        access: Access,
+        ledger: Ledger,
+        rest: Rest,
+        mlflow: Mlflow,
+        web: Web,
+        limits: Limits,
+    ) -> Self {
         let faces = Router::new()
             .merge(trueline_mlflow::router(mlflow))
             .merge(trueline_rest::router(rest))
             .merge(trueline_web::router(web));
         let readiness = Readiness::new(ledger.clone());
-        Self { access, ledger, readiness, faces: furnished(faces) }
+        Self { access, ledger, readiness, faces: furnished(faces, limits) }
     }
 }
 
-fn furnished(faces: Router) -> Router {
+fn furnished(faces: Router, limits: Limits) -> Router {
     faces
         .layer(CompressionLayer::new().compress_when(is_page))
         .layer(from_fn(note_path))
         .layer(CatchPanicLayer::new())
+        .layer(RequestBodyTimeoutLayer::new(IDLE_BODY))
+        .layer(from_fn_with_state(Gate::new(limits), limits::admit))
 }
 
 /// What stands at the door.
@@ -81,14 +92,25 @@ struct Door {
     loopback: bool,
 }
 
+/// What the door lets through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guard {
+    /// The server listens on loopback alone, so that only its own names are hosts of it.
+    pub(crate) loopback: bool,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: Limits,
+}
+
 pub(crate) fn app(
     control: ControlPlace,
     predictor: Predictor,
     metrics: PrometheusHandle,
-    loopback: bool,
+    guard: Guard,
 ) -> Router {
     let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
-    let inference = furnished(trueline_inference::router(predictor));
+    let Guard { loopback, limits } = guard;
+    // Places of its own: however busy the rest is, predictions are answered.
+    let inference = furnished(trueline_inference::router(predictor), limits);
     let door = Door { control, plane, inference, sources, metrics, loopback };
     Router::new()
         .route("/health", get(async || "OK"))
@@ -153,7 +175,7 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let elapsed = began.elapsed();
     let labels = [
-        ("method", method.to_string()),
+        ("method", known(&method).to_owned()),
         ("route", route.to_owned()),
         ("status", response.status().as_u16().to_string()),
     ];
@@ -188,6 +210,12 @@ async fn predict(door: &Door, project: String, id: String, mut request: Request)
     request.extensions_mut().insert(knock);
     let Ok(response) = door.inference.clone().oneshot(request).await;
     response
+}
+
+/// A method as a label. Anybody can make methods up, and each would be a time series that stays for good.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 fn with_headers(mut response: Response, id: &str) -> Response {

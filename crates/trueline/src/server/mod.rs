@@ -4,12 +4,14 @@ mod assemble;
 mod control;
 mod data_dir;
 mod http;
+mod limits;
 mod lock;
 mod observe;
 mod origin;
 mod ready;
 
 pub(crate) use assemble::{ServerConfig, run};
+pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
 
 use trueline_db::Module;
@@ -21,6 +23,8 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
+    trueline_data::MODULE,
+    trueline_features::MODULE,
     trueline_serving::MODULE,
     trueline_pipelines::MODULE,
 ];
@@ -35,6 +39,8 @@ pub(crate) mod layout {
     pub(crate) const KEY: &str = "ledger.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
+    /// The online store of features.
+    pub(crate) const ONLINE: &str = "online.redb";
     /// What the data plane answers by, for a start without a database.
     pub(crate) const SERVING: &str = "serving.json";
     /// Working copies and attempts of pipelines.

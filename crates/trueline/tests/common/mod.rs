@@ -56,8 +56,21 @@ impl Server {
         server
     }
 
+    /// On the embedded database, with variables of the environment.
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = Self::launch(&folder.path().join("data"), None, variables);
+        server._folder = Some(folder);
+        server
+    }
+
     pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
+        Self::launch(data_dir, database, &[])
+    }
+
+    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(BINARY);
+        command.envs(variables.iter().copied());
         command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir);
         if let Some(url) = &database {
             command.args(["--database", url]);
@@ -78,9 +91,15 @@ impl Server {
         Self { child, url, data_dir: data_dir.to_owned(), database, _folder: None }
     }
 
-    /// Ends the server without a warning and starts it again on the same data.
+    /// Ends the server without a warning, while others still talk to it.
+    pub fn kill(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill").success());
+    }
+
+    /// Ends the server without a warning, unless it has ended, and starts it again on the same data.
     pub fn kill_and_restart(mut self) -> Self {
-        self.child.kill().expect("kill -9");
+        drop(self.child.kill());
         self.child.wait().expect("it ended");
         let mut again = Self::start_in(&self.data_dir, self.database.clone());
         again._folder = self._folder.take();
@@ -128,6 +147,14 @@ impl Server {
         (status, bytes)
     }
 
+    /// A call to a server that may end before it answers.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.post(format!("{}{path}", self.url)).send_json(body).ok()?;
+        let value = answer.body_mut().read_json().ok()?;
+        Some((answer.status().as_u16(), value))
+    }
+
     /// Status, body and headers of an answer.
     pub fn call_with_headers(
         &self,
@@ -156,6 +183,17 @@ impl Server {
         (status, bytes, told)
     }
 
+    /// Changes rows behind the server's back.
+    pub fn sql(&self, statement: &str) {
+        match &self.database {
+            Some(url) => {
+                let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
+                client.batch_execute(statement).expect("the statement runs");
+            }
+            None => sqlite(&self.data_dir, statement),
+        }
+    }
+
     /// A call that must succeed.
     pub fn ok(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.post(path, body);
@@ -170,13 +208,6 @@ impl Server {
 
     pub fn ledger_key(&self) -> String {
         self.get("/api/v1/ledger").1["key"].as_str().expect("a key").to_owned()
-    }
-
-    /// Changes rows of this server's PostgreSQL database behind its back.
-    pub fn sql(&self, statement: &str) {
-        let url = self.database.as_ref().expect("a server on PostgreSQL");
-        let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
-        client.batch_execute(statement).expect("the statement runs");
     }
 
     /// Waits until all events are under the checkpoint.
@@ -204,6 +235,16 @@ impl Drop for Server {
 pub struct Stopped {
     pub data_dir: PathBuf,
     _folder: Option<tempfile::TempDir>,
+}
+
+/// Changes rows of an SQLite database.
+pub fn sqlite(data_dir: &Path, statement: &str) {
+    let script = format!(
+        "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute(\"\"\"{statement}\"\"\")\nc.commit()\nc.close()"
+    );
+    let done = Command::new(python()).arg("-c").arg(script).arg(data_dir.join("trueline.db")).output();
+    let done = done.expect("Python runs");
+    assert!(done.status.success(), "{}", text(&done.stderr));
 }
 
 /// Waits for a condition, not for a time.

@@ -66,6 +66,19 @@ impl Models {
         register_files_at(server, &self.files(name), model, name);
     }
 
+    /// Uploads a saved model's files as artifacts of a run and registers them from there.
+    pub fn register_from_run(&self, server: &Server, name: &str, model: &str, run: &str) {
+        let (_, found) = server.get(&format!("/api/2.0/mlflow/runs/get?run_id={run}"));
+        let uri = found["run"]["info"]["artifact_uri"].as_str().expect("an artifact URI");
+        let root = uri.strip_prefix("mlflow-artifacts:/").expect("artifacts of this server");
+        upload(server, &self.files(name), &format!("{root}/model"));
+        create_version(
+            server,
+            model,
+            json!({ "name": model, "source": format!("runs:/{run}/model"), "run_id": run }),
+        );
+    }
+
     /// A saved model with its model file changed.
     pub fn damaged(&self, name: &str, damage: impl FnOnce(&mut Vec<u8>)) -> Files {
         let mut files = self.files(name);
@@ -116,13 +129,21 @@ pub fn register_files(server: &Server, files: &Files, model: &str) {
 }
 
 fn register_files_at(server: &Server, files: &Files, model: &str, folder: &str) {
+    upload(server, files, &format!("models/{folder}"));
+    let source = format!("mlflow-artifacts:/models/{folder}");
+    create_version(server, model, json!({ "name": model, "source": source }));
+}
+
+fn upload(server: &Server, files: &Files, folder: &str) {
     for (path, bytes) in files {
-        let path = format!("/api/2.0/mlflow-artifacts/artifacts/models/{folder}/{path}");
+        let path = format!("/api/2.0/mlflow-artifacts/artifacts/{folder}/{path}");
         let (status, answer) = server.call("PUT", &path, Some(bytes.clone()), &[]);
         assert_eq!(status, 200, "{answer}");
     }
+}
+
+fn create_version(server: &Server, model: &str, version: Value) {
     let (status, _) = server.post("/api/2.0/mlflow/registered-models/create", json!({ "name": model }));
     assert!([200, 400].contains(&status), "it is there or was before");
-    let source = format!("mlflow-artifacts:/models/{folder}");
-    server.ok("/api/2.0/mlflow/model-versions/create", json!({ "name": model, "source": source }));
+    server.ok("/api/2.0/mlflow/model-versions/create", version);
 }

@@ -1,0 +1,191 @@
+//! What the source of a version names: files of a run or logged model, the frozen files of another version, or
+//! something that lies elsewhere.
+
+use crate::artifact_proxy::{Frozen, files_below, frozen};
+use crate::{RegisterError, Registration};
+use trueline_identity::{Authorized, ReadProject};
+use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, VersionKey};
+use trueline_tracking::{ArtifactOwner, ArtifactPath, RunId, Tracking, TrackingError};
+
+/// A source as this server understands it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The files.
+    pub(crate) files: Files,
+    /// The run that made them, when this project has it.
+    pub(crate) run: Option<RunId>,
+    /// The logged model that they are, when this project has it.
+    pub(crate) model: Option<String>,
+    /// The id of the version that they were taken from.
+    pub(crate) version: Option<String>,
+}
+
+/// The files that a source names.
+#[derive(Debug)]
+pub(crate) enum Files {
+    /// What lies in a folder now.
+    Folder(ArtifactPath),
+    /// What was frozen before.
+    Frozen(Manifest),
+    /// Where this server can't read them.
+    Elsewhere,
+}
+
+impl Files {
+    /// The files as they are now; none when they lie elsewhere.
+    pub(crate) async fn manifest(
+        self,
+        tracking: &Tracking,
+        read: &Authorized<ReadProject>,
+    ) -> Result<Option<Manifest>, TrackingError> {
+        match self {
+            Self::Folder(folder) => Ok(Some(manifest(tracking.artifacts_below(read, &folder).await?))),
+            Self::Frozen(manifest) => Ok(Some(manifest)),
+            Self::Elsewhere => Ok(None),
+        }
+    }
+}
+
+fn manifest(files: Vec<trueline_tracking::ArtifactFile>) -> Manifest {
+    let files = files.into_iter().map(|f| ManifestFile { path: f.path, sha256: f.sha256, size: f.size });
+    Manifest::new(files.collect())
+}
+
+impl Source {
+    fn elsewhere() -> Self {
+        Self { files: Files::Elsewhere, run: None, model: None, version: None }
+    }
+
+    pub(crate) async fn locate(
+        tracking: &Tracking,
+        registry: &Registry,
+        read: &Authorized<ReadProject>,
+        source: &str,
+    ) -> Result<Self, RegisterError> {
+        if let Some(path) = ArtifactPath::from_uri(source) {
+            return Self::at(tracking, registry, read, path).await;
+        }
+        if let Some(rest) = source.strip_prefix("runs:/") {
+            let (run, below) = rest.split_once('/').unwrap_or((rest, ""));
+            return Self::of_run(tracking, read, run, below).await;
+        }
+        let Some(rest) = source.strip_prefix("models:/") else { return Ok(Self::elsewhere()) };
+        match rest.split_once('/') {
+            // `models:/m-<id>`: a logged model.
+            None => {
+                let model = tracking.logged_model(read, rest).await?;
+                let files =
+                    ArtifactPath::from_uri(&model.artifact_uri).map_or(Files::Elsewhere, Files::Folder);
+                Ok(Self { files, run: model.source_run, model: Some(model.id), version: None })
+            }
+            // `models:/<name>/<number>`: another version, whose frozen files these are.
+            Some((name, number)) => {
+                let key = VersionKey::parse(name, number)?;
+                let version = registry.version(read, &key).await?;
+                let frozen = registry.manifest(read, &key).await?;
+                Ok(Self {
+                    files: frozen.map_or(Files::Elsewhere, Files::Frozen),
+                    run: None,
+                    model: None,
+                    version: Some(version.id),
+                })
+            }
+        }
+    }
+
+    async fn of_run(
+        tracking: &Tracking,
+        read: &Authorized<ReadProject>,
+        run: &str,
+        below: &str,
+    ) -> Result<Self, RegisterError> {
+        let run = match tracking.run(read, &RunId::new(run)).await {
+            Ok(run) => run.run,
+            // MLflow takes a run of another server here; so its files can't be frozen.
+            Err(TrackingError::NotFound(_)) => return Ok(Self::elsewhere()),
+            Err(other) => return Err(other.into()),
+        };
+        let files = match ArtifactPath::from_uri(&run.artifact_uri) {
+            Some(root) => Files::Folder(root.join(below)?),
+            None => Files::Elsewhere,
+        };
+        Ok(Self { files, run: Some(run.id), model: None, version: None })
+    }
+
+    async fn at(
+        tracking: &Tracking,
+        registry: &Registry,
+        read: &Authorized<ReadProject>,
+        path: ArtifactPath,
+    ) -> Result<Self, RegisterError> {
+        match frozen(&path) {
+            Some(Frozen::Of { digest, below }) => {
+                let all = registry.manifest_of_digest(read, digest).await?.unwrap_or_default();
+                let files = Files::Frozen(manifest(files_below(&all, below)));
+                Ok(Self { files, ..Self::elsewhere() })
+            }
+            Some(Frozen::All) => Ok(Self { files: Files::Frozen(Manifest::default()), ..Self::elsewhere() }),
+            None => {
+                let (run, model) = match tracking.owner_of(read, &path).await? {
+                    Some(ArtifactOwner::Run(run)) => (Some(run), None),
+                    Some(ArtifactOwner::LoggedModel { id, source_run }) => (source_run, Some(id)),
+                    None => (None, None),
+                };
+                Ok(Self { files: Files::Folder(path), run, model, version: None })
+            }
+        }
+    }
+}
+
+/// As MLflow has it, a path of a local disk is a source only inside the artifacts of the run that is named with it:
+/// otherwise a client could have any file of the server's machine taken for a model.
+pub(crate) async fn refuse_local(
+    tracking: &Tracking,
+    read: &Authorized<ReadProject>,
+    ask: &Registration,
+) -> Result<(), RegisterError> {
+    if !is_local(&ask.source) {
+        return Ok(());
+    }
+    if let Some(run) = &ask.run_id
+        && let Ok(run) = tracking.run(read, &RunId::new(run)).await
+        && lies_in(&ask.source, &run.run.artifact_uri)
+    {
+        return Ok(());
+    }
+    Err(RegisterError::Registry(RegistryError::Invalid(format!(
+        "Invalid model version source: '{}'. To use a local path as a model version source, the run_id request parameter \
+         has to be specified and the local path has to be contained within the artifact directory of the run specified by \
+         the run_id.",
+        ask.source
+    ))))
+}
+
+fn is_local(source: &str) -> bool {
+    source.starts_with("file:") || !source.contains(':')
+}
+
+fn lies_in(source: &str, root: &str) -> bool {
+    let rest = source.strip_prefix(root.trim_end_matches('/'));
+    let inside = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_local(root) && inside && !source.split('/').any(|part| part == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_paths_are_told_from_addresses() {
+        for local in ["/tmp/model", "model", "file:///tmp/model", "./model"] {
+            assert!(is_local(local), "{local}");
+        }
+        for elsewhere in ["s3://bucket/x", "runs:/abc/m", "models:/m/1", "mlflow-artifacts:/1/r", "dbfs:/x"] {
+            assert!(!is_local(elsewhere), "{elsewhere}");
+        }
+        assert!(lies_in("/data/1/run/artifacts/model", "/data/1/run/artifacts"));
+        assert!(!lies_in("/data/1/run/artifacts-2/model", "/data/1/run/artifacts"));
+        assert!(!lies_in("/data/1/run/artifacts/../../secret", "/data/1/run/artifacts"));
+        assert!(!lies_in("mlflow-artifacts:/1/r/artifacts", "mlflow-artifacts:/1/r"));
+    }
+}

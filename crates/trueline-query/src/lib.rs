@@ -1,0 +1,25 @@
+//! Tables on Arrow: CSV and Parquet files scanned in constant memory and profiled, Parquet written, and the as-of join.
+//! Where files lie and what a dataset is, the floors above know.
+
+pub mod asof;
+mod error;
+mod infer;
+mod json;
+mod profile;
+mod scan;
+mod schema;
+mod time;
+mod training;
+mod write;
+
+pub use arrow_array::{self, RecordBatch};
+pub use arrow_schema::{Schema, SchemaRef};
+pub use error::QueryError;
+pub use infer::infer;
+pub use json::json_column;
+pub use profile::{ColumnProfile, ColumnState, Frequent, HistogramBin, Profiler, Quantile, TableProfile};
+pub use scan::{Format, Part, Scan, rows_of, scan};
+pub use schema::{Column, arrow_schema, columns_of};
+pub use time::micros;
+pub use training::{Matched, RightTable, point_in_time_join};
+pub use write::ParquetFile;

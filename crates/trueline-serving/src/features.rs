@@ -1,0 +1,21 @@
+//! What a model reads besides the request: features by key, from wherever a flow keeps them.
+
+use crate::error::ServingError;
+use crate::frame::{Column, Frame};
+use trueline_ledger::{Millis, ProjectId};
+
+/// Gives the features that a version names, for each row of a request, in bounded time and without the database.
+pub trait FeatureSource: Send + Sync {
+    /// The features of `views` for the rows of `frame`, as of `at_ms` (milliseconds since 1970), a column each; null where
+    /// none is known.
+    ///
+    /// # Errors
+    /// [`ServingError::Input`] when the request lacks a key, [`ServingError::Features`] when they can't be read in time.
+    fn features(
+        &self,
+        project: &ProjectId,
+        views: &[String],
+        frame: &Frame,
+        at_ms: Millis,
+    ) -> Result<Vec<Column>, ServingError>;
+}

@@ -1,0 +1,85 @@
+//! How many requests are worked on at a time and for how long each (rule 12). What is beyond that is told to come again,
+//! and never waits here.
+
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use trueline_rest::Problem;
+
+/// For how long a client may send nothing while its body is awaited.
+pub(crate) const IDLE_BODY: Duration = Duration::from_secs(30);
+
+/// The limits at the door.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Requests at a time.
+    pub(crate) requests: usize,
+    /// How long a request may take, uploads of files apart.
+    pub(crate) timeout: Duration,
+}
+
+/// The limits with the places that are free.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    places: Semaphore,
+    timeout: Duration,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        let places = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
+        Arc::new(Self { places, timeout: limits.timeout })
+    }
+}
+
+/// Lets a request in when there is a place for it, and ends one that takes too long.
+pub(crate) async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let Ok(_place) = gate.places.try_acquire() else {
+        return refuse(
+            &path,
+            "the server works on as many requests as it may; send this one again in a second",
+        );
+    };
+    if uploads(request.method(), &path) {
+        return next.run(request).await;
+    }
+    match tokio::time::timeout(gate.timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            refuse(&path, "the request took too long and was given up; what it asked for may have been done")
+        }
+    }
+}
+
+/// Whether a request brings a file, whose size has no bound worth a time limit.
+fn uploads(method: &Method, path: &str) -> bool {
+    let artifact = *method == Method::PUT && path.contains("/mlflow-artifacts/artifacts/");
+    let dataset = *method == Method::PUT && path.contains("/api/v1/dataset-files/");
+    artifact || dataset || (*method == Method::POST && path == "/api/v1/capture-files")
+}
+
+fn refuse(path: &str, why: &str) -> Response {
+    match path.contains("/mlflow") {
+        true => trueline_mlflow::unavailable(why),
+        false => Problem::unavailable(why).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_may_take_their_time() {
+        assert!(uploads(&Method::PUT, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));
+        assert!(uploads(&Method::POST, "/api/v1/capture-files"));
+        assert!(uploads(&Method::PUT, "/api/v1/dataset-files/0f"));
+        assert!(!uploads(&Method::GET, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));
+        assert!(!uploads(&Method::POST, "/api/2.0/mlflow/runs/log-batch"));
+    }
+}

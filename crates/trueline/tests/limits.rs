@@ -1,0 +1,183 @@
+//! The limits at the door: bodies, requests at a time, time, memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{On, Server, text, wait_until};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+const MIB: u64 = 1 << 20;
+const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Begins a request whose body is yet to come.
+fn begin(server: &Server, method: &str, path: &str, length: u64) -> TcpStream {
+    let mut stream = connect(server);
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A server that refuses a body closes without reading it, which the system tells as a reset.
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..n]);
+    }
+    text(&bytes)
+}
+
+/// A line of `/proc/<pid>/status`, in bytes.
+fn memory(server: &Server, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let found = status.lines().find_map(|l| l.strip_prefix(line)).unwrap();
+    found.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_json_body_of_300_mb_is_refused_before_it_is_read() {
+    let server = Server::start(On::Sqlite);
+    server.get("/api/v1/whoami");
+    let before = memory(&server, "VmHWM");
+    for (path, told) in [
+        ("/api/2.0/mlflow/experiments/create", "INVALID_PARAMETER_VALUE"),
+        ("/api/v1/projects", "\"code\":\"too-large\""),
+    ] {
+        let mut stream = begin(&server, "POST", path, 300 * MIB);
+        // Two MiB of it are enough for a refusal.
+        drop(stream.write_all(&vec![b' '; 2 << 20]));
+        let answer = answer(stream);
+        assert!(answer.starts_with("HTTP/1.1 413"), "{path}: {answer}");
+        assert!(answer.contains(told), "{path}: {answer}");
+    }
+    let grown = memory(&server, "VmHWM") - before;
+    assert!(grown < 16 * MIB, "memory grew by {grown} bytes");
+}
+
+#[test]
+fn lists_may_be_larger_than_other_bodies() {
+    let server = Server::start(On::Sqlite);
+    let made = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "0" }));
+    let run = made["run"]["info"]["run_id"].clone();
+    let tag = |n: usize| json!({ "key": format!("t{n}"), "value": "é".repeat(8000) });
+    let tags: Vec<Value> = (0..100).map(tag).collect();
+    let body = json!({ "run_id": run, "tags": tags });
+    assert!(body.to_string().len() as u64 > MIB);
+    server.ok("/api/2.0/mlflow/runs/log-batch", body);
+}
+
+#[test]
+fn a_request_beyond_the_places_is_told_to_come_again() {
+    let server = Server::start_with(&[("TRUELINE_MAX_REQUESTS", "1")]);
+    let upload = begin(&server, "PUT", &format!("{PROXY}/1/r/artifacts/slow"), 10);
+    let ask = |path: &str| {
+        let mut stream = connect(&server);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        answer(stream).to_lowercase()
+    };
+    wait_until("the upload has the only place", || ask("/api/v1/whoami").starts_with("http/1.1 503"));
+    let refused = ask("/api/v1/whoami");
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    assert!(
+        refused.contains("application/problem+json") && refused.contains("\"code\":\"unavailable\""),
+        "{refused}"
+    );
+    let refused = ask("/api/2.0/mlflow/experiments/get?experiment_id=0");
+    assert!(refused.starts_with("http/1.1 503") && refused.contains("temporarily_unavailable"), "{refused}");
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    assert_eq!(server.get("/health").0, 200);
+    drop(upload);
+    wait_until("the place is free again", || ask("/api/v1/whoami").starts_with("http/1.1 200"));
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_given_up() {
+    let server = Server::start_with(&[("TRUELINE_REQUEST_TIMEOUT", "1")]);
+    let stalled = answer(begin(&server, "POST", "/api/2.0/mlflow/experiments/create", 10));
+    assert!(stalled.starts_with("HTTP/1.1 503"), "{stalled}");
+    assert!(stalled.contains("took too long"), "{stalled}");
+    assert_eq!(server.get("/api/v1/whoami").0, 200);
+}
+
+#[test]
+fn made_up_methods_are_one_label() {
+    let server = Server::start(On::Sqlite);
+    for method in ["FOO", "BAR"] {
+        server.call(method, "/api/v1/whoami", None, &[]);
+    }
+    let metrics = text(&server.call_bytes("GET", "/metrics", None, &[]).1);
+    assert!(metrics.contains("method=\"other\""), "{metrics}");
+    assert!(!metrics.contains("FOO") && !metrics.contains("BAR"), "{metrics}");
+}
+
+/// Sends an artifact of so many MiB and reads it back; answers by how much the server's memory grew at most.
+fn stream_artifact(server: &Server, mib: u64) -> u64 {
+    let path = format!("{PROXY}/1/r/artifacts/large.bin");
+    let chunk: Vec<u8> = (0..MIB).map(|i| (i * 31 % 251) as u8).collect();
+    // Each MiB begins with its number, so that none can stand for another.
+    let numbered = |n: u64| [&n.to_be_bytes()[..], &chunk[8..]].concat();
+    server.get("/api/v1/whoami");
+    let before = memory(server, "VmHWM");
+    let mut upload = begin(server, "PUT", &path, mib * MIB);
+    let mut sent = Sha256::new();
+    for n in 0..mib {
+        let chunk = numbered(n);
+        sent.update(&chunk);
+        upload.write_all(&chunk).unwrap();
+    }
+    let answered = answer(upload);
+    assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
+
+    let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
+    let mut download = agent
+        .get(format!("{}{path}", server.url))
+        .call()
+        .unwrap()
+        .into_body()
+        .into_with_config()
+        .limit(u64::MAX)
+        .reader();
+    let (mut received, mut length) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = download.read(&mut buffer).unwrap();
+        if n == 0 {
+            break;
+        }
+        length += n as u64;
+        received.update(&buffer[..n]);
+    }
+    assert_eq!(length, mib * MIB);
+    assert_eq!(hex::encode(received.finalize()), hex::encode(sent.finalize()));
+    memory(server, "VmHWM") - before
+}
+
+#[test]
+fn a_large_artifact_is_streamed_and_not_held() {
+    let grown = stream_artifact(&Server::start(On::Sqlite), 256);
+    assert!(grown < 64 * MIB, "memory grew by {grown} bytes");
+}
+
+/// `cargo test -p trueline --test limits -- --ignored --nocapture` prints the numbers.
+#[test]
+#[ignore = "moves 5 GB"]
+fn an_artifact_of_5_gb_is_streamed_and_not_held() {
+    let server = Server::start(On::Sqlite);
+    let grown = stream_artifact(&server, 5 * 1024);
+    println!("peak RSS {} MiB, grown by {} MiB", memory(&server, "VmHWM") / MIB, grown / MIB);
+    assert!(grown < 64 * MIB, "memory grew by {grown} bytes");
+}

@@ -1,0 +1,178 @@
+//! The log of predictions through the public door: ids, required logs and `kill -9`, labels, the line of a prediction.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::models::Models;
+use common::{On, Server, text, wait_until};
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+const ASK: &str = "/endpoints/delays/invocations";
+
+fn rows(hours: &[f64]) -> Value {
+    let data: Vec<Value> = hours.iter().map(|h| json!([h, 300.0, 2.0])).collect();
+    json!({ "dataframe_split": { "columns": ["hour", "distance", "day"], "data": data } })
+}
+
+fn with_endpoint(on: On, log: &str) -> Server {
+    let server = Server::start(on);
+    Models::saved().register(&server, "binary", "delays");
+    server.ok("/api/v1/endpoints", json!({ "name": "delays", "log": log }));
+    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"], "reason": "the first" }));
+    server
+}
+
+fn ids(answer: &Value) -> Vec<String> {
+    answer["prediction_ids"].as_array().unwrap().iter().map(|i| i.as_str().unwrap().to_owned()).collect()
+}
+
+fn trace(server: &Server, id: &str) -> Value {
+    let (status, trace) = server.get(&format!("/api/v1/predictions/{id}/trace"));
+    assert_eq!(status, 200, "{trace}");
+    trace
+}
+
+#[test]
+fn what_a_required_log_answered_survives_kill_9() {
+    let mut server = with_endpoint(On::Sqlite, "required");
+    let mut kept: Vec<(String, Value)> = Vec::new();
+    for _ in 0..3 {
+        let answered = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for caller in 0..4_u32 {
+                let (server, answered) = (&server, &answered);
+                scope.spawn(move || {
+                    for i in 0..40_u32 {
+                        let hour = f64::from(caller * 1000 + i);
+                        // The server may die between the request and its answer.
+                        let Some((200, answer)) = server.try_post(ASK, &rows(&[hour, hour + 0.5])) else {
+                            return;
+                        };
+                        let ids = ids(&answer);
+                        answered
+                            .lock()
+                            .unwrap()
+                            .extend([(ids[0].clone(), json!(hour)), (ids[1].clone(), json!(hour + 0.5))]);
+                    }
+                });
+            }
+            wait_until("some are answered", || answered.lock().unwrap().len() > 40);
+            server.kill();
+        });
+        kept.extend(answered.into_inner().unwrap());
+        server = server.kill_and_restart();
+        for (id, hour) in &kept {
+            assert_eq!(trace(&server, id)["prediction"]["inputs"]["hour"], *hour);
+        }
+    }
+    assert!(kept.len() > 120);
+}
+
+#[test]
+fn best_effort_predictions_are_found_a_moment_later() {
+    let server = with_endpoint(On::Sqlite, "best-effort");
+    let id = ids(&server.ok(ASK, rows(&[3.0])))[0].clone();
+    let path = format!("/api/v1/predictions/{id}/trace");
+    wait_until("it is on the disk", || server.get(&path).0 == 200);
+}
+
+#[test]
+fn labels_come_in_any_order_and_twice() {
+    let server = with_endpoint(On::Sqlite, "required");
+    let ids = ids(&server.ok(ASK, rows(&[1.0, 2.0, 3.0])));
+    let tell = |labels: Value| server.ok("/endpoints/delays/labels", labels);
+    let label = |id: &str, value: i64| json!({ "prediction_id": id, "value": value, "source": "arrivals" });
+    let told = tell(json!({ "labels": [label(&ids[2], 1), label(&ids[0], 0)] }));
+    assert_eq!((&told["new"], &told["duplicates"], &told["unknown"]), (&json!(2), &json!(0), &json!(0)));
+    let told = tell(json!({ "labels": [label(&ids[0], 0), label(&ids[2], 1)] }));
+    assert_eq!((&told["new"], &told["duplicates"]), (&json!(0), &json!(2)), "again is nothing new");
+    let told = tell(label(&ids[2], 0));
+    assert_eq!(told["corrections"], 1);
+    let stranger = "0".repeat(32);
+    let told = tell(label(&stranger, 1));
+    assert_eq!((&told["unknown"], &told["unknown_ids"]), (&json!(1), &json!([stranger])));
+    let known = trace(&server, &ids[2])["labels"].clone();
+    let values: Vec<&Value> = known.as_array().unwrap().iter().map(|l| &l["value"]).collect();
+    assert_eq!(values, [&json!(1), &json!(0)], "the last one holds, the first one stays");
+    let server = server.kill_and_restart();
+    assert_eq!(trace(&server, &ids[2])["labels"], known);
+    assert_eq!(trace(&server, &ids[1])["labels"], json!([]));
+    let (status, answer) = server.post("/endpoints/delays/labels", json!({ "labels": [{ "value": 1 }] }));
+    assert_eq!(status, 400, "{answer}");
+    let (status, _) = server.post("/endpoints/nowhere/labels", json!({ "labels": [] }));
+    assert_eq!(status, 404);
+}
+
+#[test]
+fn a_prediction_is_traced_back_to_its_run_on_both_databases() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on);
+        let run =
+            server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "0", "run_name": "the run" }));
+        let run = run["run"]["info"]["run_id"].as_str().unwrap().to_owned();
+        let commit = json!({ "run_id": run, "key": "mlflow.source.git.commit", "value": "0123abc" });
+        server.ok("/api/2.0/mlflow/runs/set-tag", commit);
+        server.ok(
+            "/api/2.0/mlflow/runs/log-metric",
+            json!({ "run_id": run, "key": "auc", "value": 0.75, "timestamp": 1 }),
+        );
+        let dataset = json!({ "name": "april", "digest": "1a2b", "source_type": "local", "source": "{}" });
+        let inputs = json!({ "run_id": run, "datasets": [{ "dataset": dataset, "tags": [] }] });
+        server.ok("/api/2.0/mlflow/runs/log-inputs", inputs);
+        Models::saved().register_from_run(&server, "binary", "delays", &run);
+        server.ok("/api/v1/endpoints", json!({ "name": "delays", "log": "required" }));
+        server.ok(
+            "/api/v1/endpoints/delays/routes",
+            json!({ "variants": ["delays/1"], "reason": "the first" }),
+        );
+        let answer = server.ok(ASK, rows(&[4.0]));
+        let id = ids(&answer)[0].clone();
+
+        let trace = trace(&server, &id);
+        assert_eq!(trace["prediction"]["output"], answer["predictions"][0]);
+        assert_eq!(trace["route"]["generation"], 1);
+        assert_eq!(trace["route"]["reason"], "the first");
+        assert_eq!(trace["version"]["version"], "delays/1");
+        assert_eq!(trace["version"]["manifest_digest"].as_str().unwrap().len(), 64);
+        assert_eq!(trace["run"]["id"], json!(run));
+        assert_eq!(trace["run"]["code"]["commit"], "0123abc");
+        assert_eq!(trace["run"]["metrics"]["auc"], 0.75);
+        assert_eq!(trace["run"]["datasets"][0]["name"], "april");
+        let actions: Vec<&str> =
+            trace["events"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
+        for expected in ["run.created", "version.registered", "endpoint.created", "endpoint.deployed"] {
+            assert!(actions.contains(&expected), "{on:?}: {expected} is missing of {actions:?}");
+        }
+
+        let told = server.cli(&["trace", &id]);
+        assert!(told.status.success(), "{}", text(&told.stderr));
+        let told = text(&told.stdout);
+        for expected in [&id, "delays/1", &run, "0123abc", "april 1a2b", "endpoint.deployed"] {
+            assert!(told.contains(expected), "{expected} is missing of\n{told}");
+        }
+        let unknown = server.cli(&["trace", &"f".repeat(32)]);
+        assert_eq!(unknown.status.code(), Some(1));
+        assert!(text(&unknown.stderr).contains("there is no prediction"), "{}", text(&unknown.stderr));
+        assert_eq!(server.get("/api/v1/predictions/xyz/trace").0, 400);
+        server.ok("/api/v1/projects", json!({ "name": "other" }));
+        let elsewhere = server.get(&format!("/projects/other/api/v1/predictions/{id}/trace"));
+        assert_eq!(elsewhere.0, 404, "another project sees nothing of it");
+    }
+}
+
+#[test]
+fn a_refused_request_leaves_a_record_without_inputs_and_counts() {
+    let server = with_endpoint(On::Sqlite, "required");
+    let body = json!({ "dataframe_split": { "columns": ["hour"], "data": [[1.0]] } });
+    assert_eq!(server.post(ASK, body).0, 400);
+    server.ok(ASK, rows(&[1.0]));
+    let (_, endpoint) = server.get("/api/v1/endpoints/delays");
+    assert_eq!(endpoint["live"]["variants"][0]["requests"], 2);
+    assert_eq!(endpoint["live"]["variants"][0]["errors"], 1);
+    let (_, metrics) = server.call_bytes("GET", "/metrics", None, &[]);
+    let metrics = text(&metrics);
+    assert!(metrics.contains("trueline_predictions_total"), "{metrics}");
+    assert!(metrics.contains("trueline_prediction_errors_total"), "{metrics}");
+}
