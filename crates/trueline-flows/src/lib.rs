@@ -3,6 +3,7 @@
 mod admission;
 mod artifact_proxy;
 mod authors;
+mod capture_source;
 mod declare_features;
 mod deploy;
 mod erase_event;
@@ -11,10 +12,12 @@ mod judge_rollouts;
 mod look_up_features;
 mod materialise;
 mod predict;
+mod react_triggers;
 mod record_segments;
 mod register_version;
 mod release;
 mod rollout;
+mod run_step;
 mod session;
 mod source;
 mod texts;
@@ -24,6 +27,9 @@ mod verify_ledger;
 mod verify_state;
 
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
+pub use capture_source::{
+    Keep, capture_code, capture_environment, interpreter_of, packages, seeds, was_kept,
+};
 pub use declare_features::declare_features;
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
@@ -33,12 +39,14 @@ pub use judge_rollouts::RolloutJudge;
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
+pub use react_triggers::react_triggers;
 pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
 pub use release::{ReleaseError, Releases, may_take};
 pub use rollout::{cancel_rollout, promote_rollout, start_rollout};
+pub use run_step::{LogPiece, StepRunner};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use trace::{Trace, TraceError, TracedRun, Tracer};

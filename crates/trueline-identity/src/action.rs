@@ -41,6 +41,10 @@ actions! {
     Predict = "endpoint.predict";
     /// Say when a prediction or label happened, to send past traffic again.
     Replay = "endpoint.replay";
+    /// Declare pipelines: commands that the server will run.
+    DeclarePipeline = "pipeline.declare";
+    /// Start and cancel runs of pipelines.
+    RunPipeline = "pipeline.run";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.

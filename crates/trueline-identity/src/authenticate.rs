@@ -22,6 +22,7 @@ pub struct Credentials {
 #[derive(Clone, Debug)]
 pub struct Caller {
     user: Option<String>,
+    part: Option<&'static str>,
     grants: Grants,
     request: Option<String>,
 }
@@ -30,13 +31,24 @@ impl Caller {
     /// The caller on a loopback server without users: an admin who can't approve.
     #[must_use]
     pub fn local(request: Option<String>) -> Self {
-        Self { user: None, grants: Arc::new([(ProjectId::server(), Role::Admin)]), request }
+        Self { user: None, part: None, grants: Arc::new([(ProjectId::server(), Role::Admin)]), request }
     }
 
-    /// `user:ann` or `local`.
+    /// A part of the server that acts by itself, as a contributor in every project; never for somebody who asks.
+    #[must_use]
+    pub fn system(part: &'static str) -> Self {
+        let grants: Grants = Arc::new([(ProjectId::server(), Role::Contributor)]);
+        Self { user: None, part: Some(part), grants, request: None }
+    }
+
+    /// `user:ann`, `local` or `system:<part>`.
     #[must_use]
     pub fn principal(&self) -> String {
-        self.user.as_ref().map_or_else(|| "local".to_owned(), |u| format!("user:{u}"))
+        match (&self.user, self.part) {
+            (Some(user), _) => format!("user:{user}"),
+            (None, Some(part)) => format!("system:{part}"),
+            (None, None) => "local".to_owned(),
+        }
     }
 
     /// Whether a token proved who it is.
@@ -129,7 +141,7 @@ impl Authenticator {
     pub async fn holders(&self) -> Result<Vec<TokenHolder>, IdentityError> {
         let holder = |(hash, user, grants): (String, String, Vec<(ProjectId, Role)>)| TokenHolder {
             hash,
-            caller: Caller { user: Some(user), grants: grants.into(), request: None },
+            caller: Caller { user: Some(user), part: None, grants: grants.into(), request: None },
         };
         Ok(self.identity.tokens_that_hold().await?.into_iter().map(holder).collect())
     }
@@ -150,7 +162,7 @@ impl Authenticator {
             ));
         };
         let (user, grants) = self.user_of(&hash_token(&token)).await?;
-        Ok(Caller { user: Some(user), grants, request: credentials.request })
+        Ok(Caller { user: Some(user), part: None, grants, request: credentials.request })
     }
 
     async fn user_of(&self, hash: &str) -> Result<(String, Grants), IdentityError> {

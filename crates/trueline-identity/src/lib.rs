@@ -10,9 +10,9 @@ mod schema;
 mod store;
 
 pub use action::{
-    Action, Approve, Authorized, DeclarePolicy, Deploy, EraseEvent, JudgeVersion, ManageProjects,
-    ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, VerifyLedger, WriteData,
-    WriteTracking,
+    Action, Approve, Authorized, DeclarePipeline, DeclarePolicy, Deploy, EraseEvent, JudgeVersion,
+    ManageProjects, ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline,
+    VerifyLedger, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;

@@ -179,6 +179,7 @@ mod tests {
                 "endpoint.deploy",
                 "endpoint.predict",
                 "endpoint.replay",
+                "pipeline.run",
                 "ledger.read"
             ]
         );

@@ -7,8 +7,10 @@ mod features;
 mod identity;
 mod ledger;
 mod models;
+mod pipelines;
 mod predictions;
 mod problem;
+mod reproductions;
 mod rollouts;
 mod runs;
 mod tasks;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Deployments, Entry, Releases, Session, Tracer};
+use trueline_flows::{Access, Deployments, Entry, Releases, Session, StepRunner, Tracer};
 use trueline_ledger::Ledger;
 use trueline_registry::Registry;
 use trueline_tasks::Tasks;
@@ -61,6 +63,8 @@ pub struct Rest {
     pub features: Features,
     /// Endpoints.
     pub deployments: Deployments,
+    /// Pipelines and their steps.
+    pub steps: StepRunner,
     /// The lines of predictions.
     pub tracer: Tracer,
     /// The registry.
@@ -155,6 +159,15 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/{name}", get(pipelines::show).put(pipelines::declare))
+        .route("/pipelines/{name}/runs", get(pipelines::runs_of).post(pipelines::start))
+        .route("/pipeline-runs", get(pipelines::runs))
+        .route("/pipeline-runs/{id}", get(pipelines::run))
+        .route("/pipeline-runs/{id}/cancellation", post(pipelines::cancel))
+        .route("/pipeline-runs/{id}/steps/{step}/log", get(pipelines::log))
+        .route("/runs/{id}/reproductions", get(reproductions::list).post(reproductions::record))
+        .route("/capture-files/{sha256}", get(runs::capture_file))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
         .route("/rollouts", get(rollouts::list))

@@ -11,6 +11,7 @@ use trueline_features::{FeatureError, OnlineError};
 use trueline_flows::{DeployError, FeatureFlowError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
+use trueline_pipelines::PipelineError;
 use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
@@ -158,6 +159,20 @@ impl From<ServingError> for Problem {
             ServingError::State(_) => (StatusCode::CONFLICT, "state"),
             ServingError::Unservable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unservable"),
             ServingError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<PipelineError> for Problem {
+    fn from(error: PipelineError) -> Self {
+        let (status, code) = match error {
+            PipelineError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            PipelineError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            PipelineError::State(_) => (StatusCode::CONFLICT, "state"),
+            PipelineError::Task(inner) => return inner.into(),
+            PipelineError::Ledger(inner) => return Self::ledger(&inner),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())

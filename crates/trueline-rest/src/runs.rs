@@ -46,6 +46,14 @@ pub(crate) async fn put_capture_file(
     Ok((StatusCode::CREATED, Json(json!({ "sha256": sha256 }))))
 }
 
+pub(crate) async fn capture_file(
+    State(app): App,
+    Caller(session): Caller,
+    Path(sha256): Path<String>,
+) -> Result<axum::body::Bytes, Problem> {
+    Ok(app.tracking.blob(&session.leave()?, &sha256, LARGEST_FILE).await?)
+}
+
 #[derive(Deserialize)]
 pub(crate) struct SeriesQuery {
     limit: Option<u64>,

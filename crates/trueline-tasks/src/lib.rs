@@ -9,5 +9,7 @@ mod task;
 mod worker;
 
 pub use schema::MODULE;
-pub use task::{Lease, NewTask, State, TaskError, TaskRow, Tasks, complete, enqueue, fail};
+pub use task::{
+    Lease, NewTask, State, TaskError, TaskRow, Tasks, complete, enqueue, enqueue_after, fail, still_leased,
+};
 pub use worker::{Handler, Worker};

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use trueline_db::{Db, DbError, Row, Tx};
 use trueline_identity::{Authorized, ReadLedger, ReadProject};
 use trueline_ledger::{LedgerError, LedgerTx, Millis, NewEvent, ProjectId, Sources};
@@ -124,6 +127,12 @@ impl Lease {
     pub(crate) fn has_had_its_tries(&self) -> bool {
         self.attempt > self.max_attempts
     }
+
+    /// The number of this lease: of two leases of one task, the one with the higher number holds.
+    #[must_use]
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
 }
 
 /// Records a task in the same transaction as whatever asked for it.
@@ -131,18 +140,31 @@ impl Lease {
 /// # Errors
 /// What the ledger says.
 pub fn enqueue(tx: &mut LedgerTx<'_, '_>, task: &NewTask) -> Result<String, LedgerError> {
+    enqueue_after(tx, task, 0)
+}
+
+/// The same, to be started after `wait_ms` at the earliest.
+///
+/// # Errors
+/// What the ledger says.
+pub fn enqueue_after(
+    tx: &mut LedgerTx<'_, '_>,
+    task: &NewTask,
+    wait_ms: Millis,
+) -> Result<String, LedgerError> {
     let id = tx.derived_id(&format!("task {} {}", task.kind, task.payload));
     let now = tx.now();
     tx.execute(
         "INSERT INTO tasks (id, project, kind, payload, state, epoch, attempts, max_attempts, run_after_ms,
                             created_at_ms)
-         VALUES (?1, ?2, ?3, ?4, 'queued', 0, 0, ?5, ?6, ?6)",
+         VALUES (?1, ?2, ?3, ?4, 'queued', 0, 0, ?5, ?6, ?7)",
         &[
             (&id).into(),
             (&task.project).into(),
             task.kind.into(),
             task.payload.to_string().into(),
             task.max_attempts.into(),
+            (now + wait_ms).into(),
             now.into(),
         ],
     )?;
@@ -209,6 +231,18 @@ fn finish(tx: &mut LedgerTx<'_, '_>, lease: &Lease, state: State, result: &Json)
     fenced_unless(touched, lease)
 }
 
+/// Refuses when the lease was lost, for what a worker records before its task ends.
+///
+/// # Errors
+/// [`TaskError::Fenced`].
+pub fn still_leased(tx: &mut Tx<'_>, lease: &Lease) -> Result<(), TaskError> {
+    let held = tx.query_opt(
+        "SELECT id FROM tasks WHERE id = ?1 AND epoch = ?2 AND state = 'running'",
+        &[(&lease.id).into(), lease.epoch.into()],
+    )?;
+    fenced_unless(u64::from(held.is_some()), lease)
+}
+
 fn fenced_unless(touched: u64, lease: &Lease) -> Result<(), TaskError> {
     if touched == 1 {
         return Ok(());
@@ -225,6 +259,7 @@ const LONGEST_WAIT_MS: Millis = 10 * 60_000;
 pub struct Tasks {
     db: Db,
     sources: Sources,
+    bell: Arc<Notify>,
 }
 
 const COLUMNS: &str =
@@ -234,7 +269,34 @@ impl Tasks {
     /// Over a database.
     #[must_use]
     pub fn new(db: Db, sources: Sources) -> Self {
-        Self { db, sources }
+        Self { db, sources, bell: Arc::default() }
+    }
+
+    /// Tells the workers of this process that there may be work, so that they need not wait for their next look.
+    pub fn ring(&self) {
+        self.bell.notify_waiters();
+    }
+
+    /// Waits until somebody [rings](Self::ring).
+    pub(crate) fn rung(&self) -> Notified<'_> {
+        self.bell.notified()
+    }
+
+    /// Gives up all leases of a worker that is known to be gone, so that its tasks are taken up at once.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn release(&self, worker: &str) -> Result<(), TaskError> {
+        let worker = worker.to_owned();
+        self.db
+            .bookkeep(move |tx: &mut Tx<'_>| {
+                tx.execute(
+                    "UPDATE tasks SET lease_until_ms = 0 WHERE worker = ?1 AND state = 'running'",
+                    &[(&worker).into()],
+                )?;
+                Ok(())
+            })
+            .await
     }
 
     /// Leases the next task of these kinds: one that waits, or one whose worker was lost.

@@ -52,11 +52,14 @@ impl Worker {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let kinds: Vec<&'static str> = self.handlers.keys().copied().collect();
         while !*stop.borrow() {
+            // From before the look, so that a ring during it is heard.
+            let rung = self.tasks.rung();
             match self.tasks.claim(&kinds, &self.name, LEASE_MS).await {
                 Ok(Some(lease)) => self.work(lease).await,
                 Ok(None) => {
                     tokio::select! {
                         () = tokio::time::sleep(POLL) => {}
+                        () = rung => {}
                         _ = stop.changed() => {}
                     }
                 }

@@ -22,6 +22,9 @@ pub struct Capture {
     pub commit: Option<String>,
     /// Where the repository came from.
     pub remote: Option<String>,
+    /// Where the repository was on the machine that it ran on.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// Blob of `git diff HEAD --binary`, when there were uncommitted changes.
     pub diff: Option<String>,
     /// Files that git does not track, by path, as blobs.

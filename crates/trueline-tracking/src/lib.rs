@@ -12,6 +12,7 @@ mod metrics;
 mod model;
 mod model_history;
 mod owner;
+mod reproduction;
 mod runs;
 mod schema;
 mod seal;
@@ -30,6 +31,9 @@ pub use model::{
     RunUpdate, ViewType,
 };
 pub use owner::ArtifactOwner;
+pub use reproduction::{
+    Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
+};
 pub use runs::Batch;
 pub use schema::MODULE;
 pub use seal::{Broken, Seal};

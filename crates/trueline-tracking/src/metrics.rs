@@ -133,7 +133,7 @@ impl Tracking {
     }
 }
 
-fn history(
+pub(crate) fn history(
     tx: &mut Tx<'_>,
     run: &RunId,
     key: &str,

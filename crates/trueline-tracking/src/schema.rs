@@ -166,6 +166,18 @@ CREATE TABLE run_captures (
     run TEXT PRIMARY KEY,
     body TEXT NOT NULL
 );
+CREATE TABLE run_reproductions (
+    project TEXT NOT NULL,
+    id TEXT NOT NULL,
+    run TEXT NOT NULL,
+    again TEXT,
+    verdict TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, id)
+);
+CREATE INDEX run_reproductions_of_run ON run_reproductions (project, run);
 ",
     }],
 };

@@ -92,6 +92,24 @@ impl Links {
         self.within(&format!("models/{}/versions/{}", segment(model), segment(version)))
     }
 
+    /// All pipelines.
+    #[must_use]
+    pub fn pipelines(&self) -> String {
+        self.within("pipelines")
+    }
+
+    /// One pipeline: its graph and its runs.
+    #[must_use]
+    pub fn pipeline(&self, name: &str) -> String {
+        self.within(&format!("pipelines/{}", segment(name)))
+    }
+
+    /// One run of a pipeline.
+    #[must_use]
+    pub fn pipeline_run(&self, id: &str) -> String {
+        self.within(&format!("pipeline-runs/{}", segment(id)))
+    }
+
     /// All datasets.
     #[must_use]
     pub fn datasets(&self) -> String {

@@ -24,12 +24,13 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 7] = [
+    pub const FURNISHED: [Self; 8] = [
         Self::Home,
         Self::Experiments,
         Self::Models,
         Self::Data,
         Self::Features,
+        Self::Pipelines,
         Self::Ledger,
         Self::Settings,
     ];

@@ -102,7 +102,7 @@ fn sections_that_are_not_furnished_are_left_out() {
     let html = page("home");
     assert!(html.contains("aria-current=\"page\""));
     assert!(html.contains(">Ledger</a>"));
-    assert!(!html.contains(">Pipelines</a>"));
+    assert!(!html.contains(">Incidents</a>"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod home;
 mod ledger;
 mod models;
 mod outside;
+mod pipelines;
 mod release;
 mod runs;
 mod settings;
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trueline_data::{Data, DataError};
 use trueline_features::{FeatureError, Features};
-use trueline_flows::{Access, Entry, ReleaseError, Releases, Session};
+use trueline_flows::{Access, Entry, ReleaseError, Releases, Session, StepRunner};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
 use trueline_registry::{Registry, RegistryError};
@@ -52,6 +53,8 @@ pub struct Web {
     pub tracking: Tracking,
     /// The registry.
     pub registry: Registry,
+    /// Pipelines and their steps.
+    pub steps: StepRunner,
     /// Datasets.
     pub data: Data,
     /// Features.
@@ -85,6 +88,9 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))
         .route("/p/{project}/models/{name}/versions/{version}", get(models::version))
+        .route("/p/{project}/pipelines", get(pipelines::list))
+        .route("/p/{project}/pipelines/{name}", get(pipelines::one))
+        .route("/p/{project}/pipeline-runs/{id}", get(pipelines::run))
         .route("/p/{project}/data", get(data::list))
         .route("/p/{project}/data/{name}", get(data::one))
         .route("/p/{project}/data/{name}/versions/{number}", get(data::version))
@@ -415,6 +421,9 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "model" => Some(to.model(id)),
         "version" => id.rsplit_once('/').map(|(model, number)| to.version(model, number)),
         "alias" => id.rsplit_once('@').map(|(model, _)| to.model(model)),
+        "pipeline" => Some(to.pipeline(id)),
+        "pipeline_run" => Some(to.pipeline_run(id)),
+        "step" => id.split_once('/').map(|(run, _)| to.pipeline_run(run)),
         "dataset" => Some(to.dataset(id)),
         "dataset_version" => {
             let parts = id.rsplit_once('@').and_then(|(name, number)| Some((name, number.parse().ok()?)));

@@ -9,6 +9,7 @@ mod home;
 mod ledger;
 mod models;
 mod outside;
+mod pipelines;
 mod release;
 mod run;
 mod search;
@@ -27,6 +28,9 @@ pub use models::{
     VersionRow,
 };
 pub use outside::{ErrorPage, Problem, SignInPage};
+pub use pipelines::{
+    PipelinePage, PipelineRow, PipelineRunPage, PipelineRunRow, PipelinesPage, StepBox, StepRow,
+};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,

@@ -45,6 +45,22 @@ impl Client {
         text(request.call(), &self.base)
     }
 
+    /// The bytes of an answer.
+    pub(crate) fn get_bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut answer = request.call().map_err(|e| unreachable_server(&self.base, &e))?;
+        let status = answer.status();
+        let bytes = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+        let bytes = bytes.context("the answer broke off")?;
+        if !status.is_success() {
+            bail!("the server answered {status}");
+        }
+        Ok(bytes)
+    }
+
     pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.send_bytes(method, path, "application/json", body.to_string().into_bytes())
     }
@@ -110,9 +126,7 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, base: &st
 }
 
 fn text(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, base: &str) -> anyhow::Result<String> {
-    let mut answer = answer.map_err(|e| {
-        anyhow!("no server answers at {base} ({e}): start one with `trueline server`, or set --url")
-    })?;
+    let mut answer = answer.map_err(|e| unreachable_server(base, &e))?;
     let text = answer
         .body_mut()
         .with_config()
@@ -128,4 +142,8 @@ fn text(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, base: &st
         Some(told) => bail!("{told}"),
         None => bail!("the server answered {}: {}", answer.status(), text.trim()),
     }
+}
+
+fn unreachable_server(base: &str, error: &ureq::Error) -> anyhow::Error {
+    anyhow!("no server answers at {base} ({error}): start one with `trueline server`, or set --url")
 }

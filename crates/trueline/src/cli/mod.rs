@@ -1,6 +1,7 @@
 //! The command line. Tables for people, `--json` for programs; data on standard output, the rest on standard error;
 //! 0 done, 1 refused or failed, 2 usage.
 
+mod apply;
 mod client;
 mod data;
 mod endpoint;
@@ -9,6 +10,8 @@ mod features;
 mod identity;
 mod ledger;
 mod model;
+mod pipeline;
+mod reproduce;
 mod rollout;
 mod run;
 mod server;
@@ -65,6 +68,21 @@ enum Command {
     Rollout(rollout::RolloutCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
+    /// Make everything so as trueline.yaml declares it; a second time it changes nothing
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would change
+    Plan(apply::PlanArgs),
+    /// Pipelines: started, followed, cancelled
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
+    /// Run a captured run again and compare what it logs, step by step
+    Reproduce(reproduce::ReproduceArgs),
+    /// Keep one attempt of a step: the server starts this by itself
+    #[command(hide = true)]
+    StepKeeper {
+        /// The attempt's folder
+        folder: std::path::PathBuf,
+    },
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
@@ -112,6 +130,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollout(command) => rollout::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
+        Command::Apply(args) => apply::apply(&args),
+        Command::Plan(args) => apply::plan(&args),
+        Command::Pipeline(command) => return pipeline::run(command),
+        Command::Reproduce(args) => return reproduce::run(&args),
+        Command::StepKeeper { folder } => trueline_pipelines::executor::keep(&folder).map_err(Into::into),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),

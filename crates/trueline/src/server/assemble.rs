@@ -4,7 +4,7 @@
 use super::control::{self, Grounds};
 use super::{MODULES, data_dir, http, layout, lock, observe};
 use anyhow::Context;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,7 +100,17 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();
     let wait_for_control = db.is_some();
-    let grounds = Grounds { config, sources, blobs, plane, online, log, place: Arc::clone(&place) };
+    let (answering, answers_at) = watch::channel(None);
+    let grounds = Grounds {
+        config,
+        sources,
+        blobs,
+        plane,
+        address: answers_at,
+        online,
+        log,
+        place: Arc::clone(&place),
+    };
     let mut control = tokio::spawn(control::live(grounds, db, ready, stopping));
     if wait_for_control && is_ready.await.is_err() {
         return control.await?;
@@ -110,6 +120,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
         format!("can't listen on {address}: is another server there? choose another port with --port")
     })?;
     let address = listener.local_addr()?;
+    answering.send_replace(Some(reached_at(address)));
     let app = http::app(place, predictor, handle, guard);
     let ready_ms = began.elapsed().as_millis();
     tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
@@ -135,6 +146,18 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     control.await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How a process on this machine reaches the server.
+fn reached_at(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    format!("http://{address}")
 }
 
 /// The signals that ask the process to stop.

@@ -15,12 +15,14 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, Deployments, MATERIALISE_TASK, Releases, RolloutJudge, TRAINING_SET_TASK, Tracer, VERIFY_TASK,
-    materialise_task, reconcile, run_segment_recorder, training_set_task, verify_task,
+    Access, Deployments, MATERIALISE_TASK, Releases, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer,
+    VERIFY_TASK, materialise_task, react_triggers, reconcile, run_segment_recorder, training_set_task,
+    verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
+use trueline_pipelines::STEP_TASK;
 use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
@@ -36,6 +38,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 const WORK_DRAIN: Duration = Duration::from_secs(10);
 /// How often the data plane is compared with the database.
 const RECONCILE: Duration = Duration::from_secs(1);
+/// Steps of pipelines that run at once on this server, at least and at most; between them, as many as it has processors.
+const STEPS: (usize, usize) = (2, 16);
 
 /// What the part is made from.
 pub(crate) struct Grounds {
@@ -43,6 +47,8 @@ pub(crate) struct Grounds {
     pub(crate) sources: Sources,
     pub(crate) blobs: trueline_blobs::Blobs,
     pub(crate) plane: DataPlane,
+    /// Where the server answers, once it does.
+    pub(crate) address: watch::Receiver<Option<String>>,
     pub(crate) online: OnlineStore,
     pub(crate) log: Arc<PredictionLog>,
     /// Where the faces are put once they can answer.
@@ -57,6 +63,7 @@ struct Parts {
     tasks: Tasks,
     tracking: Tracking,
     deployments: Deployments,
+    steps: StepRunner,
     data: Data,
     features: Features,
     log: Arc<PredictionLog>,
@@ -72,7 +79,7 @@ pub(crate) async fn live(
 ) -> anyhow::Result<()> {
     let late = db.is_none();
     let parts = match db {
-        Some(db) => open(&grounds, db).await?,
+        Some(db) => open(&grounds, db, &stopping).await?,
         None => match open_at_last(&grounds, stopping.clone()).await {
             Some(parts) => parts,
             None => return Ok(()),
@@ -131,6 +138,8 @@ async fn run(
                 move |lease| materialise_task(ledger.clone(), data.clone(), features.clone(), lease)
             });
     let worker = tokio::spawn(worker.run(stopping.clone()));
+    let steps =
+        tokio::spawn(run_steps(parts.ledger.clone(), parts.tasks.clone(), parts.steps, stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
     let judge = tokio::spawn({
         let judge = RolloutJudge::new(parts.deployments.clone(), parts.ledger.sources().clone());
@@ -153,6 +162,7 @@ async fn run(
     }
     for (part, running) in [
         ("task worker", worker),
+        ("steps of pipelines", steps),
         ("keeper of endpoints", keeper),
         ("recorder of sealed predictions", recorder),
         ("judge of rollouts", judge),
@@ -162,6 +172,27 @@ async fn run(
     }
     stop_sequencer.send_replace(true);
     Ok(sequencer.await??)
+}
+
+/// Runs the steps of pipelines, and starts pipelines whose triggers see their event.
+async fn run_steps(ledger: Ledger, tasks: Tasks, steps: StepRunner, stopping: watch::Receiver<bool>) {
+    while let Err(error) = steps.recover().await {
+        tracing::warn!(error, "what is left of pipelines can't be taken up yet");
+        tokio::time::sleep(TRY_AGAIN).await;
+        if *stopping.borrow() {
+            return;
+        }
+    }
+    let processors = std::thread::available_parallelism().map_or(STEPS.0, std::num::NonZero::get);
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..processors.clamp(STEPS.0, STEPS.1) {
+        let steps = steps.clone();
+        let worker = Worker::new(ledger.clone(), tasks.clone(), steps.worker());
+        let worker = worker.with(STEP_TASK, move |lease| steps.clone().work(lease));
+        running.spawn(worker.run(stopping.clone()));
+    }
+    running.spawn(react_triggers(ledger, steps.pipelines().clone(), stopping));
+    while running.join_next().await.is_some() {}
 }
 
 /// Lets a part of the background come to its end, and cuts it off when that takes too long.
@@ -187,7 +218,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
         // The PostgreSQL driver blocks while it connects, which an async thread must not.
         let opened = tokio::task::spawn_blocking(move || Db::open(&config, MODULES)).await;
         let opened = match opened {
-            Ok(Ok(db)) => open(grounds, db).await,
+            Ok(Ok(db)) => open(grounds, db, &stopping).await,
             Ok(Err(error)) => Err(error.into()),
             Err(error) => Err(error.into()),
         };
@@ -198,8 +229,8 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
     }
 }
 
-async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, online, log, .. } = grounds;
+async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> anyhow::Result<Parts> {
+    let Grounds { config, sources, blobs, plane, address, online, log, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -209,7 +240,8 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
     identity.ensure_default_project().await?;
     require_users_beyond_loopback(config, &identity).await?;
     let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
-    let access = Access::new(identity, authenticator, Policy::built_in()?);
+    let policy = Policy::built_in()?;
+    let access = Access::new(identity.clone(), authenticator, policy.clone());
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
     let tracking = Tracking::new(ledger.clone(), blobs.clone());
     let deployments = Deployments {
@@ -218,6 +250,18 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         rollouts: Rollouts::new(ledger.clone()),
         plane: plane.clone(),
     };
+    let steps = StepRunner::new(
+        &ledger,
+        tasks.clone(),
+        tracking.clone(),
+        blobs.clone(),
+        identity,
+        policy,
+        config.data_dir.join(layout::PIPELINES),
+        std::env::current_exe()?,
+        address.clone(),
+        stopping.clone(),
+    )?;
     let data = Data::new(ledger.clone(), blobs.clone());
     let features = Features::new(ledger.clone(), online.clone());
     features.sync_online().await?;
@@ -233,6 +277,7 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         releases,
         data,
         features,
+        steps,
     })
 }
 
@@ -246,6 +291,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tasks: parts.tasks.clone(),
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
+        steps: parts.steps.clone(),
         data: parts.data.clone(),
         features: parts.features.clone(),
         releases: parts.releases.clone(),
@@ -265,6 +311,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
         deployments: parts.deployments.clone(),
+        steps: parts.steps.clone(),
         data: parts.data.clone(),
         features: parts.features.clone(),
         tracer,

@@ -27,6 +27,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_data::MODULE,
     trueline_features::MODULE,
     trueline_serving::MODULE,
+    trueline_pipelines::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -43,6 +44,8 @@ pub(crate) mod layout {
     pub(crate) const ONLINE: &str = "online.redb";
     /// What the data plane answers by, for a start without a database.
     pub(crate) const SERVING: &str = "serving.json";
+    /// Working copies and attempts of pipelines.
+    pub(crate) const PIPELINES: &str = "pipelines";
     /// The log of predictions.
     pub(crate) const PREDICTIONS: &str = "predictions";
     /// Held by the server that uses the directory.
