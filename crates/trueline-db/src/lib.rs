@@ -30,8 +30,15 @@ pub use tx::{Dialect, Row, Tx};
 pub use value::{FromValue, Value};
 
 /// The tables that may be written without an event (rule 2). They hold nothing that anybody decides on:
-/// positions in the log, leases, attempts and caches.
-pub const BOOKKEEPING: &[&str] = &["ledger_cursors", "ledger_heartbeats", "ledger_verifications", "tasks"];
+/// positions in the log, leases, attempts, caches, and counts that the prediction log gives again.
+pub const BOOKKEEPING: &[&str] = &[
+    "ledger_cursors",
+    "ledger_heartbeats",
+    "ledger_verifications",
+    "monitor_progress",
+    "monitor_windows",
+    "tasks",
+];
 
 use job::Work;
 use queue::Queue;

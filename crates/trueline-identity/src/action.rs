@@ -39,6 +39,8 @@ actions! {
     Predict = "endpoint.predict";
     /// Say when a prediction or label happened, to send past traffic again.
     Replay = "endpoint.replay";
+    /// Declare monitors, note down and resolve incidents.
+    Watch = "monitor.write";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.

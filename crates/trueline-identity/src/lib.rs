@@ -11,7 +11,7 @@ mod store;
 
 pub use action::{
     Action, Approve, Authorized, DeclarePolicy, Deploy, EraseEvent, JudgeVersion, ManageProjects,
-    ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, VerifyLedger, WriteTracking,
+    ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, VerifyLedger, Watch, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;

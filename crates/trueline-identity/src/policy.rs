@@ -178,6 +178,7 @@ mod tests {
                 "endpoint.deploy",
                 "endpoint.predict",
                 "endpoint.replay",
+                "monitor.write",
                 "ledger.read"
             ]
         );

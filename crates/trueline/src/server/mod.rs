@@ -24,6 +24,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_tracking::MODULE,
     trueline_registry::MODULE,
     trueline_serving::MODULE,
+    trueline_monitoring::MODULE,
 ];
 
 /// Names of what lies in a data directory.
