@@ -3,6 +3,7 @@
 mod admission;
 mod artifact_proxy;
 mod authors;
+mod deliver_alert;
 mod deploy;
 mod erase_event;
 mod gate_facts;
@@ -16,8 +17,10 @@ mod texts;
 mod trace;
 mod verify_ledger;
 mod verify_state;
+mod watch;
 
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
+pub use deliver_alert::{Reach, deliver_alert};
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
@@ -32,3 +35,4 @@ pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
 pub use trace::{Trace, TraceError, TracedRun, Tracer};
 pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};
+pub use watch::{WatchError, Watcher};

@@ -5,6 +5,7 @@ mod endpoints;
 mod identity;
 mod ledger;
 mod models;
+mod monitors;
 mod predictions;
 mod problem;
 mod runs;
@@ -15,15 +16,16 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 pub use problem::{ERROR_CODES, Problem};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 pub use time::rfc3339;
-use trueline_flows::{Access, Deployments, Entry, Releases, Session, Tracer};
+use trueline_flows::{Access, Deployments, Entry, Reach, Releases, Session, Tracer};
 use trueline_ledger::Ledger;
+use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
@@ -56,6 +58,10 @@ pub struct Rest {
     pub registry: Registry,
     /// The stories of a release.
     pub releases: Releases,
+    /// Monitors, alerts, incidents.
+    pub monitoring: Monitoring,
+    /// Where alerts may be sent.
+    pub reach: Reach,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -121,6 +127,14 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/monitors", get(monitors::list).post(monitors::create))
+        .route("/monitors/{name}", get(monitors::show))
+        .route("/monitors/{name}/windows", get(monitors::windows))
+        .route("/alerts", get(monitors::alerts))
+        .route("/incidents", get(monitors::incidents))
+        .route("/incidents/{id}", get(monitors::incident))
+        .route("/incidents/{id}/notes", post(monitors::note))
+        .route("/incidents/{id}/resolution", put(monitors::resolve))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route(
             "/runs/{id}/capture",

@@ -9,6 +9,7 @@ use trueline_db::DbError;
 use trueline_flows::{DeployError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
+use trueline_monitoring::MonitoringError;
 use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
@@ -156,6 +157,20 @@ impl From<ServingError> for Problem {
             ServingError::State(_) => (StatusCode::CONFLICT, "state"),
             ServingError::Unservable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unservable"),
             ServingError::Ledger(inner) => return Self::ledger(inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<MonitoringError> for Problem {
+    fn from(error: MonitoringError) -> Self {
+        let (status, code) = match &error {
+            MonitoringError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            MonitoringError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            MonitoringError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            MonitoringError::State(_) => (StatusCode::CONFLICT, "state"),
+            MonitoringError::Ledger(inner) => return Self::ledger(inner),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())

@@ -7,6 +7,7 @@ mod export;
 mod identity;
 mod ledger;
 mod model;
+mod monitor;
 mod run;
 mod server;
 mod table;
@@ -53,6 +54,15 @@ enum Command {
     Endpoint(endpoint::EndpointCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
+    /// Monitors: rules over windows of predictions
+    #[command(subcommand)]
+    Monitor(monitor::MonitorCommand),
+    /// Alerts: rules that are broken
+    #[command(subcommand)]
+    Alert(monitor::AlertCommand),
+    /// Incidents: what fired together, and what was done about it
+    #[command(subcommand)]
+    Incident(monitor::IncidentCommand),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
@@ -97,6 +107,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
+        Command::Monitor(command) => monitor::monitor(command),
+        Command::Alert(command) => monitor::alert(command),
+        Command::Incident(command) => monitor::incident(command),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),

@@ -13,11 +13,13 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_db::Db;
 use trueline_flows::{
-    Access, Deployments, Releases, Tracer, VERIFY_TASK, reconcile, run_segment_recorder, verify_task,
+    Access, Deployments, Reach, Releases, Tracer, VERIFY_TASK, Watcher, deliver_alert, reconcile,
+    run_segment_recorder, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
+use trueline_monitoring::{DELIVERY_TASK, Monitoring};
 use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
@@ -54,6 +56,8 @@ struct Parts {
     deployments: Deployments,
     log: Arc<PredictionLog>,
     releases: Releases,
+    monitoring: Monitoring,
+    reach: Reach,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -120,6 +124,21 @@ async fn run(
         let stopping = stopping.clone();
         async move { run_segment_recorder(&log, &segments, stopping).await }
     });
+    // A worker of their own: a webhook that does not answer must not hold up other tasks.
+    let deliveries =
+        Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("alerts-{}", std::process::id()))
+            .with(DELIVERY_TASK, {
+                let (monitoring, ledger) = (parts.monitoring.clone(), parts.ledger.clone());
+                let reach = parts.reach;
+                move |lease| deliver_alert(monitoring.clone(), ledger.clone(), reach, lease)
+            });
+    let deliveries = tokio::spawn(deliveries.run(stopping.clone()));
+    let watcher = Watcher {
+        monitoring: parts.monitoring.clone(),
+        log: Arc::clone(&parts.log),
+        ledger: parts.ledger.clone(),
+    };
+    let watcher = tokio::spawn(watcher.run(stopping.clone()));
     let mut stopping = stopping;
     tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => {}
@@ -131,6 +150,8 @@ async fn run(
         ("keeper of endpoints", keeper),
         ("sealer of points", sealer),
         ("recorder of sealed predictions", recorder),
+        ("follower of predictions", watcher),
+        ("teller of alerts", deliveries),
     ] {
         finish(part, running).await;
     }
@@ -192,7 +213,18 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
         plane: plane.clone(),
     };
     let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
-    Ok(Parts { ledger, files, access, tasks, tracking, deployments, log: Arc::clone(log), releases })
+    Ok(Parts {
+        monitoring: Monitoring::new(ledger.clone()),
+        reach: Reach { loopback: config.host.is_loopback() },
+        ledger,
+        files,
+        access,
+        tasks,
+        tracking,
+        deployments,
+        log: Arc::clone(log),
+        releases,
+    })
 }
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
@@ -224,6 +256,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         deployments: parts.deployments.clone(),
         tracer,
         releases: parts.releases.clone(),
+        monitoring: parts.monitoring.clone(),
+        reach: parts.reach,
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
