@@ -146,13 +146,17 @@ fn due(tx: &mut Tx<'_>, monitor: &Monitor) -> Result<Vec<Due>, MonitoringError> 
         return Ok(Vec::new());
     };
     let spec = &monitor.spec;
-    let oldest = watermark.saturating_sub(spec.horizon_ms);
+    let oldest = watermark.saturating_sub(spec.horizon());
     let mut out = Vec::new();
-    let windows = scopes(load(tx, &monitor.id, oldest, watermark)?);
+    let rows = tx.query(
+        "SELECT DISTINCT start_ms FROM monitor_windows WHERE monitor = ?1 AND start_ms >= ?2 ORDER BY start_ms",
+        &[(&monitor.id).into(), oldest.into()],
+    )?;
+    let starts: Vec<Millis> = rows.into_iter().map(|mut row| row.take(0)).collect::<Result<_, _>>()?;
     for kind in VerdictKind::BOTH {
         let closed = closed(tx, &monitor.id, kind)?;
         let mut newest = closed.iter().next_back().copied();
-        for (start, scopes) in &windows {
+        for start in &starts {
             let over = match kind {
                 VerdictKind::Inputs => spec.is_over(*start, watermark),
                 VerdictKind::Quality => spec.has_waited_for_labels(*start, watermark),
@@ -163,7 +167,8 @@ fn due(tx: &mut Tx<'_>, monitor: &Monitor) -> Result<Vec<Due>, MonitoringError> 
             let judge = |(variant, state): &(Option<String>, WindowState)| {
                 verdict(kind, spec, reference, variant.clone(), state)
             };
-            let verdicts = scopes.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+            let window = scopes(load(tx, &monitor.id, *start, *start)?).remove(start).unwrap_or_default();
+            let verdicts = window.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
             if kind == VerdictKind::Quality && !verdicts.first().is_some_and(is_known) {
                 continue;
             }

@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_horizon_is_told_and_not_counted() {
-        let spec = MonitorSpec { horizon_ms: 2_000, ..MonitorSpec::new(1_000) };
+        let spec = MonitorSpec { horizon_ms: Some(2_000), ..MonitorSpec::new(1_000) };
         let batch =
             Batch { records: vec![record(9_500, 1.0, true), record(1_000, 1.0, true)], ..Batch::default() };
         let mut progress = Progress::default();

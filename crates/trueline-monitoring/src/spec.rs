@@ -7,6 +7,8 @@ use trueline_ledger::Millis;
 const SECOND: Millis = 1_000;
 const DAY: Millis = 24 * 3_600 * SECOND;
 const LONGEST: Millis = 400 * DAY;
+/// A monitor keeps this many windows open to what comes late.
+const MOST_WINDOWS: Millis = 2_000;
 const MOST_WEBHOOKS: usize = 8;
 const MOST_FEATURES: usize = 500;
 
@@ -114,10 +116,6 @@ fn one() -> u32 {
     1
 }
 
-fn horizon() -> Millis {
-    90 * DAY
-}
-
 /// What a monitor does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,9 +128,10 @@ pub struct MonitorSpec {
     /// How much later than its closing a window's quality is judged, in event time: how long labels take.
     #[serde(default)]
     pub label_wait_ms: Millis,
-    /// Records and labels that are older than this, by event time, change no window any more.
-    #[serde(default = "horizon")]
-    pub horizon_ms: Millis,
+    /// Records and labels that are older than this, by event time, change no window any more; 90 days or 2,000 windows,
+    /// whichever is less, if it is not said.
+    #[serde(default)]
+    pub horizon_ms: Option<Millis>,
     /// What windows are compared with.
     #[serde(default)]
     pub reference: ReferenceSource,
@@ -168,7 +167,7 @@ impl MonitorSpec {
             window_ms,
             lateness_ms: 0,
             label_wait_ms: 0,
-            horizon_ms: horizon(),
+            horizon_ms: None,
             reference: ReferenceSource::default(),
             features: None,
             drift: DriftRule::default(),
@@ -190,11 +189,11 @@ impl MonitorSpec {
             span(self.lateness_ms) && span(self.label_wait_ms),
             "the time allowed for what comes late is 0 to 400 days",
         )?;
+        let least = self.window_ms + self.lateness_ms + self.label_wait_ms;
         check(
-            self.horizon_ms <= 10 * LONGEST
-                && self.horizon_ms >= self.window_ms + self.lateness_ms + self.label_wait_ms,
-            "the horizon must not be shorter than window, lateness and the wait for labels together, and at most 4,000 \
-             days",
+            (least..=self.window_ms.saturating_mul(MOST_WINDOWS)).contains(&self.horizon()),
+            "the horizon must not be shorter than window, lateness and the wait for labels together, nor longer than 2,000 \
+             windows",
         )?;
         let DriftRule { alpha, exit_alpha, at_least, exit_at_least, .. } = self.drift;
         check(
@@ -235,6 +234,13 @@ impl MonitorSpec {
         Ok(())
     }
 
+    /// How old, by event time, a record or a label may be to change a window.
+    #[must_use]
+    pub fn horizon(&self) -> Millis {
+        let usual = (90 * DAY).min(self.window_ms.saturating_mul(MOST_WINDOWS));
+        self.horizon_ms.unwrap_or_else(|| usual.max(self.window_ms + self.lateness_ms + self.label_wait_ms))
+    }
+
     /// The start of the window that a moment falls into.
     #[must_use]
     pub fn window_of(&self, event_time_ms: Millis) -> Millis {
@@ -256,7 +262,7 @@ impl MonitorSpec {
     /// Whether something of that moment is too old to count.
     #[must_use]
     pub fn is_too_old(&self, event_time_ms: Millis, watermark: Millis) -> bool {
-        event_time_ms < watermark.saturating_sub(self.horizon_ms)
+        event_time_ms < watermark.saturating_sub(self.horizon())
     }
 }
 
