@@ -24,8 +24,15 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 5] =
-        [Self::Home, Self::Experiments, Self::Models, Self::Ledger, Self::Settings];
+    pub const FURNISHED: [Self; 7] = [
+        Self::Home,
+        Self::Experiments,
+        Self::Models,
+        Self::Monitors,
+        Self::Incidents,
+        Self::Ledger,
+        Self::Settings,
+    ];
 
     /// Its name in the side bar.
     #[must_use]
@@ -70,14 +77,13 @@ impl Section {
             Self::Home => to.home(),
             Self::Experiments => to.experiments(),
             Self::Models => to.models(),
+            Self::Monitors => to.monitors(),
+            Self::Incidents => to.incidents(),
             Self::Ledger => to.ledger(),
             Self::Settings => to.settings("projects"),
-            Self::Endpoints
-            | Self::Monitors
-            | Self::Incidents
-            | Self::Data
-            | Self::Features
-            | Self::Pipelines => to.section(&self.label().to_lowercase()),
+            Self::Endpoints | Self::Data | Self::Features | Self::Pipelines => {
+                to.section(&self.label().to_lowercase())
+            }
         }
     }
 }

@@ -180,11 +180,35 @@ fn drift_fires_and_ends(on: On) {
     assert_eq!(get(&server, &format!("/api/v1/incidents/{id}"))["state"], "resolved");
 
     labels_make_quality_known(&server, &second);
+    pages_show_it(&server, &id);
     for day in 0..6 {
         assert_eq!(window(&server, day).unwrap()["verdicts"][0]["predictions"], ROWS, "day {day}");
     }
     let shown = get(&server, "/api/v1/monitors/delays-inputs").to_string();
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+fn pages_show_it(server: &Server, incident: &str) {
+    for (path, words) in [
+        ("/p/default/monitors".to_owned(), vec!["delays-inputs", "No alert fires"]),
+        (
+            "/p/default/monitors/delays-inputs".to_owned(),
+            vec!["psi:hour", "<path d=\"M", "unknown", "Closed"],
+        ),
+        ("/p/default/incidents".to_owned(), vec!["delays", "Resolved"]),
+        (
+            format!("/p/default/incidents/{incident}"),
+            vec!["the feed sends UTC", "try again", "psi:hour is firing"],
+        ),
+    ] {
+        let (status, html) = server.call_bytes("GET", &path, None, &[("accept", "text/html")]);
+        let html = text(&html);
+        assert_eq!(status, 200, "{path}: {html}");
+        for word in words {
+            assert!(html.contains(word), "{path} has no {word}: {html}");
+        }
+    }
+    assert_eq!(server.call_bytes("GET", "/p/default/monitors/nothing", None, &[]).0, 404);
 }
 
 /// Late labels for a day that was closed long ago: half of them, then all, then one corrected.

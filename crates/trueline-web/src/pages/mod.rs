@@ -6,6 +6,7 @@ mod experiments;
 mod home;
 mod ledger;
 mod models;
+mod monitors;
 mod outside;
 mod release;
 mod run;
@@ -19,6 +20,10 @@ pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verifica
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
     VersionRow,
+};
+pub use monitors::{
+    IncidentPage, IncidentRow, IncidentsPage, MonitorPage, MonitorRow, MonitorsPage, StoryLine, Trend,
+    WindowRow,
 };
 pub use outside::{ErrorPage, Problem, SignInPage};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};

@@ -238,6 +238,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         tracking: parts.tracking.clone(),
         registry: registry.clone(),
         releases: parts.releases.clone(),
+        monitoring: parts.monitoring.clone(),
     };
     let tracer = Tracer {
         log: Arc::clone(&parts.log),
