@@ -196,9 +196,9 @@ fn take(
             alert.fired_at_ms = Some(now);
             alert.incident = Some(incident_for(tx, &alert.project, &alert.endpoint)?);
             if known {
-                update(tx, &alert)?
+                update(tx, &alert)?;
             } else {
-                insert(tx, &alert)?
+                insert(tx, &alert)?;
             }
             tell(tx, changes.monitor, &alert, "alert.firing", true)
         }

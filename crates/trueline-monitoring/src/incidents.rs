@@ -337,7 +337,7 @@ impl Monitoring {
                     id: action.event.clone(),
                     kind: EntryKind::Action,
                     actor: action.actor.clone(),
-                    body: body.clone(),
+                    body,
                 };
                 write_entry_at(tx, &incident, &entry, action.at_ms)?;
                 let event = NewEvent::new(&action.project, "incident.action", "incident", &incident);
