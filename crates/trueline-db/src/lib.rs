@@ -30,9 +30,17 @@ pub use tx::{Dialect, Row, Tx};
 pub use value::{FromValue, Value};
 
 /// The tables that may be written without an event (rule 2). They hold positions in the log, leases, attempts, caches,
-/// and what a rollout has seen so far; its decisions, with their numbers, are events.
-pub const BOOKKEEPING: &[&str] =
-    &["ledger_cursors", "ledger_heartbeats", "ledger_verifications", "rollout_evidence", "tasks"];
+/// counts that the prediction log gives again, and what a rollout has seen so far; its decisions, with their numbers, are
+/// events.
+pub const BOOKKEEPING: &[&str] = &[
+    "ledger_cursors",
+    "ledger_heartbeats",
+    "ledger_verifications",
+    "monitor_progress",
+    "monitor_windows",
+    "rollout_evidence",
+    "tasks",
+];
 
 use job::Work;
 use queue::Queue;

@@ -5,6 +5,7 @@ mod artifact_proxy;
 mod authors;
 mod capture_source;
 mod declare_features;
+mod deliver_alert;
 mod deploy;
 mod erase_event;
 mod gate_facts;
@@ -25,12 +26,14 @@ mod trace;
 mod training_set;
 mod verify_ledger;
 mod verify_state;
+mod watch;
 
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
 pub use capture_source::{
     Keep, capture_code, capture_environment, interpreter_of, packages, seeds, was_kept,
 };
 pub use declare_features::declare_features;
+pub use deliver_alert::{Reach, deliver_alert};
 pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
@@ -54,3 +57,4 @@ pub use training_set::{
     FeatureFlowError, TRAINING_SET_TASK, TrainingSet, ViewChoice, request_training_set, training_set_task,
 };
 pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};
+pub use watch::{WatchError, Watcher};

@@ -45,6 +45,8 @@ actions! {
     DeclarePipeline = "pipeline.declare";
     /// Start and cancel runs of pipelines.
     RunPipeline = "pipeline.run";
+    /// Declare monitors, note down and resolve incidents.
+    Watch = "monitor.write";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.

@@ -12,7 +12,7 @@ mod store;
 pub use action::{
     Action, Approve, Authorized, DeclarePipeline, DeclarePolicy, Deploy, EraseEvent, JudgeVersion,
     ManageProjects, ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline,
-    VerifyLedger, WriteData, WriteTracking,
+    VerifyLedger, Watch, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;

@@ -180,6 +180,7 @@ mod tests {
                 "endpoint.predict",
                 "endpoint.replay",
                 "pipeline.run",
+                "monitor.write",
                 "ledger.read"
             ]
         );

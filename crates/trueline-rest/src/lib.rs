@@ -7,6 +7,7 @@ mod features;
 mod identity;
 mod ledger;
 mod models;
+mod monitors;
 mod pipelines;
 mod predictions;
 mod problem;
@@ -29,8 +30,9 @@ use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Deployments, Entry, Releases, Session, StepRunner, Tracer};
+use trueline_flows::{Access, Deployments, Entry, Reach, Releases, Session, StepRunner, Tracer};
 use trueline_ledger::Ledger;
+use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
@@ -71,6 +73,10 @@ pub struct Rest {
     pub registry: Registry,
     /// The stories of a release.
     pub releases: Releases,
+    /// Monitors, alerts, incidents.
+    pub monitoring: Monitoring,
+    /// Where alerts may be sent.
+    pub reach: Reach,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -168,6 +174,14 @@ pub fn router(rest: Rest) -> Router {
         .route("/pipeline-runs/{id}/steps/{step}/log", get(pipelines::log))
         .route("/runs/{id}/reproductions", get(reproductions::list).post(reproductions::record))
         .route("/capture-files/{sha256}", get(runs::capture_file))
+        .route("/monitors", get(monitors::list).post(monitors::create))
+        .route("/monitors/{name}", get(monitors::show))
+        .route("/monitors/{name}/windows", get(monitors::windows))
+        .route("/alerts", get(monitors::alerts))
+        .route("/incidents", get(monitors::incidents))
+        .route("/incidents/{id}", get(monitors::incident))
+        .route("/incidents/{id}/notes", post(monitors::note))
+        .route("/incidents/{id}/resolution", put(monitors::resolve))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
         .route("/rollouts", get(rollouts::list))

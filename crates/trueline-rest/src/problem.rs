@@ -11,6 +11,7 @@ use trueline_features::{FeatureError, OnlineError};
 use trueline_flows::{DeployError, FeatureFlowError, NulCharacter, ReleaseError, TraceError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
+use trueline_monitoring::MonitoringError;
 use trueline_pipelines::PipelineError;
 use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
@@ -173,6 +174,20 @@ impl From<PipelineError> for Problem {
             PipelineError::State(_) => (StatusCode::CONFLICT, "state"),
             PipelineError::Task(inner) => return inner.into(),
             PipelineError::Ledger(inner) => return Self::ledger(&inner),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<MonitoringError> for Problem {
+    fn from(error: MonitoringError) -> Self {
+        let (status, code) = match &error {
+            MonitoringError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            MonitoringError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            MonitoringError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            MonitoringError::State(_) => (StatusCode::CONFLICT, "state"),
+            MonitoringError::Ledger(inner) => return Self::ledger(inner),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, code, error.to_string())

@@ -152,6 +152,30 @@ impl Links {
         format!("{}/approvals", self.version(model, version))
     }
 
+    /// All monitors.
+    #[must_use]
+    pub fn monitors(&self) -> String {
+        self.within("monitors")
+    }
+
+    /// One monitor.
+    #[must_use]
+    pub fn monitor(&self, name: &str) -> String {
+        self.within(&format!("monitors/{}", segment(name)))
+    }
+
+    /// All incidents.
+    #[must_use]
+    pub fn incidents(&self) -> String {
+        self.within("incidents")
+    }
+
+    /// One incident.
+    #[must_use]
+    pub fn incident(&self, id: &str) -> String {
+        self.within(&format!("incidents/{}", segment(id)))
+    }
+
     /// A page that has no furniture yet in this milestone, by its section's path.
     #[must_use]
     pub fn section(&self, path: &str) -> String {

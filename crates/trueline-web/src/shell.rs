@@ -24,12 +24,14 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 8] = [
+    pub const FURNISHED: [Self; 10] = [
         Self::Home,
         Self::Experiments,
         Self::Models,
         Self::Data,
         Self::Features,
+        Self::Monitors,
+        Self::Incidents,
         Self::Pipelines,
         Self::Ledger,
         Self::Settings,
@@ -78,13 +80,13 @@ impl Section {
             Self::Home => to.home(),
             Self::Experiments => to.experiments(),
             Self::Models => to.models(),
+            Self::Monitors => to.monitors(),
+            Self::Incidents => to.incidents(),
             Self::Ledger => to.ledger(),
             Self::Settings => to.settings("projects"),
             Self::Data => to.datasets(),
             Self::Features => to.features(),
-            Self::Endpoints | Self::Monitors | Self::Incidents | Self::Pipelines => {
-                to.section(&self.label().to_lowercase())
-            }
+            Self::Endpoints | Self::Pipelines => to.section(&self.label().to_lowercase()),
         }
     }
 }

@@ -82,6 +82,15 @@ impl BinnedAuc {
         Ok(Self { positives: vec![0; bins], negatives: vec![0; bins] })
     }
 
+    /// Bins that were counted elsewhere, positives and negatives of each.
+    ///
+    /// # Errors
+    /// The lists differ in length or are empty.
+    pub fn from_counts(positives: Vec<u64>, negatives: Vec<u64>) -> Result<Self, StatsError> {
+        same_length("positives and negatives", positives.len(), negatives.len())?;
+        Ok(Self { positives, negatives })
+    }
+
     /// Adds one labelled score. O(1).
     ///
     /// # Errors

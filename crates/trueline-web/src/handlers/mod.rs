@@ -7,6 +7,7 @@ mod features;
 mod home;
 mod ledger;
 mod models;
+mod monitors;
 mod outside;
 mod pipelines;
 mod release;
@@ -32,6 +33,7 @@ use trueline_features::{FeatureError, Features};
 use trueline_flows::{Access, Entry, ReleaseError, Releases, Session, StepRunner};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
+use trueline_monitoring::Monitoring;
 use trueline_registry::{Registry, RegistryError};
 use trueline_tasks::{TaskError, Tasks};
 use trueline_tracking::{Tracking, TrackingError};
@@ -61,6 +63,8 @@ pub struct Web {
     pub features: Features,
     /// The stories of a release.
     pub releases: Releases,
+    /// Monitors, alerts, incidents.
+    pub monitoring: Monitoring,
 }
 
 type App = State<Arc<Web>>;
@@ -98,6 +102,10 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/features/{view}", get(features::one))
         .route("/p/{project}/models/{name}/versions/{version}/gate-runs", post(release::run_gates))
         .route("/p/{project}/models/{name}/versions/{version}/approvals", post(release::decide))
+        .route("/p/{project}/monitors", get(monitors::list))
+        .route("/p/{project}/monitors/{name}", get(monitors::one))
+        .route("/p/{project}/incidents", get(monitors::incidents))
+        .route("/p/{project}/incidents/{id}", get(monitors::incident))
         .route("/ledger", get(ledger::list))
         .route("/ledger/verify", post(ledger::verify))
         .route("/ledger/by-id/{id}", get(ledger::by_id))

@@ -8,6 +8,7 @@ mod features;
 mod home;
 mod ledger;
 mod models;
+mod monitors;
 mod outside;
 mod pipelines;
 mod release;
@@ -26,6 +27,10 @@ pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verifica
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
     VersionRow,
+};
+pub use monitors::{
+    IncidentPage, IncidentRow, IncidentsPage, MonitorPage, MonitorRow, MonitorsPage, StoryLine, Trend,
+    WindowRow,
 };
 pub use outside::{ErrorPage, Problem, SignInPage};
 pub use pipelines::{

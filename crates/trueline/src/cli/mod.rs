@@ -10,6 +10,7 @@ mod features;
 mod identity;
 mod ledger;
 mod model;
+mod monitor;
 mod pipeline;
 mod reproduce;
 mod rollout;
@@ -83,6 +84,15 @@ enum Command {
         /// The attempt's folder
         folder: std::path::PathBuf,
     },
+    /// Monitors: rules over windows of predictions
+    #[command(subcommand)]
+    Monitor(monitor::MonitorCommand),
+    /// Alerts: rules that are broken
+    #[command(subcommand)]
+    Alert(monitor::AlertCommand),
+    /// Incidents: what fired together, and what was done about it
+    #[command(subcommand)]
+    Incident(monitor::IncidentCommand),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
@@ -135,6 +145,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Pipeline(command) => return pipeline::run(command),
         Command::Reproduce(args) => return reproduce::run(&args),
         Command::StepKeeper { folder } => trueline_pipelines::executor::keep(&folder).map_err(Into::into),
+        Command::Monitor(command) => monitor::monitor(command),
+        Command::Alert(command) => monitor::alert(command),
+        Command::Incident(command) => monitor::incident(command),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),

@@ -15,13 +15,14 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, Deployments, MATERIALISE_TASK, Releases, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer,
-    VERIFY_TASK, materialise_task, react_triggers, reconcile, run_segment_recorder, training_set_task,
-    verify_task,
+    Access, Deployments, MATERIALISE_TASK, Reach, Releases, RolloutJudge, StepRunner, TRAINING_SET_TASK,
+    Tracer, VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile,
+    run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
+use trueline_monitoring::{DELIVERY_TASK, Monitoring};
 use trueline_pipelines::STEP_TASK;
 use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
@@ -68,6 +69,8 @@ struct Parts {
     features: Features,
     log: Arc<PredictionLog>,
     releases: Releases,
+    monitoring: Monitoring,
+    reach: Reach,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -154,6 +157,21 @@ async fn run(
         let stopping = stopping.clone();
         async move { run_segment_recorder(&log, &segments, stopping).await }
     });
+    // A worker of their own: a webhook that does not answer must not hold up other tasks.
+    let deliveries =
+        Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("alerts-{}", std::process::id()))
+            .with(DELIVERY_TASK, {
+                let (monitoring, ledger) = (parts.monitoring.clone(), parts.ledger.clone());
+                let reach = parts.reach;
+                move |lease| deliver_alert(monitoring.clone(), ledger.clone(), reach, lease)
+            });
+    let deliveries = tokio::spawn(deliveries.run(stopping.clone()));
+    let watcher = Watcher {
+        monitoring: parts.monitoring.clone(),
+        log: Arc::clone(&parts.log),
+        ledger: parts.ledger.clone(),
+    };
+    let watcher = tokio::spawn(watcher.run(stopping.clone()));
     let mut stopping = stopping;
     tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => {}
@@ -167,6 +185,8 @@ async fn run(
         ("recorder of sealed predictions", recorder),
         ("judge of rollouts", judge),
         ("sealer of points", sealer),
+        ("follower of predictions", watcher),
+        ("teller of alerts", deliveries),
     ] {
         finish(part, running).await;
     }
@@ -267,6 +287,8 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     features.sync_online().await?;
     let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
     Ok(Parts {
+        monitoring: Monitoring::new(ledger.clone()),
+        reach: Reach { loopback: config.host.is_loopback() },
         ledger,
         files,
         access,
@@ -295,6 +317,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         data: parts.data.clone(),
         features: parts.features.clone(),
         releases: parts.releases.clone(),
+        monitoring: parts.monitoring.clone(),
     };
     let tracer = Tracer {
         log: Arc::clone(&parts.log),
@@ -316,6 +339,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         features: parts.features.clone(),
         tracer,
         releases: parts.releases.clone(),
+        monitoring: parts.monitoring.clone(),
+        reach: parts.reach,
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)

@@ -28,6 +28,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_features::MODULE,
     trueline_serving::MODULE,
     trueline_pipelines::MODULE,
+    trueline_monitoring::MODULE,
 ];
 
 /// Names of what lies in a data directory.

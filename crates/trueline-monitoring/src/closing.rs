@@ -1,0 +1,314 @@
+//! A window that is over is closed: its numbers, what they do to alerts, the incidents and the deliveries that follow, and
+//! the events that say so, in one transaction.
+
+use crate::alerts::{Changes, apply};
+use crate::error::{stored, to_store};
+use crate::following::{Windows, progress};
+use crate::judge::{Finding, Level, judge_inputs, judge_quality};
+use crate::monitors::{Monitor, Monitoring, by_id};
+use crate::quality::Quality;
+use crate::window::WindowState;
+use crate::{MonitorSpec, MonitoringError, Reference};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use trueline_db::Tx;
+use trueline_identity::{Authorized, ReadProject};
+use trueline_ledger::{Actor, Millis, NewEvent};
+
+/// How many windows are closed in one transaction.
+const AT_ONCE: usize = 20;
+
+/// What of a window is judged: inputs when it is over, quality when labels have had their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// Drift and missing values.
+    Inputs,
+    /// AUC, log loss, Brier score.
+    Quality,
+}
+
+impl VerdictKind {
+    const BOTH: [Self; 2] = [Self::Inputs, Self::Quality];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inputs => "inputs",
+            Self::Quality => "quality",
+        }
+    }
+
+    /// Whether it is this that judges a subject.
+    pub(crate) fn judges(self, subject: &str) -> bool {
+        subject.starts_with("quality:") == (self == Self::Quality)
+    }
+}
+
+/// The numbers of a window, of all versions together or of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The version, `model/3`; none for all together.
+    pub variant: Option<String>,
+    /// Predictions that were answered.
+    pub predictions: u64,
+    /// Requests that were refused.
+    pub errors: u64,
+    /// What labels tell.
+    pub quality: Quality,
+    /// Number by number; empty for a window that is open.
+    pub findings: Vec<Finding>,
+}
+
+/// What closing came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloseOutcome {
+    /// Windows that were closed.
+    pub closed: usize,
+    /// Whether there may be more to close.
+    pub more: bool,
+}
+
+fn load(tx: &mut Tx<'_>, monitor: &str, from: Millis, until: Millis) -> Result<Windows, MonitoringError> {
+    let rows = tx.query(
+        "SELECT start_ms, variant, state FROM monitor_windows
+         WHERE monitor = ?1 AND start_ms >= ?2 AND start_ms <= ?3 ORDER BY start_ms, variant",
+        &[monitor.into(), from.into(), until.into()],
+    )?;
+    let mut windows = Windows::new();
+    for mut row in rows {
+        let key = (row.take(0)?, row.take(1)?);
+        windows.insert(key, stored("a window", &row.take::<String>(2)?)?);
+    }
+    Ok(windows)
+}
+
+/// All versions together first; each by itself when there are several.
+fn scopes(windows: Windows) -> BTreeMap<Millis, Vec<(Option<String>, WindowState)>> {
+    let mut out: BTreeMap<Millis, Vec<(Option<String>, WindowState)>> = BTreeMap::new();
+    for ((start, variant), state) in windows {
+        let scopes = out.entry(start).or_insert_with(|| vec![(None, WindowState::default())]);
+        scopes[0].1.merge(&state);
+        scopes.push((Some(variant), state));
+    }
+    for scopes in out.values_mut() {
+        if scopes.len() == 2 {
+            scopes.pop();
+        }
+    }
+    out
+}
+
+fn verdict(
+    kind: VerdictKind,
+    spec: &MonitorSpec,
+    reference: &Reference,
+    variant: Option<String>,
+    state: &WindowState,
+) -> Result<Verdict, MonitoringError> {
+    let quality = state.quality()?;
+    let mut findings = match kind {
+        VerdictKind::Inputs => judge_inputs(spec, reference, state)?,
+        VerdictKind::Quality => judge_quality(spec, &quality),
+    };
+    if let Some(variant) = &variant {
+        findings.iter_mut().for_each(|f| f.subject = format!("{}@{variant}", f.subject));
+    }
+    Ok(Verdict { variant, predictions: state.predictions, errors: state.errors, quality, findings })
+}
+
+/// Quality that is unknown is not closed: labels may still come.
+fn is_known(verdict: &Verdict) -> bool {
+    verdict.quality.labelled > 0 && verdict.findings.iter().all(|f| f.level != Level::Unknown)
+}
+
+fn closed(tx: &mut Tx<'_>, monitor: &str, kind: VerdictKind) -> Result<BTreeSet<Millis>, MonitoringError> {
+    let rows = tx.query(
+        "SELECT start_ms FROM monitor_verdicts WHERE monitor = ?1 AND kind = ?2",
+        &[monitor.into(), kind.as_str().into()],
+    )?;
+    rows.into_iter().map(|mut row| Ok(row.take(0)?)).collect()
+}
+
+/// What can be closed now, oldest first, and whether it is newer than all that were closed before.
+struct Due {
+    kind: VerdictKind,
+    start: Millis,
+    verdicts: Vec<Verdict>,
+    is_newest: bool,
+}
+
+fn due(tx: &mut Tx<'_>, monitor: &Monitor) -> Result<Vec<Due>, MonitoringError> {
+    let (_, progress) = progress(tx, &monitor.id)?;
+    let (Some(reference), Some(watermark)) = (&monitor.reference, progress.watermark) else {
+        return Ok(Vec::new());
+    };
+    let spec = &monitor.spec;
+    let oldest = watermark.saturating_sub(spec.horizon());
+    let mut out = Vec::new();
+    let rows = tx.query(
+        "SELECT DISTINCT start_ms FROM monitor_windows WHERE monitor = ?1 AND start_ms >= ?2 ORDER BY start_ms",
+        &[(&monitor.id).into(), oldest.into()],
+    )?;
+    let starts: Vec<Millis> = rows.into_iter().map(|mut row| row.take(0)).collect::<Result<_, _>>()?;
+    for kind in VerdictKind::BOTH {
+        let closed = closed(tx, &monitor.id, kind)?;
+        let mut newest = closed.iter().next_back().copied();
+        for start in &starts {
+            let over = match kind {
+                VerdictKind::Inputs => spec.is_over(*start, watermark),
+                VerdictKind::Quality => spec.has_waited_for_labels(*start, watermark),
+            };
+            if !over || closed.contains(start) {
+                continue;
+            }
+            let judge = |(variant, state): &(Option<String>, WindowState)| {
+                verdict(kind, spec, reference, variant.clone(), state)
+            };
+            let window = scopes(load(tx, &monitor.id, *start, *start)?).remove(start).unwrap_or_default();
+            let verdicts = window.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+            if kind == VerdictKind::Quality && !verdicts.first().is_some_and(is_known) {
+                continue;
+            }
+            let is_newest = newest.is_none_or(|n| *start > n);
+            if is_newest {
+                newest = Some(*start);
+            }
+            out.push(Due { kind, start: *start, verdicts, is_newest });
+        }
+    }
+    // By time, so that what belongs together is told together.
+    out.sort_by_key(|d| (d.start, d.kind));
+    Ok(out)
+}
+
+impl Monitoring {
+    /// Closes windows that are over, and lets them change alerts.
+    ///
+    /// # Errors
+    /// What the database says; nothing is closed then.
+    pub async fn close(&self, id: &str) -> Result<CloseOutcome, MonitoringError> {
+        let name = id.to_owned();
+        let waiting = self
+            .ledger
+            .db()
+            .read(move |tx| {
+                let monitor = by_id(tx, &name)?;
+                Ok::<_, MonitoringError>(due(tx, &monitor)?.len())
+            })
+            .await?;
+        if waiting == 0 {
+            return Ok(CloseOutcome::default());
+        }
+        let id = id.to_owned();
+        self.ledger
+            .write(&Actor::system("monitoring"), move |tx| {
+                let monitor = by_id(tx, &id)?;
+                let due = due(tx, &monitor)?;
+                let more = due.len() > AT_ONCE;
+                let mut outcome = CloseOutcome { closed: 0, more };
+                for due in due.into_iter().take(AT_ONCE) {
+                    let (now, spec) = (tx.now(), &monitor.spec);
+                    tx.execute(
+                        "INSERT INTO monitor_verdicts (monitor, start_ms, kind, verdict, closed_at_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5)",
+                        &[
+                            (&monitor.id).into(),
+                            due.start.into(),
+                            due.kind.as_str().into(),
+                            to_store("a window's numbers", &due.verdicts)?.into(),
+                            now.into(),
+                        ],
+                    )?;
+                    let event =
+                        NewEvent::new(&monitor.project, "monitor.window_closed", "monitor", &monitor.id);
+                    tx.emit(event.with(json!({
+                        "name": monitor.name, "endpoint": monitor.endpoint, "judged": due.kind.as_str(),
+                        "start_ms": due.start, "end_ms": due.start + spec.window_ms, "verdicts": due.verdicts,
+                    })))?;
+                    // A window that comes after later ones were judged says nothing about now.
+                    if due.is_newest {
+                        let changes = Changes {
+                            monitor: &monitor,
+                            kind: due.kind,
+                            start: due.start,
+                            verdicts: &due.verdicts,
+                        };
+                        apply(tx, &changes)?;
+                    }
+                    outcome.closed += 1;
+                }
+                Ok(outcome)
+            })
+            .await
+    }
+
+    /// A monitor's windows, newest first, with what is known of them now: a label that comes late changes a closed one too.
+    ///
+    /// # Errors
+    /// [`MonitoringError::NotFound`]; what the database says.
+    pub async fn windows(
+        &self,
+        leave: &Authorized<ReadProject>,
+        id: &str,
+        before: Option<Millis>,
+        limit: u32,
+    ) -> Result<Vec<MonitorWindow>, MonitoringError> {
+        let (project, id) = (leave.project().clone(), id.to_owned());
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let monitor = by_id(tx, &id)?;
+                if monitor.project != project {
+                    return Err(MonitoringError::NotFound(format!("there is no monitor `{id}`")));
+                }
+                let Some(reference) = &monitor.reference else { return Ok(Vec::new()) };
+                let starts = tx.query(
+                    "SELECT DISTINCT start_ms FROM monitor_windows WHERE monitor = ?1 AND start_ms < ?2
+                     ORDER BY start_ms DESC LIMIT ?3",
+                    &[(&id).into(), before.unwrap_or(Millis::MAX).into(), limit.into()],
+                )?;
+                let starts: Vec<Millis> =
+                    starts.into_iter().map(|mut row| row.take(0)).collect::<Result<_, _>>()?;
+                let (Some(newest), Some(oldest)) = (starts.first(), starts.last()) else {
+                    return Ok(Vec::new());
+                };
+                let closed = closed(tx, &id, VerdictKind::Inputs)?;
+                let windows = scopes(load(tx, &id, *oldest, *newest)?);
+                let show = |(start, scopes): (Millis, Vec<(Option<String>, WindowState)>)| {
+                    let both = |(variant, state): (Option<String>, WindowState)| {
+                        let mut inputs =
+                            verdict(VerdictKind::Inputs, &monitor.spec, reference, variant.clone(), &state)?;
+                        let quality =
+                            verdict(VerdictKind::Quality, &monitor.spec, reference, variant, &state)?;
+                        inputs.findings.extend(quality.findings);
+                        Ok(inputs)
+                    };
+                    let verdicts = scopes.into_iter().map(both).collect::<Result<_, MonitoringError>>()?;
+                    Ok(MonitorWindow {
+                        start_ms: start,
+                        end_ms: start + monitor.spec.window_ms,
+                        closed: closed.contains(&start),
+                        verdicts,
+                    })
+                };
+                windows.into_iter().rev().map(show).collect()
+            })
+            .await
+    }
+}
+
+/// A window as it is read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MonitorWindow {
+    /// Where it begins, in event time.
+    pub start_ms: Millis,
+    /// Where it ends.
+    pub end_ms: Millis,
+    /// Whether it is over and its inputs were judged.
+    pub closed: bool,
+    /// All versions together, then each by itself when there are several.
+    pub verdicts: Vec<Verdict>,
+}
