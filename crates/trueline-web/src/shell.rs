@@ -24,10 +24,11 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 7] = [
+    pub const FURNISHED: [Self; 8] = [
         Self::Home,
         Self::Experiments,
         Self::Models,
+        Self::Endpoints,
         Self::Data,
         Self::Features,
         Self::Ledger,
@@ -77,11 +78,12 @@ impl Section {
             Self::Home => to.home(),
             Self::Experiments => to.experiments(),
             Self::Models => to.models(),
+            Self::Endpoints => to.endpoints(),
             Self::Ledger => to.ledger(),
             Self::Settings => to.settings("projects"),
             Self::Data => to.datasets(),
             Self::Features => to.features(),
-            Self::Endpoints | Self::Monitors | Self::Incidents | Self::Pipelines => {
+            Self::Monitors | Self::Incidents | Self::Pipelines => {
                 to.section(&self.label().to_lowercase())
             }
         }

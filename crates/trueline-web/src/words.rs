@@ -20,6 +20,8 @@ pub fn verb(action: &str) -> String {
         "version.judged" => "judged the gates of",
         "version.decision_withdrawn" => "withdrew a decision on",
         "release_policy.declared" => "declared the release policy of",
+        "endpoint.deployed" => "changed the versions behind",
+        "predictions.sealed" => "sealed a segment of",
         "alias.set" => "pointed",
         "alias.deleted" => "removed",
         "role.granted" => "granted a role to",

@@ -2,12 +2,14 @@
 //! policy says, and what was asked for, the URL.
 
 mod data;
+mod endpoints;
 mod experiments;
 mod features;
 mod home;
 mod ledger;
 mod models;
 mod outside;
+mod predictions;
 mod release;
 mod runs;
 mod settings;
@@ -28,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trueline_data::{Data, DataError};
 use trueline_features::{FeatureError, Features};
-use trueline_flows::{Access, Entry, ReleaseError, Releases, Session};
+use trueline_flows::{Access, Deployments, Entry, ReleaseError, Releases, Session, Tracer};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
 use trueline_registry::{Registry, RegistryError};
@@ -58,6 +60,10 @@ pub struct Web {
     pub features: Features,
     /// The stories of a release.
     pub releases: Releases,
+    /// Endpoints in the database and those that answer.
+    pub deployments: Deployments,
+    /// Traces predictions back.
+    pub tracer: Tracer,
 }
 
 type App = State<Arc<Web>>;
@@ -92,6 +98,12 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/features/{view}", get(features::one))
         .route("/p/{project}/models/{name}/versions/{version}/gate-runs", post(release::run_gates))
         .route("/p/{project}/models/{name}/versions/{version}/approvals", post(release::decide))
+        .route("/p/{project}/endpoints", get(endpoints::list))
+        .route("/p/{project}/endpoints/{name}", get(endpoints::one))
+        .route("/p/{project}/endpoints/{name}/live", get(endpoints::live))
+        .route("/p/{project}/endpoints/{name}/rollback", post(endpoints::roll_back))
+        .route("/p/{project}/predictions", get(predictions::find))
+        .route("/p/{project}/predictions/{id}", get(predictions::one))
         .route("/ledger", get(ledger::list))
         .route("/ledger/verify", post(ledger::verify))
         .route("/ledger/by-id/{id}", get(ledger::by_id))
@@ -178,6 +190,10 @@ impl FromRequestParts<Arc<Web>> for Visitor {
             Some(Entry(Ok(session))) => session.clone(),
             Some(Entry(Err(error))) => {
                 if let IdentityError::Unauthenticated(_) = error.as_ref() {
+                    // A part of a page must not turn into the sign-in page.
+                    if parts.headers.contains_key("hx-request") {
+                        return Err((StatusCode::UNAUTHORIZED, [("hx-refresh", "true")]).into_response());
+                    }
                     let next = parts.uri.path_and_query().map_or("/", |p| p.as_str());
                     let next =
                         percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
@@ -422,6 +438,7 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         }
         "feature_view" => Some(to.feature_view(id)),
         "entity" => Some(to.features()),
+        "endpoint" => Some(to.endpoint(id)),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,

@@ -3,12 +3,14 @@
 
 mod compare;
 mod data;
+mod endpoints;
 mod experiments;
 mod features;
 mod home;
 mod ledger;
 mod models;
 mod outside;
+mod prediction;
 mod release;
 mod run;
 mod search;
@@ -18,15 +20,20 @@ pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
 pub use data::{
     ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
 };
+pub use endpoints::{
+    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, RollBack, RouteRow, ServedVersion, Share,
+    Shares, Traffic,
+};
 pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
 pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
-pub use home::{EndpointRow, GetStarted, HomePage, TaskRow, Waiting};
+pub use home::{GetStarted, HomePage, TaskRow, Waiting};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
     VersionRow,
 };
 pub use outside::{ErrorPage, Problem, SignInPage};
+pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,

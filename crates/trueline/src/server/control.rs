@@ -238,6 +238,12 @@ async fn open(grounds: &Grounds, db: Db) -> anyhow::Result<Parts> {
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
     let registry = &parts.deployments.registry;
+    let tracer = Tracer {
+        log: Arc::clone(&parts.log),
+        deployments: parts.deployments.clone(),
+        tracking: parts.tracking.clone(),
+        ledger: parts.ledger.clone(),
+    };
     let web = Web {
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
@@ -249,12 +255,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         data: parts.data.clone(),
         features: parts.features.clone(),
         releases: parts.releases.clone(),
-    };
-    let tracer = Tracer {
-        log: Arc::clone(&parts.log),
         deployments: parts.deployments.clone(),
-        tracking: parts.tracking.clone(),
-        ledger: parts.ledger.clone(),
+        tracer: tracer.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),
