@@ -21,6 +21,7 @@ pub fn verb(action: &str) -> String {
         "version.decision_withdrawn" => "withdrew a decision on",
         "release_policy.declared" => "declared the release policy of",
         "endpoint.deployed" => "changed the versions behind",
+        "metrics.sealed" => "sealed the metrics of",
         "predictions.sealed" => "sealed a segment of",
         "alias.set" => "pointed",
         "alias.deleted" => "removed",

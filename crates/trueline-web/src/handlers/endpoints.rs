@@ -243,7 +243,7 @@ fn live_part(
         ("requests", requests.join(",")),
     ];
     let next = ViewUrl::new(to.endpoint_live(endpoint.name.as_str()), next).first_page();
-    LivePart { next, state: state(endpoint, live), generation, rows }
+    LivePart { next, again: false, state: state(endpoint, live), generation, rows }
 }
 
 pub(super) async fn live(
@@ -258,7 +258,8 @@ pub(super) async fn live(
         return Ok(Redirect::to(&to.endpoint(name.as_str())).into_response());
     }
     let seen = Seen::read(&visitor.query);
-    page(&live_part(&app, &to, &endpoint, status(&app, &visitor, &name).as_ref(), seen.as_ref()))
+    let part = live_part(&app, &to, &endpoint, status(&app, &visitor, &name).as_ref(), seen.as_ref());
+    page(&LivePart { again: true, ..part })
 }
 
 pub(super) async fn roll_back(

@@ -67,7 +67,8 @@ pub struct Traffic {
 
 impl Traffic {
     pub(crate) fn errors_percent(self) -> Cell {
-        let known = (self.requests > 0).then(|| self.errors as f64 * 100.0 / self.requests as f64);
+        let percent = || (self.errors as f64 * 10_000.0 / self.requests as f64).round() / 100.0;
+        let known = (self.requests > 0).then(percent);
         Cell::metric(known)
     }
 }
@@ -137,6 +138,8 @@ impl LiveRow {
 pub struct LivePart {
     /// Where the next one is.
     pub next: String,
+    /// Whether the browser asked for it again, so that the badge beside the title is replaced too.
+    pub again: bool,
     /// Whether the endpoint answers.
     pub state: Badge,
     /// The generation that answers.

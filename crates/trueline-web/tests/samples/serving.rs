@@ -66,6 +66,7 @@ pub fn live() -> LivePart {
             "{}?at=1780000000000&generation=12&requests=43308,4812",
             to().endpoint_live("churn-score")
         ),
+        again: false,
         state: Badge::new(Tone::Good, "Live"),
         generation: Some(12),
         rows: vec![live("6", 43_308, Some(371.2)), live("7", 4_812, None)],
