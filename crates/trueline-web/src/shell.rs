@@ -83,9 +83,7 @@ impl Section {
             Self::Settings => to.settings("projects"),
             Self::Data => to.datasets(),
             Self::Features => to.features(),
-            Self::Monitors | Self::Incidents | Self::Pipelines => {
-                to.section(&self.label().to_lowercase())
-            }
+            Self::Monitors | Self::Incidents | Self::Pipelines => to.section(&self.label().to_lowercase()),
         }
     }
 }
