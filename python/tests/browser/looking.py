@@ -8,6 +8,7 @@ focus that can't be seen: each is a failure with the page's name.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,12 +117,19 @@ class Visitor:
     def _look_as(self, name: str, size: Any, scheme: Any, *, axe: bool) -> None:
         self.page.set_viewport_size(size)
         self.page.emulate_media(color_scheme=scheme)
-        over = self.page.evaluate(OVERFLOW)
+        over = self._settled_overflow()
         self.failures.expect(over <= 0, f"{name}: {over} px wider than the window")
         for finding in self.page.evaluate(SERIOUS, RULES) if axe else []:
             self.failures.expect(False, f"{name}: axe says {finding}")
         if self.pictures:
             self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
+
+    def _settled_overflow(self) -> int:
+        """Charts follow the window's size a moment later."""
+        deadline = time.monotonic() + 3
+        while (over := self.page.evaluate(OVERFLOW)) > 0 and time.monotonic() < deadline:
+            self.page.wait_for_timeout(50)
+        return over
 
     def _follow_the_focus(self) -> None:
         self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")

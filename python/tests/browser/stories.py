@@ -137,6 +137,11 @@ def an_admin_keeps_house(ada: Visitor) -> None:
     ada.visit("/docs/errors/not-released", "error-page", "trueline approve")
 
 
+def what_is_empty_teaches_the_first_command(ann: Visitor) -> None:
+    ann.visit("/p/default/data", "datasets-empty", "trueline data")
+    ann.visit("/p/default/features", "features-empty", "trueline features")
+
+
 def keys_do_what_a_mouse_does(ann: Visitor, told: Any) -> None:
     ann.go(f"/p/default/experiments/{told['experiment']}", "keys")
     ann.page.keyboard.press("/")
@@ -161,6 +166,7 @@ def main() -> int:
         a_prediction_is_traced_back(ann, told)
         who_may_not_deploy_sees_no_way_back(bea, told)
         keys_do_what_a_mouse_does(ann, told)
+        what_is_empty_teaches_the_first_command(ann)
         an_endpoint_is_watched_and_rolled_back(ada, told)
         the_ledger_is_verified(ada)
         an_admin_keeps_house(ada)
