@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod lint;
 mod postgres;
+mod screenshots;
 mod setup;
 mod shell;
 mod test;
@@ -14,12 +15,13 @@ mod test;
 use anyhow::bail;
 
 const HELP: &str = "\
-cargo xtask setup    install what tests and demo need (Python environment, PostgreSQL)
-cargo xtask test     build and run all tests; further arguments go to `cargo test`
-cargo xtask lint     formatting, clippy, documentation
-cargo xtask crash    kill the server under load and cut its power, 50 times each; --quick for 3
-cargo xtask bench    measure the server: startup | commit | predict | all; --out <file> for the numbers as JSON
-cargo xtask demo     the demo, act by act; leaves the server up unless --exit is given
+cargo xtask setup        install what tests and demo need (Python environments, Chromium)
+cargo xtask test         build and run all tests; further arguments go to `cargo test`
+cargo xtask screenshots  drive the pages in a browser and keep a picture of each in target/screenshots
+cargo xtask lint         formatting, clippy, documentation
+cargo xtask crash        kill the server under load and cut its power, 50 times each; --quick for 3
+cargo xtask bench        measure the server: startup | commit | predict | all; --out <file> for the numbers as JSON
+cargo xtask demo         the demo, act by act; leaves the server up unless --exit is given
 ";
 
 fn main() -> anyhow::Result<()> {
@@ -27,7 +29,8 @@ fn main() -> anyhow::Result<()> {
     let command = args.next().unwrap_or_else(|| "help".to_owned());
     let rest: Vec<String> = args.collect();
     match command.as_str() {
-        "setup" => setup::python().map(drop),
+        "setup" => setup::python().map(|_| drop(setup::browser())),
+        "screenshots" => screenshots::run(&rest),
         "test" => test::run(&rest),
         "lint" => lint::run(),
         "bench" => bench::run(&rest),

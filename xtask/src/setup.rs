@@ -1,4 +1,5 @@
-//! The Python environment of tests and demo, from the pinned lock. It is made again when the lock changes.
+//! The Python environments of tests and demo, from the pinned locks, and the browser of the tests. An environment is
+//! made again when its lock changes.
 
 use crate::shell::{can_install, install, output, root, run, say};
 use anyhow::{Context, bail};
@@ -6,7 +7,6 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const LOCK: &str = "python/requirements.lock";
 /// The interpreters that the lock was made for.
 const PYTHONS: [&str; 2] = ["python3.11", "python3"];
 
@@ -15,16 +15,56 @@ fn cache() -> PathBuf {
     std::env::var_os("TRUELINE_CACHE").map_or_else(|| root().join(".trueline"), PathBuf::from)
 }
 
-/// The environment's interpreter, installed if it is missing.
+/// The interpreter of the tests' environment, installed if it is missing.
 pub(crate) fn python() -> anyhow::Result<PathBuf> {
-    let lock = std::fs::read(root().join(LOCK)).context(LOCK)?;
-    let digest = hex::encode(&Sha256::digest(&lock)[..6]);
-    let venv = cache().join("venv");
+    environment("venv", "python/requirements.lock")
+}
+
+/// What drives the pages.
+pub(crate) struct Browser {
+    /// The interpreter that has playwright and axe-core.
+    pub(crate) python: PathBuf,
+    /// The browser.
+    pub(crate) chromium: PathBuf,
+}
+
+/// Debian's Chromium with what drives it; none, with one line, where it is not installed and can't be.
+pub(crate) fn browser() -> Option<Browser> {
+    let found = || {
+        let chromium = chromium()?;
+        Ok::<_, anyhow::Error>(Browser {
+            python: environment("venv-browser", "python/requirements-browser.lock")?,
+            chromium,
+        })
+    };
+    found().inspect_err(|error| say(format!("the tests of the pages in a browser are skipped: {error}"))).ok()
+}
+
+fn chromium() -> anyhow::Result<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let installed = || names.into_iter().find_map(on_path);
+    if let Some(path) = installed() {
+        return Ok(path);
+    }
+    install("chromium", "the tests of the pages")?;
+    installed().context("chromium was installed but is not on the PATH")
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|p| p.exists())
+}
+
+/// The interpreter of an environment with a lock's packages, installed if it is missing.
+fn environment(name: &str, lock: &str) -> anyhow::Result<PathBuf> {
+    let packages = root().join(lock);
+    let digest = hex::encode(&Sha256::digest(std::fs::read(&packages).context(lock.to_owned())?)[..6]);
+    let venv = cache().join(name);
     let (python, stamp) = (venv.join("bin/python"), venv.join("lock-digest"));
     if python.exists() && std::fs::read_to_string(&stamp).ok().as_ref() == Some(&digest) {
         return Ok(python);
     }
-    say("making the Python environment");
+    say(format!("making the Python environment of {lock}"));
     drop(std::fs::remove_dir_all(&venv));
     let base = interpreter()?;
     if run(Command::new(base).args(["-m", "venv"]).arg(&venv)).is_err() {
@@ -36,7 +76,7 @@ pub(crate) fn python() -> anyhow::Result<PathBuf> {
     }
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(root().join(LOCK)))?;
+        .arg(packages))?;
     std::fs::write(stamp, digest)?;
     Ok(python)
 }
@@ -48,9 +88,7 @@ pub(crate) fn promtool() -> Option<PathBuf> {
     if kept.exists() {
         return Some(kept);
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::env::split_paths(&path).map(|folder| folder.join("promtool")).find(|p| p.exists());
-    installed.or_else(|| match fetch_promtool(&kept) {
+    on_path("promtool").or_else(|| match fetch_promtool(&kept) {
         Ok(()) => Some(kept),
         Err(error) => {
             say(format!("promtool is not here ({error}): the check of the metrics is skipped"));

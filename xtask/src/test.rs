@@ -14,5 +14,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if let Some(promtool) = setup::promtool() {
         test.env("TRUELINE_PROMTOOL", promtool);
     }
+    if let Some(browser) = setup::browser() {
+        test.env("TRUELINE_BROWSER_PYTHON", browser.python).env("TRUELINE_CHROMIUM", browser.chromium);
+    }
     shell::run(&mut test)
 }

@@ -96,6 +96,7 @@ impl Tracer {
         id: PredictionId,
     ) -> Result<Trace, TraceError> {
         let (prediction, labels) = self.logged(leave, id).await?;
+        let prediction = prediction.ok_or(TraceError::NotFound(id))?;
         let route = self.route(leave, &prediction).await?;
         let version = self.version(leave, &prediction).await?;
         let run = match version.as_ref().and_then(|v| v.run_id.as_deref()) {
@@ -111,19 +112,30 @@ impl Tracer {
         Ok(trace)
     }
 
+    /// A prediction of the caller's project as it was logged, when it is there.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub async fn find(
+        &self,
+        leave: &Authorized<ReadProject>,
+        id: PredictionId,
+    ) -> Result<Option<Record>, TraceError> {
+        Ok(self.logged(leave, id).await?.0)
+    }
+
     async fn logged(
         &self,
         leave: &Authorized<ReadProject>,
         id: PredictionId,
-    ) -> Result<(Record, Vec<Label>), TraceError> {
+    ) -> Result<(Option<Record>, Vec<Label>), TraceError> {
         let (log, project) = (Arc::clone(&self.log), leave.project().to_string());
         let read = move || {
             let mut finder = log.finder(&project, None);
             Ok::<_, LogError>((finder.find(id)?, finder.labels(id)?))
         };
         let read = tokio::task::spawn_blocking(read).await.map_err(|e| TraceError::Thread(e.to_string()))?;
-        let (record, labels) = read?;
-        Ok((record.ok_or(TraceError::NotFound(id))?, labels))
+        Ok(read?)
     }
 
     /// The newest route that was there when the request came.

@@ -176,6 +176,42 @@ impl Links {
         self.within(&format!("incidents/{}", segment(id)))
     }
 
+    /// All endpoints.
+    #[must_use]
+    pub fn endpoints(&self) -> String {
+        self.within("endpoints")
+    }
+
+    /// One endpoint.
+    #[must_use]
+    pub fn endpoint(&self, name: &str) -> String {
+        self.within(&format!("endpoints/{}", segment(name)))
+    }
+
+    /// The part of an endpoint's page that is fetched again every few seconds.
+    #[must_use]
+    pub fn endpoint_live(&self, name: &str) -> String {
+        format!("{}/live", self.endpoint(name))
+    }
+
+    /// Where an endpoint is rolled back, by POST of `reason`.
+    #[must_use]
+    pub fn roll_back(&self, name: &str) -> String {
+        format!("{}/rollback", self.endpoint(name))
+    }
+
+    /// Where a prediction is looked for; the page reads `?id=`.
+    #[must_use]
+    pub fn predictions(&self) -> String {
+        self.within("predictions")
+    }
+
+    /// The line of one prediction.
+    #[must_use]
+    pub fn prediction(&self, id: &str) -> String {
+        self.within(&format!("predictions/{}", segment(id)))
+    }
+
     /// A page that has no furniture yet in this milestone, by its section's path.
     #[must_use]
     pub fn section(&self, path: &str) -> String {

@@ -256,6 +256,7 @@ impl Reference {
             "feature view" | "entity" => "columns",
             "source" | "code" => "code",
             "endpoint" => "broadcast",
+            "prediction" => "target",
             "user" | "token" | "role" => "user",
             "project" => "folder",
             "event" => "ledger",

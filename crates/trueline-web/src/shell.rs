@@ -24,10 +24,11 @@ pub enum Section {
 
 impl Section {
     /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 10] = [
+    pub const FURNISHED: [Self; 11] = [
         Self::Home,
         Self::Experiments,
         Self::Models,
+        Self::Endpoints,
         Self::Data,
         Self::Features,
         Self::Monitors,
@@ -82,11 +83,12 @@ impl Section {
             Self::Models => to.models(),
             Self::Monitors => to.monitors(),
             Self::Incidents => to.incidents(),
+            Self::Endpoints => to.endpoints(),
             Self::Ledger => to.ledger(),
             Self::Settings => to.settings("projects"),
             Self::Data => to.datasets(),
             Self::Features => to.features(),
-            Self::Endpoints | Self::Pipelines => to.section(&self.label().to_lowercase()),
+            Self::Pipelines => to.section(&self.label().to_lowercase()),
         }
     }
 }

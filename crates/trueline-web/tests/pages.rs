@@ -79,10 +79,24 @@ fn what_users_wrote_is_escaped() {
     let mut ledger = samples::ledger(true);
     ledger.events[0].resource.label = hostile.into();
     ledger.events[1].detail = hostile.into();
+    let mut prediction = samples::prediction(true);
+    prediction.answer = hostile.into();
+    prediction.stations[0].values[0].1[0].value = hostile.into();
+    let mut endpoint = samples::endpoint(true);
+    endpoint.history[0].reason = hostile.into();
+    endpoint.call = hostile.into();
     let mut charts = samples::run(true, trueline_web::pages::RunTab::Charts);
     charts.charts[0].title = hostile.into();
     charts.charts[0].series[0].name = format!("\"'{hostile}");
-    for html in [run.render(), ledger.render(), charts.render(), samples::search(false).render()] {
+    let rendered = [
+        run.render(),
+        ledger.render(),
+        prediction.render(),
+        endpoint.render(),
+        charts.render(),
+        samples::search(false).render(),
+    ];
+    for html in rendered {
         let html = html.unwrap();
         assert!(!html.contains("<script>"));
         assert!(html.contains("&#60;script&#62;"));
@@ -197,4 +211,30 @@ fn a_version_shows_its_gates_with_numbers_and_who_decided() {
     let html = closed.render().unwrap();
     assert!(html.contains(why) && !html.contains(">Approve</button>"));
     assert!(!page("version-empty").contains("id=\"release\""), "without a policy there is nothing to pass");
+}
+
+#[test]
+fn an_endpoint_names_what_a_rollback_returns_to_and_keeps_its_traffic_fresh() {
+    let html = page("endpoint");
+    for text in [
+        "hx-get=\"/p/churn-prediction/endpoints/churn-score/live?at=",
+        "action=\"/p/churn-prediction/endpoints/churn-score/rollback\"",
+        "to the versions of generation 11?",
+        "5 took twice the time",
+        "90 %",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!html.contains("hx-swap-oob"), "the badge stands beside the title once");
+    let again = trueline_web::pages::LivePart { again: true, ..samples::live() }.render().unwrap();
+    assert!(again.contains("<span id=\"state\" hx-swap-oob=\"true\">"));
+    assert!(!page("endpoint-empty").contains("popovertarget=\"roll-back\""), "nothing to return to");
+}
+
+#[test]
+fn a_prediction_tells_what_it_can_not_tell() {
+    let html = page("prediction");
+    assert!(html.contains("0.8123456239700317") && html.contains("bea: looked at the segments"));
+    assert!(page("prediction-gaps").contains("is not known any more"));
+    assert!(page("prediction-gaps").contains("not told yet"));
 }

@@ -1,6 +1,6 @@
 //! Home.
 
-use super::{Answer, App, Failure, Visitor, Web, ledger, page, release, timestamp};
+use super::{Answer, App, Failure, Visitor, Web, endpoints, ledger, page, release, timestamp};
 use crate::pages::{GetStarted, HomePage, TaskRow};
 use crate::parts::Badge;
 use crate::shell::Section;
@@ -42,7 +42,7 @@ pub(super) async fn home(State(app): App, visitor: Visitor) -> Answer {
         false => Some(GetStarted { tracking_uri: visitor.tracking_uri() }),
     };
     let running = tasks(&app, &visitor).await?;
-    let endpoints = None;
+    let endpoints = endpoints::rows(&app, &visitor, &shell.to).await?;
     let waiting = release::waiting(&app, &visitor, &shell.to).await?;
     page(&HomePage { shell, start, endpoints, waiting, changed, may_read_ledger, running })
 }

@@ -15,14 +15,16 @@ use trueline_tasks::State as TaskState;
 const PAGE: u32 = 50;
 
 /// Actions to propose in the filter.
-const ACTIONS: [&str; 14] = [
+const ACTIONS: [&str; 16] = [
     "alias.",
     "artifact.",
+    "endpoint.",
     "event.erased",
     "experiment.",
     "ledger.",
     "logged_model.",
     "model.",
+    "predictions.",
     "project.",
     "role.",
     "run.",
@@ -32,7 +34,7 @@ const ACTIONS: [&str; 14] = [
     "version.",
 ];
 
-fn line(event: &EventRow, project: &str, here: &Links) -> EventLine {
+pub(super) fn line(event: &EventRow, project: &str, here: &Links) -> EventLine {
     let links = if project.is_empty() { here.clone() } else { Links::new(Some(project)) };
     let payload = event.payload.as_ref();
     let text = |field: &str| payload.and_then(|p| p[field].as_str()).unwrap_or_default().to_owned();

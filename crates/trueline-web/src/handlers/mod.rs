@@ -2,6 +2,7 @@
 //! policy says, and what was asked for, the URL.
 
 mod data;
+mod endpoints;
 mod experiments;
 mod features;
 mod home;
@@ -10,6 +11,7 @@ mod models;
 mod monitors;
 mod outside;
 mod pipelines;
+mod predictions;
 mod release;
 mod runs;
 mod settings;
@@ -30,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trueline_data::{Data, DataError};
 use trueline_features::{FeatureError, Features};
-use trueline_flows::{Access, Entry, ReleaseError, Releases, Session, StepRunner};
+use trueline_flows::{Access, Deployments, Entry, ReleaseError, Releases, Session, StepRunner, Tracer};
 use trueline_identity::IdentityError;
 use trueline_ledger::{Ledger, LedgerError, Millis};
 use trueline_monitoring::Monitoring;
@@ -65,6 +67,10 @@ pub struct Web {
     pub releases: Releases,
     /// Monitors, alerts, incidents.
     pub monitoring: Monitoring,
+    /// Endpoints in the database and those that answer.
+    pub deployments: Deployments,
+    /// Traces predictions back.
+    pub tracer: Tracer,
 }
 
 type App = State<Arc<Web>>;
@@ -106,6 +112,12 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/monitors/{name}", get(monitors::one))
         .route("/p/{project}/incidents", get(monitors::incidents))
         .route("/p/{project}/incidents/{id}", get(monitors::incident))
+        .route("/p/{project}/endpoints", get(endpoints::list))
+        .route("/p/{project}/endpoints/{name}", get(endpoints::one))
+        .route("/p/{project}/endpoints/{name}/live", get(endpoints::live))
+        .route("/p/{project}/endpoints/{name}/rollback", post(endpoints::roll_back))
+        .route("/p/{project}/predictions", get(predictions::find))
+        .route("/p/{project}/predictions/{id}", get(predictions::one))
         .route("/ledger", get(ledger::list))
         .route("/ledger/verify", post(ledger::verify))
         .route("/ledger/by-id/{id}", get(ledger::by_id))
@@ -192,6 +204,10 @@ impl FromRequestParts<Arc<Web>> for Visitor {
             Some(Entry(Ok(session))) => session.clone(),
             Some(Entry(Err(error))) => {
                 if let IdentityError::Unauthenticated(_) = error.as_ref() {
+                    // A part of a page must not turn into the sign-in page.
+                    if parts.headers.contains_key("hx-request") {
+                        return Err((StatusCode::UNAUTHORIZED, [("hx-refresh", "true")]).into_response());
+                    }
                     let next = parts.uri.path_and_query().map_or("/", |p| p.as_str());
                     let next =
                         percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
@@ -439,6 +455,7 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         }
         "feature_view" => Some(to.feature_view(id)),
         "entity" => Some(to.features()),
+        "endpoint" => Some(to.endpoint(id)),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,

@@ -173,15 +173,19 @@ pub(super) async fn version(
 }
 
 /// What a page tells of an `MLmodel` file.
-struct MlModel {
+pub(super) struct MlModel {
     flavours: Vec<String>,
-    signature: Option<Signature>,
+    pub(super) signature: Option<Signature>,
 }
 
 /// Larger ones are no `MLmodel` files.
 const LARGEST_MLMODEL: u64 = 1 << 20;
 
-async fn mlmodel(app: &Web, visitor: &Visitor, manifest: &trueline_registry::Manifest) -> Option<MlModel> {
+pub(super) async fn mlmodel(
+    app: &Web,
+    visitor: &Visitor,
+    manifest: &trueline_registry::Manifest,
+) -> Option<MlModel> {
     let file = manifest.file("MLmodel")?;
     let leave = visitor.session.leave().ok()?;
     let bytes = app.tracking.blob(&leave, &file.sha256, LARGEST_MLMODEL).await.ok()?;

@@ -10,6 +10,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use trueline_identity::Credentials;
+use trueline_predictions::PredictionId;
 use trueline_registry::ModelSearch;
 use trueline_tracking::{ExperimentSearch, RunId, ViewType};
 
@@ -30,6 +31,7 @@ const ERROR_PAGES: &[(&str, &str)] = &[
     ("state", include_str!("../../../../docs/errors/state.md")),
     ("too-large", include_str!("../../../../docs/errors/too-large.md")),
     ("unauthenticated", include_str!("../../../../docs/errors/unauthenticated.md")),
+    ("unservable", include_str!("../../../../docs/errors/unservable.md")),
     ("unavailable", include_str!("../../../../docs/errors/unavailable.md")),
 ];
 
@@ -128,6 +130,20 @@ async fn hits(app: &Web, visitor: &Visitor, shell: &Shell, asked: &str) -> Resul
     if let Ok(run) = app.tracking.run(&leave, &RunId::new(asked)).await {
         let what = Reference::to("run", &run.run.name, shell.to.run(asked));
         out.push(hit(what, run.run.start_time));
+    }
+    if let Some(id) = PredictionId::parse(asked)
+        && let Some(record) = app.tracer.find(&leave, id).await?
+    {
+        let mut found =
+            hit(Reference::to("prediction", asked, shell.to.prediction(asked)), Some(record.received_at_ms));
+        found.context = format!("of {}", record.endpoint);
+        out.push(found);
+    }
+    for e in app.deployments.endpoints.list(&leave).await? {
+        if e.name.as_str().contains(&asked.to_lowercase()) {
+            let what = Reference::to("endpoint", e.name.as_str(), shell.to.endpoint(e.name.as_str()));
+            out.push(hit(what, e.route.map(|r| r.changed_at_ms)));
+        }
     }
     let filter = super::experiments::name_holds(asked);
     let experiments = ExperimentSearch {

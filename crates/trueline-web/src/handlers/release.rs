@@ -64,7 +64,7 @@ pub(super) async fn standing(
     }))
 }
 
-fn gate(standing: &GateStanding) -> GateLine {
+pub(super) fn gate(standing: &GateStanding) -> GateLine {
     let tone = match standing.state {
         GateState::Passed => Tone::Good,
         GateState::Failed => Tone::Bad,
@@ -86,7 +86,7 @@ fn gate(standing: &GateStanding) -> GateLine {
     }
 }
 
-fn decision(counted: &CountedApproval) -> DecisionRow {
+pub(super) fn decision(counted: &CountedApproval) -> DecisionRow {
     let made = &counted.approval;
     let badge = match made.decision {
         Decision::Approved if counted.counts => Badge::new(Tone::Good, "Approved"),

@@ -1,33 +1,10 @@
 //! Home answers four questions: what is live and is it well, what waits for me, what changed, what runs now.
 
-use super::EventLine;
-use crate::parts::{Badge, Cell};
+use super::{EndpointRow, EventLine};
+use crate::parts::Badge;
 use crate::shell::Shell;
 use askama::Template;
 use jiff::Timestamp;
-
-/// A served name in one line.
-#[derive(Clone, Debug)]
-pub struct EndpointRow {
-    /// Its name.
-    pub name: String,
-    /// Its page.
-    pub href: String,
-    /// Whether it is well.
-    pub state: Badge,
-    /// The version that takes most of the traffic, for example `churn 3`.
-    pub version: String,
-    /// Since when.
-    pub since: Option<Timestamp>,
-    /// Requests per second.
-    pub requests_per_s: Option<f64>,
-    /// The 99th percentile of the latency.
-    pub p99_ms: Option<f64>,
-    /// Errors in percent.
-    pub errors_percent: Option<f64>,
-    /// The state of its monitors; "Unknown" while labels are missing.
-    pub quality: Badge,
-}
 
 /// Something that waits for the caller.
 #[derive(Clone, Debug)]
@@ -74,8 +51,8 @@ pub struct HomePage {
     pub shell: Shell,
     /// How to begin; none once there are runs.
     pub start: Option<GetStarted>,
-    /// What is live; none while serving isn't furnished.
-    pub endpoints: Option<Vec<EndpointRow>>,
+    /// What is live.
+    pub endpoints: Vec<EndpointRow>,
     /// What waits for the caller.
     pub waiting: Vec<Waiting>,
     /// The newest events of the project.
@@ -84,10 +61,4 @@ pub struct HomePage {
     pub may_read_ledger: bool,
     /// What runs now.
     pub running: Vec<TaskRow>,
-}
-
-impl EndpointRow {
-    pub(crate) fn cells(&self) -> [Cell; 3] {
-        [self.requests_per_s, self.p99_ms, self.errors_percent].map(Cell::metric)
-    }
 }

@@ -3,6 +3,7 @@
 
 mod compare;
 mod data;
+mod endpoints;
 mod experiments;
 mod features;
 mod home;
@@ -11,6 +12,7 @@ mod models;
 mod monitors;
 mod outside;
 mod pipelines;
+mod prediction;
 mod release;
 mod run;
 mod search;
@@ -20,9 +22,13 @@ pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
 pub use data::{
     ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
 };
+pub use endpoints::{
+    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, RollBack, RouteRow, ServedVersion, Share,
+    Shares, Traffic,
+};
 pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
 pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
-pub use home::{EndpointRow, GetStarted, HomePage, TaskRow, Waiting};
+pub use home::{GetStarted, HomePage, TaskRow, Waiting};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
@@ -36,6 +42,7 @@ pub use outside::{ErrorPage, Problem, SignInPage};
 pub use pipelines::{
     PipelinePage, PipelineRow, PipelineRunPage, PipelineRunRow, PipelinesPage, StepBox, StepRow,
 };
+pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,

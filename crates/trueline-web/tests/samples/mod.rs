@@ -6,6 +6,10 @@
     reason = "samples are written by hand and tested"
 )]
 
+mod serving;
+
+pub use serving::*;
+
 use jiff::Timestamp;
 use serde_json::json;
 use trueline_web::pages::*;
@@ -163,7 +167,7 @@ pub fn home(full: bool) -> HomePage {
     HomePage {
         shell,
         start: (!full).then(|| GetStarted { tracking_uri: URI.into() }),
-        endpoints: None,
+        endpoints: vec![],
         waiting: if full {
             vec![
                 Waiting {
@@ -217,51 +221,9 @@ pub fn home(full: bool) -> HomePage {
     }
 }
 
-/// Home with served names: for the milestone of serving.
+/// Home with served names.
 pub fn home_live() -> HomePage {
-    let row =
-        |name: &str, state: Badge, version: &str, rate: Option<f64>, p99: Option<f64>, quality: Badge| {
-            EndpointRow {
-                name: name.into(),
-                href: to().section(&format!("endpoints/{name}")),
-                state,
-                version: version.into(),
-                since: Some(ago(300_000)),
-                requests_per_s: rate,
-                p99_ms: p99,
-                errors_percent: rate.map(|_| 0.02),
-                quality,
-            }
-        };
-    HomePage {
-        endpoints: Some(vec![
-            row(
-                "churn-score",
-                Badge::new(Tone::Good, "Well"),
-                "churn 6",
-                Some(412.5),
-                Some(7.8),
-                Badge::new(Tone::Quiet, "Unknown"),
-            ),
-            row(
-                "churn-batch",
-                Badge::new(Tone::Warn, "Drifting"),
-                "churn 5",
-                Some(0.2),
-                Some(48.0),
-                Badge::new(Tone::Good, "0.91 AUC"),
-            ),
-            row(
-                "uplift",
-                Badge::new(Tone::Quiet, "No traffic"),
-                "uplift 2",
-                None,
-                None,
-                Badge::new(Tone::Quiet, "Unknown"),
-            ),
-        ]),
-        ..home(true)
-    }
+    HomePage { endpoints: endpoints(true).endpoints, ..home(true) }
 }
 
 pub fn experiments(full: bool) -> ExperimentsPage {
@@ -1184,6 +1146,13 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("features-empty", features(false).render().unwrap()),
         ("feature-view", feature_view(true).render().unwrap()),
         ("feature-view-empty", feature_view(false).render().unwrap()),
+        ("endpoints", endpoints(true).render().unwrap()),
+        ("endpoints-empty", endpoints(false).render().unwrap()),
+        ("endpoint", endpoint(true).render().unwrap()),
+        ("endpoint-empty", endpoint(false).render().unwrap()),
+        ("prediction", prediction(true).render().unwrap()),
+        ("prediction-gaps", prediction(false).render().unwrap()),
+        ("find-prediction", find_prediction().render().unwrap()),
         ("ledger", ledger(true).render().unwrap()),
         ("ledger-empty", ledger(false).render().unwrap()),
         ("ledger-failing", ledger_failing().render().unwrap()),

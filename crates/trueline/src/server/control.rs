@@ -305,6 +305,12 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
 
 fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
     let registry = &parts.deployments.registry;
+    let tracer = Tracer {
+        log: Arc::clone(&parts.log),
+        deployments: parts.deployments.clone(),
+        tracking: parts.tracking.clone(),
+        ledger: parts.ledger.clone(),
+    };
     let web = Web {
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
@@ -318,12 +324,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         features: parts.features.clone(),
         releases: parts.releases.clone(),
         monitoring: parts.monitoring.clone(),
-    };
-    let tracer = Tracer {
-        log: Arc::clone(&parts.log),
         deployments: parts.deployments.clone(),
-        tracking: parts.tracking.clone(),
-        ledger: parts.ledger.clone(),
+        tracer: tracer.clone(),
     };
     let rest = Rest {
         access: parts.access.clone(),

@@ -1,0 +1,367 @@
+//! Endpoints, one endpoint with its live part, and its way back.
+
+use super::settings::field;
+use super::{Answer, App, Failure, Form, Visitor, Web, models, page, timestamp};
+use crate::Links;
+use crate::links::ViewUrl;
+use crate::pages::{
+    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, Pager, RollBack, RouteRow, ServedVersion,
+    Share, Shares, Traffic,
+};
+use crate::parts::{Badge, Reference, Tone};
+use crate::shell::{Crumb, Section};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use serde_json::{Map, Value, json};
+use trueline_flows::{DeployError, DeployLeave, roll_back as return_to_previous};
+use trueline_identity::{Authorized, Deploy, ReadProject};
+use trueline_registry::{RegistryError, VersionKey};
+use trueline_serving::{Endpoint, EndpointName, EndpointStatus, Route, RouteChange, ServingError, Variant};
+
+/// Routes that a page of the history shows.
+const PAGE: u32 = 20;
+const LONGEST_REASON: usize = 2_000;
+
+fn status(app: &Web, visitor: &Visitor, name: &EndpointName) -> Option<EndpointStatus> {
+    app.deployments.plane.status(&visitor.session.project().id, name.as_str())
+}
+
+/// Whether an endpoint answers, and by the route that it should.
+fn state(endpoint: &Endpoint, live: Option<&EndpointStatus>) -> Badge {
+    match (&endpoint.route, live) {
+        (None, _) => Badge::new(Tone::Wait, "Nothing deployed"),
+        (Some(_), None) => Badge::new(Tone::Bad, "Not answering"),
+        (Some(route), Some(live)) if live.generation < route.generation => {
+            Badge::new(Tone::Busy, "Switching")
+        }
+        (Some(_), Some(_)) => Badge::new(Tone::Good, "Live"),
+    }
+}
+
+fn version(to: &Links, model: &str, number: &str) -> Reference {
+    Reference::to("version", format!("{model} {number}"), to.version(model, number))
+}
+
+pub(super) fn shares(to: &Links, variants: &[Variant]) -> Vec<Share> {
+    let whole: f64 = variants.iter().map(|v| f64::from(v.weight)).sum();
+    let share = |v: &Variant| Share {
+        version: version(to, &v.spec.model, &v.spec.version.to_string()),
+        percent: if whole > 0.0 { f64::from(v.weight) * 100.0 / whole } else { 0.0 },
+    };
+    variants.iter().map(share).collect()
+}
+
+pub(super) fn change(route: &Route) -> Badge {
+    match route.change {
+        RouteChange::Deployed => Badge::new(Tone::Good, "Deployed"),
+        RouteChange::RolledBack => Badge::new(Tone::Warn, "Rolled back"),
+        RouteChange::Shifted => Badge::new(Tone::Busy, "Shifted"),
+        RouteChange::Promoted => Badge::new(Tone::Good, "Promoted"),
+    }
+}
+
+fn route_row(to: &Links, route: &Route) -> RouteRow {
+    RouteRow {
+        generation: route.generation,
+        change: change(route),
+        shares: Shares(shares(to, &route.variants)),
+        reason: route.reason.clone(),
+        by: crate::words::person(&route.changed_by).to_owned(),
+        at: timestamp(route.changed_at_ms),
+    }
+}
+
+/// The endpoints of the visitor's project in lines.
+pub(super) async fn rows(app: &Web, visitor: &Visitor, to: &Links) -> Result<Vec<EndpointRow>, Failure> {
+    let all = app.deployments.endpoints.list(&visitor.session.leave()?).await?;
+    let row = |endpoint: &Endpoint| {
+        let live = status(app, visitor, &endpoint.name);
+        let route = endpoint.route.as_ref();
+        EndpointRow {
+            name: endpoint.name.to_string(),
+            href: to.endpoint(endpoint.name.as_str()),
+            state: state(endpoint, live.as_ref()),
+            shares: Shares(route.map(|r| shares(to, &r.variants)).unwrap_or_default()),
+            generation: route.map(|r| r.generation),
+            since: route.map(|r| timestamp(r.changed_at_ms)),
+            log: endpoint.log.as_str(),
+            traffic: live.map(|live| {
+                live.variants.iter().fold(Traffic::default(), |sum, v| Traffic {
+                    requests: sum.requests + v.requests,
+                    errors: sum.errors + v.errors,
+                })
+            }),
+        }
+    };
+    Ok(all.iter().map(row).collect())
+}
+
+pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
+    let mut shell = visitor.shell(&app, "Endpoints", Section::Endpoints).await?;
+    shell.as_cli = Some("trueline endpoint list".to_owned());
+    shell.as_api = visitor.api("/api/v1/endpoints");
+    let endpoints = rows(&app, &visitor, &shell.to).await?;
+    page(&EndpointsPage { shell, endpoints })
+}
+
+pub(super) async fn one(
+    State(app): App,
+    visitor: Visitor,
+    Path((_, name)): Path<(String, String)>,
+) -> Answer {
+    let read = visitor.session.leave()?;
+    let endpoint = app.deployments.endpoints.get(&read, &EndpointName::parse(&name)?).await?;
+    let mut shell = visitor.shell(&app, &name, Section::Endpoints).await?;
+    shell.crumbs = vec![Crumb::to("Endpoints", shell.to.endpoints()), Crumb::here(&name)];
+    shell.as_cli = Some(format!("trueline endpoint show {name}"));
+    shell.as_api = visitor.api(&format!("/api/v1/endpoints/{name}"));
+    let view = ViewUrl::new(shell.to.endpoint(&name), visitor.query.clone());
+    let live = status(&app, &visitor, &endpoint.name);
+    let before = view.get("cursor").parse().ok();
+    let routes = app.deployments.endpoints.history(&read, &endpoint.name, before, PAGE).await?;
+    let older = routes.last().filter(|r| r.generation > 1 && routes.len() == PAGE as usize);
+    let pager =
+        Pager { rows: routes.len(), noun: "route", next_cursor: older.map(|r| r.generation.to_string()) };
+    let history = routes.iter().map(|r| route_row(&shell.to, r)).collect();
+    let served = endpoint.route.as_ref().map(|r| r.variants.as_slice()).unwrap_or_default();
+    page(&EndpointPage {
+        state: state(&endpoint, live.as_ref()),
+        log: endpoint.log.as_str(),
+        created_by: crate::words::person(&endpoint.created_by).to_owned(),
+        created_at: timestamp(endpoint.created_at_ms),
+        live: endpoint.route.is_some().then(|| live_part(&app, &shell.to, &endpoint, live.as_ref(), None)),
+        versions: served_versions(&app, &read, &shell.to, served).await?,
+        history,
+        roll_back: way_back(&app, &visitor, &shell.to, &endpoint).await?,
+        call: call(&app, &visitor, &endpoint).await,
+        sticky_header: endpoint.sticky_header,
+        pager,
+        name,
+        view,
+        shell,
+    })
+}
+
+async fn served_versions(
+    app: &Web,
+    read: &Authorized<ReadProject>,
+    to: &Links,
+    variants: &[Variant],
+) -> Result<Vec<ServedVersion>, Failure> {
+    let mut out = Vec::with_capacity(variants.len());
+    for (variant, share) in variants.iter().zip(shares(to, variants)) {
+        let key = VersionKey::new(&variant.spec.model, variant.spec.version);
+        // A version that was deleted since goes on answering; nothing more is known of it.
+        let (aliases, release) = match app.registry.version(read, &key).await {
+            Err(RegistryError::NotFound(_)) => (Vec::new(), None),
+            found => {
+                let state = app.registry.release_state(read, &key).await?;
+                let badge = match state.releasable {
+                    true => Badge::new(Tone::Good, "Passed"),
+                    false => Badge::new(Tone::Warn, "Not passed"),
+                };
+                (found?.aliases, state.policy.is_some().then_some(badge))
+            }
+        };
+        out.push(ServedVersion { share, aliases, digest: variant.spec.manifest_digest.clone(), release });
+    }
+    Ok(out)
+}
+
+async fn way_back(
+    app: &Web,
+    visitor: &Visitor,
+    to: &Links,
+    endpoint: &Endpoint,
+) -> Result<RollBack, Failure> {
+    if endpoint.route.is_none() || visitor.session.leave::<Deploy>().is_err() {
+        return Ok(RollBack::Forbidden);
+    }
+    match app.deployments.endpoints.previous(&visitor.session.leave()?, &endpoint.name).await {
+        Ok(route) => Ok(RollBack::To(route_row(to, &route))),
+        Err(ServingError::State(_)) => {
+            let why = "There is no earlier route with other versions to return to.";
+            Ok(RollBack::Impossible(why.to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a browser saw the last time that it asked for the live part.
+struct Seen {
+    at_ms: i64,
+    generation: i64,
+    requests: Vec<u64>,
+}
+
+impl Seen {
+    fn read(query: &[(String, String)]) -> Option<Self> {
+        let get = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        Some(Self {
+            at_ms: get("at")?.parse().ok()?,
+            generation: get("generation")?.parse().ok()?,
+            requests: get("requests")?.split(',').map(|n| n.parse().ok()).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Requests in a second since then, when they are those of the same loaded versions.
+    fn rate(&self, live: &EndpointStatus, index: usize, now_ms: i64) -> Option<f64> {
+        let (before, now) = (*self.requests.get(index)?, live.variants.get(index)?.requests);
+        let elapsed_ms = now_ms - self.at_ms;
+        let same = self.generation == live.generation && now >= before && elapsed_ms > 0;
+        same.then(|| ((now - before) as f64 * 10_000.0 / elapsed_ms as f64).round() / 10.0)
+    }
+}
+
+fn live_part(
+    app: &Web,
+    to: &Links,
+    endpoint: &Endpoint,
+    live: Option<&EndpointStatus>,
+    seen: Option<&Seen>,
+) -> LivePart {
+    let now_ms = app.ledger.sources().now();
+    let rows = live.map(|live| {
+        let row = |(i, v): (usize, &trueline_serving::VariantStatus)| {
+            let (model, number) = v.version.rsplit_once('/').unwrap_or((&v.version, ""));
+            LiveRow {
+                version: version(to, model, number),
+                traffic: Traffic { requests: v.requests, errors: v.errors },
+                per_second: seen.and_then(|s| s.rate(live, i, now_ms)),
+                heap_bytes: v.heap_bytes as u64,
+            }
+        };
+        live.variants.iter().enumerate().map(row).collect::<Vec<_>>()
+    });
+    let rows = rows.unwrap_or_default();
+    let requests: Vec<String> = rows.iter().map(|r| r.traffic.requests.to_string()).collect();
+    let generation = live.map(|l| l.generation);
+    let next = [
+        ("at", now_ms.to_string()),
+        ("generation", generation.unwrap_or_default().to_string()),
+        ("requests", requests.join(",")),
+    ];
+    let next = ViewUrl::new(to.endpoint_live(endpoint.name.as_str()), next).first_page();
+    LivePart { next, again: false, state: state(endpoint, live), generation, rows }
+}
+
+pub(super) async fn live(
+    State(app): App,
+    visitor: Visitor,
+    Path((_, name)): Path<(String, String)>,
+) -> Answer {
+    let name = EndpointName::parse(&name)?;
+    let endpoint = app.deployments.endpoints.get(&visitor.session.leave()?, &name).await?;
+    let to = Links::new(Some(visitor.project()));
+    if !visitor.htmx {
+        return Ok(Redirect::to(&to.endpoint(name.as_str())).into_response());
+    }
+    let seen = Seen::read(&visitor.query);
+    let part = live_part(&app, &to, &endpoint, status(&app, &visitor, &name).as_ref(), seen.as_ref());
+    page(&LivePart { again: true, ..part })
+}
+
+pub(super) async fn roll_back(
+    State(app): App,
+    visitor: Visitor,
+    Path((_, name)): Path<(String, String)>,
+    Form(form): Form,
+) -> Answer {
+    let reason = field(&form, "reason");
+    if reason.len() > LONGEST_REASON {
+        let told = format!("a reason has at most {LONGEST_REASON} bytes");
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid", told));
+    }
+    let session = &visitor.session;
+    let leave =
+        DeployLeave { project: session.project().clone(), read: session.leave()?, deploy: session.leave()? };
+    let name = EndpointName::parse(&name)?;
+    return_to_previous(&app.deployments, &leave, &name, reason).await?;
+    let to = Links::new(Some(visitor.project())).endpoint(name.as_str());
+    Ok(Redirect::to(&format!("{to}#history")).into_response())
+}
+
+/// The command that asks an endpoint, with a row that its signature takes.
+async fn call(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> String {
+    let url =
+        format!("{}/projects/{}/endpoints/{}/invocations", visitor.address, visitor.project(), endpoint.name);
+    let token = match visitor.session.caller().has_token() {
+        true => " \\\n  -H \"authorization: Bearer $TRUELINE_TOKEN\"",
+        false => "",
+    };
+    let body = json!({ "dataframe_records": [example(app, visitor, endpoint).await.unwrap_or_default()] });
+    format!("curl {url}{token} \\\n  -H 'content-type: application/json' \\\n  -d '{body}'")
+}
+
+/// A row as the signature of the first version has it.
+async fn example(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> Option<Map<String, Value>> {
+    let spec = &endpoint.route.as_ref()?.variants.first()?.spec;
+    let key = VersionKey::new(&spec.model, spec.version);
+    let manifest = app.registry.manifest(&visitor.session.leave().ok()?, &key).await.ok()??;
+    let signature = models::mlmodel(app, visitor, &manifest).await?.signature?;
+    let value = |kind: &str| match kind {
+        "long" | "integer" => json!(1),
+        "boolean" => json!(true),
+        "string" => json!("text"),
+        "datetime" => json!("2026-01-31T12:00:00Z"),
+        _ => json!(0.5),
+    };
+    Some(signature.inputs.iter().map(|f| (f.name.clone(), value(&f.kind))).collect())
+}
+
+impl From<ServingError> for Failure {
+    fn from(error: ServingError) -> Self {
+        let (status, code) = match &error {
+            ServingError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            ServingError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            ServingError::Invalid(_) | ServingError::Input(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            ServingError::State(_) => (StatusCode::CONFLICT, "state"),
+            ServingError::Unservable { .. } => (StatusCode::CONFLICT, "unservable"),
+            ServingError::Ledger(inner) => return inner.clone().into(),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Serving(inner) => inner.into(),
+            DeployError::Registry(inner) => inner.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trueline_serving::VariantStatus;
+
+    fn status(generation: i64, requests: u64) -> EndpointStatus {
+        let variant =
+            VariantStatus { version: "delays/1".into(), weight: 1, requests, errors: 0, heap_bytes: 1 };
+        EndpointStatus { endpoint: "delays".into(), generation, variants: vec![variant] }
+    }
+
+    fn seen(text: &[(&str, &str)]) -> Option<Seen> {
+        let pairs: Vec<_> = text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Seen::read(&pairs)
+    }
+
+    #[test]
+    fn a_rate_is_told_between_two_looks_at_the_same_route() {
+        let before = seen(&[("at", "1000"), ("generation", "2"), ("requests", "10,4")]).unwrap();
+        assert_eq!(before.rate(&status(2, 25), 0, 4_000), Some(5.0));
+        assert_eq!(before.rate(&status(3, 25), 0, 4_000), None, "another route has loaded its versions anew");
+        assert_eq!(before.rate(&status(2, 5), 0, 4_000), None, "the server was started again");
+        assert_eq!(before.rate(&status(2, 25), 0, 1_000), None, "no time has passed");
+    }
+
+    #[test]
+    fn what_was_seen_is_read_whole_or_not_at_all() {
+        assert!(seen(&[("at", "1"), ("generation", "1"), ("requests", "1,x")]).is_none());
+        assert!(seen(&[("at", "1"), ("generation", "1")]).is_none());
+    }
+}

@@ -1,0 +1,157 @@
+//! Endpoints and the line of a prediction.
+
+use super::{ago, events, hash, shell, to};
+use trueline_web::Section;
+use trueline_web::ViewUrl;
+use trueline_web::pages::*;
+use trueline_web::parts::{Badge, Copy, Pair, Reference, Tone};
+
+fn share(number: &str, percent: f64) -> Share {
+    Share {
+        version: Reference::to("version", format!("churn {number}"), to().version("churn", number)),
+        percent,
+    }
+}
+
+fn row(name: &str, state: Badge, shares: Vec<Share>, requests: Option<u64>) -> EndpointRow {
+    EndpointRow {
+        name: name.into(),
+        href: to().endpoint(name),
+        state,
+        generation: requests.map(|_| 12),
+        since: requests.map(|_| ago(300_000)),
+        log: "best-effort",
+        traffic: requests.map(|requests| Traffic { requests, errors: requests / 4000 }),
+        shares: Shares(shares),
+    }
+}
+
+pub fn endpoints(full: bool) -> EndpointsPage {
+    let rows = vec![
+        row(
+            "churn-score",
+            Badge::new(Tone::Good, "Live"),
+            vec![share("6", 90.0), share("7", 10.0)],
+            Some(48_120),
+        ),
+        row("churn-batch", Badge::new(Tone::Bad, "Not answering"), vec![share("5", 100.0)], None),
+        row("uplift", Badge::new(Tone::Wait, "Nothing deployed"), vec![], None),
+    ];
+    EndpointsPage {
+        shell: shell("Endpoints", Section::Endpoints, &[]),
+        endpoints: if full { rows } else { vec![] },
+    }
+}
+
+fn route(generation: i64, change: Badge, shares: Vec<Share>, reason: &str) -> RouteRow {
+    RouteRow {
+        generation,
+        change,
+        shares: Shares(shares),
+        reason: reason.into(),
+        by: "ann".into(),
+        at: ago(300_000 - generation * 20_000),
+    }
+}
+
+pub fn live() -> LivePart {
+    let live = |number: &str, requests: u64, per_second: Option<f64>| LiveRow {
+        version: share(number, 0.0).version,
+        traffic: Traffic { requests, errors: 3 },
+        per_second,
+        heap_bytes: 1_420_000,
+    };
+    LivePart {
+        next: format!(
+            "{}?at=1780000000000&generation=12&requests=43308,4812",
+            to().endpoint_live("churn-score")
+        ),
+        again: false,
+        state: Badge::new(Tone::Good, "Live"),
+        generation: Some(12),
+        rows: vec![live("6", 43_308, Some(371.2)), live("7", 4_812, None)],
+    }
+}
+
+pub fn endpoint(full: bool) -> EndpointPage {
+    let served = |number: &str, percent: f64, release: Option<Badge>| ServedVersion {
+        share: share(number, percent),
+        aliases: if number == "6" { vec!["champion".into()] } else { vec![] },
+        digest: format!("sha256:{}", hash(3)),
+        release,
+    };
+    let deployed = || Badge::new(Tone::Good, "Deployed");
+    let history = vec![
+        route(12, deployed(), vec![share("6", 90.0), share("7", 10.0)], "a first look at 7"),
+        route(11, Badge::new(Tone::Warn, "Rolled back"), vec![share("6", 100.0)], "5 took twice the time"),
+        route(10, deployed(), vec![share("5", 100.0)], ""),
+    ];
+    EndpointPage {
+        shell: shell("churn-score", Section::Endpoints, &[("Endpoints", to().endpoints())]),
+        view: ViewUrl::new(to().endpoint("churn-score"), [("", ""); 0]),
+        name: "churn-score".into(),
+        state: if full { Badge::new(Tone::Good, "Live") } else { Badge::new(Tone::Wait, "Nothing deployed") },
+        log: "required",
+        sticky_header: full.then(|| "x-customer".into()),
+        created_by: "ann".into(),
+        created_at: ago(900_000),
+        live: full.then(live),
+        versions: if full {
+            vec![
+                served("6", 90.0, Some(Badge::new(Tone::Good, "Passed"))),
+                served("7", 10.0, Some(Badge::new(Tone::Warn, "Not passed"))),
+            ]
+        } else {
+            vec![]
+        },
+        roll_back: if full { RollBack::To(history[1].clone()) } else { RollBack::Forbidden },
+        history: if full { history } else { vec![] },
+        pager: Pager { rows: 3, noun: "route", next_cursor: full.then(|| "10".into()) },
+        call: "curl http://127.0.0.1:5700/projects/churn-prediction/endpoints/churn-score/invocations \\\n  -d '{}'".into(),
+    }
+}
+
+/// With all stations, or with those that can't be told any more.
+pub fn prediction(full: bool) -> PredictionPage {
+    let id = &hash(9)[..32];
+    let mut asked = Station::new("target", "Prediction", "churn-score answered");
+    asked.facts = vec![
+        Fact::new("Received", Told::At(ago(4_000))),
+        Fact::new("Request", Told::Code("01jx4q8m2v7k".into())),
+        Fact::new("Time", Told::Text("reading 12 µs, model 140 µs, all 201 µs".into())),
+    ];
+    asked.values = vec![("Inputs", vec![Pair::new("tenure", "12"), Pair::new("monthly", "79.99")])];
+    let mut version = Station::new("cube", "Version", "churn 6");
+    version.href = Some(to().version("churn", "6"));
+    version.facts = vec![Fact::new("Manifest", Told::Id(Copy::all(&hash(3), "digest of the manifest")))];
+    let mut gates = Station::new("check", "Gates and approvals, as they stand now", "2 of 2 approvals");
+    gates.state = Some(Badge::new(Tone::Good, "Passed"));
+    gates.checks = vec![
+        (Badge::new(Tone::Good, "Passed"), "better than the champion: 0.91 is not below 0.89".into()),
+        (Badge::new(Tone::Good, "Approved"), "bea: looked at the segments".into()),
+    ];
+    let gap = "The endpoint's route at that time is not known any more.";
+    PredictionPage {
+        shell: shell("Prediction", Section::Endpoints, &[("Endpoints", to().endpoints())]),
+        id: id.to_owned(),
+        state: Badge::new(Tone::Good, "Answered"),
+        endpoint: Reference::to("endpoint", "churn-score", to().endpoint("churn-score")),
+        version: share("6", 0.0).version,
+        at: ago(4_000),
+        answer: "0.8123456239700317".into(),
+        label: full.then(|| "1".into()),
+        stations: match full {
+            true => vec![asked, version, gates],
+            false => vec![asked, Station::missing("broadcast", "Route", gap)],
+        },
+        events: if full { events().into_iter().take(4).collect() } else { vec![] },
+    }
+}
+
+pub fn find_prediction() -> FindPredictionPage {
+    FindPredictionPage {
+        shell: shell("Find a prediction", Section::Endpoints, &[("Endpoints", to().endpoints())]),
+        asked: "abc".into(),
+        problem: Some("“abc” is no prediction id: those have 32 hexadecimal digits.".into()),
+    }
+}

@@ -1,0 +1,172 @@
+"""A browser that looks closely: every page that it visits is checked for what no page may have, in light and dark, wide
+and narrow, and its picture is kept.
+
+Errors on the console, requests that fail, content that is wider than the window, serious findings of axe-core, and a
+focus that can't be seen: each is a failure with the page's name.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+# How far the tab key is followed on each page.
+STOPS = 20
+TIMEOUT_MS = 20_000
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+SERIOUS = """async (rules) => (await axe.run(document, { runOnly: rules, resultTypes: ["violations"] })).violations
+  .filter((v) => ["serious", "critical"].includes(v.impact))
+  .map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 160)} (${v.nodes[0].failureSummary.split("\\n")[1]})`)"""
+OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+FOCUS = """() => {
+  const el = document.activeElement;
+  if (!el || el === document.body) return null;
+  const style = getComputedStyle(el), box = el.getBoundingClientRect();
+  const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1 && box.width > 0 && box.height > 0;
+  return { seen, html: el.outerHTML.slice(0, 120) };
+}"""
+
+
+class Failures:
+    """What was found, all of it, so that one run tells everything."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def expect(self, good: bool, what: str) -> None:
+        if not good:
+            self.found.append(what)
+            print(f"FAILED  {what}", file=sys.stderr)
+
+
+class Visitor:
+    """Somebody with a browser of their own."""
+
+    def __init__(self, context: BrowserContext, url: str, pictures: Path | None, failures: Failures) -> None:
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(TIMEOUT_MS)
+        self.url, self.pictures, self.failures = url, pictures, failures
+        self.at = "the first page"
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self._wrong(f"an error in a script: {error}"))
+        self.page.on("requestfailed", self._request_failed)
+        self.page.on("response", self._response)
+
+    def _wrong(self, what: str) -> None:
+        self.failures.expect(False, f"{self.at}: {what}")
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self._wrong(f"the console says: {message.text}")
+
+    def _request_failed(self, request: Request) -> None:
+        # Leaving a page ends what it was fetching.
+        if request.failure != "net::ERR_ABORTED":
+            self._wrong(f"{request.url} failed: {request.failure}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self._wrong(f"{response.url} answered {response.status}")
+        if not response.url.startswith((self.url, "data:")):
+            self._wrong(f"{response.url} is not of this server")
+
+    def expect(self, good: bool, what: str) -> None:
+        self.failures.expect(good, f"{self.at}: {what}")
+
+    def shows(self, *texts: str) -> None:
+        seen = self.page.locator("body").inner_text()
+        for text in texts:
+            self.expect(text in seen, f"does not show “{text}”")
+
+    def go(self, path: str, name: str) -> None:
+        self.at = name
+        self.page.set_viewport_size(WIDE)
+        self.page.goto(self.url + path, wait_until="load")
+
+    def visit(self, path: str, name: str, *texts: str) -> None:
+        """Goes to a page and looks at it closely."""
+        self.go(path, name)
+        self.shows(*texts)
+        self.look(name)
+
+    def look(self, name: str) -> None:
+        """Looks closely at the page that is there."""
+        self.at = name
+        if self.page.locator("[data-chart]").count():
+            self.page.locator("[data-chart] canvas").first.wait_for()
+        self.page.evaluate("() => window.scrollTo(0, 0)")
+        self.page.evaluate(AXE.read_text())
+        self._look_as(name, WIDE, "light", axe=True)
+        self._follow_the_focus()
+        self._look_as(f"{name}-dark", WIDE, "dark", axe=False)
+        self._look_as(f"{name}-narrow", NARROW, "dark", axe=True)
+        self.page.emulate_media(color_scheme="light")
+        self.page.set_viewport_size(WIDE)
+
+    def _look_as(self, name: str, size: Any, scheme: Any, *, axe: bool) -> None:
+        self.page.set_viewport_size(size)
+        self.page.emulate_media(color_scheme=scheme)
+        over = self._settled_overflow()
+        self.failures.expect(over <= 0, f"{name}: {over} px wider than the window")
+        for finding in self.page.evaluate(SERIOUS, RULES) if axe else []:
+            self.failures.expect(False, f"{name}: axe says {finding}")
+        if self.pictures:
+            self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
+
+    def _settled_overflow(self) -> int:
+        """Charts follow the window's size a moment later."""
+        deadline = time.monotonic() + 3
+        while (over := self.page.evaluate(OVERFLOW)) > 0 and time.monotonic() < deadline:
+            self.page.wait_for_timeout(50)
+        return over
+
+    def _follow_the_focus(self) -> None:
+        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        stops = 0
+        for _ in range(STOPS):
+            self.page.keyboard.press("Tab")
+            focus = self.page.evaluate(FOCUS)
+            if focus is None:
+                break
+            stops += 1
+            self.expect(focus["seen"], f"the focus can't be seen on {focus['html']}")
+        self.expect(stops > 2, f"the tab key reached {stops} elements")
+        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+
+    def picture(self, name: str) -> None:
+        """What the window shows now, for the README and for states that a visit alone does not reach."""
+        if self.pictures:
+            self.page.screenshot(path=self.pictures / f"{name}.png")
+
+
+class Looking:
+    """A browser, and the visitors that it is lent to."""
+
+    def __init__(self, browser: Browser, url: str, pictures: Path | None) -> None:
+        self.browser, self.url, self.pictures = browser, url, pictures
+        self.failures = Failures()
+
+    def visitor(self) -> Visitor:
+        context = self.browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce")
+        return Visitor(context, self.url, self.pictures, self.failures)
+
+
+@contextmanager
+def looking(chromium: str, url: str, pictures: Path | None) -> Iterator[Looking]:
+    if pictures:
+        pictures.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield Looking(browser, url, pictures)
+        browser.close()

@@ -1,0 +1,178 @@
+"""What people do on the pages, in a real browser, on the server that `data.py` has filled.
+
+Run as `python stories.py <url> <file with what data.py printed> <chromium> [<folder for pictures>]` with the browser's
+environment. Ends with 1 when anything was found, after all stories.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from looking import Looking, Visitor, looking
+
+HOME = "/p/default"
+
+
+def sign_in(visitor: Visitor, token: str) -> None:
+    visitor.go(HOME, "sign-in")
+    visitor.page.get_by_label("Token").fill(token)
+    visitor.page.get_by_role("button", name="Sign in").click()
+    visitor.page.wait_for_url(f"**{HOME}")
+
+
+def a_stranger_signs_in(look: Looking, told: Any) -> None:
+    stranger = look.visitor()
+    stranger.visit("/p/default/models", "sign-in", "Sign in")
+    stranger.page.get_by_label("Token").fill("tl_nobody")
+    stranger.page.get_by_role("button", name="Sign in").click()
+    stranger.shows("token is not known")
+    stranger.page.get_by_label("Token").fill(told["tokens"]["ann"])
+    stranger.page.get_by_role("button", name="Sign in").click()
+    stranger.page.wait_for_url("**/p/default/models")
+    stranger.shows(told["model"])
+
+
+def runs_are_looked_at_and_compared(ann: Visitor, told: Any) -> None:
+    ann.visit("/p/default/experiments", "experiments", "flight delays")
+    own = f"/p/default/experiments/{told['experiment']}"
+    ann.visit(own, "experiment", "shallow", "deeper", "eager")
+    boxes = ann.page.locator("tbody input[type=checkbox]")
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    ann.page.get_by_role("button", name="Compare").click()
+    ann.page.wait_for_url("**/compare?**")
+    ann.shows("max_depth")
+    ann.look("compare")
+    run = f"/p/default/runs/{told['runs'][1]}"
+    ann.visit(run, "run", "deeper", "val_auc", "flights-january")
+    ann.visit(f"{run}?tab=charts", "run-charts", "val_auc")
+    ann.visit(f"{run}?tab=artifacts", "run-artifacts", "report")
+
+
+def a_reviewer_approves_a_version(bea: Visitor, told: Any) -> None:
+    asks = f"Approve or reject version 2 of {told['model']}"
+    bea.visit(HOME, "home", "What is live", told["endpoint"], asks)
+    bea.picture("home-window")
+    bea.page.get_by_role("link", name=asks).click()
+    bea.page.wait_for_url("**/versions/2")
+    bea.shows("0 of 1 approvals", "good enough")
+    bea.look("version")
+    bea.page.get_by_label("Comment").fill("The curves of both runs agree.")
+    bea.page.get_by_role("button", name="Approve").click()
+    bea.page.wait_for_url("**/versions/2#release")
+    bea.shows("1 of 1 approvals", "Releasable", "The curves of both runs agree.")
+    bea.look("version-approved")
+    bea.visit("/p/default/models", "models", told["model"])
+    bea.visit(f"/p/default/models/{told['model']}", "model", "@champion", "good enough")
+
+
+def an_endpoint_is_watched_and_rolled_back(ada: Visitor, told: Any) -> None:
+    name = told["endpoint"]
+    ada.visit("/p/default/endpoints", "endpoints", name, "Live", "90 %")
+    ada.visit(f"/p/default/endpoints/{name}", "endpoint", "a first look at 2", "Passed", "/invocations")
+    live = ada.page.locator("#live")
+    before = live.inner_text()
+    body = json.dumps({"dataframe_records": [{"hour": 8.0, "distance": 400.0, "wind": 3.5}]}).encode()
+    headers = {"authorization": f"Bearer {told['tokens']['ada']}", "content-type": "application/json"}
+    path = f"{ada.url}/projects/default/endpoints/{name}/invocations"
+    urllib.request.urlopen(urllib.request.Request(path, body, headers), timeout=30).close()
+    deadline = time.monotonic() + 15
+    while live.inner_text() == before and time.monotonic() < deadline:
+        ada.page.wait_for_timeout(100)
+    ada.expect(live.inner_text() != before, "the live traffic does not follow the requests")
+    ada.page.get_by_role("button", name="Roll back", exact=True).click()
+    ada.picture("endpoint-roll-back")
+    ada.page.get_by_label("Why").fill("2 is worse at night")
+    ada.page.get_by_role("button", name=f"Roll back {name}").click()
+    ada.page.wait_for_url("**#history")
+    ada.shows("Rolled back", "2 is worse at night", "generation 3")
+    ada.look("endpoint-rolled-back")
+
+
+def who_may_not_deploy_sees_no_way_back(bea: Visitor, told: Any) -> None:
+    bea.go(f"/p/default/endpoints/{told['endpoint']}", "endpoint as a reviewer")
+    bea.expect(bea.page.get_by_role("button", name="Roll back").count() == 0, "offers a rollback to who may not")
+
+
+def a_prediction_is_traced_back(ann: Visitor, told: Any) -> None:
+    asked = told["predictions"][0]
+    ann.go(f"/p/default/endpoints/{told['endpoint']}", "endpoint")
+    ann.page.get_by_label("Id, as the answer has it").fill(asked)
+    ann.page.get_by_role("button", name="Show its line").click()
+    ann.page.wait_for_url(f"**/predictions/{asked}")
+    ann.shows("a first look at 2", told["model"], "val_auc", "flights-january", "told by arrivals", "What was on the record")
+    ann.look("prediction")
+    ann.go(f"/search?q={asked}", "search for a prediction")
+    ann.page.get_by_role("link", name=asked).click()
+    ann.page.wait_for_url(f"**/predictions/{asked}")
+    ann.visit("/p/default/predictions?id=abc", "find-prediction", "32 hexadecimal digits")
+    ann.visit(f"/search?q={told['endpoint']}", "search", told["endpoint"])
+
+
+def the_ledger_is_verified(ada: Visitor) -> None:
+    ada.visit("/ledger", "ledger", "rolled back", "declared the release policy of")
+    ada.page.get_by_role("button", name="Verify now").click()
+    ada.page.locator("#verification").get_by_text("Verifying").or_(ada.page.get_by_text("Sound")).first.wait_for()
+    deadline = time.monotonic() + 20
+    while ada.page.get_by_text("Sound").count() == 0 and time.monotonic() < deadline:
+        ada.page.reload()
+    ada.shows("Sound")
+    ada.look("ledger-verified")
+    ada.visit("/ledger/0", "event", "Inclusion proof")
+
+
+def an_admin_keeps_house(ada: Visitor) -> None:
+    ada.visit("/settings/projects", "settings-projects", "default")
+    ada.visit("/settings/users", "settings-users", "ann", "bea")
+    ada.page.get_by_label("New user").fill("cleo")
+    ada.page.get_by_role("button", name="Create user").click()
+    ada.page.get_by_role("rowheader", name="cleo").wait_for()
+    ada.visit("/settings/roles", "settings-roles", "reviewer")
+    ada.visit("/settings/tokens", "settings-tokens", "Tokens")
+    ada.visit("/docs/errors/not-released", "error-page", "trueline approve")
+
+
+def what_is_empty_teaches_the_first_command(ann: Visitor) -> None:
+    ann.visit("/p/default/data", "datasets-empty", "trueline data")
+    ann.visit("/p/default/features", "features-empty", "trueline features")
+
+
+def keys_do_what_a_mouse_does(ann: Visitor, told: Any) -> None:
+    ann.go(f"/p/default/experiments/{told['experiment']}", "keys")
+    ann.page.keyboard.press("/")
+    ann.expect(ann.page.evaluate("() => document.activeElement.name === 'q'"), "`/` does not lead to the search")
+    ann.page.keyboard.press("Escape")
+    ann.page.keyboard.press("j")
+    ann.expect(ann.page.evaluate("() => document.activeElement.matches('.row-link')"), "`j` does not walk the rows")
+    ann.page.keyboard.press("Enter")
+    ann.page.wait_for_url("**/runs/**")
+
+
+def main() -> int:
+    url, file, chromium, *folder = sys.argv[1:]
+    told = json.loads(Path(file).read_text())
+    with looking(chromium, url, Path(folder[0]) if folder else None) as look:
+        a_stranger_signs_in(look, told)
+        ada, ann, bea = look.visitor(), look.visitor(), look.visitor()
+        for visitor, name in [(ada, "ada"), (ann, "ann"), (bea, "bea")]:
+            sign_in(visitor, told["tokens"][name])
+        a_reviewer_approves_a_version(bea, told)
+        runs_are_looked_at_and_compared(ann, told)
+        a_prediction_is_traced_back(ann, told)
+        who_may_not_deploy_sees_no_way_back(bea, told)
+        keys_do_what_a_mouse_does(ann, told)
+        what_is_empty_teaches_the_first_command(ann)
+        an_endpoint_is_watched_and_rolled_back(ada, told)
+        the_ledger_is_verified(ada)
+        an_admin_keeps_house(ada)
+    print(f"{len(look.failures.found)} failures")
+    return 1 if look.failures.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
