@@ -11,6 +11,7 @@ mod identity;
 mod ledger;
 mod model;
 mod pipeline;
+mod replay;
 mod reproduce;
 mod rollout;
 mod run;
@@ -83,6 +84,8 @@ enum Command {
         /// The attempt's folder
         folder: std::path::PathBuf,
     },
+    /// Send a table's rows through an endpoint as if it were their time, with features and labels as they became known
+    Replay(Box<replay::ReplayArgs>),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
@@ -135,6 +138,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Pipeline(command) => return pipeline::run(command),
         Command::Reproduce(args) => return reproduce::run(&args),
         Command::StepKeeper { folder } => trueline_pipelines::executor::keep(&folder).map_err(Into::into),
+        Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
