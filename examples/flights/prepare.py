@@ -80,7 +80,8 @@ def flights_table(raw: dict[str, pd.DataFrame]) -> pd.DataFrame:
             "dest": flights["dest"],
             "route": flights["origin"] + "-" + flights["dest"],
             "carrier": flights["carrier"],
-            "tailnum": flights["tailnum"],
+            # A key must be something; no plane is called so.
+            "tailnum": flights["tailnum"].fillna("unknown"),
             "minute_of_day": minute_of_day(flights["sched_dep_time"]).astype("float64"),
             "day_of_week": day.dt.dayofweek.astype("float64"),
             "distance": flights["distance"].astype("float64"),

@@ -12,22 +12,19 @@ import mlflow
 import numpy as np
 import pandas as pd
 import xgboost as xgb
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from sklearn.metrics import log_loss, roc_auc_score
 
 MODEL_NAME = "flight-delay"
 EXPERIMENT = "flights"
-# What whoever asks knows, and what is looked up for them by the columns origin, tailnum, route and carrier.
+# Where an endpoint looks features up, by the columns origin, tailnum, route and carrier of a request.
+VIEWS = "weather@1, planes@1, route_rates@1, carrier_rates@1"
+# What whoever asks tells, and what is looked up.
 ASKED = ["minute_of_day", "day_of_week", "distance", "carrier_code", "origin_code", "dest_code"]
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
-LOOKED_UP = {
-    "planes": ["plane_age", "seats"],
-    "route_rates": ["route_late_rate", "route_arrivals"],
-    "carrier_rates": ["carrier_late_rate", "carrier_arrivals"],
-}
-FEATURES = ASKED + WEATHER + [name for names in LOOKED_UP.values() for name in names]
+RATES = ["route_late_rate", "route_arrivals", "carrier_late_rate", "carrier_arrivals"]
+FEATURES = [*ASKED, *WEATHER, "plane_age", "seats", *RATES]
 PARAMS = {
     "objective": "binary:logistic",
     "eval_metric": ["logloss", "auc"],
@@ -53,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--months", type=int, default=3, help="months to learn from")
     parser.add_argument("--validate-days", type=int, default=30, help="days before --until to be judged on")
     parser.add_argument("--refit", action="store_true", help="after that, learn from the last months before --until")
-    parser.add_argument("--weather-view", default="weather", help="the feature view that the weather is read from")
+    parser.add_argument("--views", default=VIEWS, help="feature views that an endpoint reads for the model")
     parser.add_argument("--trees", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
     return parser.parse_args()
@@ -109,7 +106,7 @@ def main() -> None:
                 "months": args.months,
                 "validate_days": args.validate_days,
                 "refit": args.refit,
-                "weather_view": args.weather_view,
+                "views": args.views,
             }
         )
         booster = fit(train, args)
@@ -133,11 +130,9 @@ def main() -> None:
             name="model",
             signature=infer_signature(example, booster.predict(xgb.DMatrix(example))),
             input_example=example,
+            metadata={"trueline.feature_views": args.views},
         )
         version = mlflow.register_model(logged.model_uri, MODEL_NAME).version
-        # Which views an endpoint reads for this version, when it is asked.
-        views = ", ".join([args.weather_view, *LOOKED_UP])
-        MlflowClient().set_model_version_tag(MODEL_NAME, version, "trueline.feature_views", views)
     print(f"{MODEL_NAME}/{version} " + " ".join(f"{name}={value:.4g}" for name, value in metrics.items()))
 
 
