@@ -38,15 +38,16 @@ def minute_of_day(clock: pd.Series) -> pd.Series:
 
 
 def arrival_times(flights: pd.DataFrame, scheduled: pd.Series, zones: pd.Series) -> pd.Series:
-    """When a flight arrived. The package has the clock at the destination without a date; the first moment after the
-    departure at which that clock shows it is the arrival, as no flight takes a day."""
-    departed = scheduled + pd.to_timedelta(flights["dep_delay"], unit="min")
+    """When a flight arrived. The package has the clock at the destination without a date: it is the first moment after
+    departure and time in the air at which the clock shows it. Between the two lie minutes of taxiing, so that a change of
+    the clocks on the way does no harm."""
+    landed = scheduled + pd.to_timedelta(flights["dep_delay"] + flights["air_time"], unit="min")
     clock = pd.Series(np.nan, index=flights.index)
     for zone, rows in zones.groupby(zones).groups.items():
-        local = departed.loc[rows].dt.tz_convert(zone)
+        local = landed.loc[rows].dt.tz_convert(zone)
         clock.loc[rows] = local.dt.hour * 60 + local.dt.minute
-    flown = (minute_of_day(flights["arr_time"]) - clock) % (24 * 60)
-    return departed + pd.to_timedelta(flown, unit="min")
+    taxied = (minute_of_day(flights["arr_time"]) - clock) % (24 * 60)
+    return landed + pd.to_timedelta(taxied, unit="min")
 
 
 def flights_table(raw: dict[str, pd.DataFrame]) -> pd.DataFrame:

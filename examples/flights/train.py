@@ -124,7 +124,8 @@ def main() -> None:
         mlflow.log_metrics(metrics)
         if args.refit:
             booster = fit(newest, args)
-        example = valid[FEATURES].head(5)
+        # Without missing values, for which JSON has no word.
+        example = valid[FEATURES].dropna().head(5)
         logged = mlflow.xgboost.log_model(
             booster,
             name="model",

@@ -34,11 +34,13 @@ def scheduled(row) -> datetime:
 
 
 def landed_at(row, zone: ZoneInfo) -> datetime:
-    """The first minute after the departure at which the destination's clock shows the time of arrival."""
-    moment = scheduled(row) + timedelta(minutes=row.dep_delay)
+    """At the gate: the first minute after the flight at which the destination's clock shows the time of arrival. The clock
+    goes on as it went when the plane came down, also in the night in which it is put forward."""
+    moment = scheduled(row) + timedelta(minutes=row.dep_delay + row.air_time)
+    ahead = moment.astimezone(zone).utcoffset()
     hour, minute = divmod(int(row.arr_time), 100)
-    for _ in range(24 * 60):
-        local = moment.astimezone(zone)
+    for _ in range(6 * 60):
+        local = moment + ahead
         if (local.hour, local.minute) == (hour % 24, minute):
             return moment
         moment += timedelta(minutes=1)

@@ -5,8 +5,8 @@
 
 mod common;
 
-use common::users::admin_of;
-use common::{BINARY, On, Server, python, text};
+use common::users::{admin_of, as_user, user_of};
+use common::{BINARY, On, Server, python, text, wait_until};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -32,7 +32,11 @@ impl Story {
     fn new() -> Self {
         let server = Server::start(On::Sqlite);
         let ada = admin_of(&server);
-        let rita = common::users::user_of(&server, &ada, "rita", "reviewer", "default");
+        let rita = user_of(&server, &ada, "rita", "reviewer", "default");
+        // Predictions don't wait for the database, so a new token takes a moment to reach them.
+        wait_until("the token is known", || {
+            as_user(&server, &ada, "POST", "/endpoints/none/invocations", json!({})).0 == 404
+        });
         Self { server, folder: tempfile::tempdir().unwrap(), ada, rita }
     }
 
@@ -73,7 +77,8 @@ impl Story {
         let declared = |name: &str| example().join(name).to_str().unwrap().to_owned();
         self.done(&["features", "apply", &declared("features.yaml")]);
         let join = ["features", "join", "flights", "--name", "training", "--timestamp", "event_time"];
-        let views = ["--view", "weather", "--view", "planes", "--view", "route_rates", "--view", "carrier_rates"];
+        let views =
+            ["--view", "weather", "--view", "planes", "--view", "route_rates", "--view", "carrier_rates"];
         self.done(&[&join[..], &views].concat());
         let got = self.done(&["data", "get", "training", "--to", &self.file("."), "--csv"]);
         let table = got.trim();
@@ -91,7 +96,10 @@ impl Story {
         let early = self.cli_as(&self.ada, &deploy);
         assert_eq!(early.status.code(), Some(1), "nobody has judged or approved it");
         self.done(&["gate", "run", "flight-delay/1"]);
-        checked("approve", &self.cli_as(&self.rita, &["approve", "flight-delay/1", "--comment", "looks right"]));
+        checked(
+            "approve",
+            &self.cli_as(&self.rita, &["approve", "flight-delay/1", "--comment", "looks right"]),
+        );
         for view in ["weather", "planes", "route_rates", "carrier_rates"] {
             self.done(&["features", "materialize", view]);
         }
@@ -128,7 +136,10 @@ fn a_model_of_the_flights_goes_from_raw_tables_to_a_traced_prediction() {
     pushes.iter().for_each(|p| args.extend(["--push", p]));
     let told = story.json(&args);
     let (asked, labelled) = counts(&rows);
-    assert_eq!((&told["predictions"]["answered"], &told["predictions"]["failed"]), (&json!(asked), &json!(0)));
+    assert_eq!(
+        (&told["predictions"]["answered"], &told["predictions"]["failed"]),
+        (&json!(asked), &json!(0))
+    );
     assert_eq!((&told["labels"]["told"], &told["labels"]["new"]), (&json!(labelled), &json!(labelled)));
     assert!(told["feature_rows"]["pushed"].as_u64().unwrap() > 1000, "{told}");
 
