@@ -224,7 +224,8 @@ mod tests {
         let rows = subjects(&csv, &SUBJECT).unwrap();
         assert_eq!(rows, subjects(&lines, &SUBJECT).unwrap());
         assert_eq!((rows[0].number, rows[0].at_us, &rows[0].truth), (1, 5_000_000, &None));
-        assert_eq!(&*rows[0].record, r#"{"k":"a","t":"1970-01-01T00:00:05Z","x":null}"#);
+        let sent: Value = serde_json::from_str(&rows[0].record).unwrap();
+        assert_eq!(sent, serde_json::json!({ "t": "1970-01-01T00:00:05Z", "k": "a", "x": null }));
         let truth = Truth { at_us: 21_000_000, value: "1".into() };
         assert_eq!((rows[1].truth.as_ref(), rows[1].key.as_deref()), (Some(&truth), Some("b")));
     }
