@@ -33,10 +33,6 @@ impl Story {
         let server = Server::start(On::Sqlite);
         let ada = admin_of(&server);
         let rita = user_of(&server, &ada, "rita", "reviewer", "default");
-        // Predictions don't wait for the database, so a new token takes a moment to reach them.
-        wait_until("the token is known", || {
-            as_user(&server, &ada, "POST", "/endpoints/none/invocations", json!({})).0 == 404
-        });
         Self { server, folder: tempfile::tempdir().unwrap(), ada, rita }
     }
 
@@ -104,6 +100,10 @@ impl Story {
             self.done(&["features", "materialize", view]);
         }
         self.done(&deploy);
+        // Predictions don't ask the database, so a new token takes a moment to reach them.
+        wait_until("the token is known", || {
+            as_user(&self.server, &self.ada, "POST", "/endpoints/delays/invocations", json!({})).0 == 400
+        });
     }
 }
 
@@ -160,10 +160,11 @@ fn a_model_of_the_flights_goes_from_raw_tables_to_a_traced_prediction() {
 
 #[test]
 fn a_replay_whose_requests_fail_says_so_and_ends_with_1() {
-    let story = Story::new();
-    let rows = story.file("rows.jsonl");
+    let server = Server::start(On::Sqlite);
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.jsonl");
     std::fs::write(&rows, "{\"t\": \"2013-01-01T00:00:00Z\"}\n{\"t\": \"2013-01-02T00:00:00Z\"}\n").unwrap();
-    let done = story.cli_as(&story.ada, &["replay", "nowhere", &rows, "--event-time", "t", "--json"]);
+    let done = server.cli(&["replay", "nowhere", rows.to_str().unwrap(), "--event-time", "t", "--json"]);
     assert_eq!(done.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&told["predictions"]["answered"], &told["predictions"]["failed"]), (&json!(0), &json!(2)));
