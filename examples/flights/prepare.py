@@ -181,7 +181,8 @@ def between(name: str, table: pd.DataFrame, first: pd.Timestamp | None, end: pd.
 
 
 def moment(text: str) -> pd.Timestamp:
-    time = pd.Timestamp(text)
+    """A date, a time (UTC when it has no zone), or milliseconds since 1970."""
+    time = pd.Timestamp(int(text), unit="ms") if text.isdigit() else pd.Timestamp(text)
     return time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
 
 
