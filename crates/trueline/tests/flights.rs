@@ -87,7 +87,8 @@ impl Story {
         let told = self.python(&example().join("train.py"), &[&args[..], &["--trees", "30"]].concat());
         assert!(told.contains("flight-delay/1 valid_auc=0."), "{told}");
         self.done(&["model", "policy", "set", "flight-delay", &declared("policy.yaml")]);
-        self.done(&["endpoint", "create", "delays"]);
+        // The endpoint and the pipeline that trains again.
+        self.done(&["apply", "-f", &declared("trueline.yaml")]);
         let deploy = ["endpoint", "deploy", "delays", "flight-delay/1"];
         let early = self.cli_as(&self.ada, &deploy);
         assert_eq!(early.status.code(), Some(1), "nobody has judged or approved it");
