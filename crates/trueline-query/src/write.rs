@@ -1,6 +1,7 @@
-//! Writing a table as Parquet: the same rows give the same bytes.
+//! Writing a table: as Parquet, where the same rows give the same bytes, and as CSV for tools that read no Parquet.
 
-use crate::{QueryError, RecordBatch, SchemaRef};
+use crate::scan::Part;
+use crate::{QueryError, RecordBatch, SchemaRef, infer, scan};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -42,5 +43,47 @@ impl<W: Write + Send> ParquetFile<W> {
     /// What the disk says.
     pub fn finish(self) -> Result<(W, u64), QueryError> {
         Ok((self.writer.into_inner()?, self.rows))
+    }
+}
+
+/// Writes a file of a table as CSV with a header: missing values are empty fields, times RFC 3339.
+///
+/// # Errors
+/// What the reader says of the file, or the disk.
+pub fn write_csv(part: &Part, to: impl Write) -> Result<(), QueryError> {
+    let schema = infer(std::slice::from_ref(part))?;
+    let mut writer = arrow_csv::Writer::new(to);
+    // The header of a table without rows.
+    writer.write(&RecordBatch::new_empty(schema.clone()))?;
+    for batch in scan(vec![part.clone()], &schema, None)? {
+        writer.write(&batch?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    #[test]
+    fn parquet_written_as_csv_is_the_table_that_it_was_made_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let part =
+            |name: &str, format| Part { name: name.to_owned(), path: folder.path().join(name), format };
+        let csv = part("a.csv", Format::Csv);
+        let text = "key,at,n,x\nEWR,2013-01-01T06:00:00Z,1,0.1\n\"a,b\",,,\n";
+        std::fs::write(&csv.path, text).unwrap();
+        let parquet = part("a.parquet", Format::Parquet);
+        let schema = infer(std::slice::from_ref(&csv)).unwrap();
+        let mut file =
+            ParquetFile::begin(std::fs::File::create(&parquet.path).unwrap(), schema.clone()).unwrap();
+        for batch in scan(vec![csv], &schema, None).unwrap() {
+            file.append(&batch.unwrap()).unwrap();
+        }
+        file.finish().unwrap();
+        let mut again = Vec::new();
+        write_csv(&parquet, &mut again).unwrap();
+        assert_eq!(String::from_utf8(again).unwrap().replace("T06:00:00,", "T06:00:00Z,"), text);
     }
 }

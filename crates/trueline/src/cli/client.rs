@@ -11,6 +11,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The largest answer that is read into memory: a page of events with large payloads.
 const LARGEST_ANSWER: u64 = 1 << 30;
 
+/// For how long a connection without a request is kept: less than a server keeps it.
+const KEPT_IDLE: Duration = Duration::from_secs(5);
+/// How long one of many requests may take.
+const LONGEST_OF_MANY: Duration = Duration::from_secs(60);
+
+/// An answer, whatever its status.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    /// The header that was asked for.
+    pub(crate) header: Option<String>,
+    pub(crate) body: String,
+}
+
 /// A server to talk to.
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -20,7 +33,21 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(connection: &Connection) -> Self {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        Self::of(connection, ureq::Agent::config_builder().http_status_as_error(false).build())
+    }
+
+    /// For many threads at once, each of which finds a connection that is kept.
+    pub(crate) fn with_connections(connection: &Connection, count: usize) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_idle_connections(count)
+            .max_idle_connections_per_host(count)
+            .max_idle_age(KEPT_IDLE)
+            .timeout_global(Some(LONGEST_OF_MANY));
+        Self::of(connection, config.build())
+    }
+
+    fn of(connection: &Connection, config: ureq::config::Config) -> Self {
         let url = connection.url.trim_end_matches('/');
         let base = format!("{url}/projects/{}", connection.project);
         Self { agent: config.into(), base, token: connection.token.clone() }
@@ -63,6 +90,28 @@ impl Client {
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.send_bytes(method, path, "application/json", body.to_string().into_bytes())
+    }
+
+    /// Sends JSON; answers status and body as they came, and the header `wanted`.
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: String,
+        wanted: &str,
+    ) -> anyhow::Result<Answered> {
+        let mut request =
+            self.agent.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let mut answer = request.send(body)?;
+        let header = answer.headers().get(wanted).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let text = answer.body_mut().read_to_string().context("the answer broke off")?;
+        Ok(Answered { status: answer.status().as_u16(), header, body: text })
     }
 
     /// Sends a file without reading it into memory.

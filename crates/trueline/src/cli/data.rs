@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use trueline_query::Format;
+use trueline_query::{Format, Part, write_csv};
 
 #[derive(Subcommand)]
 pub(crate) enum DataCommand {
@@ -46,6 +46,9 @@ pub(crate) enum DataCommand {
         /// Folder to put them into
         #[arg(long, default_value = ".")]
         to: PathBuf,
+        /// Write each file as CSV, for tools that read no Parquet
+        #[arg(long)]
+        csv: bool,
         #[command(flatten)]
         connection: Connection,
     },
@@ -56,7 +59,7 @@ pub(crate) fn run(command: DataCommand) -> anyhow::Result<()> {
         DataCommand::Add { paths, name, connection } => add(&paths, name, &connection),
         DataCommand::List { name, connection } => list(name.as_deref(), &connection),
         DataCommand::Show { dataset, connection } => show(&dataset, &connection),
-        DataCommand::Get { dataset, to, connection } => get(&dataset, &to, &connection),
+        DataCommand::Get { dataset, to, csv, connection } => get(&dataset, &to, csv, &connection),
     }
 }
 
@@ -251,7 +254,7 @@ fn show(dataset: &str, connection: &Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn get(dataset: &str, to: &Path, connection: &Connection) -> anyhow::Result<()> {
+fn get(dataset: &str, to: &Path, csv: bool, connection: &Connection) -> anyhow::Result<()> {
     let client = Client::new(connection);
     let path = version_path(dataset);
     let version = client.get(&path)?;
@@ -268,10 +271,26 @@ fn get(dataset: &str, to: &Path, connection: &Connection) -> anyhow::Result<()> 
         client.fetch(&format!("{version_path}/files/{place}"), &mut File::create(&part)?)?;
         let (sha256, _) = digest(&part)?;
         anyhow::ensure!(file["sha256"] == sha256.as_str(), "{} arrived with other bytes", target.display());
+        let target = if csv { as_csv(&part, &target)? } else { target };
         std::fs::rename(&part, &target)?;
         table::line(target.display());
     }
     Ok(())
+}
+
+/// Turns the fetched bytes of `target` into CSV; answers what they are to be called.
+fn as_csv(part: &Path, target: &Path) -> anyhow::Result<PathBuf> {
+    let name = target.display().to_string();
+    let format = Format::of_name(&name).with_context(|| format!("{name} is of no known format"))?;
+    if format == Format::Csv {
+        return Ok(target.to_owned());
+    }
+    let written = target.with_extension("csv-part");
+    let to = std::io::BufWriter::new(File::create(&written)?);
+    write_csv(&Part { name, path: part.to_owned(), format }, to)?;
+    std::fs::rename(&written, part)?;
+    let plain = if format == Format::CsvGz { target.with_extension("") } else { target.to_owned() };
+    Ok(plain.with_extension("csv"))
 }
 
 #[cfg(test)]

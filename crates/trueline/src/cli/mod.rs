@@ -12,6 +12,7 @@ mod ledger;
 mod model;
 mod monitor;
 mod pipeline;
+mod replay;
 mod reproduce;
 mod rollout;
 mod run;
@@ -93,6 +94,8 @@ enum Command {
     /// Incidents: what fired together, and what was done about it
     #[command(subcommand)]
     Incident(monitor::IncidentCommand),
+    /// Send a table's rows through an endpoint as if it were their time, with features and labels as they became known
+    Replay(Box<replay::ReplayArgs>),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Projects: tenancy boundaries
@@ -148,6 +151,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Monitor(command) => monitor::monitor(command),
         Command::Alert(command) => monitor::alert(command),
         Command::Incident(command) => monitor::incident(command),
+        Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
