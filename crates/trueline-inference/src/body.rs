@@ -1,8 +1,7 @@
 //! Bodies of MLflow's scoring protocol as columns: `dataframe_split`, `dataframe_records`, `instances`, `inputs`.
 
 use serde_json::{Map, Value as Json};
-use std::borrow::Cow;
-use trueline_serving::{Column, Frame};
+use trueline_serving::{Column, Frame, parse_json};
 
 const FIELDS: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
 
@@ -40,57 +39,10 @@ fn one_field(found: &str) -> String {
     )
 }
 
-/// JSON, and what Python's `json.dumps` writes for floats that JSON has no word for.
 fn json(body: &[u8]) -> Result<Json, String> {
-    let told = |e: serde_json::Error| {
+    parse_json(body).map_err(|e| {
         format!("Failed to parse input from JSON. Ensure that input is a valid JSON formatted string: {e}")
-    };
-    match serde_json::from_slice(body) {
-        Ok(value) => Ok(value),
-        Err(first) => {
-            let text = std::str::from_utf8(body).map_err(|_| told(first))?;
-            serde_json::from_str(&with_words_for_floats(text)).map_err(told)
-        }
-    }
-}
-
-/// `NaN` outside of texts becomes `null`, `Infinity` and `-Infinity` become texts that a column of floats reads.
-fn with_words_for_floats(text: &str) -> Cow<'_, str> {
-    const WORDS: [(&str, &str); 3] =
-        [("NaN", "null"), ("-Infinity", "\"-Infinity\""), ("Infinity", "\"Infinity\"")];
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
-        if from.starts_with('"') {
-            let end = end_of_text(from);
-            out.push_str(&from[..end]);
-            rest = &from[end..];
-        } else if let Some((word, instead)) = WORDS.into_iter().find(|(word, _)| from.starts_with(word)) {
-            out.push_str(instead);
-            rest = &from[word.len()..];
-        } else {
-            out.push_str(&from[..1]);
-            rest = &from[1..];
-        }
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
-}
-
-/// Where the text that begins here ends, its quotes included.
-fn end_of_text(from: &str) -> usize {
-    let mut escaped = false;
-    for (i, byte) in from.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return i + 1,
-            _ => {}
-        }
-    }
-    from.len()
+    })
 }
 
 fn kind(value: &Json) -> &'static str {

@@ -269,10 +269,11 @@ fn tell(
     to_others: bool,
 ) -> Result<(), MonitoringError> {
     let event = NewEvent::new(&alert.project, action, "alert", &alert.id);
+    let end = alert.last_window_ms + monitor.spec.window_ms;
     let event = tx.emit(event.with(json!({
         "monitor": monitor.name, "endpoint": alert.endpoint, "subject": alert.subject, "value": alert.value,
         "enter": alert.enter, "exit": alert.exit, "window_start_ms": alert.last_window_ms,
-        "incident": alert.incident,
+        "window_end_ms": end, "event_time_ms": end, "incident": alert.incident,
     })))?;
     if let Some(incident) = &alert.incident {
         let body = json!({ "alert": alert.id, "subject": alert.subject, "state": alert.state, "value": alert.value });

@@ -221,7 +221,7 @@ fn in_order(columns: Vec<crate::InputColumn>, names: &[String]) -> Result<Signat
 
 /// The input example as MLflow writes it for serving: `{"dataframe_split": {"columns": […], "data": [[…]]}}`.
 fn example(bytes: &[u8]) -> Option<Frame> {
-    let value: Json = serde_json::from_slice(bytes).ok()?;
+    let value = crate::parse_json(bytes).ok()?;
     let split = &value["dataframe_split"];
     let (names, data) = (split["columns"].as_array()?, split["data"].as_array()?);
     let column = |(i, name): (usize, &Json)| {
