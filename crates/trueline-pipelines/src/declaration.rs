@@ -213,7 +213,9 @@ fn check_variable(step: &str, name: &str) -> Result<(), PipelineError> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(word) {
         return Err(invalid(format!("step `{step}`: `{name}` can't name a variable")));
     }
-    if name.starts_with("TRUELINE_") || name.starts_with("MLFLOW_RUN") || name == "MLFLOW_TRACKING_URI" {
+    // The token of the `trueline` command is the declarer's to give.
+    let own = name.starts_with("TRUELINE_") && name != "TRUELINE_TOKEN";
+    if own || name.starts_with("MLFLOW_RUN") || name == "MLFLOW_TRACKING_URI" {
         return Err(invalid(format!("step `{step}`: the variable {name} is set by Trueline itself")));
     }
     Ok(())
