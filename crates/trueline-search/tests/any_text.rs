@@ -112,6 +112,13 @@ fn the_worst_texts_take_no_longer_than_their_length() {
 }
 
 #[test]
+fn a_sign_among_the_letters_of_the_pattern_is_a_name_of_its_own() {
+    for text in ["×(", "a.×", "a.× = 1", "×", "÷(", "tags.×(1)"] {
+        judge(text);
+    }
+}
+
+#[test]
 fn a_text_beyond_the_limit_is_refused() {
     let text = "x".repeat(MAX_BYTES + 1);
     assert!(matches!(parse_filter(Kind::Runs, &text), Err(FilterError::Invalid(_))));

@@ -149,6 +149,7 @@ impl Lexer<'_> {
             .or_else(|| self.phrase())
             .or_else(|| self.word())
             .or_else(|| self.symbols())
+            .filter(|(_, len)| *len > 0)
             .unwrap_or((Kind::Other, self.rest().chars().next().map_or(1, char::len_utf8)));
         (kind, self.at + len)
     }
@@ -243,9 +244,9 @@ impl Lexer<'_> {
                 return Some((Kind::Name, mark.len() + name));
             }
         }
-        if !rest.starts_with(is_letter) {
-            return None;
-        }
+        let first = rest.chars().next().filter(|c| is_letter(*c))?.len_utf8();
+        // `×` lies among the letters of the pattern, but is no part of a word.
+        let len = first + word_len(&rest[first..]);
         let after = &rest[len..];
         let member = after.trim_start_matches(is_space).strip_prefix('.');
         let has_member = member.is_some_and(|tail| !tail.starts_with(|c: char| c.is_ascii_digit()));
