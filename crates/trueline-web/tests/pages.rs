@@ -112,11 +112,22 @@ fn only_pages_with_charts_load_the_chart_library() {
 }
 
 #[test]
-fn sections_that_are_not_furnished_are_left_out() {
+fn every_section_is_a_link_and_the_own_one_is_marked() {
     let html = page("home");
     assert!(html.contains("aria-current=\"page\""));
-    assert!(html.contains(">Ledger</a>"));
-    assert!(!html.contains(">Incidents</a>"));
+    for section in [
+        "Experiments",
+        "Models",
+        "Endpoints",
+        "Data",
+        "Features",
+        "Monitors",
+        "Incidents",
+        "Pipelines",
+        "Ledger",
+    ] {
+        assert!(html.contains(&format!(">{section}</a>")), "{section}");
+    }
 }
 
 #[test]
