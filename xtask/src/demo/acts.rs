@@ -287,7 +287,11 @@ fn verify(stage: &Stage) -> anyhow::Result<()> {
     let folder = copy.path().to_str().context("a path")?;
     stage.trueline(&["ledger", "verify", "--key", &key, "--data-dir", folder, "--state"])?;
     let entries = copy.path().join("ledger/tile/entries");
-    let bundle = std::fs::read_dir(entries.join("000.p"))?.next().context("an entry bundle")??.path();
+    let full = entries.join("000");
+    let bundle = match full.exists() {
+        true => full,
+        false => std::fs::read_dir(entries.join("000.p"))?.next().context("an entry bundle")??.path(),
+    };
     let mut bytes = std::fs::read(&bundle)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

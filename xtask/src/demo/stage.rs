@@ -70,6 +70,8 @@ impl Stage {
     pub(super) fn set(binary: PathBuf, python: PathBuf) -> anyhow::Result<Self> {
         let began = Instant::now();
         let folder = tempfile::Builder::new().prefix("trueline-demo").tempdir()?;
+        let mut copy = Command::new("cp");
+        shell::run(copy.arg("-r").arg(root().join("examples/flights")).arg(folder.path()))?;
         let data_dir = folder.path().join("server");
         let path = path_with(&binary, &python)?;
         let mut server = start(&binary, &data_dir, &path, None)?;
