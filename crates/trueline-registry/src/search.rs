@@ -2,7 +2,7 @@
 
 use crate::model::{RegisteredModel, Version};
 use crate::{Registry, RegistryError, models, versions};
-use trueline_db::Value;
+use trueline_db::{Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_search::mlflow::OrderBy;
 use trueline_search::sql::{ColumnType, Place, Places, SqlError, SqlValue, compile};
@@ -158,6 +158,22 @@ fn statement(
     Ok(format!("{select} AND ({}) ORDER BY {} LIMIT ?{} OFFSET ?{n}", condition.sql, keys.join(", "), n - 1))
 }
 
+/// The page of a statement that asks for one row more than its limit.
+fn fetch<T>(
+    tx: &mut Tx<'_>,
+    sql: &str,
+    params: &[Value],
+    limit: u64,
+    item: impl Fn(&mut Tx<'_>, &mut Row) -> Result<T, RegistryError>,
+) -> Result<Page<T>, RegistryError> {
+    let mut found = tx.query(sql, params)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let items = found.iter_mut().map(|row| item(tx, row)).collect::<Result<_, _>>()?;
+    Ok(Page { items, more })
+}
+
 impl Registry {
     /// The models that meet a filter; prompts only when it asks for them.
     ///
@@ -183,15 +199,7 @@ impl Registry {
         self.ledger
             .db()
             .read(move |tx| {
-                let mut found = tx.query(&sql, &params)?;
-                let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
-                let more = found.len() > limit;
-                found.truncate(limit);
-                let mut items = Vec::with_capacity(found.len());
-                for row in &mut found {
-                    items.push(models::from_row(tx, &project, row)?);
-                }
-                Ok(Page { items, more })
+                fetch(tx, &sql, &params, search.limit, |tx, row| models::from_row(tx, &project, row))
             })
             .await
     }
@@ -218,15 +226,7 @@ impl Registry {
         self.ledger
             .db()
             .read(move |tx| {
-                let mut found = tx.query(&sql, &params)?;
-                let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
-                let more = found.len() > limit;
-                found.truncate(limit);
-                let mut items = Vec::with_capacity(found.len());
-                for row in &mut found {
-                    items.push(versions::from_row(tx, &project, row)?);
-                }
-                Ok(Page { items, more })
+                fetch(tx, &sql, &params, search.limit, |tx, row| versions::from_row(tx, &project, row))
             })
             .await
     }

@@ -212,12 +212,6 @@ impl Links {
         self.within(&format!("predictions/{}", segment(id)))
     }
 
-    /// A page that has no furniture yet in this milestone, by its section's path.
-    #[must_use]
-    pub fn section(&self, path: &str) -> String {
-        self.within(path)
-    }
-
     /// The ledger of the server.
     #[must_use]
     pub fn ledger(&self) -> String {

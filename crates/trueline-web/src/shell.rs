@@ -23,8 +23,8 @@ pub enum Section {
 }
 
 impl Section {
-    /// The sections whose pages exist in this milestone.
-    pub const FURNISHED: [Self; 11] = [
+    /// All sections, in the order of the side bar.
+    pub const ALL: [Self; 11] = [
         Self::Home,
         Self::Experiments,
         Self::Models,
@@ -88,7 +88,7 @@ impl Section {
             Self::Settings => to.settings("projects"),
             Self::Data => to.datasets(),
             Self::Features => to.features(),
-            Self::Pipelines => to.section(&self.label().to_lowercase()),
+            Self::Pipelines => to.pipelines(),
         }
     }
 }
@@ -169,7 +169,7 @@ impl Shell {
             project: project.map(ToOwned::to_owned),
             projects: Vec::new(),
             caller: None,
-            sections: Section::FURNISHED.to_vec(),
+            sections: Section::ALL.to_vec(),
             current: None,
             crumbs: Vec::new(),
             request_id: String::new(),
