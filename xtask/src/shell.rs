@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -31,9 +32,16 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
 }
 
-/// Cargo, as this was started with.
+/// Cargo, as this was started with; and as from a shell: what `cargo run` tells about this package would have build scripts
+/// that look at it run again, and half of the workspace with them, whenever one builds now with and now without xtask.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_package = |name: &OsString| {
+        name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"))
+    };
+    std::env::vars_os().map(|(name, _)| name).filter(of_package).for_each(|name| {
+        command.env_remove(name);
+    });
     command.current_dir(root());
     command
 }

@@ -1,30 +1,26 @@
 //! The acts, in order. Each fails loudly when something did not go as it is told.
 
+use super::replay::{self, ENDPOINT, Served, UNTOUCHED};
 use super::stage::Stage;
+use super::{MODEL, operator, release};
 use crate::shell;
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-const MODEL: &str = "flight-delay";
-const ENDPOINT: &str = "delays";
 const VIEWS: [&str; 5] = ["weather", "weather_metric", "planes", "route_rates", "carrier_rates"];
 /// The views of the candidate whose weather comes in degrees Celsius, though it learnt from Fahrenheit.
 const SPOILED: &str = "weather_metric@1, planes@1, route_rates@1, carrier_rates@1";
-/// What is replayed: a part before and a part after the spoiled candidate.
+/// Where the parts of the year begin: the first days, those of the spoiled candidate's canary, and the rest.
 const FIRST: &str = "2013-05-01";
-const CANARY: &str = "2013-05-08";
-const LATER: &str = "2013-06-09";
-const END: &str = "2013-06-23";
-
-/// What was served over all acts.
-#[derive(Default)]
-struct Served {
-    answered: u64,
-    failed: u64,
-    labels: u64,
-}
+const CANARY: &str = "2013-05-03";
+const REST: &str = "2013-05-08";
+/// The last hours of the year in New York are the first of the next in UTC.
+const END: &str = "2014-01-02";
+/// Event seconds for a second: of the canary a day, of the rest a little more.
+const CANARY_SPEED: &str = "86400x";
+const REST_SPEED: &str = "96000x";
 
 pub(super) fn play(stage: &mut Stage) -> anyhow::Result<()> {
     let mut served = Served::default();
@@ -38,35 +34,42 @@ pub(super) fn play(stage: &mut Stage) -> anyhow::Result<()> {
     );
     train(stage)?;
     stage.act(4, "no endpoint takes it before its gates have passed and a reviewer has agreed");
-    release(stage)?;
-    stage.act(
-        5,
-        "it answers; a week of flights goes through it, with features and labels as they became known",
-    );
+    judge(stage)?;
+    stage.act(5, "it answers the first flights of May, with features and labels as they became known");
     deploy(stage)?;
-    served.add(replay(stage, FIRST, CANARY)?.finish()?)?;
+    served.add(&replay::start(stage, FIRST, CANARY, "max")?.finish()?)?;
     stage.act(6, "the spoiled candidate passes every gate; its canary is taken off by the statistics");
     canary(stage, &mut served)?;
-    stage.act(7, "a person deploys it all the same, and rolls back, while requests go on");
-    roll_back(stage, &mut served)?;
-    stage.act(8, "the season drifts away from the first week, and is seen");
-    watch(stage)?;
-    stage.act(9, "how one prediction came about");
+    stage.act(7, "the rest of the year begins; a person deploys it all the same, and rolls back");
+    let mut rest = replay::start(stage, REST, END, REST_SPEED)?;
+    roll_back(stage)?;
+    stage.act(8, "the season drifts away, an alert has the model trained again, and it takes over");
+    let shift = operator::operate(stage, &mut rest, 2)?;
+    served.add(&rest.finish()?)?;
+    stage.act(9, "what was seen, and what was done about it");
+    look_back(stage)?;
+    stage.act(10, "how one prediction came about");
     trace(stage)?;
-    stage.act(10, "the ledger is checked offline, on a copy of the data");
+    stage.act(11, "the ledger is checked offline, on a copy of the data");
     verify(stage)?;
+    stage.act(12, "the year in numbers: what was answered, and what the first model would have answered");
+    compare(stage)?;
+    println!("\nversions that took over: {}", shift.promoted.join(", "));
+    if !shift.turned_down.is_empty() {
+        println!("versions that were turned down by gates or canary: {}", shift.turned_down.join(", "));
+    }
     println!(
-        "\nrequests served: {}   labels told: {}   requests failed: {}",
+        "rollbacks: 2 (one by the statistics, one by a person)\nrequests served: {}   labels told: {}   requests failed: {}",
         served.answered, served.labels, served.failed
     );
+    ensure!(!shift.promoted.is_empty(), "no version that was trained again took over");
     ensure!(served.failed == 0, "{} requests failed", served.failed);
-    println!("Every act went as told, in {:.1} s.", stage.seconds());
+    println!("Every act went as told, in {:.0} s.", stage.seconds());
     Ok(())
 }
 
 fn prepare(stage: &Stage) -> anyhow::Result<()> {
-    let mut later =
-        stage.command("python", &["prepare.py", "--out", "replay", "--from", FIRST, "--until", END])?;
+    let mut later = stage.command("python", &["prepare.py", "--out", "replay", "--from", FIRST])?;
     let mut later = later.spawn().context("python")?;
     stage.own("python", &["prepare.py", "--out", "data", "--until", FIRST])?;
     ensure!(later.wait()?.success(), "the tables of the replay were not made");
@@ -93,178 +96,94 @@ fn train(stage: &Stage) -> anyhow::Result<()> {
     )
 }
 
-fn release(stage: &Stage) -> anyhow::Result<()> {
+fn judge(stage: &Stage) -> anyhow::Result<()> {
     stage.trueline(&["model", "policy", "set", MODEL, "policy.yaml"])?;
     stage.trueline(&["apply", "-f", "trueline.yaml"])?;
     let first = format!("{MODEL}/1");
     println!("refused: {}", stage.refused(&["endpoint", "deploy", ENDPOINT, &first])?);
-    approve(stage, &first, "validated on April")?;
-    let (alias, body) = (
-        "/api/2.0/mlflow/registered-models/alias",
-        serde_json::json!({ "name": MODEL, "alias": "champion", "version": "1" }),
-    );
-    let request = ureq::post(format!("{}{alias}", stage.url())).content_type("application/json");
-    request.header("authorization", format!("Bearer {}", stage.admin())).send(body.to_string())?;
-    println!("`champion` points at {first}");
-    Ok(())
-}
-
-fn approve(stage: &Stage, version: &str, comment: &str) -> anyhow::Result<()> {
-    stage.trueline(&["gate", "run", version])?;
-    stage.trueline_as_reviewer(&["approve", version, "--comment", comment])
+    release::approve(stage, &first, "validated on April")?;
+    release::crown(stage, &first)
 }
 
 fn deploy(stage: &Stage) -> anyhow::Result<()> {
     for view in VIEWS {
         stage.trueline(&["features", "materialize", view])?;
     }
-    stage.trueline(&[
-        "endpoint",
-        "deploy",
+    stage.trueline(&["endpoint", "create", UNTOUCHED])?;
+    let first = format!("{MODEL}/1");
+    for endpoint in [ENDPOINT, UNTOUCHED] {
+        stage.trueline(&["endpoint", "deploy", endpoint, &first, "--reason", "the first model"])?;
+    }
+    let create = [
+        "monitor",
+        "create",
         ENDPOINT,
-        &format!("{MODEL}/1"),
-        "--reason",
-        "the first model",
-    ])?;
-    let create =
-        ["monitor", "create", ENDPOINT, "--endpoint", ENDPOINT, "--window", "7d", "--lateness", "1h"];
+        "--endpoint",
+        ENDPOINT,
+        "--window",
+        "7d",
+        "--lateness",
+        "1h",
+        "--for",
+        "2",
+    ];
     stage.trueline(&[&create[..], &["--label-wait", "2d", "--quality", "auc:0.66:0.68"]].concat())
-}
-
-/// A replay that goes on in the background.
-struct Replay {
-    child: Child,
-}
-
-fn replay(stage: &Stage, from: &str, until: &str) -> anyhow::Result<Replay> {
-    let rows = [
-        "replay",
-        ENDPOINT,
-        "replay/flights.csv",
-        "--event-time",
-        "event_time",
-        "--from",
-        from,
-        "--until",
-        until,
-    ];
-    let labels = ["--label", "late", "--label-time", "arrived_at", "--label-delay", "1d"];
-    let pushes = [
-        "--push",
-        "weather=replay/weather.csv",
-        "--push",
-        "weather_metric=replay/weather_celsius.csv",
-        "--push",
-        "route_rates=replay/route_rates.csv",
-        "--push",
-        "carrier_rates=replay/carrier_rates.csv",
-    ];
-    let out = format!("predictions-{from}.jsonl");
-    let all = [&rows[..], &labels, &pushes, &["--out", &out, "--json"]].concat();
-    let child = stage.command("trueline", &all)?.stdout(Stdio::piped()).spawn().context("the replay")?;
-    Ok(Replay { child })
-}
-
-impl Replay {
-    fn finish(self) -> anyhow::Result<Value> {
-        let done = self.child.wait_with_output()?;
-        ensure!(done.status.success(), "the replay ended with {}", done.status);
-        Ok(serde_json::from_slice(&done.stdout)?)
-    }
-}
-
-impl Served {
-    fn add(&mut self, told: Value) -> anyhow::Result<()> {
-        let count = |group: &str, name: &str| {
-            told[group][name].as_u64().with_context(|| format!("{group}.{name} in {told}"))
-        };
-        self.answered += count("predictions", "answered")?;
-        self.failed += count("predictions", "failed")?;
-        self.labels += count("labels", "told")?;
-        let predictions = &told["predictions"];
-        println!(
-            "replayed: {} answered ({}/s, p50 {} ms, p99 {} ms), {} failed, {} labels",
-            predictions["answered"],
-            predictions["per_second"],
-            predictions["p50_ms"],
-            predictions["p99_ms"],
-            predictions["failed"],
-            told["labels"]["told"]
-        );
-        Ok(())
-    }
 }
 
 fn canary(stage: &Stage, served: &mut Served) -> anyhow::Result<()> {
     let second = format!("{MODEL}/2");
-    approve(stage, &second, "as good as the champion on April")?;
-    let start = [
-        "rollout",
-        "start",
-        ENDPOINT,
-        &second,
-        "--steps",
-        "10,30",
-        "--step-seconds",
-        "5",
-        "--margin-shift",
-        "0.03",
-    ];
-    stage.trueline(&start)?;
-    let replay = replay(stage, CANARY, LATER)?;
-    let ended = until(stage, Duration::from_secs(120), |stage| {
-        let rollout = stage.json(&["rollout", "show", ENDPOINT])?;
-        Ok((rollout["state"] != "running").then_some(rollout))
-    });
-    served.add(replay.finish()?)?;
-    let rollout = ended?;
-    ensure!(rollout["state"] == "rolled_back", "the spoiled candidate was not taken off: {rollout}");
-    stage.trueline(&["rollout", "show", ENDPOINT])?;
+    release::approve(stage, &second, "as good as the champion on April")?;
+    release::start_rollout(stage, &second, "20,50", "0.03")?;
+    let replay = replay::start(stage, CANARY, REST, CANARY_SPEED)?;
+    let ended = release::expect_end(stage, "rolled_back");
+    served.add(&replay.finish()?)?;
+    ended?;
     let answers = stage.json(&["endpoint", "show", ENDPOINT])?;
     let now = &answers["endpoint"]["route"]["variants"][0]["version"];
     ensure!(*now == format!("{MODEL}/1"), "{now} answers after the rollout");
     Ok(())
 }
 
-/// Asks until there is something.
-fn until<T>(
-    stage: &Stage,
-    limit: Duration,
-    ask: impl Fn(&Stage) -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = ask(stage)? {
-            return Ok(found);
-        }
-        ensure!(began.elapsed() < limit, "nothing had come of it after {} s", limit.as_secs());
-        std::thread::sleep(Duration::from_millis(500));
-    }
-}
-
-fn roll_back(stage: &Stage, served: &mut Served) -> anyhow::Result<()> {
-    let replay = replay(stage, LATER, END)?;
-    std::thread::sleep(Duration::from_secs(2));
+fn roll_back(stage: &Stage) -> anyhow::Result<()> {
+    // The tables of the year are read first.
+    std::thread::sleep(Duration::from_secs(3));
     stage.trueline(&["endpoint", "deploy", ENDPOINT, &format!("{MODEL}/2"), "--reason", "a second look"])?;
     std::thread::sleep(Duration::from_secs(1));
     let began = Instant::now();
     stage.trueline(&["rollback", ENDPOINT, "--reason", "its answers are too high"])?;
     println!("rolled back in {} ms, the command's own start included", began.elapsed().as_millis());
-    served.add(replay.finish()?)?;
     Ok(())
 }
 
-fn watch(stage: &Stage) -> anyhow::Result<()> {
-    let alerts = until(stage, Duration::from_secs(60), |stage| {
-        let alerts = stage.json(&["alert", "list"])?;
-        let firing =
-            alerts["alerts"].as_array().is_some_and(|all| all.iter().any(|a| a["state"] == "firing"));
-        Ok(firing.then_some(alerts))
-    });
-    alerts.context("no alert has fired")?;
+fn look_back(stage: &Stage) -> anyhow::Result<()> {
     stage.trueline(&["monitor", "show", ENDPOINT])?;
     stage.trueline(&["alert", "list"])?;
-    stage.trueline(&["incident", "list"])
+    let incidents = stage.json(&["incident", "list"])?;
+    let first = incidents["incidents"].as_array().and_then(|all| all.last()).context("no incident")?;
+    let id = first["id"].as_str().context("its id")?;
+    stage.trueline(&[
+        "incident",
+        "note",
+        id,
+        "The season has changed; models are trained again as it does.",
+    ])?;
+    stage.trueline(&["incident", "show", id])?;
+    stage.trueline(&["pipeline", "show", "retrain"])
+}
+
+/// AUC by month of both endpoints, by the example's own script.
+fn compare(stage: &Stage) -> anyhow::Result<()> {
+    let parts = [FIRST, CANARY, REST].map(replay::file);
+    let mut script =
+        stage.command("python", &["months.py", "--truth", "replay/flights.csv", "--json", "months.json"])?;
+    shell::run(script.args(&parts))?;
+    let months: Value = serde_json::from_slice(&std::fs::read(stage.repository().join("months.json"))?)?;
+    for month in ["2013-07", "2013-08"] {
+        let auc = |endpoint: &str| months[month]["endpoints"][endpoint]["auc"].as_f64().context("an AUC");
+        let (cared_for, untouched) = (auc(ENDPOINT)?, auc(UNTOUCHED)?);
+        ensure!(cared_for > untouched, "{month}: AUC {cared_for} with training again, {untouched} without");
+    }
+    Ok(())
 }
 
 fn trace(stage: &Stage) -> anyhow::Result<()> {

@@ -1,13 +1,19 @@
 //! `cargo xtask demo`: one real model on real data, act by act, through the built server and the unmodified client: made,
-//! judged, approved, served, spoiled, taken off, rolled back, traced and proven.
+//! judged, approved, served, spoiled, taken off, rolled back, watched, trained again, traced and proven.
 
 mod acts;
+mod operator;
+mod release;
+mod replay;
 mod stage;
 
 use crate::setup;
 use crate::shell::{self, say};
 use anyhow::bail;
 use stage::Stage;
+
+/// The model of the example.
+const MODEL: &str = "flight-delay";
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let exit = match arguments {

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A server that the demo has started.
 struct Server {
@@ -144,6 +144,11 @@ impl Stage {
         shell::run(self.program("trueline", &self.reviewer)?.args(arguments))
     }
 
+    /// Runs `trueline` as Ada; whether it did what it was asked.
+    pub(super) fn succeeds(&self, arguments: &[&str]) -> anyhow::Result<bool> {
+        Ok(self.command("trueline", arguments)?.status()?.success())
+    }
+
     /// Runs a command of `trueline` that must be refused; answers why it was.
     pub(super) fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let done = self.command("trueline", arguments)?.output()?;
@@ -171,5 +176,20 @@ impl Stage {
 
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         stop(&mut self.server)
+    }
+}
+
+/// Asks until there is something.
+pub(super) fn until<T>(
+    limit: Duration,
+    mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = ask()? {
+            return Ok(found);
+        }
+        ensure!(began.elapsed() < limit, "nothing had come of it after {} s", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(300));
     }
 }

@@ -10,14 +10,15 @@ mod timeline;
 use self::post::{Job, Outcome, Post, Work};
 use self::table::{Feed, Subject};
 use self::tally::Tally;
-use self::timeline::{Timeline, Window};
+use self::timeline::{Question, Timeline, Window};
 use super::client::Client;
 use super::{Connection, table as output};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use trueline_features::Ttl;
@@ -49,6 +50,9 @@ pub(crate) struct ReplayArgs {
     /// Columns that are sent; all but the label's, when left out
     #[arg(long, value_delimiter = ',')]
     columns: Vec<String>,
+    /// Another endpoint that is asked the same at the same moments and told the same labels; may be given more than once
+    #[arg(long = "compare", value_name = "ENDPOINT")]
+    compared: Vec<String>,
     /// Column by whose value callers stay with one variant (`x-trueline-key`)
     #[arg(long)]
     key: Option<String>,
@@ -108,7 +112,22 @@ fn feed(text: &str) -> Result<(String, PathBuf), String> {
     Ok((view.to_owned(), file.into()))
 }
 
+impl ReplayArgs {
+    /// What is asked, the endpoint itself first.
+    fn endpoints(&self) -> anyhow::Result<Vec<&str>> {
+        let mut all = vec![self.endpoint.as_str()];
+        for name in &self.compared {
+            if all.contains(&name.as_str()) {
+                bail!("endpoint {name} is named twice: --compare takes another one");
+            }
+            all.push(name);
+        }
+        Ok(all)
+    }
+}
+
 pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<()> {
+    let endpoints = args.endpoints()?;
     let client = Client::with_connections(&args.connection, usize::from(args.in_flight));
     let subject = Subject {
         event_time: &args.event_time,
@@ -130,13 +149,15 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         .iter()
         .map(|(view, file)| read_feed(&client, view, file))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut timeline = Timeline::new(rows, feeds, args.window.0);
+
+    let mut timeline = Timeline::new(rows, feeds, args.window.0, endpoints.len());
     let out = match &args.out {
-        Some(path) => Some(open_out(path, args.resume, &mut timeline)?),
+        Some(path) if args.resume => Some(resume_out(path, &endpoints, &mut timeline)?),
+        Some(path) => Some(BufWriter::new(File::create(path).with_context(|| cannot_write(path))?)),
         None => None,
     };
     let post = Post::start(client, usize::from(args.in_flight));
-    let replay = Replay { args, timeline, post, tally: Tally::default(), out };
+    let replay = Replay { args, endpoints, timeline, post, tally: Tally::default(), out };
     let tally = replay.run()?;
     report(&tally, &args.connection);
     if tally.failed() > 0 {
@@ -161,42 +182,44 @@ fn read_feed(client: &Client, view: &str, file: &Path) -> anyhow::Result<Feed> {
     table::feed(view, file, time, &columns)
 }
 
-/// Opens the file of predictions; a replay that is resumed takes the ids that are there.
-fn open_out(path: &Path, resume: bool, timeline: &mut Timeline) -> anyhow::Result<BufWriter<std::fs::File>> {
-    let cannot = || format!("can't write {}", path.display());
-    if !resume {
-        return Ok(BufWriter::new(std::fs::File::create(path).with_context(cannot)?));
-    }
+fn cannot_write(path: &Path) -> String {
+    format!("can't write {}", path.display())
+}
+
+/// Opens the file of predictions to go on after what it holds; the timeline takes the ids that are there.
+fn resume_out(path: &Path, endpoints: &[&str], timeline: &mut Timeline) -> anyhow::Result<BufWriter<File>> {
     let (mut known, mut whole) = (HashMap::new(), 0);
-    if let Ok(file) = std::fs::File::open(path) {
+    if let Ok(file) = File::open(path) {
         let mut lines = BufReader::new(file);
         let mut line = String::new();
         // The last line may have been cut off.
         while lines.read_line(&mut line)? > 0 && line.ends_with('\n') {
             let told: Value =
                 serde_json::from_str(&line).with_context(|| format!("{}: {line}", path.display()))?;
-            let (Some(row), Some(id)) = (told["row"].as_u64(), told["prediction_id"].as_str()) else {
+            let (Some(name), Some(row), Some(id)) =
+                (told["endpoint"].as_str(), told["row"].as_u64(), told["prediction_id"].as_str())
+            else {
                 bail!("{} was not written by a replay: {line}", path.display());
             };
-            known.insert(row, Box::from(id));
+            let Some(endpoint) = endpoints.iter().position(|e| *e == name) else {
+                bail!("{} has predictions of endpoint {name}, which is not asked", path.display());
+            };
+            known.insert((endpoint, row), Box::from(id));
             whole += line.len() as u64;
             line.clear();
         }
     }
     timeline.take_known(known);
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .with_context(cannot)?;
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).open(path).with_context(|| cannot_write(path))?;
     file.set_len(whole)?;
-    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
+    file.seek(SeekFrom::End(0))?;
     Ok(BufWriter::new(file))
 }
 
 struct Replay<'a> {
     args: &'a ReplayArgs,
+    endpoints: Vec<&'a str>,
     timeline: Timeline,
     post: Post,
     tally: Tally,
@@ -250,40 +273,46 @@ impl Replay<'_> {
     }
 
     fn tell_labels(&mut self, rows: &[usize]) {
-        for rows in rows.chunks(LABELS) {
-            let labels: Vec<String> = rows.iter().filter_map(|row| self.timeline.label(*row)).collect();
-            self.tally.unanswered += rows.len() - labels.len();
-            if labels.is_empty() {
-                continue;
+        for (endpoint, name) in self.endpoints.iter().enumerate() {
+            for rows in rows.chunks(LABELS) {
+                let label = |row: &usize| self.timeline.label(Question { row: *row, endpoint });
+                let labels: Vec<String> = rows.iter().filter_map(label).collect();
+                self.tally.unanswered += rows.len() - labels.len();
+                if labels.is_empty() {
+                    continue;
+                }
+                let body = format!("{{\"labels\":[{}]}}", labels.join(","));
+                let path = format!("/endpoints/{name}/labels");
+                self.post.send(Job { work: Work::Labels(labels.len()), path, headers: Vec::new(), body });
             }
-            let body = format!("{{\"labels\":[{}]}}", labels.join(","));
-            let path = format!("/endpoints/{}/labels", self.args.endpoint);
-            self.post.send(Job { work: Work::Labels(labels.len()), path, headers: Vec::new(), body });
         }
     }
 
     fn ask(&mut self, window: &Window) -> anyhow::Result<()> {
-        let path = format!("/endpoints/{}/invocations", self.args.endpoint);
-        for row in self.timeline.to_ask(window) {
-            let asked = &self.timeline.rows[row];
+        let of = |name: &&str| format!("/endpoints/{name}/invocations");
+        let paths: Vec<String> = self.endpoints.iter().map(of).collect();
+        for question in self.timeline.to_ask(window) {
+            let asked = &self.timeline.rows[question.row];
             let mut headers = vec![("x-trueline-event-time", asked.at_us.div_euclid(1000).to_string())];
             headers.extend(asked.key.as_deref().map(|key| ("x-trueline-key", key.to_owned())));
             let body = format!("{{\"dataframe_records\":[{}]}}", asked.record);
-            self.post.send(Job { work: Work::Predict(row), path: path.clone(), headers, body });
+            let path = paths[question.endpoint].clone();
+            self.post.send(Job { work: Work::Predict(question), path, headers, body });
         }
         let mut answered = Vec::new();
-        self.wait(|row, answer| answered.push((row, answer)))?;
-        answered.sort_unstable_by_key(|(row, _)| *row);
-        for (row, answer) in answered {
-            let at = &self.timeline.rows[row];
+        self.wait(|question, answer| answered.push((question, answer)))?;
+        answered.sort_unstable_by_key(|(question, _)| *question);
+        for (question, answer) in answered {
+            let at = &self.timeline.rows[question.row];
             if let Some(out) = &mut self.out {
                 let line = json!({
-                    "row": at.number, "event_time": table::text_of_time(at.at_us), "prediction_id": answer.id,
+                    "endpoint": self.endpoints[question.endpoint], "row": at.number,
+                    "event_time": table::text_of_time(at.at_us), "prediction_id": answer.id,
                     "prediction": answer.prediction, "variant": answer.variant,
                 });
                 writeln!(out, "{line}").context("can't write the predictions")?;
             }
-            self.timeline.ids[row] = Some(answer.id.into());
+            self.timeline.take(question, answer.id);
         }
         if let Some(out) = &mut self.out {
             out.flush().context("can't write the predictions")?;
@@ -292,13 +321,13 @@ impl Replay<'_> {
     }
 
     /// Waits until everything that was sent is answered.
-    fn wait(&mut self, mut predicted: impl FnMut(usize, post::Predicted)) -> anyhow::Result<()> {
+    fn wait(&mut self, mut predicted: impl FnMut(Question, post::Predicted)) -> anyhow::Result<()> {
         while let Some(Outcome { work, result, took }) = self.post.next()? {
             match (work, result) {
-                (Work::Predict(row), result) => match result.and_then(|a| a.predicted()) {
+                (Work::Predict(question), result) => match result.and_then(|a| a.predicted()) {
                     Ok(answer) => {
                         self.tally.predicted(took);
-                        predicted(row, answer);
+                        predicted(question, answer);
                     }
                     Err(told) => self.tally.prediction_failed(took, told),
                 },

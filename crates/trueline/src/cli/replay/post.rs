@@ -2,6 +2,7 @@
 //! tried again: a request that fails has failed.
 
 use super::super::client::{Answered, Client};
+use super::timeline::Question;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use serde_json::Value;
@@ -14,8 +15,8 @@ const VARIANT: &str = "x-trueline-variant";
 /// What a request is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work {
-    /// The question of a row.
-    Predict(usize),
+    /// One question.
+    Predict(Question),
     /// So many rows of features.
     Push(usize),
     /// So many labels.

@@ -18,8 +18,8 @@ use std::ops::Range;
 pub(super) struct Timeline {
     pub(super) rows: Vec<Asked>,
     pub(super) feeds: Vec<Feed>,
-    /// Of each row, the id of its prediction.
-    pub(super) ids: Vec<Option<Box<str>>>,
+    /// Of each endpoint and row, the id of the prediction.
+    ids: Vec<Vec<Option<Box<str>>>>,
     window_us: i64,
     next_row: usize,
     next_told: Vec<usize>,
@@ -34,15 +34,22 @@ pub(super) struct Window {
     rows: Range<usize>,
 }
 
+/// A row and the endpoint that is asked about it, by their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Question {
+    pub(super) row: usize,
+    pub(super) endpoint: usize,
+}
+
 impl Timeline {
-    /// Of rows and feeds in the order of their times.
-    pub(super) fn new(rows: Vec<Asked>, feeds: Vec<Feed>, window_us: i64) -> Self {
+    /// Of rows and feeds in the order of their times, for so many endpoints.
+    pub(super) fn new(rows: Vec<Asked>, feeds: Vec<Feed>, window_us: i64, endpoints: usize) -> Self {
         // Nobody can be told the truth about a question before it was asked.
         let due = |(i, row): (usize, &Asked)| Some((row.truth.as_ref()?.at_us.max(row.at_us + 1), i));
         let mut labels: Vec<(i64, usize)> = rows.iter().enumerate().filter_map(due).collect();
         labels.sort_unstable();
         Self {
-            ids: vec![None; rows.len()],
+            ids: vec![vec![None; rows.len()]; endpoints],
             next_told: vec![0; feeds.len()],
             rows,
             feeds,
@@ -53,16 +60,23 @@ impl Timeline {
         }
     }
 
-    /// Takes predictions of an earlier replay, by the number of their row.
-    pub(super) fn take_known(&mut self, mut known: HashMap<u64, Box<str>>) {
-        for (id, row) in self.ids.iter_mut().zip(&self.rows) {
-            *id = known.remove(&row.number);
+    /// Takes predictions of an earlier replay, by their endpoint and the number of their row.
+    pub(super) fn take_known(&mut self, mut known: HashMap<(usize, u64), Box<str>>) {
+        for (endpoint, ids) in self.ids.iter_mut().enumerate() {
+            for (id, row) in ids.iter_mut().zip(&self.rows) {
+                *id = known.remove(&(endpoint, row.number));
+            }
         }
+    }
+
+    /// Takes the id of an answer.
+    pub(super) fn take(&mut self, question: Question, id: String) {
+        self.ids[question.endpoint][question.row] = Some(id.into());
     }
 
     /// How many questions are not answered.
     pub(super) fn predictions_to_make(&self) -> usize {
-        self.ids.iter().filter(|id| id.is_none()).count()
+        self.ids.iter().flatten().filter(|id| id.is_none()).count()
     }
 
     /// The next window that has rows; empty ones are passed over.
@@ -110,14 +124,16 @@ impl Timeline {
         due.iter().map(|(_, row)| *row).collect()
     }
 
-    /// Rows of the window that have no prediction yet.
-    pub(super) fn to_ask(&self, window: &Window) -> Vec<usize> {
-        window.rows.clone().filter(|row| self.ids[*row].is_none()).collect()
+    /// Questions of the window that have no answer yet, by row and then by endpoint.
+    pub(super) fn to_ask(&self, window: &Window) -> Vec<Question> {
+        let endpoints = 0..self.ids.len();
+        let of_row = |row| endpoints.clone().map(move |endpoint| Question { row, endpoint });
+        window.rows.clone().flat_map(of_row).filter(|q| self.ids[q.endpoint][q.row].is_none()).collect()
     }
 
-    /// The label of a row as JSON; `None` when its question was not answered.
-    pub(super) fn label(&self, row: usize) -> Option<String> {
-        let id = self.ids[row].as_ref()?;
+    /// The label of a question as JSON; `None` when it was not answered.
+    pub(super) fn label(&self, Question { row, endpoint }: Question) -> Option<String> {
+        let id = self.ids[endpoint][row].as_ref()?;
         let truth = self.rows[row].truth.as_ref()?;
         let time = text_of_time(truth.at_us);
         Some(format!(
@@ -147,11 +163,12 @@ mod tests {
     fn what_becomes_known_within_a_window_waits_for_the_next() {
         let rows =
             vec![asked(0, 11, Some(12)), asked(1, 19, Some(25)), asked(2, 20, None), asked(3, 55, Some(90))];
-        let mut timeline = Timeline::new(rows, vec![feed(&[3, 10, 11, 20, 21, 99])], 10);
+        let mut timeline = Timeline::new(rows, vec![feed(&[3, 10, 11, 20, 21, 99])], 10, 1);
         let mut seen = Vec::new();
         while let Some(window) = timeline.next_window() {
             let features = timeline.known_features(&window);
-            seen.push((window.start_us, features, timeline.known_labels(&window), timeline.to_ask(&window)));
+            let asked: Vec<usize> = timeline.to_ask(&window).iter().map(|q| q.row).collect();
+            seen.push((window.start_us, features, timeline.known_labels(&window), asked));
         }
         let expected = vec![
             (10, vec![(0, 0..2)], vec![], vec![0, 1]),
@@ -164,12 +181,14 @@ mod tests {
 
     #[test]
     fn a_resumed_replay_asks_no_question_twice_and_can_tell_its_label() {
-        let mut timeline = Timeline::new(vec![asked(7, 11, Some(0)), asked(8, 12, None)], Vec::new(), 10);
-        timeline.take_known(HashMap::from([(7, Box::from("ab"))]));
+        let mut timeline = Timeline::new(vec![asked(7, 11, Some(0)), asked(8, 12, None)], Vec::new(), 10, 2);
+        timeline.take_known(HashMap::from([((0, 7), Box::from("ab")), ((1, 8), Box::from("cd"))]));
         let window = timeline.next_window().unwrap();
-        assert_eq!((timeline.predictions_to_make(), timeline.to_ask(&window)), (1, vec![1]));
-        assert!(timeline.label(0).unwrap().contains(r#""prediction_id":"ab","value":1"#));
-        assert_eq!(timeline.label(1), None);
+        let question = |row, endpoint| Question { row, endpoint };
+        assert_eq!(timeline.predictions_to_make(), 2);
+        assert_eq!(timeline.to_ask(&window), vec![question(0, 1), question(1, 0)]);
+        assert!(timeline.label(question(0, 0)).unwrap().contains(r#""prediction_id":"ab","value":1"#));
+        assert_eq!(timeline.label(question(0, 1)), None);
     }
 
     proptest! {
@@ -183,7 +202,7 @@ mod tests {
             let rows: Vec<Asked> = (0..).zip(&times).map(|(i, (at, delay))| asked(i, *at, delay.map(|d| at + d))).collect();
             let labels = rows.iter().filter(|r| r.truth.is_some()).count();
             let count = rows.len();
-            let mut timeline = Timeline::new(rows, vec![feed(&told)], window_us);
+            let mut timeline = Timeline::new(rows, vec![feed(&told)], window_us, 1);
             let (mut pushed, mut answered, mut labelled) = (0, 0, 0);
             while let Some(window) = timeline.next_window() {
                 for (_, range) in timeline.known_features(&window) {
@@ -191,15 +210,15 @@ mod tests {
                     pushed = range.end;
                 }
                 for row in timeline.known_labels(&window) {
-                    prop_assert!(timeline.ids[row].is_some(), "its question was answered");
+                    prop_assert!(timeline.ids[0][row].is_some(), "its question was answered");
                     prop_assert!(timeline.rows[row].truth.as_ref().unwrap().at_us <= window.start_us);
                     labelled += 1;
                 }
-                for row in timeline.to_ask(&window) {
-                    let at = timeline.rows[row].at_us;
+                for question in timeline.to_ask(&window) {
+                    let at = timeline.rows[question.row].at_us;
                     prop_assert!(told[..pushed].iter().all(|t| *t <= at));
                     prop_assert!(told[pushed..].iter().all(|t| *t > at - window_us));
-                    timeline.ids[row] = Some("x".into());
+                    timeline.take(question, "x".to_owned());
                     answered += 1;
                 }
             }
