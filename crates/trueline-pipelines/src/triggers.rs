@@ -21,6 +21,8 @@ pub enum Fired {
     Started(String),
     /// The last start is too recent.
     CoolingDown,
+    /// A run that it started goes on.
+    Busy,
     /// The run could not be started, and why.
     Refused(String),
     /// The event was dealt with before.
@@ -142,6 +144,9 @@ impl Firing {
         if self.is_cooling_down(tx)? {
             return self.record(tx, Fired::CoolingDown);
         }
+        if self.is_busy(tx)? {
+            return self.record(tx, Fired::Busy);
+        }
         let (run, _) = start(tx, &self.project, &self.new)?;
         self.record(tx, Fired::Started(run))
     }
@@ -175,6 +180,16 @@ impl Firing {
         Ok(last.flatten().is_some_and(|last| now - last < self.trigger.cooldown.millis()))
     }
 
+    /// Answers to one cause don't pile up: what goes on already answers to this event as well.
+    fn is_busy(&self, tx: &mut LedgerTx<'_, '_>) -> Result<bool, PipelineError> {
+        let going_on: Option<i64> = tx.scalar(
+            "SELECT COUNT(*) FROM trigger_firings f JOIN pipeline_runs r ON r.id = f.pipeline_run
+             WHERE f.project = ?1 AND f.pipeline = ?2 AND f.trigger_name = ?3 AND r.state = 'running'",
+            &[(&self.project).into(), (&self.new.pipeline).into(), (&self.trigger.name).into()],
+        )?;
+        Ok(going_on.is_some_and(|count| count > 0))
+    }
+
     fn record(&self, tx: &mut LedgerTx<'_, '_>, outcome: Fired) -> Result<Fired, PipelineError> {
         if self.is_done(tx)? {
             return Ok(Fired::Before);
@@ -182,7 +197,8 @@ impl Firing {
         let (word, run, why) = match &outcome {
             Fired::Started(run) => ("started", Some(run.clone()), None),
             Fired::Refused(why) => ("refused", None, Some(why.clone())),
-            _ => ("cooling_down", None, None),
+            Fired::Busy => ("busy", None, None),
+            Fired::CoolingDown | Fired::Before => ("cooling_down", None, None),
         };
         let now = tx.now();
         tx.execute(

@@ -398,6 +398,42 @@ pipelines:
 }
 
 #[test]
+fn a_trigger_waits_for_the_run_that_it_has_started() {
+    let server = Server::start(On::Sqlite);
+    let project = Project::new(
+        "
+pipelines:
+  - name: slow
+    params: {go: ''}
+    steps:
+      - {name: wait, command: 'until [ -e ${go} ]; do sleep 0.05; done', cache: false}
+    triggers:
+      - {name: made, kind: event, action: experiment.created, cooldown: 0s}
+",
+    );
+    let go = project.file("go");
+    let declared = std::fs::read_to_string(project.file("trueline.yaml")).expect("the declaration");
+    project.write("trueline.yaml", &declared.replace("go: ''", &format!("go: '{go}'")));
+    project.apply(&server);
+    let runs = || server.get("/api/v1/pipelines/slow/runs").1["runs"].as_array().cloned().unwrap_or_default();
+    let outcomes = || {
+        let events = server.get("/api/v1/ledger/events?action=pipeline.trigger.fired").1;
+        let events = events["events"].as_array().cloned().unwrap_or_default();
+        events.iter().map(|e| e["payload"]["outcome"].clone()).collect::<Vec<_>>()
+    };
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "first" }));
+    wait_until("the trigger has started a run", || runs().len() == 1);
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "second" }));
+    wait_until("the second event was seen", || outcomes().contains(&json!("busy")));
+    assert_eq!(runs().len(), 1);
+
+    project.write("go", "");
+    ended(&server, runs()[0]["id"].as_str().expect("an id"));
+    server.ok("/api/2.0/mlflow/experiments/create", json!({ "name": "third" }));
+    wait_until("the trigger starts again", || runs().len() == 2);
+}
+
+#[test]
 fn a_declaration_that_breaks_a_rule_changes_nothing() {
     let server = Server::start(On::Sqlite);
     let project = Project::new(

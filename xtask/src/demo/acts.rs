@@ -81,6 +81,8 @@ fn train(stage: &Stage) -> anyhow::Result<()> {
         "run",
         "--experiment",
         "flights",
+        "--input",
+        "training/data.csv",
         "--",
         "python",
         "train.py",

@@ -34,6 +34,16 @@ fn path_with(binary: &Path, python: &Path) -> anyhow::Result<OsString> {
     Ok(std::env::join_paths(folders)?)
 }
 
+/// Makes the folder a repository with one commit, so that runs can be told by it.
+fn commit(folder: &Path) -> anyhow::Result<()> {
+    let author = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"];
+    for command in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "The model"]]
+    {
+        shell::run(Command::new("git").current_dir(folder).args(author).args(command))?;
+    }
+    Ok(())
+}
+
 fn start(binary: &Path, data_dir: &Path, path: &OsStr, token: Option<&str>) -> anyhow::Result<Server> {
     let mut command = Command::new(binary);
     command.env("PATH", path);
@@ -72,6 +82,7 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("trueline-demo").tempdir()?;
         let mut copy = Command::new("cp");
         shell::run(copy.arg("-r").arg(root().join("examples/flights")).arg(folder.path()))?;
+        commit(&folder.path().join("flights"))?;
         let data_dir = folder.path().join("server");
         let path = path_with(&binary, &python)?;
         let mut server = start(&binary, &data_dir, &path, None)?;

@@ -41,7 +41,21 @@ pub(crate) fn cell(value: &Value, field: &str) -> String {
     match &value[field] {
         Value::Null => "–".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, brief),
         other => other.to_string(),
+    }
+}
+
+/// A number as people read it: four significant digits. `--json` has them all.
+fn brief(number: f64) -> String {
+    match number.abs() {
+        size if size != 0.0 && !(1e-4..1e9).contains(&size) => format!("{number:.3e}"),
+        size => {
+            let digits = (1..=4).take_while(|d| size >= 10_f64.powi(*d)).count();
+            let text = format!("{number:.*}", 3_usize.saturating_sub(digits) + usize::from(size < 1.0));
+            let whole = text.trim_end_matches('0').trim_end_matches('.');
+            if text.contains('.') { whole.to_owned() } else { text }
+        }
     }
 }
 
@@ -49,4 +63,19 @@ pub(crate) fn cell(value: &Value, field: &str) -> String {
 pub(crate) fn complain(error: &anyhow::Error) {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     eprintln!("error: {}", causes.join(": "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_in_tables_have_the_digits_that_people_read() {
+        let row = json!({
+            "a": 0.645_799_178_9, "b": 3.243_53, "c": 1234.567, "d": 0.5, "e": 1e-7, "f": 0.0, "g": 12, "h": 2.0, "i": null
+        });
+        let cells = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|field| cell(&row, field));
+        assert_eq!(cells, ["0.6458", "3.244", "1235", "0.5", "1.000e-7", "0", "12", "2", "–"]);
+    }
 }
