@@ -3,7 +3,7 @@
 use crate::{Data, DataError, DatasetVersion};
 use trueline_blobs::LocalFile;
 use trueline_ledger::ProjectId;
-use trueline_query::{Part, QueryError, Scan, SchemaRef, arrow_schema, infer, scan};
+use trueline_query::{Column, ColumnState, Part, QueryError, Scan, SchemaRef, arrow_schema, infer, scan};
 
 /// The files of a version, held on this machine's disk for as long as this lives.
 #[derive(Debug)]
@@ -29,7 +29,27 @@ impl Table {
     }
 }
 
+/// The largest profile that is read, in bytes.
+const LARGEST_STATES: u64 = 256 << 20;
+
 impl Data {
+    /// What was seen of the columns of a version, in a form that can be compared. Who may read it was asked when the version
+    /// was found.
+    ///
+    /// # Errors
+    /// [`DataError::Blob`]; [`DataError::Invalid`] when it is not what was written.
+    pub async fn states(
+        &self,
+        project: &ProjectId,
+        version: &DatasetVersion,
+    ) -> Result<Vec<(Column, ColumnState)>, DataError> {
+        let bytes = self.blobs.get_bytes(&Self::namespace(project), &version.states, LARGEST_STATES).await?;
+        serde_json::from_slice(&bytes).map_err(|e| {
+            let (name, number) = (&version.name, version.number);
+            DataError::Invalid(format!("the profile of {name}@{number} can't be read: {e}"))
+        })
+    }
+
     /// Opens a version for reading. Who may read it was asked when the version was found.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 
 use crate::deploy::frozen;
 use crate::release::{ReleaseError, Releases};
+use crate::run_datasets::{CONTEXT, tag};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use trueline_identity::{Authorized, ReadProject};
 use trueline_registry::{
-    Column, DatasetFact, Facts, Gate, GateRule, Known, Manifest, ReleasePolicy, RunFacts, Signature, Subject,
-    Version, VersionKey,
+    Column, DatasetFact, Facts, Gate, GateRule, Known, Manifest, Registry, RegistryError, ReleasePolicy,
+    RunFacts, Signature, Subject, Version, VersionKey,
 };
 use trueline_serving::{Frame, LoadedModel, MlModel, RawSignature};
-use trueline_tracking::{RunData, RunId, TrackingError};
+use trueline_tracking::{RunData, RunId, Tracking, TrackingError};
 
-/// The tag that says what a run used a dataset for.
-const CONTEXT: &str = "mlflow.data.context";
 /// The largest `MLmodel` file that is read, in bytes.
 const LARGEST_MLMODEL: u64 = 1 << 20;
 /// The longest that one gate measures: the caller waits for it.
@@ -67,7 +66,7 @@ async fn subject(
         version: version.key.version,
         manifest_digest: version.manifest_digest.clone(),
         run: run_facts(releases, read, version).await?,
-        signature: signature(releases, read, version).await?,
+        signature: signature(&releases.registry, &releases.tracking, read, version).await?,
     })
 }
 
@@ -93,7 +92,7 @@ fn facts_of(run: &RunData) -> RunFacts {
     let dataset = |input: &trueline_tracking::DatasetInput| DatasetFact {
         name: input.dataset.name.clone(),
         digest: input.dataset.digest.clone(),
-        context: input.tags.iter().find(|t| t.key == CONTEXT).map(|t| t.value.clone()),
+        context: tag(input, CONTEXT).map(str::to_owned),
     };
     RunFacts {
         run: run.run.id.to_string(),
@@ -103,28 +102,30 @@ fn facts_of(run: &RunData) -> RunFacts {
 }
 
 async fn manifest(
-    releases: &Releases,
+    registry: &Registry,
     read: &Authorized<ReadProject>,
     version: &Version,
-) -> Result<Known<Manifest>, ReleaseError> {
-    let manifest = releases.registry.manifest(read, &version.key).await?;
+) -> Result<Known<Manifest>, RegistryError> {
+    let manifest = registry.manifest(read, &version.key).await?;
     Ok(manifest.ok_or_else(|| format!("version {} has no frozen files", version.key.version)))
 }
 
-async fn signature(
-    releases: &Releases,
+/// What a version takes and gives, by its frozen `MLmodel` file.
+pub(crate) async fn signature(
+    registry: &Registry,
+    tracking: &Tracking,
     read: &Authorized<ReadProject>,
     version: &Version,
 ) -> Result<Known<Signature>, ReleaseError> {
     let number = version.key.version;
-    let manifest = match manifest(releases, read, version).await? {
+    let manifest = match manifest(registry, read, version).await? {
         Ok(manifest) => manifest,
         Err(why) => return Ok(Err(why)),
     };
     let Some(file) = manifest.file("MLmodel") else {
         return Ok(Err(format!("version {number} has no MLmodel file, so its signature is not known")));
     };
-    let bytes = releases.tracking.blob(read, &file.sha256, LARGEST_MLMODEL).await?;
+    let bytes = tracking.blob(read, &file.sha256, LARGEST_MLMODEL).await?;
     let about = |why: String| format!("of version {number}: {why}");
     Ok(MlModel::parse(&bytes).map_err(about).and_then(|mlmodel| {
         let raw = mlmodel.signature.ok_or_else(|| {
@@ -199,7 +200,7 @@ async fn load(
     read: &Authorized<ReadProject>,
     version: &Version,
 ) -> Result<Known<LoadedModel>, ReleaseError> {
-    let manifest = match manifest(releases, read, version).await? {
+    let manifest = match manifest(&releases.registry, read, version).await? {
         Ok(manifest) => manifest,
         Err(why) => return Ok(Err(why)),
     };

@@ -18,11 +18,13 @@ mod record_segments;
 mod register_version;
 mod release;
 mod rollout;
+mod run_datasets;
 mod run_step;
 mod session;
 mod source;
 mod texts;
 mod trace;
+mod training_reference;
 mod training_set;
 mod verify_ledger;
 mod verify_state;
@@ -52,7 +54,8 @@ pub use rollout::{cancel_rollout, promote_rollout, start_rollout};
 pub use run_step::{LogPiece, StepRunner};
 pub use session::{Access, Entry, Session};
 pub use texts::{NulCharacter, check_path_and_query, check_texts};
-pub use trace::{Trace, TraceError, TracedRun, Tracer};
+pub use trace::{Trace, TraceError, TracedDataset, TracedRun, Tracer};
+pub use training_reference::{TrainingError, TrainingReferences};
 pub use training_set::{
     FeatureFlowError, TRAINING_SET_TASK, TrainingSet, ViewChoice, request_training_set, training_set_task,
 };

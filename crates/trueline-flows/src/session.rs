@@ -50,7 +50,9 @@ impl Access {
         &self.authenticator
     }
 
-    pub(crate) fn policy(&self) -> &Policy {
+    /// The policy that gives leave.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
         &self.policy
     }
 

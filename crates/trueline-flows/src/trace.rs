@@ -1,7 +1,9 @@
 //! How a prediction came about: from the record in the log back to route, version, run, code and data. What can't be
 //! found any more is left out, never guessed.
 
+use crate::run_datasets::dataset_version;
 use std::sync::Arc;
+use trueline_data::{Data, DataError};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::{EventFilter, EventRow, Ledger};
 use trueline_predictions::{Label, LogError, PredictionId, PredictionLog, Record};
@@ -25,6 +27,8 @@ pub struct Tracer {
     pub deployments: Deployments,
     /// Runs.
     pub tracking: Tracking,
+    /// What runs read.
+    pub data: Data,
     /// Events.
     pub ledger: Ledger,
 }
@@ -57,6 +61,19 @@ pub struct TracedRun {
     pub experiment: Option<Experiment>,
     /// Where it came from, when it was captured.
     pub capture: Option<Capture>,
+    /// For each dataset that it read, the dataset version that the run names for it, if there is one.
+    pub versions: Vec<Option<TracedDataset>>,
+}
+
+/// A dataset version that a run read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedDataset {
+    /// The dataset.
+    pub name: String,
+    /// The version's number.
+    pub number: i64,
+    /// The version's id.
+    pub id: String,
 }
 
 /// A failure of this story.
@@ -80,6 +97,9 @@ pub enum TraceError {
     /// Tracking failed.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
+    /// Data failed.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The reading thread ended.
     #[error("the log could not be read: {0}")]
     Thread(String),
@@ -184,7 +204,12 @@ impl Tracer {
             other => Some(other?),
         };
         let capture = self.tracking.capture(leave, id).await?;
-        Ok(Some(TracedRun { data, experiment, capture }))
+        let mut versions = Vec::new();
+        for input in &data.dataset_inputs {
+            let found = dataset_version(&self.data, leave, input).await?.and_then(Result::ok);
+            versions.push(found.map(|v| TracedDataset { name: v.name, number: v.number, id: v.id }));
+        }
+        Ok(Some(TracedRun { data, experiment, capture, versions }))
     }
 
     async fn events(

@@ -1,6 +1,7 @@
 //! Monitors follow the prediction log: what was predicted and what came true is read on, counted, and windows that are over
 //! are closed. And what is done to an endpoint is told to its incident.
 
+use crate::training_reference::{TrainingError, TrainingReferences};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,9 @@ pub enum WatchError {
     /// The ledger can't be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// What a version was trained on can't be looked up.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
     /// The thread that read stopped.
     #[error("reading the prediction log stopped: {0}")]
     Thread(String),
@@ -44,6 +48,8 @@ pub struct Watcher {
     pub monitoring: Monitoring,
     /// What they read.
     pub log: Arc<PredictionLog>,
+    /// What versions were trained on.
+    pub training: TrainingReferences,
     /// What was done.
     pub ledger: Ledger,
 }
@@ -127,7 +133,7 @@ fn read_on(log: &PredictionLog, monitor: &Monitor, seen: &Progress) -> Result<Ba
         labels_next: seen.labels.clone(),
     };
     // While a reference is learnt, nothing is counted, so no label has a place yet.
-    if monitor.reference.is_some() {
+    if monitor.is_counting() {
         let labels = log.scan_labels(project, &scan_from(&seen.labels)?)?;
         let mut finder = log.finder(project, Some(endpoint));
         for label in &labels.items {
@@ -142,6 +148,17 @@ fn read_on(log: &PredictionLog, monitor: &Monitor, seen: &Progress) -> Result<Ba
 }
 
 impl Watcher {
+    /// Tells a monitor what the versions in a batch were trained on, when it asks for that and was not told; whether it was.
+    async fn look_up_training(&self, monitor: &Monitor, batch: &Batch) -> Result<bool, WatchError> {
+        let variants: BTreeSet<&str> = batch.records.iter().map(|r| r.variant.as_str()).collect();
+        let asked: Vec<&str> = variants.into_iter().filter(|v| monitor.asks_for_training(v)).collect();
+        for variant in &asked {
+            let found = self.training.look_up(&monitor.project, variant).await?;
+            self.monitoring.set_training(monitor, variant, found).await?;
+        }
+        Ok(!asked.is_empty())
+    }
+
     /// Brings one monitor up to what the log has; whether there was anything new.
     async fn follow(&self, id: &str) -> Result<bool, WatchError> {
         let mut moved = false;
@@ -156,6 +173,9 @@ impl Watcher {
             };
             if at_end(&seen.records, &batch.records_next) && at_end(&seen.labels, &batch.labels_next) {
                 return Ok(moved);
+            }
+            if self.look_up_training(&monitor, &batch).await? {
+                continue;
             }
             self.monitoring.absorb(&monitor, &seen, batch).await?;
             moved = true;

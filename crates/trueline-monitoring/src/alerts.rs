@@ -131,11 +131,13 @@ pub(crate) fn apply(tx: &mut LedgerTx<'_, '_>, changes: &Changes<'_>) -> Result<
         });
         take(tx, changes, finding, alert, step(standing, finding.level, changes.monitor.spec.consecutive))?;
     }
-    // What is left of single versions: they answered nothing by themselves in this window.
+    let all = changes.verdicts.first().map(|v| v.findings.as_slice()).unwrap_or_default();
+    let is_compared = all.iter().all(|f| f.subject != Finding::NO_REFERENCE);
+    // What is left is judged no more: a version answered nothing by itself in this window, or nobody asks any longer.
     for (subject, alert) in open {
-        if changes.kind.judges(&subject) && subject.contains('@') {
+        if changes.kind.judges(&subject) && (is_compared || subject.contains('@')) {
             let (enter, exit) = (alert.enter, alert.exit);
-            let gone = Finding { subject, value: None, enter, exit, level: Level::Clear };
+            let gone = Finding { subject, value: None, enter, exit, level: Level::Clear, reason: None };
             take(tx, changes, &gone, Some(alert), Step::Resolve)?;
         }
     }

@@ -7,6 +7,7 @@ use crate::following::{Windows, progress};
 use crate::judge::{Finding, Level, judge_inputs, judge_quality};
 use crate::monitors::{Monitor, Monitoring, by_id};
 use crate::quality::Quality;
+use crate::training::Against;
 use crate::window::WindowState;
 use crate::{MonitorSpec, MonitoringError, Reference};
 use serde::{Deserialize, Serialize};
@@ -85,38 +86,66 @@ fn load(tx: &mut Tx<'_>, monitor: &str, from: Millis, until: Millis) -> Result<W
     Ok(windows)
 }
 
-/// All versions together first; each by itself when there are several.
-fn scopes(windows: Windows) -> BTreeMap<Millis, Vec<(Option<String>, WindowState)>> {
-    let mut out: BTreeMap<Millis, Vec<(Option<String>, WindowState)>> = BTreeMap::new();
+/// Versions by what was counted of them, of each window.
+fn by_start(windows: Windows) -> BTreeMap<Millis, BTreeMap<String, WindowState>> {
+    let mut out: BTreeMap<Millis, BTreeMap<String, WindowState>> = BTreeMap::new();
     for ((start, variant), state) in windows {
-        let scopes = out.entry(start).or_insert_with(|| vec![(None, WindowState::default())]);
-        scopes[0].1.merge(&state);
-        scopes.push((Some(variant), state));
-    }
-    for scopes in out.values_mut() {
-        if scopes.len() == 2 {
-            scopes.pop();
-        }
+        out.entry(start).or_default().insert(variant, state);
     }
     out
 }
 
-fn verdict(
+fn compared(
+    spec: &MonitorSpec,
+    reference: Result<&Reference, &str>,
+    state: &WindowState,
+) -> Result<Vec<Finding>, MonitoringError> {
+    match reference {
+        Ok(reference) => judge_inputs(spec, reference, state),
+        Err(reason) => Ok(vec![Finding::no_reference(reason.to_owned())]),
+    }
+}
+
+/// What the inputs of all versions together say. Where each has a reference of its own, there is none of all together:
+/// then the version that answered most of the window speaks for it.
+fn compared_together(
+    spec: &MonitorSpec,
+    against: Against<'_>,
+    window: &BTreeMap<String, WindowState>,
+    together: &WindowState,
+) -> Result<Vec<Finding>, MonitoringError> {
+    match (against, window.iter().max_by_key(|(_, state)| state.predictions)) {
+        (Against::Each(_), Some((variant, state))) => compared(spec, against.of(variant), state),
+        (Against::One(reference), _) => judge_inputs(spec, reference, together),
+        (Against::Each(_), None) => Ok(Vec::new()),
+    }
+}
+
+/// All versions together first; each by itself when there are several.
+fn verdicts(
     kind: VerdictKind,
     spec: &MonitorSpec,
-    reference: &Reference,
-    variant: Option<String>,
-    state: &WindowState,
-) -> Result<Verdict, MonitoringError> {
-    let quality = state.quality()?;
-    let mut findings = match kind {
-        VerdictKind::Inputs => judge_inputs(spec, reference, state)?,
-        VerdictKind::Quality => judge_quality(spec, &quality),
-    };
-    if let Some(variant) = &variant {
-        findings.iter_mut().for_each(|f| f.subject = format!("{}@{variant}", f.subject));
+    against: Against<'_>,
+    window: &BTreeMap<String, WindowState>,
+) -> Result<Vec<Verdict>, MonitoringError> {
+    let mut together = WindowState::default();
+    window.values().for_each(|state| together.merge(state));
+    let each = window.iter().filter(|_| window.len() > 1).map(|(variant, state)| (Some(variant), state));
+    let mut out = Vec::new();
+    for (variant, state) in std::iter::once((None, &together)).chain(each) {
+        let quality = state.quality()?;
+        let mut findings = match (kind, variant) {
+            (VerdictKind::Quality, _) => judge_quality(spec, &quality),
+            (VerdictKind::Inputs, None) => compared_together(spec, against, window, state)?,
+            (VerdictKind::Inputs, Some(variant)) => compared(spec, against.of(variant), state)?,
+        };
+        if let Some(variant) = variant {
+            findings.iter_mut().for_each(|f| f.subject = format!("{}@{variant}", f.subject));
+        }
+        let (predictions, errors) = (state.predictions, state.errors);
+        out.push(Verdict { variant: variant.cloned(), predictions, errors, quality, findings });
     }
-    Ok(Verdict { variant, predictions: state.predictions, errors: state.errors, quality, findings })
+    Ok(out)
 }
 
 /// Quality that is unknown is not closed: labels may still come.
@@ -142,7 +171,7 @@ struct Due {
 
 fn due(tx: &mut Tx<'_>, monitor: &Monitor) -> Result<Vec<Due>, MonitoringError> {
     let (_, progress) = progress(tx, &monitor.id)?;
-    let (Some(reference), Some(watermark)) = (&monitor.reference, progress.watermark) else {
+    let (Some(against), Some(watermark)) = (monitor.against(), progress.watermark) else {
         return Ok(Vec::new());
     };
     let spec = &monitor.spec;
@@ -164,11 +193,8 @@ fn due(tx: &mut Tx<'_>, monitor: &Monitor) -> Result<Vec<Due>, MonitoringError> 
             if !over || closed.contains(start) {
                 continue;
             }
-            let judge = |(variant, state): &(Option<String>, WindowState)| {
-                verdict(kind, spec, reference, variant.clone(), state)
-            };
-            let window = scopes(load(tx, &monitor.id, *start, *start)?).remove(start).unwrap_or_default();
-            let verdicts = window.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+            let window = by_start(load(tx, &monitor.id, *start, *start)?).remove(start).unwrap_or_default();
+            let verdicts = verdicts(kind, spec, against, &window)?;
             if kind == VerdictKind::Quality && !verdicts.first().is_some_and(is_known) {
                 continue;
             }
@@ -264,7 +290,7 @@ impl Monitoring {
                 if monitor.project != project {
                     return Err(MonitoringError::NotFound(format!("there is no monitor `{id}`")));
                 }
-                let Some(reference) = &monitor.reference else { return Ok(Vec::new()) };
+                let Some(against) = monitor.against() else { return Ok(Vec::new()) };
                 let starts = tx.query(
                     "SELECT DISTINCT start_ms FROM monitor_windows WHERE monitor = ?1 AND start_ms < ?2
                      ORDER BY start_ms DESC LIMIT ?3",
@@ -276,22 +302,18 @@ impl Monitoring {
                     return Ok(Vec::new());
                 };
                 let closed = closed(tx, &id, VerdictKind::Inputs)?;
-                let windows = scopes(load(tx, &id, *oldest, *newest)?);
-                let show = |(start, scopes): (Millis, Vec<(Option<String>, WindowState)>)| {
-                    let both = |(variant, state): (Option<String>, WindowState)| {
-                        let mut inputs =
-                            verdict(VerdictKind::Inputs, &monitor.spec, reference, variant.clone(), &state)?;
-                        let quality =
-                            verdict(VerdictKind::Quality, &monitor.spec, reference, variant, &state)?;
-                        inputs.findings.extend(quality.findings);
-                        Ok(inputs)
-                    };
-                    let verdicts = scopes.into_iter().map(both).collect::<Result<_, MonitoringError>>()?;
+                let windows = by_start(load(tx, &id, *oldest, *newest)?);
+                let show = |(start, window): (Millis, BTreeMap<String, WindowState>)| {
+                    let mut verdicts_shown = verdicts(VerdictKind::Inputs, &monitor.spec, against, &window)?;
+                    let quality = verdicts(VerdictKind::Quality, &monitor.spec, against, &window)?;
+                    for (shown, quality) in verdicts_shown.iter_mut().zip(quality) {
+                        shown.findings.extend(quality.findings);
+                    }
                     Ok(MonitorWindow {
                         start_ms: start,
                         end_ms: start + monitor.spec.window_ms,
                         closed: closed.contains(&start),
-                        verdicts,
+                        verdicts: verdicts_shown,
                     })
                 };
                 windows.into_iter().rev().map(show).collect()

@@ -4,6 +4,7 @@
 use crate::error::{stored, to_store};
 use crate::monitors::{Monitor, Monitoring, by_id, set_reference};
 use crate::reference::Learner;
+use crate::training::Against;
 use crate::window::{Labelled, Observation, WindowState};
 use crate::{MonitorSpec, MonitoringError, Reference};
 use serde::{Deserialize, Serialize};
@@ -86,13 +87,13 @@ impl Progress {
     }
 
     /// Counts what was read.
-    pub(crate) fn count(&mut self, spec: &MonitorSpec, reference: &Reference, batch: &Batch) -> Windows {
+    pub(crate) fn count(&mut self, spec: &MonitorSpec, against: Against<'_>, batch: &Batch) -> Windows {
         let mut windows = Windows::new();
         for record in &batch.records {
             self.see(record);
             if !self.is_too_late(spec, record.event_time_ms) {
                 let key = (spec.window_of(record.event_time_ms), record.variant.clone());
-                windows.entry(key).or_default().observe(reference, record);
+                windows.entry(key).or_default().observe(against.of(&record.variant).ok(), record);
             }
         }
         for labelled in &batch.labels {
@@ -173,13 +174,13 @@ impl Monitoring {
         batch: Batch,
     ) -> Result<(), MonitoringError> {
         let mut next = seen.clone();
-        let Some(reference) = &monitor.reference else {
+        let Some(against) = monitor.against() else {
             return match next.learn(&monitor.spec, &batch)? {
                 Some(reference) => self.begin(monitor.clone(), reference).await,
                 None => self.move_on(monitor, seen, next, Windows::new()).await,
             };
         };
-        let windows = next.count(&monitor.spec, reference, &batch);
+        let windows = next.count(&monitor.spec, against, &batch);
         self.move_on(monitor, seen, next, windows).await
     }
 
@@ -304,7 +305,7 @@ mod tests {
                     labels: told[of(told.len())].to_vec(),
                     ..Batch::default()
                 };
-                for (key, counted) in progress.count(&spec, &reference, &batch) {
+                for (key, counted) in progress.count(&spec, Against::One(&reference), &batch) {
                     windows.entry(key).or_default().merge(&counted);
                 }
             }
@@ -326,7 +327,7 @@ mod tests {
         let batch =
             Batch { records: vec![record(9_500, 1.0, true), record(1_000, 1.0, true)], ..Batch::default() };
         let mut progress = Progress::default();
-        let windows = progress.count(&spec, &reference(), &batch);
+        let windows = progress.count(&spec, Against::One(&reference()), &batch);
         assert_eq!((windows.len(), progress.too_late), (1, 1));
     }
 

@@ -25,7 +25,7 @@ pub enum Level {
 /// One number of a window, and what it means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What was measured: `psi:<feature>`, `missing:<feature>`, `quality:<metric>`.
+    /// What was measured: `psi:<feature>`, `missing:<feature>`, `quality:<metric>`; `reference` when inputs can't be compared.
     pub subject: String,
     /// The number; none when it is unknown.
     pub value: Option<f64>,
@@ -35,6 +35,19 @@ pub struct Finding {
     pub exit: f64,
     /// What it means.
     pub level: Level,
+    /// Why it is unknown, when that is for another reason than too few numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Finding {
+    /// The subject of what is found instead of numbers when there is nothing to compare inputs with.
+    pub(crate) const NO_REFERENCE: &str = "reference";
+
+    pub(crate) fn no_reference(reason: String) -> Self {
+        let subject = Self::NO_REFERENCE.to_owned();
+        Self { subject, value: None, enter: 0.0, exit: 0.0, level: Level::Unknown, reason: Some(reason) }
+    }
 }
 
 fn level(value: Option<f64>, is_breach: impl Fn(f64) -> bool, is_clear: impl Fn(f64) -> bool) -> Level {
@@ -65,6 +78,7 @@ fn psi(
         enter: rule.at_least,
         exit: rule.exit_at_least,
         level: Level::Unknown,
+        reason: None,
     };
     if n == 0 || m == 0 || m < rule.minimum {
         return Ok(finding);
@@ -96,7 +110,7 @@ fn missing(
     let (enter, exit) = (usual + spec.missing.enter, usual + spec.missing.exit);
     let value = (rows > 0 && rows >= spec.missing.minimum).then(|| share(counts.missing, rows));
     let level = level(value, |v| v > enter, |v| v <= exit);
-    Finding { subject: format!("missing:{name}"), value, enter, exit, level }
+    Finding { subject: format!("missing:{name}"), value, enter, exit, level, reason: None }
 }
 
 /// What a window's inputs say, feature by feature.
@@ -126,7 +140,7 @@ pub fn judge_quality(spec: &MonitorSpec, quality: &Quality) -> Vec<Finding> {
         let level =
             level(value, |v| rule.metric.is_worse(v, rule.enter), |v| !rule.metric.is_worse(v, rule.exit));
         let subject = format!("quality:{}", rule.metric.as_str());
-        Finding { subject, value, enter: rule.enter, exit: rule.exit, level }
+        Finding { subject, value, enter: rule.enter, exit: rule.exit, level, reason: None }
     };
     spec.quality.iter().map(judge).collect()
 }
@@ -155,7 +169,7 @@ mod tests {
 
     fn findings(rows: impl Iterator<Item = Observation>) -> Vec<Finding> {
         let (reference, mut window) = (reference(), WindowState::default());
-        rows.for_each(|row| window.observe(&reference, &row));
+        rows.for_each(|row| window.observe(Some(&reference), &row));
         judge_inputs(&MonitorSpec::new(1_000), &reference, &window).unwrap()
     }
 

@@ -18,6 +18,7 @@ mod quality;
 mod reference;
 mod schema;
 mod spec;
+mod training;
 mod window;
 
 pub use alerts::{Alert, DELIVERY_TASK, Delivery, alert};
@@ -29,7 +30,8 @@ pub use judge::{Finding, Level, judge_inputs, judge_quality};
 pub use machine::{AlertState, Open, Step, step};
 pub use monitors::{Monitor, MonitorKey, Monitoring, NewMonitor};
 pub use quality::{Quality, QualityState};
-pub use reference::{FeatureValue, Learner, Reference, ReferenceColumn};
+pub use reference::{BINS, CATEGORIES, FeatureValue, Learner, Reference, ReferenceColumn};
 pub use schema::MODULE;
 pub use spec::{DriftRule, Metric, MissingRule, MonitorSpec, QualityRule, ReferenceSource};
+pub use training::{ReferenceState, TrainedVersion, TrainingData};
 pub use window::{Counts, Labelled, Observation, WindowState};

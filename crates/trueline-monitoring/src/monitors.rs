@@ -3,6 +3,7 @@
 use crate::error::{stored, to_store};
 use crate::following::Progress;
 use crate::spec::{MonitorSpec, ReferenceSource};
+use crate::training::{self, TrainedVersion};
 use crate::{MonitoringError, Reference};
 use serde::Serialize;
 use serde_json::json;
@@ -25,8 +26,6 @@ pub struct NewMonitor {
     pub endpoint: String,
     /// What it does.
     pub spec: MonitorSpec,
-    /// What windows are compared with; none to learn it from the first window.
-    pub reference: Option<Reference>,
 }
 
 /// Which monitor, for the part of the server that follows the prediction log.
@@ -51,8 +50,10 @@ pub struct Monitor {
     pub endpoint: String,
     /// What it does.
     pub spec: MonitorSpec,
-    /// What windows are compared with; none while it is learnt.
+    /// What windows are compared with; none while it is learnt, and when each version has its own.
     pub reference: Option<Reference>,
+    /// What each version was trained on, when windows are compared with that, in the order in which it was looked up.
+    pub training: Vec<TrainedVersion>,
     /// Who made it.
     pub created_by: String,
     /// When.
@@ -61,23 +62,28 @@ pub struct Monitor {
 
 const COLUMNS: &str = "id, project, name, endpoint, spec, reference, created_by, created_at_ms FROM monitors";
 
-fn from_row(row: &mut Row) -> Result<Monitor, MonitoringError> {
+fn from_row(tx: &mut Tx<'_>, row: &mut Row) -> Result<Monitor, MonitoringError> {
     let reference: Option<String> = row.take(5)?;
-    Ok(Monitor {
+    let mut monitor = Monitor {
         id: row.take(0)?,
         project: ProjectId::new(row.take::<String>(1)?),
         name: row.take(2)?,
         endpoint: row.take(3)?,
         spec: stored("a monitor", &row.take::<String>(4)?)?,
         reference: reference.map(|text| stored("a monitor's reference", &text)).transpose()?,
+        training: Vec::new(),
         created_by: row.take(6)?,
         created_at_ms: row.take(7)?,
-    })
+    };
+    if monitor.spec.reference == ReferenceSource::Training {
+        monitor.training = training::of_monitor(tx, &monitor.id)?;
+    }
+    Ok(monitor)
 }
 
 pub(crate) fn by_id(tx: &mut Tx<'_>, id: &str) -> Result<Monitor, MonitoringError> {
     let row = tx.query_opt(&format!("SELECT {COLUMNS} WHERE id = ?1"), &[id.into()])?;
-    from_row(&mut row.ok_or_else(|| MonitoringError::NotFound(format!("there is no monitor `{id}`")))?)
+    from_row(tx, &mut row.ok_or_else(|| MonitoringError::NotFound(format!("there is no monitor `{id}`")))?)
 }
 
 fn by_name(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Monitor, MonitoringError> {
@@ -88,7 +94,7 @@ fn by_name(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Monitor, 
             "there is no monitor `{name}`; `trueline monitor list` shows those there are"
         ))
     };
-    from_row(&mut row.ok_or_else(missing)?)
+    from_row(tx, &mut row.ok_or_else(missing)?)
 }
 
 fn check_name(name: &str) -> Result<(), MonitoringError> {
@@ -163,13 +169,6 @@ impl Monitoring {
     ) -> Result<Monitor, MonitoringError> {
         check_name(&new.name)?;
         new.spec.check()?;
-        if new.spec.reference == ReferenceSource::Training && new.reference.is_none() {
-            return Err(MonitoringError::Invalid(
-                "the version that answers there has no training data with a profile: log the data set with its run, or \
-                 declare the reference as first-window"
-                    .to_owned(),
-            ));
-        }
         let project = leave.project().clone();
         self.ledger
             .write(leave.actor(), move |tx| {
@@ -198,11 +197,6 @@ impl Monitoring {
                 tx.emit(event.with(json!({
                     "name": new.name, "endpoint": new.endpoint, "spec": shown(&new.spec),
                 })))?;
-                let monitor = by_id(tx, &id)?;
-                if let Some(reference) = &new.reference {
-                    let reference = reference.clone().only(new.spec.features.as_deref());
-                    set_reference(tx, &monitor, &reference)?;
-                }
                 by_id(tx, &id)
             })
             .await
@@ -227,7 +221,8 @@ impl Monitoring {
             .db()
             .read(move |tx| {
                 let sql = format!("SELECT {COLUMNS} WHERE project = ?1 ORDER BY name");
-                tx.query(&sql, &[(&project).into()])?.iter_mut().map(from_row).collect()
+                let mut rows = tx.query(&sql, &[(&project).into()])?;
+                rows.iter_mut().map(|row| from_row(tx, row)).collect()
             })
             .await
     }

@@ -8,9 +8,9 @@ use trueline_stats::drift::{CategoryWindow, ReferenceBins, Window};
 use trueline_stats::profile::NumericProfile;
 
 /// How many bins a numeric feature has.
-const BINS: usize = 10;
+pub const BINS: usize = 10;
 /// How many categories are told apart; the others are one.
-const CATEGORIES: usize = 50;
+pub const CATEGORIES: usize = 50;
 /// How many features a reference has at most.
 const MOST_FEATURES: usize = 2_000;
 
@@ -88,6 +88,22 @@ impl ReferenceColumn {
             (FeatureValue::Text(text), Some(known)) => Some(known.binary_search(text).unwrap_or(known.len())),
             _ => None,
         }
+    }
+
+    /// Counts a value.
+    pub fn observe(&mut self, value: &FeatureValue) {
+        match self.index(value) {
+            Some(bin) => self.counts[bin] += 1,
+            None => self.missing += 1,
+        }
+    }
+
+    /// The same bins, with nothing counted.
+    #[must_use]
+    pub fn emptied(mut self) -> Self {
+        self.counts.fill(0);
+        self.missing = 0;
+        self
     }
 
     /// Values that it counted, without missing ones.

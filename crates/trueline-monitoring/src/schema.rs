@@ -22,6 +22,13 @@ CREATE TABLE monitors (
     created_at_ms BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX monitors_by_name ON monitors (project, name);
+CREATE TABLE monitor_training (
+    monitor TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    data TEXT NOT NULL,
+    set_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (monitor, variant)
+);
 CREATE TABLE monitor_progress (
     monitor TEXT PRIMARY KEY,
     revision BIGINT NOT NULL,

@@ -60,13 +60,14 @@ pub struct WindowState {
 }
 
 impl WindowState {
-    /// Adds a prediction.
-    pub fn observe(&mut self, reference: &Reference, observation: &Observation) {
+    /// Adds a prediction; its features, when there is something to compare them with.
+    pub fn observe(&mut self, reference: Option<&Reference>, observation: &Observation) {
         if observation.failed {
             self.errors += 1;
             return;
         }
         self.predictions += 1;
+        let Some(reference) = reference else { return };
         let given: BTreeMap<&str, &FeatureValue> =
             observation.values.iter().map(|(name, value)| (name.as_str(), value)).collect();
         for (name, column) in &reference.columns {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_monitoring::{
     Alert, AlertState, Finding, Incident, IncidentEntry, Level, Monitor, MonitorSpec, MonitorWindow,
-    NewMonitor, Verdict,
+    NewMonitor, Reference, ReferenceSource, ReferenceState, TrainedVersion, TrainingData, Verdict,
 };
 use trueline_serving::EndpointName;
 
@@ -42,21 +42,48 @@ fn next<T>(items: &[T], limit: u32, cursor: impl Fn(&T) -> String) -> Option<Str
     items.last().filter(|_| items.len() == limit as usize).map(cursor)
 }
 
+fn reference_json(monitor: &Monitor) -> Value {
+    let known =
+        |r: &Reference| json!({ "source": r.source, "features": r.columns.keys().collect::<Vec<_>>() });
+    let mut shown = match monitor.reference_state() {
+        ReferenceState::Learning => json!({ "state": "learning" }),
+        ReferenceState::Known(source) => json!({ "state": "known", "source": source }),
+        ReferenceState::Unknown(reason) => json!({ "state": "unknown", "reason": reason }),
+    };
+    if let Some(reference) = &monitor.reference {
+        shown["features"] = known(reference)["features"].take();
+    }
+    let version = |t: &TrainedVersion| {
+        let mut told = match &t.data {
+            TrainingData::Known(reference) => known(reference),
+            TrainingData::Unknown(reason) => json!({ "unknown": reason }),
+        };
+        told["version"] = json!(t.variant);
+        told
+    };
+    if monitor.spec.reference == ReferenceSource::Training {
+        shown["versions"] = monitor.training.iter().map(version).collect();
+    }
+    shown
+}
+
 fn monitor_json(monitor: &Monitor) -> Value {
     json!({
         "id": monitor.id, "name": monitor.name, "endpoint": monitor.endpoint, "spec": monitor.shown_spec(),
-        "reference": monitor.reference.as_ref().map(|r| json!({
-            "source": r.source, "features": r.columns.keys().collect::<Vec<_>>(),
-        })),
+        "reference": reference_json(monitor),
         "created_by": monitor.created_by, "created_at": rfc3339(monitor.created_at_ms),
     })
 }
 
 fn finding_json(finding: &Finding) -> Value {
-    json!({
+    let mut shown = json!({
         "subject": finding.subject, "value": finding.value, "enter": finding.enter, "exit": finding.exit,
         "level": finding.level,
-    })
+    });
+    if let Some(reason) = &finding.reason {
+        shown["reason"] = json!(reason);
+    }
+    shown
 }
 
 /// A number that labels tell, or the word that they do not tell it yet.
@@ -130,7 +157,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     ask.spec.webhooks.iter().try_for_each(|webhook| app.reach.check(webhook))?;
     app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&ask.endpoint)?).await?;
-    let new = NewMonitor { name: ask.name, endpoint: ask.endpoint, spec: ask.spec, reference: None };
+    let new = NewMonitor { name: ask.name, endpoint: ask.endpoint, spec: ask.spec };
     let made = app.monitoring.create(&session.leave()?, new).await?;
     Ok((StatusCode::CREATED, Json(monitor_json(&made))))
 }

@@ -7,7 +7,7 @@ use crate::{App, Caller};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
-use trueline_flows::{Trace, TracedRun};
+use trueline_flows::{Trace, TracedDataset, TracedRun};
 use trueline_ledger::EventRow;
 use trueline_predictions::{Columns, Label, Outputs, PredictionId, Record, Scalar, Stage, Status};
 use trueline_registry::Version;
@@ -120,12 +120,18 @@ fn run_json(run: &TracedRun) -> Value {
     };
     let metrics: Map<String, Value> =
         data.metrics.iter().map(|m| (m.key.clone(), float(m.point.value))).collect();
-    let dataset = |d: &trueline_tracking::DatasetInput| json!({ "name": d.dataset.name, "digest": d.dataset.digest, "tags": pairs(&d.tags) });
+    let version = |v: &TracedDataset| json!({ "name": v.name, "number": v.number, "id": v.id });
+    let dataset = |(d, v): (&trueline_tracking::DatasetInput, &Option<TracedDataset>)| {
+        json!({
+            "name": d.dataset.name, "digest": d.dataset.digest, "tags": pairs(&d.tags),
+            "dataset_version": v.as_ref().map(version),
+        })
+    };
     json!({
         "id": data.run.id, "name": data.run.name, "experiment": run.experiment.as_ref().map(|e| &e.name),
         "started_by": data.run.created_by, "status": data.run.status, "started_at": data.run.start_time.map(rfc3339),
         "params": pairs(&data.params), "metrics": metrics,
-        "datasets": data.dataset_inputs.iter().map(dataset).collect::<Vec<_>>(), "code": code_json(run),
+        "datasets": data.dataset_inputs.iter().zip(&run.versions).map(dataset).collect::<Vec<_>>(), "code": code_json(run),
     })
 }
 

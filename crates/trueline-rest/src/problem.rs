@@ -210,6 +210,7 @@ impl From<TraceError> for Problem {
             TraceError::Serving(inner) => inner.into(),
             TraceError::Registry(inner) => inner.into(),
             TraceError::Tracking(inner) => inner.into(),
+            TraceError::Data(inner) => inner.into(),
             TraceError::Log(_) | TraceError::Thread(_) => Self::internal(error.to_string()),
         }
     }

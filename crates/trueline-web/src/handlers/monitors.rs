@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use trueline_monitoring::{
     AlertState, Incident, IncidentEntry, Level, Monitor, MonitorWindow, MonitoringError, Quality,
+    ReferenceState,
 };
 
 /// Windows that a page shows.
@@ -33,9 +34,10 @@ impl From<MonitoringError> for Failure {
 }
 
 fn standing(monitor: &Monitor, firing: usize) -> Badge {
-    match (firing, &monitor.reference) {
-        (0, None) => Badge::new(Tone::Wait, "Learns its reference"),
-        (0, Some(_)) => Badge::new(Tone::Good, "No alert fires"),
+    match (firing, monitor.reference_state()) {
+        (0, ReferenceState::Learning) => Badge::new(Tone::Wait, "Learns its reference"),
+        (0, ReferenceState::Unknown(_)) => Badge::new(Tone::Warn, "Training data unknown"),
+        (0, ReferenceState::Known(_)) => Badge::new(Tone::Good, "No alert fires"),
         (n, _) => Badge::new(Tone::Bad, format!("{} firing", crate::format::counted(n as u64, "alert"))),
     }
 }
@@ -87,6 +89,8 @@ fn trends(windows: &[MonitorWindow]) -> Vec<Trend> {
         |subject: &str| of(&|w| w.verdicts.first()?.findings.iter().find(|f| f.subject == subject)?.value);
     let mut out: Vec<Trend> = subjects
         .iter()
+        // What can't be compared has no numbers; the facts say why.
+        .filter(|f| f.reason.is_none())
         .map(|f| Trend { title: f.subject.clone(), values: finding(&f.subject), level: Some(f.enter) })
         .collect();
     let quality = |title: &str, get: fn(&Quality) -> Option<f64>| Trend {
@@ -111,11 +115,17 @@ pub(super) async fn one(
     let mut shell = visitor.shell(&app, &name, Section::Monitors).await?;
     shell.crumbs = vec![Crumb::to("Monitors", shell.to.monitors()), Crumb::here(&name)];
     shell.as_api = visitor.api(&format!("/api/v1/monitors/{name}/windows"));
-    let learnt = "learnt from the first complete window of predictions, which is not over yet";
+    let reference = match monitor.reference_state() {
+        ReferenceState::Learning => {
+            "learnt from the first complete window of predictions, which is not over yet".to_owned()
+        }
+        ReferenceState::Known(source) => source,
+        ReferenceState::Unknown(reason) => format!("unknown: {reason}"),
+    };
     page(&MonitorPage {
         shell,
         endpoint: monitor.endpoint,
-        reference: monitor.reference.map_or_else(|| learnt.to_owned(), |r| r.source),
+        reference,
         windows: windows.iter().map(window_row).collect(),
         trends: trends(&windows),
         name,

@@ -9,7 +9,7 @@ use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use std::fmt::Write as _;
-use trueline_flows::{Trace, TraceError, TracedRun};
+use trueline_flows::{Trace, TraceError, TracedDataset, TracedRun};
 use trueline_predictions::{Columns, Outputs, PredictionId, Record, Scalar, Stage, Status};
 use trueline_registry::{ReleaseState, Version};
 use trueline_serving::Route;
@@ -285,9 +285,12 @@ fn data(run: &TracedRun) -> Station {
         (sets, _) => crate::format::counted(sets as u64, "dataset"),
     };
     let mut station = Station::new("database", "Data", label);
-    let dataset = |d: &trueline_tracking::DatasetInput| Pair::new(&d.dataset.name, &d.dataset.digest);
+    let dataset = |(d, version): (&trueline_tracking::DatasetInput, &Option<TracedDataset>)| match version {
+        Some(v) => Pair::new(&d.dataset.name, format!("{}@{}, {}", v.name, v.number, d.dataset.digest)),
+        None => Pair::new(&d.dataset.name, &d.dataset.digest),
+    };
     if !inputs.is_empty() {
-        station.values.push(("Datasets", inputs.iter().map(dataset).collect()));
+        station.values.push(("Datasets", inputs.iter().zip(&run.versions).map(dataset).collect()));
     }
     if let Some(files) = captured {
         station.values.push(("Files", files.iter().map(|(path, sha256)| Pair::new(path, sha256)).collect()));
@@ -302,6 +305,7 @@ impl From<TraceError> for Failure {
             TraceError::Serving(inner) => inner.into(),
             TraceError::Registry(inner) => inner.into(),
             TraceError::Tracking(inner) => inner.into(),
+            TraceError::Data(inner) => inner.into(),
             other => Self::internal(other.to_string()),
         }
     }

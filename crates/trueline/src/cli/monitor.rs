@@ -37,6 +37,9 @@ pub(crate) struct CreateArgs {
     /// How long after that labels may take before quality is judged
     #[arg(long, default_value = "0s", value_parser = span)]
     label_wait: i64,
+    /// What windows are compared with: the first complete one, or what each version was trained on
+    #[arg(long, default_value = "first-window", value_parser = ["first-window", "training"])]
+    reference: String,
     /// Watch these features alone; all, if none is named
     #[arg(long = "feature")]
     features: Vec<String>,
@@ -137,7 +140,7 @@ pub(crate) fn monitor(command: MonitorCommand) -> anyhow::Result<()> {
 fn create(args: CreateArgs) -> anyhow::Result<()> {
     let mut spec = json!({
         "window_ms": args.window, "lateness_ms": args.lateness, "label_wait_ms": args.label_wait,
-        "quality": args.quality, "for": args.consecutive, "webhooks": args.webhooks,
+        "reference": args.reference, "quality": args.quality, "for": args.consecutive, "webhooks": args.webhooks,
     });
     if !args.features.is_empty() {
         spec["features"] = json!(args.features);
@@ -160,8 +163,12 @@ fn show(name: &str, connection: &Connection) -> anyhow::Result<()> {
         table::json(&json!({ "monitor": monitor, "windows": windows["windows"] }));
         return Ok(());
     }
-    let source =
-        monitor["reference"]["source"].as_str().unwrap_or("is learnt from the first complete window");
+    let reference = &monitor["reference"];
+    let source = match reference["state"].as_str() {
+        Some("known") => table::cell(reference, "source"),
+        Some("unknown") => format!("unknown: {}", table::cell(reference, "reason")),
+        _ => "is learnt from the first complete window".to_owned(),
+    };
     table::line(format!(
         "{name} watches endpoint {}; its reference: {source}",
         table::cell(&monitor, "endpoint")

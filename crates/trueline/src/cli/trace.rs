@@ -103,8 +103,19 @@ fn run_of(run: &Value) {
     fact("commit", &format!("{}{changes}", table::cell(&run["code"], "commit")));
     fact("metrics", &pairs(&run["metrics"]));
     for dataset in run["datasets"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        fact("dataset", &format!("{} {}", table::cell(dataset, "name"), table::cell(dataset, "digest")));
+        let told = format!("{} {}", table::cell(dataset, "name"), table::cell(dataset, "digest"));
+        let version = &dataset["dataset_version"];
+        fact(
+            "dataset",
+            &if version.is_null() { told } else { format!("{told}, of {}", data_version(version)) },
+        );
     }
+}
+
+/// `training@2 (6f0c2a14…)`
+fn data_version(version: &Value) -> String {
+    let id = table::cell(version, "id");
+    format!("{}@{} ({}…)", table::cell(version, "name"), version["number"], id.get(..8).unwrap_or(&id))
 }
 
 fn heading(kind: &str, name: &str) {

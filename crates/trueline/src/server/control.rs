@@ -16,8 +16,8 @@ use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
     Access, Deployments, MATERIALISE_TASK, Reach, Releases, RolloutJudge, StepRunner, TRAINING_SET_TASK,
-    Tracer, VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile,
-    run_segment_recorder, training_set_task, verify_task,
+    Tracer, TrainingReferences, VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers,
+    reconcile, run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -169,6 +169,12 @@ async fn run(
     let watcher = Watcher {
         monitoring: parts.monitoring.clone(),
         log: Arc::clone(&parts.log),
+        training: TrainingReferences {
+            policy: parts.access.policy().clone(),
+            registry: parts.deployments.registry.clone(),
+            tracking: parts.tracking.clone(),
+            data: parts.data.clone(),
+        },
         ledger: parts.ledger.clone(),
     };
     let watcher = tokio::spawn(watcher.run(stopping.clone()));
@@ -309,6 +315,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         log: Arc::clone(&parts.log),
         deployments: parts.deployments.clone(),
         tracking: parts.tracking.clone(),
+        data: parts.data.clone(),
         ledger: parts.ledger.clone(),
     };
     let web = Web {
