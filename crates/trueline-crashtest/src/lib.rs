@@ -72,6 +72,11 @@ impl Mode {
     fn is_control(self) -> bool {
         matches!(self, Self::PowerOffControl | Self::PowerLogControl)
     }
+
+    /// Whether a finding is such as this control must bring; where the log alone forgets, nothing else may be lost.
+    fn explains(self, finding: &str) -> bool {
+        self != Self::PowerLogControl || finding.contains("prediction")
+    }
 }
 
 /// What is to be run.
@@ -164,7 +169,7 @@ fn run_mode(plan: &Plan, mode: Mode, work: &Path, out: &mut dyn Write) -> anyhow
             Ok(false)
         }
         Err(Stop::Findings(list)) => {
-            let found_out = control && cuts > 0;
+            let found_out = control && cuts > 0 && list.iter().all(|finding| mode.explains(finding));
             let verdict = if found_out { "found out, as it must be" } else { "FAILED" };
             writeln!(out, "{name}: {verdict}: {} findings", list.len())?;
             list.iter().take(20).try_for_each(|line| writeln!(out, "  - {line}"))?;

@@ -22,6 +22,8 @@ const LOAD_MS: std::ops::Range<u64> = 200..1500;
 const RECOVERY_MS: std::ops::Range<u64> = 0..400;
 /// How often somebody asks for the newest checkpoint.
 const WITNESS: Duration = Duration::from_millis(20);
+/// Small enough that segments of the prediction log are sealed in most rounds.
+const SEGMENT_BYTES: u64 = 16 << 10;
 /// What is asked first after a start.
 const FIRST_INPUT: f64 = 0.25;
 /// How many earlier rounds are looked at again in each round.
@@ -100,6 +102,7 @@ impl<'p> Ground<'p> {
         std::fs::create_dir_all(&root)?;
         let mut launch = Launch::new(&plan.binary, &work, &root.join("data"))?;
         launch.synchronous_off = mode == Mode::PowerOffControl;
+        launch.segment_bytes = Some(SEGMENT_BYTES);
         if let Some(disk) = disk.as_mut().filter(|_| mode == Mode::PowerLogControl) {
             disk.disbelieve("data/predictions");
         }
