@@ -75,22 +75,31 @@ impl Api {
         self.get(&format!("/api/2.0/mlflow/{path}"), query)
     }
 
-    pub(crate) fn post(&self, path: &str, body: &Json) -> Answer {
-        let request = self.agent.post(format!("{}/api/2.0/mlflow/{path}", self.base));
+    pub(crate) fn send(&self, path: &str, body: &Json) -> Answer {
+        let request = self.agent.post(format!("{}{path}", self.base));
         parsed(&whole(request.send_json(body)?)?)
     }
 
-    pub(crate) fn put_artifact(&self, path: &str, bytes: &[u8]) -> Result<(), Failure> {
-        let request = self.agent.put(self.artifact(path));
+    /// A call of MLflow's that changes something.
+    pub(crate) fn post(&self, path: &str, body: &Json) -> Answer {
+        self.send(&format!("/api/2.0/mlflow/{path}"), body)
+    }
+
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let request = self.agent.put(format!("{}{path}", self.base));
         whole(request.send(bytes)?).map(drop)
     }
 
-    pub(crate) fn artifact_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        whole(self.agent.get(self.artifact(path)).call()?)
+    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        whole(self.agent.get(format!("{}{path}", self.base)).call()?)
     }
 
-    fn artifact(&self, path: &str) -> String {
-        format!("{}/api/2.0/mlflow-artifacts/artifacts/{path}", self.base)
+    pub(crate) fn put_artifact(&self, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.put(&artifact(path), bytes)
+    }
+
+    pub(crate) fn artifact_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.bytes(&artifact(path))
     }
 
     /// All runs of an experiment, with their data.
@@ -108,6 +117,10 @@ impl Api {
     }
 }
 
+fn artifact(path: &str) -> String {
+    format!("/api/2.0/mlflow-artifacts/artifacts/{path}")
+}
+
 fn whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, Failure> {
     let status = answer.status().as_u16();
     let bytes = answer.body_mut().with_config().limit(LARGEST).read_to_vec()?;
@@ -119,6 +132,11 @@ fn whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, Failur
 
 fn parsed(bytes: &[u8]) -> Answer {
     serde_json::from_slice(bytes).map_err(|e| Failure::Refused { status: 200, said: format!("no JSON: {e}") })
+}
+
+/// A list of an answer; empty when it is missing.
+pub(crate) fn list(value: &Json) -> Vec<Json> {
+    value.as_array().cloned().unwrap_or_default()
 }
 
 /// A text field of an answer; empty when it is missing, which no comparison takes for the right one.

@@ -1,7 +1,10 @@
 //! Is every acknowledged write there, once and as it was, and the one under way at the crash there whole or not at all?
 //! What of the latter is there counts as acknowledged from then on: the server has shown it.
 
-use crate::api::{Api, Failure, text};
+mod data;
+mod serving;
+
+use crate::api::{Api, Failure, list, text};
 use crate::story::{Experiment, Logged, Model, Pending, Run, Story};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -9,9 +12,9 @@ use std::collections::BTreeMap;
 /// How much of a story is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Experiments, runs with their params, tags and latest metrics, versions and aliases.
+    /// Experiments, runs with their params, tags and latest metrics, versions and aliases, predictions with their labels.
     Rows,
-    /// Each point of each metric, the bytes of each file and the events of each run as well.
+    /// Each point of each metric, the bytes of each file, versions of datasets and the events of each run as well.
     All,
 }
 
@@ -81,7 +84,8 @@ impl Checker {
             self.versions(model, i, pending.as_ref())?;
             self.alias(model, i, pending.as_ref())?;
         }
-        Ok(())
+        self.predictions(story, pending.as_ref())?;
+        self.datasets(story, pending.as_ref())
     }
 
     fn find(&mut self, finding: String) {
@@ -353,10 +357,6 @@ fn latest(logged: &Logged) -> Logged {
         |points: &BTreeMap<i64, f64>| points.iter().next_back().map(|(s, v)| (*s, *v)).into_iter().collect();
     let metrics = logged.metrics.iter().map(|(key, points)| (key.clone(), last(points))).collect();
     Logged { metrics, ..logged.clone() }
-}
-
-fn list(value: &Json) -> Vec<Json> {
-    value.as_array().cloned().unwrap_or_default()
 }
 
 /// Keys and values; none when a key is there twice.

@@ -40,6 +40,7 @@ pub struct Disk {
     root: PathBuf,
     shadow: PathBuf,
     library: PathBuf,
+    disbelieved: Option<PathBuf>,
 }
 
 /// What a cut took.
@@ -76,7 +77,8 @@ impl Disk {
         fs::create_dir_all(shadow.join("f"))?;
         fs::create_dir_all(shadow.join("d"))?;
         compile(work, &library)?;
-        let disk = Self { root: root.canonicalize()?, shadow: shadow.canonicalize()?, library };
+        let disk =
+            Self { root: root.canonicalize()?, shadow: shadow.canonicalize()?, library, disbelieved: None };
         give_id(&disk.root, &Id("0".repeat(16)))?;
         Ok(disk)
     }
@@ -87,10 +89,19 @@ impl Disk {
         &self.root
     }
 
+    /// Fsyncs in a folder below the root, and of all that lies in it, count for nothing from now on, as if the program
+    /// had forgotten them: for a control.
+    pub fn disbelieve(&mut self, folder: impl AsRef<Path>) {
+        self.disbelieved = Some(self.root.join(folder));
+    }
+
     /// Has a process run on this disk.
     pub fn attach(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library);
         command.env("CRASHTEST_ROOT", &self.root).env("CRASHTEST_SHADOW", &self.shadow);
+        if let Some(folder) = &self.disbelieved {
+            command.env("CRASHTEST_DISBELIEVED", folder);
+        }
     }
 
     /// Whether a process that was given to [`Disk::attach`] took the library: a static binary does not.

@@ -2,8 +2,9 @@
 
 use crate::api::Api;
 use crate::check::{Checked, Depth, check};
+use crate::endpoint;
 use crate::server::{Launch, Server};
-use crate::story::Story;
+use crate::story::{Pending, Story};
 use crate::workload::Client;
 use crate::{Disk, Mode, Plan, Rng};
 use anyhow::Context;
@@ -11,9 +12,9 @@ use serde_json::json;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A restarted server is ready within this.
+/// A restarted server is ready, and its endpoint answers, within this.
 const READY: Duration = Duration::from_secs(2);
 /// How long a round's load lasts, in milliseconds.
 const LOAD_MS: std::ops::Range<u64> = 200..1500;
@@ -21,6 +22,10 @@ const LOAD_MS: std::ops::Range<u64> = 200..1500;
 const RECOVERY_MS: std::ops::Range<u64> = 0..400;
 /// How often somebody asks for the newest checkpoint.
 const WITNESS: Duration = Duration::from_millis(20);
+/// Small enough that segments of the prediction log are sealed in most rounds.
+const SEGMENT_BYTES: u64 = 16 << 10;
+/// What is asked first after a start.
+const FIRST_INPUT: f64 = 0.25;
 /// How many earlier rounds are looked at again in each round.
 const LOOK_BACK: usize = 2;
 
@@ -60,6 +65,11 @@ pub(crate) struct Ground<'p> {
     given_out: Option<PathBuf>,
     /// By round, then by client.
     stories: Vec<Vec<Story>>,
+    /// What the endpoint answered right after the starts.
+    after_starts: Story,
+    /// The versions that the endpoint may answer by: two when nobody knows what became of a deployment; none before there
+    /// is an endpoint.
+    deployed: Vec<u64>,
     /// How often the power was cut.
     pub(crate) cuts: usize,
 }
@@ -87,11 +97,15 @@ impl fmt::Display for Report {
 impl<'p> Ground<'p> {
     pub(crate) fn new(plan: &'p Plan, mode: Mode, work: PathBuf, rng: Rng) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&work)?;
-        let disk = if mode == Mode::Kill { None } else { Some(Disk::new(&work)?) };
+        let mut disk = if mode == Mode::Kill { None } else { Some(Disk::new(&work)?) };
         let root = disk.as_ref().map_or_else(|| work.join("root"), |d| d.root().to_owned());
         std::fs::create_dir_all(&root)?;
         let mut launch = Launch::new(&plan.binary, &work, &root.join("data"))?;
         launch.synchronous_off = mode == Mode::PowerOffControl;
+        launch.segment_bytes = Some(SEGMENT_BYTES);
+        if let Some(disk) = disk.as_mut().filter(|_| mode == Mode::PowerLogControl) {
+            disk.disbelieve("data/predictions");
+        }
         Ok(Self {
             plan,
             mode,
@@ -102,6 +116,8 @@ impl<'p> Ground<'p> {
             key: None,
             given_out: None,
             stories: Vec::new(),
+            after_starts: Story::default(),
+            deployed: Vec::new(),
             cuts: 0,
         })
     }
@@ -139,11 +155,13 @@ impl<'p> Ground<'p> {
         Ok((recovered, crash))
     }
 
-    /// Starts the server; it must be ready soon, with the key that it always had.
+    /// Starts the server; it must be ready soon and answer predictions, with the key that it always had.
     pub(crate) fn start(&mut self) -> Result<Server, Stop> {
+        let began = Instant::now();
         let server = self.launch.start(self.disk.as_ref()).map_err(finding)?;
-        if server.ready_after() > READY {
-            return Err(Stop::Late(server.ready_after()));
+        self.ask_first()?;
+        if began.elapsed() > READY {
+            return Err(Stop::Late(began.elapsed()));
         }
         let (key, _) = self.launch.api().ledger().map_err(finding)?;
         match &self.key {
@@ -154,18 +172,55 @@ impl<'p> Ground<'p> {
         Ok(server)
     }
 
+    /// The first prediction after a start: by the version that was deployed, which the database knows too.
+    fn ask_first(&mut self) -> Result<(), Stop> {
+        if self.deployed.is_empty() {
+            return Ok(());
+        }
+        let (api, failed) = (self.launch.api(), |e| finding(format!("after the restart, the endpoint: {e}")));
+        let asked = endpoint::ask(&api, &[FIRST_INPUT]).map_err(failed)?.map_err(finding)?;
+        let answered = asked[0].version;
+        if !self.deployed.contains(&answered) {
+            let known = &self.deployed;
+            return Err(finding(format!(
+                "version {answered} answers after the restart; {known:?} was deployed"
+            )));
+        }
+        let row = endpoint::deployed(&api).map_err(failed)?;
+        if row != endpoint::variant(answered) {
+            return Err(finding(format!("version {answered} answers, and the database has {row} deployed")));
+        }
+        self.deployed = vec![answered];
+        self.after_starts.predictions.extend(asked);
+        Ok(())
+    }
+
+    /// The version that answers now; the endpoint is made when there is none.
+    fn answering(&mut self) -> Result<u64, Stop> {
+        if self.deployed.is_empty() {
+            let made = endpoint::set_up(&self.launch.api());
+            made.map_err(|e| finding(format!("can't make an endpoint: {e}")))?;
+            self.deployed = vec![endpoint::VERSIONS[0]];
+        }
+        Ok(self.deployed[0])
+    }
+
     /// Clients at work until the server is killed at a random moment; the power is cut then, if the mode says so.
     fn load(&mut self, server: Server) -> Result<(Vec<Story>, String), Stop> {
         let round = self.stories.len();
         let shared = format!("shared-{round}");
         let made = self.launch.api().post("registered-models/create", &json!({ "name": shared }));
         made.map_err(|e| finding(format!("can't create a model: {e}")))?;
+        let answering = self.answering()?;
         let pause = Duration::from_millis(self.rng.within(LOAD_MS));
         let seeds: Vec<Rng> = (0..self.plan.clients).map(|_| self.rng.fork()).collect();
         let crashing = AtomicBool::new(false);
         let (killed, done, note) = std::thread::scope(|scope| {
             let client = |(i, rng)| {
-                let client = Client::new(self.launch.api(), rng, format!("r{round}c{i}"), &crashing);
+                let mut client = Client::new(self.launch.api(), rng, format!("r{round}c{i}"), &crashing);
+                if i == 0 {
+                    client = client.that_deploys(answering);
+                }
                 let shared = &shared;
                 scope.spawn(move || client.run(shared))
             };
@@ -182,6 +237,7 @@ impl<'p> Ground<'p> {
         if !findings.is_empty() {
             return Err(Stop::Findings(findings));
         }
+        self.deployed = stories.iter().flat_map(may_be_deployed).collect();
         if let Some(note) = note {
             self.given_out = Some(self.work.join("checkpoint"));
             std::fs::write(self.work.join("checkpoint"), note).context("keep a checkpoint")?;
@@ -219,6 +275,8 @@ impl<'p> Ground<'p> {
         let api = self.launch.api();
         let newest = self.stories.len() - 1;
         let mut all = check(&api, &mut self.stories[newest], Depth::All);
+        let after_starts = std::slice::from_mut(&mut self.after_starts);
+        all.findings.extend(check(&api, after_starts, Depth::Rows).findings);
         let some = LOOK_BACK.min(newest);
         let earlier: Vec<usize> =
             if last { (0..newest).collect() } else { (0..some).map(|_| self.earlier(newest)).collect() };
@@ -237,6 +295,15 @@ impl<'p> Ground<'p> {
         let key = self.key.as_deref().context("no key is known")?;
         self.launch.verify(key, self.given_out.as_deref())?.map_err(finding)
     }
+}
+
+/// What this client knows to be deployed, and what it had asked for when the server was killed.
+fn may_be_deployed(story: &Story) -> Vec<u64> {
+    let asked_for = match story.pending {
+        Some(Pending::Deploy { version }) => Some(version),
+        _ => None,
+    };
+    story.deployed.into_iter().chain(asked_for).collect()
 }
 
 /// Asks for the newest checkpoint again and again, as somebody outside would, until the server is gone; what was given

@@ -26,6 +26,8 @@ pub struct Launch {
     log: PathBuf,
     /// `synchronous=OFF`, for the control.
     pub(crate) synchronous_off: bool,
+    /// When segments of the prediction log are closed; as usual, if not said.
+    pub(crate) segment_bytes: Option<u64>,
 }
 
 /// A running server. Dropping it kills it.
@@ -44,7 +46,7 @@ impl Launch {
     pub fn new(binary: &Path, work: &Path, data_dir: &Path) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let (binary, data_dir, log) = (binary.to_owned(), data_dir.to_owned(), work.join("server.log"));
-        Ok(Self { binary, data_dir, port, log, synchronous_off: false })
+        Ok(Self { binary, data_dir, port, log, synchronous_off: false, segment_bytes: None })
     }
 
     /// The port that the server listens on, on 127.0.0.1.
@@ -67,6 +69,9 @@ impl Launch {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if self.synchronous_off {
             command.env("TRUELINE_TEST_SYNCHRONOUS_OFF", "1");
+        }
+        if let Some(bytes) = self.segment_bytes {
+            command.env("TRUELINE_TEST_SEGMENT_BYTES", bytes.to_string());
         }
         if let Some(disk) = disk {
             disk.attach(&mut command);

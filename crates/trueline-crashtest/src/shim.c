@@ -14,6 +14,9 @@
 // under way is caught. A kill in the middle of a copy leaves a mixture of old and new pages, which is what a cut in the
 // middle of an fsync may leave.
 //
+// A folder can be named whose fsyncs, and those of everything below it, are carried out and not believed: what a program
+// would lose there that forgot them. That is for the control of the test.
+//
 // What makes things durable in other ways (O_SYNC, msync, sync, syncfs, sync_file_range, a raw fsync system call) is not
 // seen. Whoever relied on that would be told of a loss that a real disk would not have: the error is to that side.
 
@@ -42,6 +45,8 @@ static int (*next_fsync)(int);
 static int (*next_fdatasync)(int);
 static const char *root;
 static const char *shadow;
+// Fsyncs below this folder keep nothing.
+static const char *disbelieved;
 // Two fsyncs of one file or folder take turns, so that the later state is kept last.
 static pthread_mutex_t stripes[STRIPES];
 
@@ -63,6 +68,7 @@ __attribute__((constructor)) static void begin(void) {
     for (int i = 0; i < STRIPES; i++) pthread_mutex_init(&stripes[i], NULL);
     root = getenv("CRASHTEST_ROOT");
     shadow = getenv("CRASHTEST_SHADOW");
+    disbelieved = getenv("CRASHTEST_DISBELIEVED");
     if (!root || !shadow) {
         root = NULL;
         return;
@@ -179,6 +185,11 @@ static void keep_folder(const char *link, const char *id) {
     if (fclose(out) != 0 || rename(beside, path) != 0) die("write names to the shadow");
 }
 
+static int is_below(const char *path, const char *folder) {
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
+}
+
 static void keep(int fd) {
     if (!root) return;
     int error = errno;
@@ -188,10 +199,9 @@ static void keep(int fd) {
     ssize_t n = readlink(link, path, sizeof path - 1);
     if (n < 0) die("readlink");
     path[n] = 0;
-    size_t length = strlen(root);
-    int below = strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == 0);
+    int counts = is_below(path, root) && !(disbelieved && is_below(path, disbelieved));
     struct stat stat;
-    if (below && fstat(fd, &stat) == 0 && id_at(link, id)) {
+    if (counts && fstat(fd, &stat) == 0 && id_at(link, id)) {
         pthread_mutex_t *turn = &stripes[strtoull(id, NULL, 16) % STRIPES];
         pthread_mutex_lock(turn);
         if (S_ISREG(stat.st_mode)) keep_file(fd, link, stat.st_mode, id);

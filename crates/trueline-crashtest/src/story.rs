@@ -2,6 +2,7 @@
 //! which may be there or not, but whole.
 
 use crate::Rng;
+use crate::endpoint::Prediction;
 use std::collections::BTreeMap;
 
 /// One client's writes of one round.
@@ -11,6 +12,11 @@ pub(crate) struct Story {
     pub(crate) models: Vec<Model>,
     /// Files by their path.
     pub(crate) files: BTreeMap<String, Contents>,
+    pub(crate) predictions: Vec<Prediction>,
+    /// The version that this client was told to be deployed, if it deploys.
+    pub(crate) deployed: Option<u64>,
+    /// Versions of datasets, by the dataset's name.
+    pub(crate) datasets: BTreeMap<String, Table>,
     /// The request that got no answer.
     pub(crate) pending: Option<Pending>,
     pub(crate) acknowledged: usize,
@@ -76,15 +82,69 @@ impl Contents {
     }
 }
 
+/// A CSV file, as what it is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) seed: u64,
+    pub(crate) rows: usize,
+}
+
+impl Table {
+    pub(crate) fn csv(self) -> String {
+        let mut rng = Rng::new(self.seed);
+        let mut text = "n,value\n".to_owned();
+        for n in 0..self.rows {
+            text.push_str(&format!("{n},{}\n", rng.number() >> 32));
+        }
+        text
+    }
+}
+
 /// A write without an answer. Numbers are positions in the story.
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
-    Experiment { name: String },
-    Run { experiment: usize, name: String },
-    Batch { experiment: usize, run: usize, batch: Logged },
-    Finish { experiment: usize, run: usize },
-    File { path: String, contents: Contents },
-    Model { name: String },
-    Version { model: usize, source: String },
-    Alias { model: usize, version: u64 },
+    Experiment {
+        name: String,
+    },
+    Run {
+        experiment: usize,
+        name: String,
+    },
+    Batch {
+        experiment: usize,
+        run: usize,
+        batch: Logged,
+    },
+    Finish {
+        experiment: usize,
+        run: usize,
+    },
+    File {
+        path: String,
+        contents: Contents,
+    },
+    Model {
+        name: String,
+    },
+    Version {
+        model: usize,
+        source: String,
+    },
+    Alias {
+        model: usize,
+        version: u64,
+    },
+    /// Whoever got no answer has no id to look for it by.
+    Ask,
+    Label {
+        prediction: usize,
+        value: u64,
+    },
+    Deploy {
+        version: u64,
+    },
+    Dataset {
+        name: String,
+        table: Table,
+    },
 }

@@ -1,4 +1,8 @@
-//! The load: clients that train, upload, register and move aliases over MLflow's REST API until the server is gone.
+//! The load: clients that train, upload, register and move aliases over MLflow's REST API, ask an endpoint, tell labels and
+//! add versions of datasets, until the server is gone.
+
+mod data;
+mod serving;
 
 use crate::Rng;
 use crate::api::{Api, Failure, text};
@@ -38,6 +42,12 @@ impl<'a> Client<'a> {
         Self { api, rng, story: Story::default(), prefix, crashing }
     }
 
+    /// Lets it deploy too; `version` is what answers now.
+    pub(crate) fn that_deploys(mut self, version: u64) -> Self {
+        self.story.deployed = Some(version);
+        self
+    }
+
     /// Works until the server is gone; answers what was acknowledged, and a finding if there was one.
     pub(crate) fn run(mut self, shared_model: &str) -> (Story, Option<String>) {
         let end = self.work(shared_model);
@@ -69,6 +79,8 @@ impl<'a> Client<'a> {
             }
             self.train()?;
             self.overwrite_latest()?;
+            self.serve()?;
+            self.add_data()?;
         }
     }
 

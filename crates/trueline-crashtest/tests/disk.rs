@@ -247,11 +247,15 @@ fn writer_of_moved_files() {
 
 fn cut_after(writer: &str, survival: f64) -> (tempfile::TempDir, Disk) {
     let (work, disk) = disk();
-    let mut process = Writer::start(&disk, writer);
+    cut_after_on(&disk, writer, survival);
+    (work, disk)
+}
+
+fn cut_after_on(disk: &Disk, writer: &str, survival: f64) {
+    let mut process = Writer::start(disk, writer);
     process.told("done");
     process.kill();
     disk.cut(survival, &mut Rng::new(1)).unwrap();
-    (work, disk)
 }
 
 /// All files below a folder with their text.
@@ -294,6 +298,29 @@ fn a_cut_leaves_what_was_fsynced_and_nothing_else() {
 fn a_file_is_not_left_under_its_old_name_once_its_new_one_is_durable() {
     let (_work, disk) = cut_after("writer_of_moved_files", 0.0);
     assert_eq!(files(disk.root()), expected(&[("blobs/1", "moved")]));
+}
+
+#[test]
+fn where_fsyncs_are_not_believed_all_is_lost_and_elsewhere_nothing_is() {
+    let (_work, mut disk) = disk();
+    disk.disbelieve("spool");
+    cut_after_on(&disk, "writer_of_spooled_files", 0.0);
+    assert_eq!(files(disk.root()), expected(&[("spooled", "durable")]));
+}
+
+#[test]
+#[ignore = "a writer for the tests of this file"]
+fn writer_of_spooled_files() {
+    let Some(root) = folder() else { return };
+    fs::create_dir(root.join("spool")).unwrap();
+    for path in ["spool/1", "spooled"] {
+        let mut file = File::create(root.join(path)).unwrap();
+        file.write_all(b"durable").unwrap();
+        file.sync_all().unwrap();
+    }
+    sync(&root.join("spool"));
+    sync(&root);
+    wait_to_be_killed();
 }
 
 #[test]

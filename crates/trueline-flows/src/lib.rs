@@ -27,6 +27,7 @@ mod trace;
 mod training_reference;
 mod training_set;
 mod verify_ledger;
+mod verify_segments;
 mod verify_state;
 mod watch;
 
@@ -59,5 +60,7 @@ pub use training_reference::{TrainingError, TrainingReferences};
 pub use training_set::{
     FeatureFlowError, TRAINING_SET_TASK, TrainingSet, ViewChoice, request_training_set, training_set_task,
 };
-pub use verify_ledger::{VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task};
+pub use verify_ledger::{
+    CheckedFolders, VERIFY_TASK, last_verification, request_verification, verify_offline, verify_task,
+};
 pub use watch::{WatchError, Watcher};

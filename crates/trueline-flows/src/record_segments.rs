@@ -5,12 +5,26 @@ use trueline_ledger::ProjectId;
 use trueline_predictions::{PredictionLog, Sealed, StreamName};
 use trueline_serving::{SealedSegment, SealedSegments, ServingError};
 
+const LABELS: &str = "labels";
+const ENDPOINTS: &str = "endpoints/";
+
 /// The stream's name within its project.
-fn name_of(stream: &StreamName) -> String {
-    stream.endpoint().map_or_else(|| "labels".to_owned(), |endpoint| format!("endpoints/{endpoint}"))
+pub(crate) fn name_of(stream: &StreamName) -> String {
+    stream.endpoint().map_or_else(|| LABELS.to_owned(), |endpoint| format!("{ENDPOINTS}{endpoint}"))
 }
 
-fn segment_of(sealed: &Sealed) -> SealedSegment {
+/// The stream of a project that has this name.
+pub(crate) fn stream_of(project: &str, name: &str) -> Option<StreamName> {
+    let project = project.to_owned();
+    if name == LABELS {
+        return Some(StreamName::Labels { project });
+    }
+    let endpoint = name.strip_prefix(ENDPOINTS)?.to_owned();
+    Some(StreamName::Predictions { project, endpoint })
+}
+
+/// What the ledger says of a segment.
+pub(crate) fn segment_of(sealed: &Sealed) -> SealedSegment {
     SealedSegment {
         project: ProjectId::new(sealed.stream.project()),
         stream: name_of(&sealed.stream),
@@ -62,5 +76,21 @@ pub async fn run_segment_recorder(
             _ = stopping.wait_for(|stop| *stop) => return,
             () = again => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_found_by_its_name() {
+        let project = "default".to_owned();
+        let labels = StreamName::Labels { project: project.clone() };
+        let named_like_it = StreamName::Predictions { project, endpoint: "labels".to_owned() };
+        for stream in [labels, named_like_it] {
+            assert_eq!(stream_of("default", &name_of(&stream)), Some(stream));
+        }
+        assert_eq!(stream_of("default", "elsewhere"), None);
     }
 }

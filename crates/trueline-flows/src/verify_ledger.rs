@@ -1,20 +1,30 @@
-//! Checking the ledger: its files, the rows against them, and with `--state` the rows that the events imply. Offline
-//! from the CLI, or as a task of the server.
+//! Checking the ledger: its files, the rows against them, and with `--state` the rows and the segments of the prediction log
+//! that the events imply. Offline from the CLI, or as a task of the server.
 
-use crate::verify_state::{verify_state, verify_state_offline};
+use crate::verify_segments::verify_segments;
+use crate::verify_state::{State, verify_state, verify_state_offline};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use trueline_db::{Db, Tx};
 use trueline_identity::{Authorized, ReadLedger, VerifyLedger};
 use trueline_ledger::{
     Actor, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification, verify_files,
     verify_rows, waiting_events,
 };
-use trueline_registry::{Compared, Disagreement};
+use trueline_registry::Disagreement;
 use trueline_tasks::{Lease, NewTask, TaskError, TaskRow, Tasks, complete, enqueue};
 
 /// The kind of the task that checks the ledger.
 pub const VERIFY_TASK: &str = "ledger.verify";
+
+/// Where the files lie that a check reads.
+#[derive(Clone, Debug)]
+pub struct CheckedFolders {
+    /// The ledger's tiles and checkpoint.
+    pub ledger: PathBuf,
+    /// The log of predictions.
+    pub predictions: PathBuf,
+}
 
 /// Asks for a check of the ledger; answers the task that does it.
 ///
@@ -44,8 +54,13 @@ pub async fn last_verification(
 ///
 /// # Errors
 /// What the ledger says, as text for the task's record.
-pub async fn verify_task(ledger: Ledger, folder: PathBuf, key: String, lease: Lease) -> Result<(), String> {
-    let found = check(ledger.db(), folder, key).await.map_err(|e| e.to_string())?;
+pub async fn verify_task(
+    ledger: Ledger,
+    folders: CheckedFolders,
+    key: String,
+    lease: Lease,
+) -> Result<(), String> {
+    let found = check(ledger.db(), folders, key).await.map_err(|e| e.to_string())?;
     let (id, now) = (ledger.sources().id(), ledger.sources().now());
     let recorded: Result<(), TaskError> = ledger
         .write(&Actor::system("verifier"), move |tx| {
@@ -68,10 +83,10 @@ pub async fn verify_task(ledger: Ledger, folder: PathBuf, key: String, lease: Le
     recorded.map_err(|e| e.to_string())
 }
 
-async fn check(db: &Db, folder: PathBuf, key: String) -> Result<Verification, LedgerError> {
+async fn check(db: &Db, folders: CheckedFolders, key: String) -> Result<Verification, LedgerError> {
+    let folder = folders.ledger.clone();
     let files = folder.clone();
-    let checked = tokio::task::spawn_blocking(move || verify_files(&files, &key, None));
-    let mut report: Report = match checked.await.map_err(|e| LedgerError::Diverged(e.to_string()))?? {
+    let mut report: Report = match aside(move || verify_files(&files, &key, None)).await? {
         Ok(report) => report,
         Err(finding) => return Ok(Err(finding)),
     };
@@ -88,16 +103,25 @@ async fn check(db: &Db, folder: PathBuf, key: String) -> Result<Verification, Le
             Err(finding) => return Ok(Err(finding)),
         }
     }
-    Ok(told(report, &verify_state(db).await?))
+    let state = verify_state(db).await?;
+    aside(move || judged(report, &state, &folders)).await
 }
 
-/// What the comparison of rows with the events adds to a report.
-fn told(mut report: Report, compared: &Compared) -> Verification {
-    report.unknowable = compared.unknowable;
-    match compared.disagreements.first() {
-        None => Ok(report),
-        Some(row) => Err(disagreement(row)),
-    }
+/// Runs what reads many files where blocking is allowed.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| LedgerError::Diverged(e.to_string()))?
+}
+
+/// What the comparison of rows and segments with the events adds to a report.
+fn judged(mut report: Report, state: &State, folders: &CheckedFolders) -> Result<Verification, LedgerError> {
+    report.unknowable = state.compared.unknowable;
+    let found = match state.compared.disagreements.first() {
+        Some(row) => Some(disagreement(row)),
+        None => verify_segments(&folders.predictions, &state.segments)?,
+    };
+    Ok(found.map_or(Ok(report), Err))
 }
 
 /// A disagreement in the words of a finding.
@@ -107,27 +131,28 @@ fn disagreement(row: &Disagreement) -> Finding {
     Finding { entry: None, problem }
 }
 
-/// Checks files, rows and, with `state`, what the rows should be, over one connection: for the offline command.
+/// Checks rows against files and, with `state`, what rows and segments should be, over one connection: for the offline
+/// command.
 ///
 /// # Errors
 /// What the database or the files say.
 pub fn verify_offline(
     tx: &mut Tx<'_>,
-    folder: &Path,
+    folders: &CheckedFolders,
     report: Report,
     state: bool,
 ) -> Result<Verification, LedgerError> {
     let mut report = report;
     let mut next = 0;
     while next < report.entries {
-        match verify_rows(tx, folder, next, &mut report)? {
+        match verify_rows(tx, &folders.ledger, next, &mut report)? {
             Ok(found) => next = found,
             Err(finding) => return Ok(Err(finding)),
         }
     }
     report.waiting = waiting_events(tx, report.entries)?;
     if state {
-        return Ok(told(report, &verify_state_offline(tx)?));
+        return judged(report, &verify_state_offline(tx)?, folders);
     }
     Ok(Ok(report))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use trueline_db::{Db, DbError, Tx};
 use trueline_ledger::{EventRow, LedgerError, events_of, newest_index, unsequenced_events_of};
 use trueline_registry::{Compared, Disagreement, Replay};
+use trueline_serving::SegmentReplay;
 use trueline_serving::rollout::{Mismatch, RolloutReplay};
 use trueline_tracking::{Broken, Seal};
 
@@ -17,6 +18,15 @@ struct Told {
     upto: i64,
     registry: Replay,
     rollouts: RolloutReplay,
+    segments: SegmentReplay,
+}
+
+/// What the rows came to, and what else is not in the database and has to be looked at.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) compared: Compared,
+    /// Sealed segments of the prediction log, which are files.
+    pub(crate) segments: SegmentReplay,
 }
 
 /// Events that come next, and up to which index they tell all.
@@ -27,19 +37,21 @@ struct Stretch {
 
 impl Told {
     fn new() -> Self {
-        Self { upto: -1, registry: Replay::default(), rollouts: RolloutReplay::default() }
+        let (registry, rollouts, segments) = Default::default();
+        Self { upto: -1, registry, rollouts, segments }
     }
 
     fn apply(&mut self, stretch: &Stretch) {
         for event in &stretch.events {
             self.registry.apply(event);
             self.rollouts.apply(event);
+            self.segments.apply(event);
         }
         self.upto = stretch.upto;
     }
 
     fn actions() -> Vec<&'static str> {
-        [Replay::ACTIONS, RolloutReplay::ACTIONS, Seal::ACTIONS].concat()
+        [Replay::ACTIONS, RolloutReplay::ACTIONS, SegmentReplay::ACTIONS, Seal::ACTIONS].concat()
     }
 
     /// The next stretch; nothing when all events that have an index are in.
@@ -54,7 +66,7 @@ impl Told {
 
     /// Takes in what came last, sequenced or not, and compares it all with the rows of the same moment; answers the
     /// events that were taken in, too.
-    fn compare(mut self, tx: &mut Tx<'_>) -> Result<(Compared, Vec<EventRow>), LedgerError> {
+    fn compare(mut self, tx: &mut Tx<'_>) -> Result<(State, Vec<EventRow>), LedgerError> {
         let mut last = Vec::new();
         while let Some(stretch) = Self::next(tx, self.upto)? {
             self.apply(&stretch);
@@ -63,15 +75,17 @@ impl Told {
         let events = unsequenced_events_of(tx, &Self::actions())?;
         self.apply(&Stretch { events: events.clone(), upto: self.upto });
         last.extend(events);
-        let compared = self.registry.compare(tx).map_err(failed)?;
-        Ok((compared.and(rollouts(&self.rollouts, tx)?), last))
+        let registry = self.registry.compare(tx).map_err(failed)?;
+        let rollouts = compared(self.rollouts.compare(tx).map_err(failed)?);
+        let segments = compared(self.segments.compare(tx).map_err(failed)?);
+        let compared = registry.and(rollouts).and(segments);
+        Ok((State { compared, segments: self.segments }, last))
     }
 }
 
-fn rollouts(told: &RolloutReplay, tx: &mut Tx<'_>) -> Result<Compared, LedgerError> {
-    let (mismatches, unknowable) = told.compare(tx).map_err(failed)?;
+fn compared((mismatches, unknowable): (Vec<Mismatch>, u64)) -> Compared {
     let disagreement = |m: Mismatch| Disagreement { row: m.row, ledger: m.ledger, database: m.database };
-    Ok(Compared { disagreements: mismatches.into_iter().map(disagreement).collect(), unknowable })
+    Compared { disagreements: mismatches.into_iter().map(disagreement).collect(), unknowable }
 }
 
 fn failed(error: impl std::fmt::Display) -> LedgerError {
@@ -94,7 +108,7 @@ fn disagreement(broken: Broken) -> Disagreement {
 ///
 /// # Errors
 /// What the database says.
-pub(crate) async fn verify_state(db: &Db) -> Result<Compared, LedgerError> {
+pub(crate) async fn verify_state(db: &Db) -> Result<State, LedgerError> {
     let (mut told, mut out) = (Told::new(), Compared::default());
     loop {
         let after = told.upto;
@@ -103,9 +117,9 @@ pub(crate) async fn verify_state(db: &Db) -> Result<Compared, LedgerError> {
         check_seals(db, &stretch.events, &mut out).await?;
     }
     let told = Arc::new(told);
-    let (compared, last) = db.read(move |tx| Told::clone(&told).compare(tx)).await?;
+    let (state, last) = db.read(move |tx| Told::clone(&told).compare(tx)).await?;
     check_seals(db, &last, &mut out).await?;
-    Ok(out.and(compared))
+    Ok(State { compared: out.and(state.compared), ..state })
 }
 
 async fn check_seals(db: &Db, events: &[EventRow], out: &mut Compared) -> Result<(), LedgerError> {
@@ -120,15 +134,15 @@ async fn check_seals(db: &Db, events: &[EventRow], out: &mut Compared) -> Result
 ///
 /// # Errors
 /// What the database says.
-pub(crate) fn verify_state_offline(tx: &mut Tx<'_>) -> Result<Compared, LedgerError> {
+pub(crate) fn verify_state_offline(tx: &mut Tx<'_>) -> Result<State, LedgerError> {
     let (mut told, mut out) = (Told::new(), Compared::default());
     while let Some(stretch) = Told::next(tx, told.upto)? {
         told.apply(&stretch);
         check_seals_offline(tx, &stretch.events, &mut out)?;
     }
-    let (compared, last) = told.compare(tx)?;
+    let (state, last) = told.compare(tx)?;
     check_seals_offline(tx, &last, &mut out)?;
-    Ok(out.and(compared))
+    Ok(State { compared: out.and(state.compared), ..state })
 }
 
 fn check_seals_offline(tx: &mut Tx<'_>, events: &[EventRow], out: &mut Compared) -> Result<(), LedgerError> {

@@ -40,4 +40,4 @@ pub use recover::Cut;
 pub use scalar::Scalar;
 pub use scan::{Cursor, Page, Scan};
 pub use stream::{StreamName, StreamStats};
-pub use verify::{Sealed, verify};
+pub use verify::{Sealed, sealed_segments, verify, verify_segment};

@@ -47,37 +47,44 @@ impl Sealed {
     }
 }
 
-/// Reads every sealed segment under `root` and gives it to `visit` when its bytes are those that were sealed. `visit`
-/// compares it with the ledger: files that were changed together with their indexes are found only there.
+/// The sealed segments under `root`, by stream and number.
 ///
 /// # Errors
-/// [`LogError::Damaged`] names the first file, by project, endpoint and number, that is not what was written; an error of
-/// `visit` ends the work too.
-pub fn verify<E: From<LogError>>(
-    root: &Path,
-    mut visit: impl FnMut(Sealed) -> Result<(), E>,
-) -> Result<(), E> {
+/// When a folder can't be read.
+pub fn sealed_segments(root: &Path) -> Result<Vec<(StreamName, u64)>, LogError> {
+    let mut found = Vec::new();
     for stream in streams(root)? {
-        let folder = folder_of(root, &stream)?;
-        for (number, index) in numbered(&folder, "idx")? {
-            let segment = segment_path(&folder, number);
-            let summary = verify_segment(&segment, &index)?;
-            visit(Sealed::new(&stream, number, &segment, &summary))?;
-        }
+        let numbers = numbered(&folder_of(root, &stream)?, "idx")?;
+        found.extend(numbers.into_iter().map(|(number, _)| (stream.clone(), number)));
     }
-    Ok(())
+    Ok(found)
 }
 
-fn verify_segment(segment: &Path, index_path: &Path) -> Result<Summary, LogError> {
+/// Reads a sealed segment and its index again. That its bytes are those that were sealed is certain only when the ledger
+/// says the same of them: files that were changed together with their indexes are found only there.
+///
+/// # Errors
+/// [`LogError::Damaged`] names the file that is missing or not what was written.
+pub fn verify_segment(root: &Path, stream: &StreamName, number: u64) -> Result<Sealed, LogError> {
+    let segment = segment_path(&folder_of(root, stream)?, number);
+    let summary = read_again(&segment, &index::path_of(&segment))?;
+    Ok(Sealed::new(stream, number, &segment, &summary))
+}
+
+/// Reads every sealed segment under `root`.
+///
+/// # Errors
+/// As [`verify_segment`], for the first file by project, endpoint and number.
+pub fn verify(root: &Path) -> Result<Vec<Sealed>, LogError> {
+    let all = sealed_segments(root)?;
+    all.iter().map(|(stream, number)| verify_segment(root, stream, *number)).collect()
+}
+
+fn read_again(segment: &Path, index_path: &Path) -> Result<Summary, LogError> {
+    let length = length_of(segment)?;
+    length_of(index_path)?;
     let Some(expected) = index::summary(segment)? else {
         return Err(LogError::damaged(index_path, 0, "its header is broken"));
-    };
-    let length = match fs::metadata(segment) {
-        Ok(metadata) => metadata.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(LogError::damaged(segment, 0, "it is missing"));
-        }
-        Err(e) => return Err(LogError::io(segment, &e)),
     };
     if length != expected.bytes {
         let message = format!("it has {length} bytes instead of {}", expected.bytes);
@@ -94,4 +101,14 @@ fn verify_segment(segment: &Path, index_path: &Path) -> Result<Summary, LogError
         return Err(LogError::damaged(index_path, at as u64, "it is not the index of its segment"));
     }
     Ok(found)
+}
+
+fn length_of(path: &Path) -> Result<u64, LogError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(LogError::damaged(path, 0, "it is missing"))
+        }
+        Err(e) => Err(LogError::io(path, &e)),
+    }
 }

@@ -80,7 +80,7 @@ proptest! {
         append(&log, kept, 2);
         seal_all(&log);
         prop_assert_eq!(all_of(&log), (0..kept + 2).collect::<Vec<_>>());
-        verify(dir.path(), |_| Ok::<_, LogError>(())).unwrap();
+        verify(dir.path()).unwrap();
     }
 }
 
@@ -162,7 +162,7 @@ fn any_changed_byte_of_a_sealed_segment_or_its_index_is_found_and_its_file_named
     runtime.block_on(log.label("default", vec![label(1, 1, 5), label(2, 0, 5)])).unwrap();
     seal_all(&log);
     drop(log);
-    let check = || verify(dir.path(), |_| Ok::<_, LogError>(()));
+    let check = || verify(dir.path());
     check().unwrap();
     let all = [files(dir.path(), "log"), files(dir.path(), "idx")].concat();
     assert!(all.len() >= 6);
@@ -184,7 +184,7 @@ fn any_changed_byte_of_a_sealed_segment_or_its_index_is_found_and_its_file_named
 }
 
 #[track_caller]
-fn named(result: Result<(), LogError>, expected: &Path) {
+fn named<T: std::fmt::Debug>(result: Result<T, LogError>, expected: &Path) {
     match result {
         Err(LogError::Damaged { path, .. }) => assert_eq!(Path::new(&path), expected),
         other => panic!("{other:?} for {}", expected.display()),

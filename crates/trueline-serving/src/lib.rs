@@ -34,6 +34,6 @@ pub use model::{LoadedModel, ModelFile, ModelSpec, Predictions};
 pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
 pub use schema::MODULE;
-pub use segments::{SealedSegment, SealedSegments};
+pub use segments::{SealedSegment, SealedSegments, SegmentReplay, ToldSegment};
 pub use signature::{ColumnType, InputColumn, Signature};
 pub use snapshot::{Access, EndpointSnapshot, Grant, Snapshot};

@@ -2,13 +2,18 @@
 //! missing file is found.
 
 use crate::error::ServingError;
-use serde::Serialize;
+use crate::rollout::{Mismatch, disagreements};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use trueline_db::Tx;
-use trueline_ledger::{Actor, Ledger, Millis, NewEvent, ProjectId};
+use trueline_ledger::{Actor, EventRow, Ledger, Millis, NewEvent, ProjectId};
+
+/// The action of the event.
+const SEALED: &str = "predictions.sealed";
 
 /// A segment that will not change any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedSegment {
     /// The project.
     pub project: ProjectId,
@@ -40,14 +45,16 @@ fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str) -> Result<u64, Servi
     Ok(newest.flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
 }
 
+/// A segment's id within its project, as events have it.
+fn id_of(stream: &str, number: u64) -> String {
+    format!("{stream}/{number}")
+}
+
 fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl SealedSegments {
-    /// The actions of its events.
-    pub const ACTIONS: [&'static str; 1] = ["predictions.sealed"];
-
     /// Over a ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
@@ -84,11 +91,76 @@ impl SealedSegments {
                         (&segment.sha256).into(),
                     ],
                 )?;
-                let id = format!("{}/{}", segment.stream, segment.number);
-                let event = NewEvent::new(project, Self::ACTIONS[0], "prediction_segment", id);
+                let id = id_of(&segment.stream, segment.number);
+                let event = NewEvent::new(project, SEALED, "prediction_segment", id);
                 tx.emit(event.with(json!(segment)))?;
                 Ok(())
             })
             .await
+    }
+}
+
+/// What one event says of a segment.
+#[derive(Clone, Debug)]
+pub struct ToldSegment {
+    /// The event's index in the log, when it has one.
+    pub entry: Option<i64>,
+    /// The project's id.
+    pub project: String,
+    /// What is in it: `endpoints/<name>`, or `labels`.
+    pub stream: String,
+    /// Its number in the stream.
+    pub number: u64,
+    /// The segment; none when the event's payload was erased.
+    pub segment: Option<SealedSegment>,
+}
+
+/// Sealed segments as the ledger tells them, in the order in which they were recorded, for `trueline ledger verify
+/// --state`. Nothing removes a segment so far: what was recorded must be there.
+#[derive(Clone, Debug, Default)]
+pub struct SegmentReplay {
+    told: Vec<ToldSegment>,
+}
+
+impl SegmentReplay {
+    /// The actions whose events are replayed.
+    pub const ACTIONS: &[&str] = &[SEALED];
+
+    /// Takes in the next event, in the order of commit.
+    pub fn apply(&mut self, event: &EventRow) {
+        let Some((stream, number)) = event.resource.id.rsplit_once('/') else { return };
+        if !Self::ACTIONS.contains(&event.action.as_str()) {
+            return;
+        }
+        self.told.push(ToldSegment {
+            entry: event.index,
+            project: event.project.clone(),
+            stream: stream.to_owned(),
+            number: number.parse().unwrap_or(0),
+            segment: event.payload.clone().and_then(|payload| serde_json::from_value(payload).ok()),
+        });
+    }
+
+    /// What was told.
+    #[must_use]
+    pub fn told(&self) -> &[ToldSegment] {
+        &self.told
+    }
+
+    /// The rows that are not what the events say, and how many can't be told, because payloads were erased.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
+        let key = |told: &ToldSegment| (told.project.clone(), id_of(&told.stream, told.number));
+        let digest = |told: &ToldSegment| told.segment.as_ref().map(|segment| segment.sha256.clone());
+        let told: BTreeMap<_, _> = self.told.iter().map(|told| (key(told), digest(told))).collect();
+        let mut found = BTreeMap::new();
+        for mut row in tx.query("SELECT project, stream, number, sha256 FROM prediction_segments", &[])? {
+            let (project, stream, number): (String, String, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
+            let number = u64::try_from(number).unwrap_or(0);
+            found.insert((project, id_of(&stream, number)), row.take(3)?);
+        }
+        Ok(disagreements("prediction segment", &told, &found))
     }
 }

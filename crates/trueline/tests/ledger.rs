@@ -5,11 +5,10 @@
 
 mod common;
 
-use common::{BINARY, On, Server, Stopped, sqlite as sql, text};
+use common::{On, Server, Stopped, copy_tree, sqlite as sql, text, verify};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 /// A stopped server with some history, its key and its last checkpoint.
 fn history() -> (Stopped, String, String) {
@@ -32,24 +31,6 @@ fn history() -> (Stopped, String, String) {
     let key = server.ledger_key();
     let checkpoint = server.get("/api/v1/ledger").1["checkpoint"]["note"].as_str().unwrap().to_owned();
     (server.stop(), key, checkpoint)
-}
-
-fn verify(data_dir: &Path, key: &str, more: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
-    command.args(["ledger", "verify", "--key", key, "--data-dir"]).arg(data_dir);
-    command.args(more).output().unwrap()
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {

@@ -24,6 +24,7 @@ pub use course::{Move, Progress, decide};
 pub use evidence::Evidence;
 pub use plan::{Inconclusive, Limits, Plan, Share, Step};
 pub use record::{Rollout, RolloutDecision, RolloutState};
+pub(crate) use replay::disagreements;
 pub use replay::{Mismatch, RolloutReplay};
 pub use report::{LatencyReport, MeanReport, RateReport, Report};
 pub use rollouts::{Moved, Rollouts};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trueline_db::Tx;
 use trueline_ledger::EventRow;
 
-/// A rollout whose row is not what its events say.
+/// A row that is not what its events say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// Which one.
@@ -64,21 +64,31 @@ impl RolloutReplay {
             let said = words(r.endpoint.as_str(), &r.candidate.name(), r.state.as_str(), r.step as u64);
             found.insert((r.project.as_str().to_owned(), r.id), said);
         }
-        let (mut mismatches, mut unknowable) = (Vec::new(), 0);
-        let keys: BTreeSet<_> = self.told.keys().chain(found.keys()).collect();
-        for key in keys {
-            let show = |said: Option<&String>| said.map_or_else(|| "missing".to_owned(), Clone::clone);
-            let (told, row) = (self.told.get(key), found.get(key));
-            if told.is_some_and(Option::is_none) {
-                unknowable += 1;
-                continue;
-            }
-            let told = told.and_then(Option::as_ref);
-            if told != row {
-                let name = format!("rollout {}: {}", key.0, key.1);
-                mismatches.push(Mismatch { row: name, ledger: show(told), database: show(row) });
-            }
-        }
-        Ok((mismatches, unknowable))
+        Ok(disagreements("rollout", &self.told, &found))
     }
+}
+
+/// What the ledger tells of things by project and id, beside what their rows say: those that differ, and how many can't
+/// be told.
+pub(crate) fn disagreements(
+    what: &str,
+    told: &BTreeMap<(String, String), Option<String>>,
+    found: &BTreeMap<(String, String), String>,
+) -> (Vec<Mismatch>, u64) {
+    let (mut mismatches, mut unknowable) = (Vec::new(), 0);
+    let keys: BTreeSet<_> = told.keys().chain(found.keys()).collect();
+    for key in keys {
+        let show = |said: Option<&String>| said.map_or_else(|| "missing".to_owned(), Clone::clone);
+        let (told, row) = (told.get(key), found.get(key));
+        if told.is_some_and(Option::is_none) {
+            unknowable += 1;
+            continue;
+        }
+        let told = told.and_then(Option::as_ref);
+        if told != row {
+            let name = format!("{what} {}: {}", key.0, key.1);
+            mismatches.push(Mismatch { row: name, ledger: show(told), database: show(row) });
+        }
+    }
+    (mismatches, unknowable)
 }

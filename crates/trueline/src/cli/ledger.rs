@@ -46,7 +46,8 @@ pub(crate) struct VerifyArgs {
     /// An earlier checkpoint that the log must go on from
     #[arg(long)]
     checkpoint: Option<PathBuf>,
-    /// Replay versions and aliases from the events and compare them with the rows
+    /// Replay what the events say of versions, aliases and the like and compare it with the rows, and the sealed segments of
+    /// the prediction log with their digests
     #[arg(long)]
     state: bool,
     /// Check the tiles alone, without the database (it is on PostgreSQL, or was not copied)
@@ -146,8 +147,8 @@ fn tell_rest(report: &Report) {
 }
 
 fn check(args: &VerifyArgs, key: &str, earlier: Option<&[u8]>) -> anyhow::Result<Verification> {
-    let folder = args.data_dir.join(layout::LEDGER);
-    let report = match verify_files(&folder, key, earlier)? {
+    let folders = layout::checked_folders(&args.data_dir);
+    let report = match verify_files(&folders.ledger, key, earlier)? {
         Ok(report) => report,
         Err(finding) => return Ok(Err(finding)),
     };
@@ -156,7 +157,7 @@ fn check(args: &VerifyArgs, key: &str, earlier: Option<&[u8]>) -> anyhow::Result
     }
     let database = args.data_dir.join(layout::DATABASE);
     require(&database)?;
-    Ok(Db::inspect(&database, |tx| verify_offline(tx, &folder, report, args.state))?)
+    Ok(Db::inspect(&database, |tx| verify_offline(tx, &folders, report, args.state))?)
 }
 
 fn check_export(export: &Path, key: &str, earlier: Option<&[u8]>) -> anyhow::Result<Verification> {

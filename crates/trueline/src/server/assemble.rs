@@ -23,6 +23,8 @@ use trueline_serving::DataPlane;
 const DRAIN: Duration = Duration::from_secs(20);
 /// The test hook of the crash tests: set to 1, commits no longer wait for the disk, which the tests must find out.
 const SYNCHRONOUS_OFF: &str = "TRUELINE_TEST_SYNCHRONOUS_OFF";
+/// A test hook: segments of the prediction log are closed at this many bytes, so that tests need not write 32 MiB.
+const SEGMENT_BYTES: &str = "TRUELINE_TEST_SEGMENT_BYTES";
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -55,6 +57,12 @@ impl ServerConfig {
     }
 }
 
+fn log_options() -> Options {
+    let usual = Options::default();
+    let bytes = std::env::var(SEGMENT_BYTES).ok().and_then(|bytes| bytes.parse().ok());
+    Options { segment_bytes: bytes.unwrap_or(usual.segment_bytes), ..usual }
+}
+
 /// Runs a server until it is told to stop.
 pub(crate) fn run(config: ServerConfig) -> anyhow::Result<()> {
     data_dir::make(&config.data_dir)?;
@@ -76,7 +84,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
     let plane = DataPlane::new(blobs.clone(), config.data_dir.join(layout::SERVING));
     let restored = plane.restore().await?;
-    let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), Options::default())?;
+    let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), log_options())?;
     let log = Arc::new(log);
     let predictor = Predictor {
         plane: plane.clone(),

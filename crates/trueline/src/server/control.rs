@@ -15,9 +15,9 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, Deployments, MATERIALISE_TASK, Reach, Releases, RolloutJudge, StepRunner, TRAINING_SET_TASK,
-    Tracer, TrainingReferences, VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers,
-    reconcile, run_segment_recorder, training_set_task, verify_task,
+    Access, CheckedFolders, Deployments, MATERIALISE_TASK, Reach, Releases, RolloutJudge, StepRunner,
+    TRAINING_SET_TASK, Tracer, TrainingReferences, VERIFY_TASK, Watcher, deliver_alert, materialise_task,
+    react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Authenticator, Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -92,11 +92,11 @@ pub(crate) async fn live(
     if let Err(error) = keeper.bring_up().await {
         tracing::warn!(error = format!("{error:#}"), "some endpoints are not as the database has them");
     }
-    let folder = grounds.config.data_dir.join(layout::LEDGER);
+    let folders = layout::checked_folders(&grounds.config.data_dir);
     let ledger_key = parts.files.public_key();
     grounds.place.store(Some(Arc::new(faces(
         &parts,
-        folder.clone(),
+        folders.ledger.clone(),
         ledger_key.clone(),
         grounds.config.limits,
     ))));
@@ -104,13 +104,13 @@ pub(crate) async fn live(
     if late {
         tracing::info!("the database is back: everything answers again");
     }
-    run(parts, keeper, folder, ledger_key, stopping).await
+    run(parts, keeper, folders, ledger_key, stopping).await
 }
 
 async fn run(
     parts: Parts,
     keeper: Keeper,
-    folder: PathBuf,
+    folders: CheckedFolders,
     ledger_key: String,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -124,7 +124,7 @@ async fn run(
         Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
             .with(VERIFY_TASK, {
                 let ledger = parts.ledger.clone();
-                move |lease| verify_task(ledger.clone(), folder.clone(), ledger_key.clone(), lease)
+                move |lease| verify_task(ledger.clone(), folders.clone(), ledger_key.clone(), lease)
             })
             .with(ADD_TASK, {
                 let data = parts.data.clone();

@@ -33,6 +33,9 @@ pub(crate) const MODULES: &[Module] = &[
 
 /// Names of what lies in a data directory.
 pub(crate) mod layout {
+    use std::path::Path;
+    use trueline_flows::CheckedFolders;
+
     /// The embedded database.
     pub(crate) const DATABASE: &str = "trueline.db";
     /// The ledger's tiles and checkpoint.
@@ -51,4 +54,9 @@ pub(crate) mod layout {
     pub(crate) const PREDICTIONS: &str = "predictions";
     /// Held by the server that uses the directory.
     pub(crate) const LOCK: &str = "trueline.pid";
+
+    /// What a check of the ledger reads of a data directory, or of a copy of it.
+    pub(crate) fn checked_folders(data_dir: &Path) -> CheckedFolders {
+        CheckedFolders { ledger: data_dir.join(LEDGER), predictions: data_dir.join(PREDICTIONS) }
+    }
 }

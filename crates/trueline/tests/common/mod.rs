@@ -247,6 +247,25 @@ pub fn sqlite(data_dir: &Path, statement: &str) {
     assert!(done.status.success(), "{}", text(&done.stderr));
 }
 
+/// `trueline ledger verify` of a data directory.
+pub fn verify(data_dir: &Path, key: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(["ledger", "verify", "--key", key, "--data-dir"]).arg(data_dir);
+    command.args(more).output().expect("the command runs")
+}
+
+pub fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("a name")) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
 /// Waits for a condition, not for a time.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
