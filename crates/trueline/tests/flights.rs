@@ -124,6 +124,9 @@ fn later_rows(table: &str, first: &str, to: &str) {
 fn a_model_of_the_flights_goes_from_raw_tables_to_a_traced_prediction() {
     let story = Story::new();
     story.release();
+    // Beside it an endpoint with the same version, which is asked the same.
+    story.done(&["endpoint", "create", "delays-beside"]);
+    story.done(&["endpoint", "deploy", "delays-beside", "flight-delay/1"]);
     let next = ["--out", "next", "--from", "2013-02-01", "--until", "2013-02-03"];
     story.python(&example().join("prepare.py"), &next);
     let out = story.file("predictions.jsonl");
@@ -134,24 +137,33 @@ fn a_model_of_the_flights_goes_from_raw_tables_to_a_traced_prediction() {
         .collect();
     let mut args = vec!["replay", "delays", &rows, "--event-time", "event_time", "--out", &out];
     args.extend(["--label", "late", "--label-time", "arrived_at", "--label-delay", "1d", "--key", "tailnum"]);
+    args.extend(["--compare", "delays-beside"]);
     pushes.iter().for_each(|p| args.extend(["--push", p]));
     let told = story.json(&args);
     let (asked, labelled) = counts(&rows);
     assert_eq!(
         (&told["predictions"]["answered"], &told["predictions"]["failed"]),
-        (&json!(asked), &json!(0))
+        (&json!(2 * asked), &json!(0))
     );
-    assert_eq!((&told["labels"]["told"], &told["labels"]["new"]), (&json!(labelled), &json!(labelled)));
+    assert_eq!(
+        (&told["labels"]["told"], &told["labels"]["new"]),
+        (&json!(2 * labelled), &json!(2 * labelled))
+    );
     assert!(told["feature_rows"]["pushed"].as_u64().unwrap() > 1000, "{told}");
 
     // Resumed after its end, it asks nothing again, and labels that are there change nothing.
     let again = story.json(&[&args[..], &["--resume"]].concat());
     assert_eq!(again["predictions"]["answered"], 0, "{again}");
-    assert_eq!((&again["labels"]["told"], &again["labels"]["new"]), (&json!(labelled), &json!(0)));
+    assert_eq!((&again["labels"]["told"], &again["labels"]["new"]), (&json!(2 * labelled), &json!(0)));
 
     let lines = std::fs::read_to_string(&out).unwrap();
-    assert_eq!(lines.lines().count(), asked);
-    let last: Value = serde_json::from_str(lines.lines().next_back().unwrap()).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 2 * asked);
+    for both in lines.chunks(2) {
+        assert_eq!((&both[0]["row"], &both[0]["prediction"]), (&both[1]["row"], &both[1]["prediction"]));
+        assert_eq!((&both[0]["endpoint"], &both[1]["endpoint"]), (&json!("delays"), &json!("delays-beside")));
+    }
+    let last = &lines[lines.len() - 2];
     assert_eq!(last["variant"], "flight-delay/1");
     assert!((0.0..=1.0).contains(&last["prediction"].as_f64().unwrap()), "{last}");
     let id = last["prediction_id"].as_str().unwrap();
