@@ -5,6 +5,7 @@ known later may be in a feature. Every other table says when its rows became kno
 
     python prepare.py --out data                                     # the whole year
     python prepare.py --out data/until-may --until 2013-05-01        # as the world stood at a moment
+    python prepare.py --out data/newest --until 2013-07-01 --days 120  # the last days before it
     python prepare.py --out data/replay --from 2013-05-01            # what comes after it
 """
 
@@ -191,8 +192,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables, as CSV")
     parser.add_argument("--from", dest="first", type=moment, help="leave out what was before this time (UTC)")
     parser.add_argument("--until", type=moment, help="leave out what was not known before this time (UTC)")
+    parser.add_argument("--days", type=int, help="leave out what was earlier than so many days before --until")
     parser.add_argument("--only", nargs="+", help="names of the tables to write; all, when left out")
     args = parser.parse_args()
+    if args.days is not None:
+        if args.until is None or args.first is not None:
+            parser.error("--days counts back from --until, and goes without --from")
+        args.first = args.until - pd.Timedelta(days=args.days)
 
     args.out.mkdir(parents=True, exist_ok=True)
     for name, table in all_tables(read_raw()).items():

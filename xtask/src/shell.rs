@@ -19,11 +19,17 @@ pub(crate) fn say(text: impl std::fmt::Display) {
 
 /// Runs a program and fails unless it ends well.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("can't start {command:?}"))?;
+    let status = command.status().with_context(|| format!("can't start {}", line(command)))?;
     if !status.success() {
-        bail!("{command:?} ended with {status}");
+        bail!("{} ended with {status}", line(command));
     }
     Ok(())
+}
+
+/// What was called, without its environment, which may hold tokens.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs a program and gives what it prints, if it ends well.

@@ -121,9 +121,30 @@ fn open_alerts(tx: &mut Tx<'_>, monitor: &str) -> Result<BTreeMap<String, Alert>
     Ok(out)
 }
 
+/// What is found of all versions together.
+fn of_all(verdicts: &[Verdict]) -> &[Finding] {
+    verdicts.first().map(|v| v.findings.as_slice()).unwrap_or_default()
+}
+
+/// The findings that alerts are about: of all versions together, and of one version what does not show in all of them. A
+/// season that changes for everybody is one alert, not one for each version.
+fn alerting(verdicts: &[Verdict]) -> impl Iterator<Item = &Finding> {
+    let all = of_all(verdicts);
+    let shows = |finding: &Finding, variant: &str| {
+        all.iter().any(|f| {
+            let of_version = finding.subject.strip_suffix(variant).and_then(|s| s.strip_suffix('@'));
+            f.level == Level::Breach && of_version == Some(&*f.subject)
+        })
+    };
+    verdicts.iter().flat_map(move |verdict| {
+        let own = move |f: &&Finding| verdict.variant.as_ref().is_none_or(|variant| !shows(f, variant));
+        verdict.findings.iter().filter(own)
+    })
+}
+
 pub(crate) fn apply(tx: &mut LedgerTx<'_, '_>, changes: &Changes<'_>) -> Result<(), MonitoringError> {
     let mut open = open_alerts(tx, &changes.monitor.id)?;
-    for finding in changes.verdicts.iter().flat_map(|v| &v.findings) {
+    for finding in alerting(changes.verdicts) {
         let alert = open.remove(&finding.subject);
         let standing = alert.as_ref().map(|a| Open {
             firing: a.state == AlertState::Firing,
@@ -131,8 +152,7 @@ pub(crate) fn apply(tx: &mut LedgerTx<'_, '_>, changes: &Changes<'_>) -> Result<
         });
         take(tx, changes, finding, alert, step(standing, finding.level, changes.monitor.spec.consecutive))?;
     }
-    let all = changes.verdicts.first().map(|v| v.findings.as_slice()).unwrap_or_default();
-    let is_compared = all.iter().all(|f| f.subject != Finding::NO_REFERENCE);
+    let is_compared = of_all(changes.verdicts).iter().all(|f| f.subject != Finding::NO_REFERENCE);
     // What is left is judged no more: a version answered nothing by itself in this window, or nobody asks any longer.
     for (subject, alert) in open {
         if changes.kind.judges(&subject) && (is_compared || subject.contains('@')) {

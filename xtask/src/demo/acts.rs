@@ -192,7 +192,8 @@ fn verify(stage: &Stage) -> anyhow::Result<()> {
     let key = String::from_utf8(key.stdout)?.trim().to_owned();
     std::thread::sleep(Duration::from_secs(1));
     let copy = tempfile::tempdir()?;
-    for part in ["ledger", "trueline.db", "trueline.db-wal"] {
+    // What is told comes after what tells it, since the server goes on writing.
+    for part in ["ledger", "trueline.db", "trueline.db-wal", "predictions"] {
         let from = stage.data_dir().join(part);
         if from.exists() {
             shell::run(Command::new("cp").arg("-r").arg(from).arg(copy.path()))?;
