@@ -1,8 +1,9 @@
 //! The acts, in order. Each fails loudly when something did not go as it is told.
 
+use super::operator::{self, Outcome};
 use super::replay::{self, ENDPOINT, Served, UNTOUCHED};
 use super::stage::Stage;
-use super::{MODEL, operator, release};
+use super::{MODEL, release};
 use crate::shell;
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -44,7 +45,7 @@ pub(super) fn play(stage: &mut Stage) -> anyhow::Result<()> {
     let mut rest = replay::start(stage, REST, END, REST_SPEED)?;
     roll_back(stage)?;
     stage.act(8, "the season drifts away, an alert has the model trained again, and it takes over");
-    let shift = operator::operate(stage, &mut rest, 2)?;
+    let handled = operator::operate(stage, &mut rest, 2)?;
     served.add(&rest.finish()?)?;
     stage.act(9, "what was seen, and what was done about it");
     look_back(stage)?;
@@ -54,15 +55,7 @@ pub(super) fn play(stage: &mut Stage) -> anyhow::Result<()> {
     verify(stage)?;
     stage.act(12, "the year in numbers: what was answered, and what the first model would have answered");
     compare(stage)?;
-    println!("\nversions that took over: {}", shift.promoted.join(", "));
-    if !shift.turned_down.is_empty() {
-        println!("versions that were turned down by gates or canary: {}", shift.turned_down.join(", "));
-    }
-    println!(
-        "rollbacks: 2 (one by the statistics, one by a person)\nrequests served: {}   labels told: {}   requests failed: {}",
-        served.answered, served.labels, served.failed
-    );
-    ensure!(!shift.promoted.is_empty(), "no version that was trained again took over");
+    sum_up(stage, &served, &handled)?;
     ensure!(served.failed == 0, "{} requests failed", served.failed);
     println!("Every act went as told, in {:.0} s.", stage.seconds());
     Ok(())
@@ -159,7 +152,7 @@ fn roll_back(stage: &Stage) -> anyhow::Result<()> {
 
 fn look_back(stage: &Stage) -> anyhow::Result<()> {
     stage.trueline(&["monitor", "show", ENDPOINT])?;
-    stage.trueline(&["alert", "list"])?;
+    stage.trueline(&["incident", "list"])?;
     let incidents = stage.json(&["incident", "list"])?;
     let first = incidents["incidents"].as_array().and_then(|all| all.last()).context("no incident")?;
     let id = first["id"].as_str().context("its id")?;
@@ -219,5 +212,30 @@ fn verify(stage: &Stage) -> anyhow::Result<()> {
     std::fs::write(&bundle, bytes)?;
     let found = stage.refused(&["ledger", "verify", "--key", &key, "--data-dir", folder, "--files-only"])?;
     println!("one bit flipped in the copy: {found}");
+    Ok(())
+}
+
+fn sum_up(stage: &Stage, served: &Served, handled: &[(String, Outcome)]) -> anyhow::Result<()> {
+    let of = |outcome| {
+        handled.iter().filter(move |(_, o)| *o == outcome).map(|(v, _)| v.as_str()).collect::<Vec<_>>()
+    };
+    let promoted = of(Outcome::Promoted);
+    let fired = stage.get("/api/v1/ledger/events?action=alert.firing&limit=1000")?;
+    let alerts = fired["events"].as_array().map_or(0, Vec::len);
+    println!("\ntrained again and promoted: {}", promoted.join(", "));
+    for (what, outcome) in
+        [("turned down by its gates", Outcome::TurnedDown), ("undecided at the end", Outcome::Undecided)]
+    {
+        if !of(outcome).is_empty() {
+            println!("trained again and {what}: {}", of(outcome).join(", "));
+        }
+    }
+    println!("alerts that fired: {alerts}");
+    println!("rollbacks: {} by the statistics, 1 by a person", 1 + of(Outcome::RolledBack).len());
+    println!(
+        "requests served: {}   labels told: {}   requests failed: {}",
+        served.answered, served.labels, served.failed
+    );
+    ensure!(!promoted.is_empty(), "no version that was trained again took over");
     Ok(())
 }

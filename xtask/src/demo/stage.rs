@@ -174,6 +174,14 @@ impl Stage {
         Ok(serde_json::from_slice(&done.stdout)?)
     }
 
+    /// What the server tells Ada at a path of its REST API.
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = ureq::get(format!("{}{path}", self.url()));
+        let request = request.header("authorization", format!("Bearer {}", self.admin));
+        let text = request.call().context(path.to_owned())?.body_mut().read_to_string()?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// Runs the repository's own programs.
     pub(super) fn own(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
         shell::run(&mut self.command(program, arguments)?)

@@ -8,6 +8,7 @@ mod endpoint;
 mod export;
 mod features;
 mod identity;
+mod incident;
 mod ledger;
 mod model;
 mod monitor;
@@ -93,7 +94,7 @@ enum Command {
     Alert(monitor::AlertCommand),
     /// Incidents: what fired together, and what was done about it
     #[command(subcommand)]
-    Incident(monitor::IncidentCommand),
+    Incident(incident::IncidentCommand),
     /// Send a table's rows through an endpoint as if it were their time, with features and labels as they became known
     Replay(Box<replay::ReplayArgs>),
     /// Tell how a prediction came about: route, version, run, code, data
@@ -150,7 +151,7 @@ pub(crate) fn run() -> ExitCode {
         Command::StepKeeper { folder } => trueline_pipelines::executor::keep(&folder).map_err(Into::into),
         Command::Monitor(command) => monitor::monitor(command),
         Command::Alert(command) => monitor::alert(command),
-        Command::Incident(command) => monitor::incident(command),
+        Command::Incident(command) => incident::incident(command),
         Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Project(command) => identity::project(command),

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::{Connection, table};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -71,38 +71,6 @@ pub(crate) enum AlertCommand {
     },
 }
 
-#[derive(Subcommand)]
-pub(crate) enum IncidentCommand {
-    /// List incidents, newest first
-    List(Connection),
-    /// Show an incident and its story
-    Show {
-        /// Id of the incident
-        id: String,
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Note down what you have found out or done
-    Note {
-        /// Id of the incident
-        id: String,
-        /// What to note
-        text: String,
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// End an incident, once none of its alerts fires any more
-    Resolve {
-        /// Id of the incident
-        id: String,
-        /// Why, for the ledger
-        #[arg(long, default_value = "")]
-        reason: String,
-        #[command(flatten)]
-        connection: Connection,
-    },
-}
-
 /// `7d`, `12h`, `30m`, `90s` in milliseconds.
 fn span(text: &str) -> Result<i64, String> {
     let wrong = || format!("`{text}` is no span of time: write 7d, 12h, 30m or 90s");
@@ -131,7 +99,7 @@ pub(crate) fn monitor(command: MonitorCommand) -> anyhow::Result<()> {
         MonitorCommand::Create(args) => create(args),
         MonitorCommand::List(connection) => {
             let all = Client::new(&connection).get("/api/v1/monitors")?;
-            show_all(&connection, &all, "monitors", &["name", "endpoint", "created_by", "created_at"])
+            table::list(&connection, &all, "monitors", &["name", "endpoint", "created_by", "created_at"])
         }
         MonitorCommand::Show { name, connection } => show(&name, &connection),
     }
@@ -193,26 +161,22 @@ fn rounded(value: &Value) -> String {
     value.as_f64().map_or_else(|| value.as_str().unwrap_or("–").to_owned(), |v| format!("{v:.4}"))
 }
 
-/// `psi:hour 0.4312, missing:distance 0.2000`
+/// Findings that a line of a table names.
+const WORST: usize = 3;
+
+/// `psi:hour 0.4312, missing:distance 0.2000 and 2 more`
 fn breaches(verdict: &Value) -> String {
     let findings = verdict["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let beyond = findings.iter().filter(|f| f["level"] == "breach");
-    let told = beyond.map(|f| format!("{} {}", table::cell(f, "subject"), rounded(&f["value"])));
-    let told = told.collect::<Vec<_>>().join(", ");
-    if told.is_empty() { "none".to_owned() } else { told }
-}
-
-fn show_all(connection: &Connection, all: &Value, list: &str, fields: &[&str]) -> anyhow::Result<()> {
-    if connection.json {
-        table::json(all);
-        return Ok(());
+    let size = |f: &Value| f["value"].as_f64().unwrap_or_default();
+    let mut beyond: Vec<&Value> = findings.iter().filter(|f| f["level"] == "breach").collect();
+    beyond.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    let told = |f: &&Value| format!("{} {}", table::cell(f, "subject"), rounded(&f["value"]));
+    let worst: Vec<String> = beyond.iter().take(WORST).map(told).collect();
+    match beyond.len().saturating_sub(WORST) {
+        0 if worst.is_empty() => "none".to_owned(),
+        0 => worst.join(", "),
+        more => format!("{} and {more} more", worst.join(", ")),
     }
-    let Some(items) = all[list].as_array() else { bail!("the server told no {list}") };
-    let rows: Vec<Vec<String>> =
-        items.iter().map(|item| fields.iter().map(|f| table::cell(item, f)).collect()).collect();
-    let heading: Vec<String> = fields.iter().map(|f| f.replace('_', " ").to_uppercase()).collect();
-    table::rows(&heading.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
-    Ok(())
 }
 
 pub(crate) fn alert(command: AlertCommand) -> anyhow::Result<()> {
@@ -222,41 +186,7 @@ pub(crate) fn alert(command: AlertCommand) -> anyhow::Result<()> {
     let path = format!("/api/v1/alerts?limit=100{}{}", filter("endpoint", endpoint), filter("state", state));
     let all = Client::new(&connection).get(&path)?;
     let fields = ["opened_at", "state", "endpoint", "subject", "value", "enter", "incident"];
-    show_all(&connection, &all, "alerts", &fields)
-}
-
-pub(crate) fn incident(command: IncidentCommand) -> anyhow::Result<()> {
-    let tell = |connection: &Connection, incident: &Value| {
-        if connection.json {
-            table::json(incident);
-        } else {
-            table::note(format!(
-                "incident {} is {}",
-                table::cell(incident, "id"),
-                table::cell(incident, "state")
-            ));
-        }
-    };
-    match command {
-        IncidentCommand::List(connection) => {
-            let all = Client::new(&connection).get("/api/v1/incidents")?;
-            let fields = ["id", "endpoint", "state", "firing", "opened_at", "resolved_at"];
-            return show_all(&connection, &all, "incidents", &fields);
-        }
-        IncidentCommand::Show { id, connection } => {
-            let incident = Client::new(&connection).get(&format!("/api/v1/incidents/{id}"))?;
-            return show_all(&connection, &incident, "timeline", &["at", "kind", "actor", "body"]);
-        }
-        IncidentCommand::Note { id, text, connection } => {
-            let path = format!("/api/v1/incidents/{id}/notes");
-            tell(&connection, &Client::new(&connection).send("POST", &path, &json!({ "text": text }))?);
-        }
-        IncidentCommand::Resolve { id, reason, connection } => {
-            let path = format!("/api/v1/incidents/{id}/resolution");
-            tell(&connection, &Client::new(&connection).send("PUT", &path, &json!({ "reason": reason }))?);
-        }
-    }
-    Ok(())
+    table::list(&connection, &all, "alerts", &fields)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use super::Connection;
+use anyhow::bail;
 use serde_json::Value;
 
 /// Prints a value as JSON.
@@ -57,6 +59,20 @@ fn brief(number: f64) -> String {
             if text.contains('.') { whole.to_owned() } else { text }
         }
     }
+}
+
+/// Prints a list that the server told, with these fields of each item; as JSON when the caller wants that.
+pub(crate) fn list(connection: &Connection, all: &Value, name: &str, fields: &[&str]) -> anyhow::Result<()> {
+    if connection.json {
+        json(all);
+        return Ok(());
+    }
+    let Some(items) = all[name].as_array() else { bail!("the server told no {name}") };
+    let rows: Vec<Vec<String>> =
+        items.iter().map(|item| fields.iter().map(|f| cell(item, f)).collect()).collect();
+    let heading: Vec<String> = fields.iter().map(|f| f.replace('_', " ").to_uppercase()).collect();
+    self::rows(&heading.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
+    Ok(())
 }
 
 /// Tells what went wrong, with its causes.
