@@ -6,14 +6,13 @@
 mod common;
 
 use common::models::Models;
+use common::watch::{DAY_MS, alerts, get, is_closed, predict, window};
 use common::{On, Server, text, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-const ASK: &str = "/endpoints/delays/invocations";
-const DAY_MS: i64 = 86_400_000;
 const ROWS: u32 = 300;
 
 /// Somebody who is told of alerts; the first request is refused, so that it must be tried again.
@@ -73,39 +72,6 @@ fn rows(from: u32, to: u32, drifted: bool) -> Value {
     };
     let data: Vec<Value> = (from..to).map(row).collect();
     json!({ "dataframe_split": { "columns": ["hour", "distance", "day"], "data": data } })
-}
-
-fn predict(server: &Server, day: u32, hour: u32, rows: &Value) -> Value {
-    let at = format!("2026-01-{:02}T{hour:02}:00:00Z", day + 1);
-    let body = rows.to_string().into_bytes();
-    let (status, answer) = server.call("POST", ASK, Some(body), &[("x-trueline-event-time", &at)]);
-    assert_eq!(status, 200, "{answer}");
-    answer
-}
-
-fn get(server: &Server, path: &str) -> Value {
-    let (status, answer) = server.get(path);
-    assert_eq!(status, 200, "{path}: {answer}");
-    answer
-}
-
-/// The numbers of all versions together in a day's window.
-fn window(server: &Server, day: u32) -> Option<Value> {
-    let windows = get(server, "/api/v1/monitors/delays-inputs/windows");
-    let start = format!("2026-01-{:02}T00:00:00Z", day + 1);
-    let all = windows["windows"].as_array().unwrap().clone();
-    let is_it = |w: &&Value| w["start"].as_str().unwrap().starts_with(&start[..19]);
-    all.iter().find(is_it).cloned()
-}
-
-fn is_closed(server: &Server, day: u32) -> bool {
-    window(server, day).is_some_and(|w| w["closed"] == true)
-}
-
-fn alerts(server: &Server) -> Vec<(String, String)> {
-    let all = get(server, "/api/v1/alerts");
-    let word = |a: &Value, f: &str| a[f].as_str().unwrap().to_owned();
-    all["alerts"].as_array().unwrap().iter().map(|a| (word(a, "subject"), word(a, "state"))).collect()
 }
 
 fn with_monitor(on: On, listener: &Listener) -> Server {
@@ -299,7 +265,7 @@ fn monitors_that_make_no_sense_are_refused() {
         json!({ "window_ms": DAY_MS, "surprise": 1 }),
         json!({ "window_ms": DAY_MS, "webhooks": ["http://169.254.169.254/latest"] }),
         json!({ "window_ms": DAY_MS, "webhooks": ["file:///etc/passwd"] }),
-        json!({ "window_ms": DAY_MS, "reference": "training" }),
+        json!({ "window_ms": DAY_MS, "reference": "yesterday" }),
         json!({ "window_ms": DAY_MS, "quality": [{ "metric": "auc", "enter": 0.8, "exit": 0.7 }] }),
     ] {
         let (status, answer) = ask("m", "delays", spec.clone());
