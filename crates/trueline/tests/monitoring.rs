@@ -274,3 +274,39 @@ fn monitors_that_make_no_sense_are_refused() {
     assert_eq!(server.get("/api/v1/monitors/nothing").0, 404);
     assert_eq!(server.get("/api/v1/incidents/nothing").0, 404);
 }
+
+#[test]
+fn a_monitor_that_is_declared_otherwise_counts_again_and_ends_what_it_judges_no_more() {
+    let server = with_monitor(On::Sqlite, &Listener::start());
+    for (day, drifted) in [(0, false), (1, true), (2, false)] {
+        predict(&server, day, 6, &rows(0, ROWS, drifted));
+    }
+    wait_until("it fires", || alerts(&server) == [("psi:hour".to_owned(), "firing".to_owned())]);
+    let declare = |spec: Value| {
+        let body = json!({ "endpoint": "delays", "spec": spec }).to_string().into_bytes();
+        server.call("PUT", "/api/v1/monitors/delays-inputs", Some(body), &[])
+    };
+    let (status, told) = declare(json!({ "window_ms": 2 * DAY_MS }));
+    assert_eq!((status, &told["code"]), (409, &json!("state")), "{told}");
+    let narrower = json!({ "window_ms": DAY_MS, "features": ["distance"] });
+    let (status, changed) = declare(narrower.clone());
+    assert_eq!((status, &changed["reference"]["state"]), (200, &json!("learning")), "{changed}");
+    assert_eq!(declare(narrower).1["digest"], changed["digest"]);
+
+    // The log is counted again, windows that were closed stay closed, and each is told once.
+    wait_until("the log was read again", || {
+        window(&server, 2).is_some_and(|w| w["verdicts"][0]["predictions"] == ROWS)
+    });
+    predict(&server, 3, 6, &rows(0, ROWS, false));
+    wait_until("the third day is over", || is_closed(&server, 2));
+    let findings = window(&server, 2).unwrap()["verdicts"][0]["findings"].clone();
+    let subjects: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|f| f["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["psi:distance", "missing:distance"]);
+    wait_until("it ends", || alerts(&server) == [("psi:hour".to_owned(), "resolved".to_owned())]);
+    let events = get(&server, "/api/v1/ledger/events?limit=500");
+    let of =
+        |action: &str| events["events"].as_array().unwrap().iter().filter(|e| e["action"] == action).count();
+    assert_eq!((of("monitor.window_closed"), of("monitor.changed")), (3, 1));
+    assert_eq!(window(&server, 1).unwrap()["verdicts"][0]["predictions"], ROWS);
+}
