@@ -25,7 +25,7 @@ const DECLARED: &str = "
 features: features.yaml
 models:
   - { name: flight-delay, policy: gates/policy.yaml }
-  - { name: other/model }
+  - { name: other-model }
 endpoints:
   - { name: delays, log: required }
 monitors:
@@ -98,7 +98,7 @@ fn all_that_is_declared_is_made_once(on: On) {
         "create feature view planes",
         "create model flight-delay",
         "create release policy flight-delay",
-        "create model other/model",
+        "create model other-model",
         "create endpoint delays",
         "create monitor delays",
         "create pipeline retrain",
@@ -160,7 +160,8 @@ fn a_mistake_anywhere_leaves_everything_as_it_was() {
     let file = |from: &str, to: &str| DECLARED.replace(from, to);
     broken("trueline.yaml", &file("gates/", "nowhere/"), DECLARED, "can't read");
     broken("trueline.yaml", &file("exit: 0.68", "exit: 0.6"), DECLARED, "monitor `delays`: quality");
-    broken("trueline.yaml", &file("other/model", "flight-delay"), DECLARED, "two models are called");
+    broken("trueline.yaml", &file("other-model", "flight-delay"), DECLARED, "two models are called");
+    broken("trueline.yaml", &file("other-model", "other/model"), DECLARED, "cannot contain '/'");
     broken("trueline.yaml", &file("1h", "1w"), DECLARED, "`1w` is no span of time");
 
     // What can't be changed is told before anything else is.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
-use trueline_registry::ReleasePolicy;
+use trueline_registry::{ReleasePolicy, VersionKey};
 
 /// A registered model.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -31,6 +31,7 @@ pub(super) fn compare<'a>(
         if file.models[..i].iter().any(|m| m.name == spec.name) {
             bail!("two models are called `{}`", spec.name);
         }
+        VersionKey::parse(&spec.name, "1")?;
         let path = format!("/api/v1/models/{}", encoded(&spec.name));
         let there = client.find(&path)?;
         let policy_there = there.as_ref().map(|m| m["policy"]["policy"].clone()).unwrap_or_default();
