@@ -66,6 +66,12 @@ def read(table: Path, until: pd.Timestamp) -> pd.DataFrame:
     return rows.astype({name: "float64" for name in [*FEATURES, "late"]})
 
 
+def dataset_version(table: Path) -> dict[str, str]:
+    """The tag that names the dataset version that the table is, when training_set.sh wrote it beside the table."""
+    named = table.parent / "dataset"
+    return {"trueline.dataset": named.read_text().strip()} if named.exists() else {}
+
+
 def between(rows: pd.DataFrame, first: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
     return rows[(rows["event_time"] >= first) & (rows["event_time"] < end)]
 
@@ -96,7 +102,7 @@ def main() -> None:
     with mlflow.start_run():
         for frame, name, context in ((train, "flights-train", "training"), (valid, "flights-valid", "evaluation")):
             data = mlflow.data.from_pandas(frame[[*FEATURES, "late"]], source=str(args.table), name=name, targets="late")
-            mlflow.log_input(data, context=context)
+            mlflow.log_input(data, context=context, tags=dataset_version(args.table))
         mlflow.log_params(
             {
                 **PARAMS,

@@ -74,6 +74,16 @@ fn save(tx: &mut Tx<'_>, monitor: &str, revision: i64, progress: &Progress) -> R
     }
 }
 
+/// Has a monitor begin anew: what it counted, learnt and looked up goes, and it reads the log from its beginning.
+pub(crate) fn restart(tx: &mut Tx<'_>, monitor: &str) -> Result<(), MonitoringError> {
+    tx.execute("UPDATE monitors SET reference = NULL WHERE id = ?1", &[monitor.into()])?;
+    for table in ["monitor_windows", "monitor_training"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE monitor = ?1"), &[monitor.into()])?;
+    }
+    let (revision, _) = progress(tx, monitor)?;
+    save(tx, monitor, revision, &Progress::default())
+}
+
 impl Progress {
     fn see(&mut self, observation: &Observation) {
         let at = observation.event_time_ms.min(observation.received_at_ms.saturating_add(CLOCKS_DIFFER));
@@ -191,14 +201,14 @@ impl Monitoring {
         next: Progress,
         windows: Windows,
     ) -> Result<(), MonitoringError> {
-        let (id, seen) = (monitor.id.clone(), seen.clone());
+        let (id, spec, seen) = (monitor.id.clone(), monitor.spec.clone(), seen.clone());
         self.ledger
             .db()
             .bookkeep(move |tx: &mut Tx<'_>| {
                 let (revision, now) = progress(tx, &id)?;
-                if now != seen {
+                if now != seen || by_id(tx, &id)?.spec != spec {
                     return Err(MonitoringError::State(
-                        "the monitor was moved on by another server".to_owned(),
+                        "the monitor was moved on by another server, or declared otherwise".to_owned(),
                     ));
                 }
                 add(tx, &id, &windows)?;
@@ -211,7 +221,8 @@ impl Monitoring {
     async fn begin(&self, monitor: Monitor, reference: Reference) -> Result<(), MonitoringError> {
         self.ledger
             .write(&Actor::system("monitoring"), move |tx| {
-                if by_id(tx, &monitor.id)?.reference.is_some() {
+                let now = by_id(tx, &monitor.id)?;
+                if now.reference.is_some() || now.spec != monitor.spec {
                     return Ok(());
                 }
                 set_reference(tx, &monitor, &reference)?;

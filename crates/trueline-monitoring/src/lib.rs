@@ -8,6 +8,7 @@
 
 mod alerts;
 mod closing;
+mod declaring;
 mod error;
 mod following;
 mod incidents;
@@ -23,12 +24,13 @@ mod window;
 
 pub use alerts::{Alert, DELIVERY_TASK, Delivery, alert};
 pub use closing::{CloseOutcome, MonitorWindow, Verdict, VerdictKind};
+pub use declaring::NewMonitor;
 pub use error::MonitoringError;
 pub use following::{Batch, Progress};
 pub use incidents::{Incident, IncidentAction, IncidentEntry};
 pub use judge::{Finding, Level, judge_inputs, judge_quality};
 pub use machine::{AlertState, Open, Step, step};
-pub use monitors::{Monitor, MonitorKey, Monitoring, NewMonitor};
+pub use monitors::{Monitor, MonitorKey, Monitoring};
 pub use quality::{Quality, QualityState};
 pub use reference::{BINS, CATEGORIES, FeatureValue, Learner, Reference, ReferenceColumn};
 pub use schema::MODULE;

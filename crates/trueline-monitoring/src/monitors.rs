@@ -1,4 +1,4 @@
-//! Monitors in the database: declared, listed, read.
+//! Monitors in the database: listed, read. How they are declared stands in `declaring`.
 
 use crate::error::{stored, to_store};
 use crate::following::Progress;
@@ -8,24 +8,13 @@ use crate::{MonitoringError, Reference};
 use serde::Serialize;
 use serde_json::json;
 use trueline_db::{Row, Tx};
-use trueline_identity::{Authorized, ReadProject, Watch};
+use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::{Ledger, LedgerTx, Millis, NewEvent, ProjectId};
 
 /// Monitors, their alerts and incidents. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Monitoring {
     pub(crate) ledger: Ledger,
-}
-
-/// A monitor to be made.
-#[derive(Clone, Debug)]
-pub struct NewMonitor {
-    /// Its name within the project.
-    pub name: String,
-    /// The endpoint that it watches.
-    pub endpoint: String,
-    /// What it does.
-    pub spec: MonitorSpec,
 }
 
 /// Which monitor, for the part of the server that follows the prediction log.
@@ -86,7 +75,7 @@ pub(crate) fn by_id(tx: &mut Tx<'_>, id: &str) -> Result<Monitor, MonitoringErro
     from_row(tx, &mut row.ok_or_else(|| MonitoringError::NotFound(format!("there is no monitor `{id}`")))?)
 }
 
-fn by_name(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Monitor, MonitoringError> {
+pub(crate) fn by_name(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Monitor, MonitoringError> {
     let sql = format!("SELECT {COLUMNS} WHERE project = ?1 AND name = ?2");
     let row = tx.query_opt(&sql, &[project.into(), name.into()])?;
     let missing = || {
@@ -95,20 +84,6 @@ fn by_name(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Monitor, 
         ))
     };
     from_row(tx, &mut row.ok_or_else(missing)?)
-}
-
-fn check_name(name: &str) -> Result<(), MonitoringError> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if name.len() <= 63
-        && name.starts_with(plain)
-        && name.ends_with(plain)
-        && name.chars().all(|c| plain(c) || c == '-')
-    {
-        return Ok(());
-    }
-    Err(MonitoringError::Invalid(format!(
-        "`{name}` can't name a monitor: use 1 to 63 lower-case letters, digits and inner hyphens"
-    )))
 }
 
 /// A webhook's address without what may be secret in it.
@@ -120,6 +95,12 @@ pub(crate) fn without_secrets(address: &str) -> String {
 }
 
 impl Monitor {
+    /// What it was declared as, to compare with: the digest of its endpoint and of all that it does.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        self.spec.digest(&self.endpoint)
+    }
+
     /// What it does, without what may be secret in the addresses of webhooks.
     #[must_use]
     pub fn shown_spec(&self) -> MonitorSpec {
@@ -127,7 +108,7 @@ impl Monitor {
     }
 }
 
-fn shown(spec: &MonitorSpec) -> MonitorSpec {
+pub(crate) fn shown(spec: &MonitorSpec) -> MonitorSpec {
     let webhooks = spec.webhooks.iter().map(|w| without_secrets(w)).collect();
     MonitorSpec { webhooks, ..spec.clone() }
 }
@@ -156,50 +137,6 @@ impl Monitoring {
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
         Self { ledger }
-    }
-
-    /// Declares a monitor. It reads its endpoint's log from the beginning.
-    ///
-    /// # Errors
-    /// [`MonitoringError::Exists`], [`MonitoringError::Invalid`].
-    pub async fn create(
-        &self,
-        leave: &Authorized<Watch>,
-        new: NewMonitor,
-    ) -> Result<Monitor, MonitoringError> {
-        check_name(&new.name)?;
-        new.spec.check()?;
-        let project = leave.project().clone();
-        self.ledger
-            .write(leave.actor(), move |tx| {
-                let (id, now, by) = (tx.derived_id("monitor"), tx.now(), tx.actor().principal.clone());
-                let made = tx.execute(
-                    "INSERT INTO monitors (id, project, name, endpoint, spec, created_by, created_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-                    &[
-                        (&id).into(),
-                        (&project).into(),
-                        (&new.name).into(),
-                        (&new.endpoint).into(),
-                        to_store("a monitor", &new.spec)?.into(),
-                        by.into(),
-                        now.into(),
-                    ],
-                )?;
-                if made == 0 {
-                    return Err(MonitoringError::Exists(format!("a monitor `{}` exists already", new.name)));
-                }
-                tx.execute(
-                    "INSERT INTO monitor_progress (monitor, revision, progress) VALUES (?1, 0, ?2)",
-                    &[(&id).into(), to_store("a monitor's progress", &Progress::default())?.into()],
-                )?;
-                let event = NewEvent::new(&project, "monitor.created", "monitor", &id);
-                tx.emit(event.with(json!({
-                    "name": new.name, "endpoint": new.endpoint, "spec": shown(&new.spec),
-                })))?;
-                by_id(tx, &id)
-            })
-            .await
     }
 
     /// One monitor.

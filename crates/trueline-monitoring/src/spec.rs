@@ -1,7 +1,9 @@
 //! What a monitor is told: its windows, its rules with the levels at which they begin and end to alarm, whom it tells.
 
 use crate::MonitoringError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use trueline_ledger::Millis;
 
 const SECOND: Millis = 1_000;
@@ -13,7 +15,7 @@ const MOST_WEBHOOKS: usize = 8;
 const MOST_FEATURES: usize = 500;
 
 /// What a window is compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReferenceSource {
     /// The profile of the data that the version was trained on.
@@ -24,7 +26,7 @@ pub enum ReferenceSource {
 }
 
 /// When inputs count as drifted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DriftRule {
     /// How often a window in which nothing has drifted may alarm; shared out equally among its features.
@@ -46,7 +48,7 @@ impl Default for DriftRule {
 }
 
 /// When a feature is missing too often, beyond its share in the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MissingRule {
     /// Alarms when the share has grown by more than this.
@@ -64,7 +66,7 @@ impl Default for MissingRule {
 }
 
 /// A measure of how good the scores were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Area under the ROC curve; more is better.
@@ -94,7 +96,7 @@ impl Metric {
 }
 
 /// When a model is no longer good enough.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QualityRule {
     /// What is measured.
@@ -176,6 +178,14 @@ impl MonitorSpec {
             consecutive: 1,
             webhooks: Vec::new(),
         }
+    }
+
+    /// SHA-256 of it and of the endpoint that is watched, to tell whether a monitor is as declared without its webhooks
+    /// being shown.
+    #[must_use]
+    pub fn digest(&self, endpoint: &str) -> String {
+        let text = serde_json::to_string(&(endpoint, self)).unwrap_or_default();
+        hex::encode(Sha256::digest(text.as_bytes()))
     }
 
     /// Checks that the values make sense together.

@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_registry::{
-    Approval, CountedApproval, Decision, DeclaredPolicy, GateRun, ReleasePolicy, ReleaseState, VersionKey,
+    Approval, CountedApproval, Decision, DeclaredPolicy, GateRun, RegistryError, ReleasePolicy, ReleaseState,
+    VersionKey,
 };
 
 /// A value with its times in the form of this API.
@@ -70,6 +71,16 @@ pub(crate) async fn model(
         "aliases": model.aliases,
         "policy": policy.as_ref().map(policy_json),
     })))
+}
+
+/// Makes a model without versions; one that is there stays as it is.
+pub(crate) async fn declare(state: App, caller: Caller, path: Path<String>) -> Result<Json<Value>, Problem> {
+    let made =
+        state.registry.create_model(&caller.0.leave()?, path.0.clone(), String::new(), Vec::new()).await;
+    match made {
+        Ok(_) | Err(RegistryError::Exists(_)) => model(state, caller, path).await,
+        Err(other) => Err(other.into()),
+    }
 }
 
 pub(crate) async fn policy(

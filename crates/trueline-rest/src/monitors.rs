@@ -2,12 +2,13 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Body, Caller};
+use crate::{App, Body, Caller, Rest};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use trueline_flows::Session;
 use trueline_monitoring::{
     Alert, AlertState, Finding, Incident, IncidentEntry, Level, Monitor, MonitorSpec, MonitorWindow,
     NewMonitor, Reference, ReferenceSource, ReferenceState, TrainedVersion, TrainingData, Verdict,
@@ -70,7 +71,7 @@ fn reference_json(monitor: &Monitor) -> Value {
 fn monitor_json(monitor: &Monitor) -> Value {
     json!({
         "id": monitor.id, "name": monitor.name, "endpoint": monitor.endpoint, "spec": monitor.shown_spec(),
-        "reference": reference_json(monitor),
+        "reference": reference_json(monitor), "digest": monitor.digest(),
         "created_by": monitor.created_by, "created_at": rfc3339(monitor.created_at_ms),
     })
 }
@@ -150,16 +151,39 @@ pub(crate) struct CreateMonitor {
     spec: MonitorSpec,
 }
 
+/// A monitor whose endpoint is there and whose webhooks can be reached.
+async fn wanted(app: &Rest, session: &Session, new: NewMonitor) -> Result<NewMonitor, Problem> {
+    new.spec.webhooks.iter().try_for_each(|webhook| app.reach.check(webhook))?;
+    app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&new.endpoint)?).await?;
+    Ok(new)
+}
+
 pub(crate) async fn create(
     State(app): App,
     Caller(session): Caller,
     Body(ask): Body<CreateMonitor>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    ask.spec.webhooks.iter().try_for_each(|webhook| app.reach.check(webhook))?;
-    app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&ask.endpoint)?).await?;
     let new = NewMonitor { name: ask.name, endpoint: ask.endpoint, spec: ask.spec };
+    let new = wanted(&app, &session, new).await?;
     let made = app.monitoring.create(&session.leave()?, new).await?;
     Ok((StatusCode::CREATED, Json(monitor_json(&made))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeclareMonitor {
+    endpoint: String,
+    spec: MonitorSpec,
+}
+
+pub(crate) async fn declare(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+    Body(ask): Body<DeclareMonitor>,
+) -> Result<Json<Value>, Problem> {
+    let new = wanted(&app, &session, NewMonitor { name, endpoint: ask.endpoint, spec: ask.spec }).await?;
+    Ok(Json(monitor_json(&app.monitoring.declare(&session.leave()?, new).await?)))
 }
 
 pub(crate) async fn show(

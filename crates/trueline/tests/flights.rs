@@ -71,11 +71,15 @@ impl Story {
             self.done(&["data", "add", &self.file(&format!("known/{table}.csv"))]);
         }
         let declared = |name: &str| example().join(name).to_str().unwrap().to_owned();
-        self.done(&["features", "apply", &declared("features.yaml")]);
+        // Features, model with its policy, endpoint, monitor, and the pipeline that trains again; and nothing twice.
+        let apply = ["apply", "-f", &declared("trueline.yaml")];
+        assert!(self.json(&apply)["changed"].as_u64().unwrap() > 10);
+        assert_eq!(self.json(&apply)["changed"], 0);
         let join = ["features", "join", "flights", "--name", "training", "--timestamp", "event_time"];
         let views =
             ["--view", "weather", "--view", "planes", "--view", "route_rates", "--view", "carrier_rates"];
-        self.done(&[&join[..], &views].concat());
+        let version = self.done(&[&join[..], &views].concat());
+        std::fs::write(self.file("dataset"), format!("training@{version}")).unwrap();
         let got = self.done(&["data", "get", "training", "--to", &self.file("."), "--csv"]);
         let table = got.trim();
         // Features of the first days lack the arrivals of the week before the slice.
@@ -86,9 +90,6 @@ impl Story {
         let args = ["--table", table, "--until", "2013-02-01", "--months", "1", "--validate-days", "5"];
         let told = self.python(&example().join("train.py"), &[&args[..], &["--trees", "30"]].concat());
         assert!(told.contains("flight-delay/1 valid_auc=0."), "{told}");
-        self.done(&["model", "policy", "set", "flight-delay", &declared("policy.yaml")]);
-        // The endpoint and the pipeline that trains again.
-        self.done(&["apply", "-f", &declared("trueline.yaml")]);
         let deploy = ["endpoint", "deploy", "delays", "flight-delay/1"];
         let early = self.cli_as(&self.ada, &deploy);
         assert_eq!(early.status.code(), Some(1), "nobody has judged or approved it");
@@ -169,6 +170,19 @@ fn a_model_of_the_flights_goes_from_raw_tables_to_a_traced_prediction() {
     let id = last["prediction_id"].as_str().unwrap();
     let trace = story.json(&["trace", id]);
     assert_eq!(trace["prediction"]["event_time"], last["event_time"], "{trace}");
+    trained_on_its_training_set(&story, &trace);
+}
+
+/// Both the line of a prediction and the monitor know which dataset version the model was trained on.
+fn trained_on_its_training_set(story: &Story, trace: &Value) {
+    let training = trace["run"]["datasets"].as_array().unwrap().iter().find(|d| d["name"] == "flights-train");
+    assert_eq!(training.unwrap()["dataset_version"]["name"], "training", "{trace}");
+    let monitor = || story.json(&["monitor", "show", "delays"])["monitor"].clone();
+    wait_until("its training data is looked up", || monitor()["reference"]["state"] == "known");
+    let reference = monitor()["reference"].clone();
+    let features = &reference["versions"][0]["features"];
+    assert_eq!(features.as_array().unwrap().len(), 19, "all that the model reads: {reference}");
+    assert!(!reference.to_string().contains("can't be compared"), "{reference}");
 }
 
 #[test]

@@ -6,14 +6,13 @@
 mod common;
 
 use common::models::Models;
+use common::watch::{DAY_MS, alerts, get, is_closed, predict, window};
 use common::{On, Server, text, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-const ASK: &str = "/endpoints/delays/invocations";
-const DAY_MS: i64 = 86_400_000;
 const ROWS: u32 = 300;
 
 /// Somebody who is told of alerts; the first request is refused, so that it must be tried again.
@@ -73,39 +72,6 @@ fn rows(from: u32, to: u32, drifted: bool) -> Value {
     };
     let data: Vec<Value> = (from..to).map(row).collect();
     json!({ "dataframe_split": { "columns": ["hour", "distance", "day"], "data": data } })
-}
-
-fn predict(server: &Server, day: u32, hour: u32, rows: &Value) -> Value {
-    let at = format!("2026-01-{:02}T{hour:02}:00:00Z", day + 1);
-    let body = rows.to_string().into_bytes();
-    let (status, answer) = server.call("POST", ASK, Some(body), &[("x-trueline-event-time", &at)]);
-    assert_eq!(status, 200, "{answer}");
-    answer
-}
-
-fn get(server: &Server, path: &str) -> Value {
-    let (status, answer) = server.get(path);
-    assert_eq!(status, 200, "{path}: {answer}");
-    answer
-}
-
-/// The numbers of all versions together in a day's window.
-fn window(server: &Server, day: u32) -> Option<Value> {
-    let windows = get(server, "/api/v1/monitors/delays-inputs/windows");
-    let start = format!("2026-01-{:02}T00:00:00Z", day + 1);
-    let all = windows["windows"].as_array().unwrap().clone();
-    let is_it = |w: &&Value| w["start"].as_str().unwrap().starts_with(&start[..19]);
-    all.iter().find(is_it).cloned()
-}
-
-fn is_closed(server: &Server, day: u32) -> bool {
-    window(server, day).is_some_and(|w| w["closed"] == true)
-}
-
-fn alerts(server: &Server) -> Vec<(String, String)> {
-    let all = get(server, "/api/v1/alerts");
-    let word = |a: &Value, f: &str| a[f].as_str().unwrap().to_owned();
-    all["alerts"].as_array().unwrap().iter().map(|a| (word(a, "subject"), word(a, "state"))).collect()
 }
 
 fn with_monitor(on: On, listener: &Listener) -> Server {
@@ -299,7 +265,7 @@ fn monitors_that_make_no_sense_are_refused() {
         json!({ "window_ms": DAY_MS, "surprise": 1 }),
         json!({ "window_ms": DAY_MS, "webhooks": ["http://169.254.169.254/latest"] }),
         json!({ "window_ms": DAY_MS, "webhooks": ["file:///etc/passwd"] }),
-        json!({ "window_ms": DAY_MS, "reference": "training" }),
+        json!({ "window_ms": DAY_MS, "reference": "yesterday" }),
         json!({ "window_ms": DAY_MS, "quality": [{ "metric": "auc", "enter": 0.8, "exit": 0.7 }] }),
     ] {
         let (status, answer) = ask("m", "delays", spec.clone());
@@ -307,4 +273,40 @@ fn monitors_that_make_no_sense_are_refused() {
     }
     assert_eq!(server.get("/api/v1/monitors/nothing").0, 404);
     assert_eq!(server.get("/api/v1/incidents/nothing").0, 404);
+}
+
+#[test]
+fn a_monitor_that_is_declared_otherwise_counts_again_and_ends_what_it_judges_no_more() {
+    let server = with_monitor(On::Sqlite, &Listener::start());
+    for (day, drifted) in [(0, false), (1, true), (2, false)] {
+        predict(&server, day, 6, &rows(0, ROWS, drifted));
+    }
+    wait_until("it fires", || alerts(&server) == [("psi:hour".to_owned(), "firing".to_owned())]);
+    let declare = |spec: Value| {
+        let body = json!({ "endpoint": "delays", "spec": spec }).to_string().into_bytes();
+        server.call("PUT", "/api/v1/monitors/delays-inputs", Some(body), &[])
+    };
+    let (status, told) = declare(json!({ "window_ms": 2 * DAY_MS }));
+    assert_eq!((status, &told["code"]), (409, &json!("state")), "{told}");
+    let narrower = json!({ "window_ms": DAY_MS, "features": ["distance"] });
+    let (status, changed) = declare(narrower.clone());
+    assert_eq!((status, &changed["reference"]["state"]), (200, &json!("learning")), "{changed}");
+    assert_eq!(declare(narrower).1["digest"], changed["digest"]);
+
+    // The log is counted again, windows that were closed stay closed, and each is told once.
+    wait_until("the log was read again", || {
+        window(&server, 2).is_some_and(|w| w["verdicts"][0]["predictions"] == ROWS)
+    });
+    predict(&server, 3, 6, &rows(0, ROWS, false));
+    wait_until("the third day is over", || is_closed(&server, 2));
+    let findings = window(&server, 2).unwrap()["verdicts"][0]["findings"].clone();
+    let subjects: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|f| f["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["psi:distance", "missing:distance"]);
+    wait_until("it ends", || alerts(&server) == [("psi:hour".to_owned(), "resolved".to_owned())]);
+    let events = get(&server, "/api/v1/ledger/events?limit=500");
+    let of =
+        |action: &str| events["events"].as_array().unwrap().iter().filter(|e| e["action"] == action).count();
+    assert_eq!((of("monitor.window_closed"), of("monitor.changed")), (3, 1));
+    assert_eq!(window(&server, 1).unwrap()["verdicts"][0]["predictions"], ROWS);
 }

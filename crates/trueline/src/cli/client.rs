@@ -62,14 +62,26 @@ impl Client {
         Ok(serde_json::from_str(&self.get_text(path)?).unwrap_or(Value::Null))
     }
 
+    /// What may be missing.
+    pub(crate) fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let answer = self.asked(path);
+        if answer.as_ref().is_ok_and(|a| a.status() == ureq::http::StatusCode::NOT_FOUND) {
+            return Ok(None);
+        }
+        read(answer, &self.base).map(Some)
+    }
+
     /// The body of an answer as it came.
     pub(crate) fn get_text(&self, path: &str) -> anyhow::Result<String> {
+        text(self.asked(path), &self.base)
+    }
+
+    fn asked(&self, path: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let request = self.agent.get(format!("{}{path}", self.base));
-        let request = match &self.token {
-            Some(token) => request.header("authorization", format!("Bearer {token}")),
-            None => request,
-        };
-        text(request.call(), &self.base)
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")).call(),
+            None => request.call(),
+        }
     }
 
     /// The bytes of an answer.

@@ -121,7 +121,8 @@ fn report(connection: &Connection, answer: &Value, line: impl Fn(&Value) -> Stri
     if connection.json { table::json(answer) } else { table::line(line(answer)) }
 }
 
-fn apply(file: &Path, connection: &Connection) -> anyhow::Result<()> {
+/// The entities and views that a YAML or JSON file declares.
+pub(crate) fn declaration(file: &Path) -> anyhow::Result<Value> {
     let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     // YAML contains JSON.
     let mut declared: Value = serde_saphyr::from_str(&text)
@@ -132,6 +133,11 @@ fn apply(file: &Path, connection: &Connection) -> anyhow::Result<()> {
     if !declared.is_object() {
         bail!("{} declares no features: it needs `entities` and `views`", file.display());
     }
+    Ok(declared)
+}
+
+fn apply(file: &Path, connection: &Connection) -> anyhow::Result<()> {
+    let declared = declaration(file)?;
     let applied = Client::new(connection).send("POST", "/api/v1/feature-declarations", &declared)?;
     report(connection, &applied, |a| {
         let named = |key: &str| {

@@ -73,7 +73,7 @@ pub(crate) struct ApproveArgs {
     withdraw: bool,
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn model(command: ModelCommand) -> anyhow::Result<()> {
     }
 }
 
-fn read_policy(file: &str) -> anyhow::Result<Value> {
+pub(super) fn read_policy(file: &str) -> anyhow::Result<Value> {
     let text = match file {
         "-" => {
             let mut text = String::new();

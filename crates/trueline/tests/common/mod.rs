@@ -6,6 +6,7 @@
 pub mod models;
 pub mod proxy;
 pub mod users;
+pub mod watch;
 
 use serde_json::Value;
 use std::collections::HashMap;

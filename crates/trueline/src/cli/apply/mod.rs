@@ -2,6 +2,9 @@
 //! Each kind of thing has an applier of its own; a new kind is a field of [`File`] and a line in [`appliers`].
 
 mod endpoints;
+mod features;
+mod models;
+mod monitors;
 mod pipelines;
 
 use super::client::Client;
@@ -20,8 +23,15 @@ const LARGEST_FILE: u64 = 4 << 20;
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct File {
+    /// The file of the entities and feature views, beside this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) features: Option<PathBuf>,
+    /// Models with what their versions must pass before they are released.
+    pub(crate) models: Vec<models::ModelSpec>,
     /// Endpoints: what answers predictions. Which versions answer is deployed, not declared.
     pub(crate) endpoints: Vec<endpoints::EndpointSpec>,
+    /// Monitors: what watches the endpoints.
+    pub(crate) monitors: Vec<monitors::MonitorDeclaration>,
     /// Pipelines with their steps and triggers.
     pub(crate) pipelines: Vec<trueline_pipelines::PipelineSpec>,
 }
@@ -52,6 +62,19 @@ pub(crate) struct Change<'a> {
     pub(crate) make: Make<'a>,
 }
 
+impl<'a> Change<'a> {
+    /// Of a thing that is as declared, or does not exist yet.
+    fn of(
+        kind: &'static str,
+        name: &str,
+        is_so: bool,
+        make: impl Fn(&Client) -> anyhow::Result<()> + 'a,
+    ) -> Self {
+        let (act, why) = if is_so { (Act::Keep, "") } else { (Act::Create, "it does not exist yet") };
+        Self { kind, name: name.to_owned(), act, why: why.to_owned(), make: Box::new(make) }
+    }
+}
+
 /// Where a declaration stands.
 pub(crate) struct Place<'a> {
     /// The folder of the file, absolute.
@@ -62,8 +85,8 @@ pub(crate) struct Place<'a> {
 type Applier = for<'a> fn(&'a File, &Place<'a>, &Client) -> anyhow::Result<Vec<Change<'a>>>;
 
 /// The kinds, in the order in which they are made: what is referred to comes first.
-fn appliers() -> [Applier; 2] {
-    [endpoints::compare, pipelines::compare]
+fn appliers() -> [Applier; 5] {
+    [features::compare, models::compare, endpoints::compare, monitors::compare, pipelines::compare]
 }
 
 #[derive(Args)]
