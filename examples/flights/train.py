@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import xgboost as xgb
+from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from sklearn.metrics import log_loss, roc_auc_score
@@ -99,9 +100,10 @@ def main() -> None:
     newest = between(rows, args.until - pd.DateOffset(months=args.months), args.until)
 
     mlflow.set_experiment(EXPERIMENT)
+    source = LocalArtifactDatasetSource(str(args.table))
     with mlflow.start_run():
         for frame, name, context in ((train, "flights-train", "training"), (valid, "flights-valid", "evaluation")):
-            data = mlflow.data.from_pandas(frame[[*FEATURES, "late"]], source=str(args.table), name=name, targets="late")
+            data = mlflow.data.from_pandas(frame[[*FEATURES, "late"]], source=source, name=name, targets="late")
             mlflow.log_input(data, context=context, tags=dataset_version(args.table))
         mlflow.log_params(
             {

@@ -25,7 +25,11 @@ const REST_SPEED: &str = "96000x";
 
 pub(super) fn play(stage: &mut Stage) -> anyhow::Result<()> {
     let mut served = Served::default();
-    stage.act(1, "336,776 real flights become tables, each row with the moment at which it was known");
+    stage.act(
+        1,
+        "what the repository declares is made; 336,776 real flights become tables that say when each row was known",
+    );
+    stage.trueline(&["apply"])?;
     prepare(stage)?;
     stage.act(2, "tables become dataset versions; features are joined as of each question");
     stage.own("sh", &["training_set.sh", "data", "training"])?;
@@ -92,8 +96,6 @@ fn train(stage: &Stage) -> anyhow::Result<()> {
 }
 
 fn judge(stage: &Stage) -> anyhow::Result<()> {
-    stage.trueline(&["model", "policy", "set", MODEL, "policy.yaml"])?;
-    stage.trueline(&["apply", "-f", "trueline.yaml"])?;
     let first = format!("{MODEL}/1");
     println!("refused: {}", stage.refused(&["endpoint", "deploy", ENDPOINT, &first])?);
     release::approve(stage, &first, "validated on April")?;
@@ -109,20 +111,7 @@ fn deploy(stage: &Stage) -> anyhow::Result<()> {
     for endpoint in [ENDPOINT, UNTOUCHED] {
         stage.trueline(&["endpoint", "deploy", endpoint, &first, "--reason", "the first model"])?;
     }
-    let create = [
-        "monitor",
-        "create",
-        ENDPOINT,
-        "--endpoint",
-        ENDPOINT,
-        "--window",
-        "7d",
-        "--lateness",
-        "1h",
-        "--for",
-        "2",
-    ];
-    stage.trueline(&[&create[..], &["--label-wait", "2d", "--quality", "auc:0.66:0.68"]].concat())
+    Ok(())
 }
 
 fn canary(stage: &Stage, served: &mut Served) -> anyhow::Result<()> {
