@@ -10,10 +10,9 @@
 //! ```
 //!
 //! After each crash the same command is started again on the same data directory. It must be ready within 2 s with no
-//! repair by hand, its endpoint answering by the version that was deployed; every acknowledged write must be there, once, and
-//! every answered prediction with its labels; a write under way must be there whole or not at all;
-//! after an orderly stop the ledger must verify offline against the key of the first start and a checkpoint that was
-//! given out under load.
+//! repair by hand, its endpoint answering by the version that was deployed; every acknowledged write must be there, once,
+//! and every answered prediction with its labels; a write under way must be there whole or not at all; after an orderly
+//! stop the ledger must verify offline against the key of the first start and a checkpoint that was given out under load.
 
 mod api;
 mod check;

@@ -23,7 +23,7 @@ const RECOVERY_MS: std::ops::Range<u64> = 0..400;
 /// How often somebody asks for the newest checkpoint.
 const WITNESS: Duration = Duration::from_millis(20);
 /// Small enough that segments of the prediction log are sealed in most rounds.
-const SEGMENT_BYTES: u64 = 16 << 10;
+const SEGMENT_BYTES: u64 = 8 << 10;
 /// What is asked first after a start.
 const FIRST_INPUT: f64 = 0.25;
 /// How many earlier rounds are looked at again in each round.

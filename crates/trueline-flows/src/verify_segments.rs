@@ -38,7 +38,7 @@ pub(crate) fn verify_segments(root: &Path, replay: &SegmentReplay) -> Result<Opt
 /// Segments are recorded in the order of their numbers, a moment after they were sealed: so one that was not may come after
 /// those that were, and nowhere else.
 fn unrecorded(root: &Path, recorded: &Recorded) -> Result<Option<Finding>, LedgerError> {
-    for (stream, number) in sealed_segments(root).map_err(unreadable)? {
+    for (stream, number) in sealed_segments(root).map_err(|e| unreadable(root, &e))? {
         let numbers = recorded.get(&stream);
         if numbers.is_some_and(|n| n.contains(&number)) {
             continue;
@@ -62,12 +62,12 @@ fn read(root: &Path, stream: &StreamName, number: u64) -> Result<Result<Sealed, 
     match verify_segment(root, stream, number) {
         Ok(found) => Ok(Ok(found)),
         Err(damage @ LogError::Damaged { .. }) => Ok(Err(damage.to_string())),
-        Err(other) => Err(unreadable(other)),
+        Err(other) => Err(unreadable(root, &other)),
     }
 }
 
-fn unreadable(error: LogError) -> LedgerError {
-    LedgerError::Diverged(error.to_string())
+fn unreadable(root: &Path, error: &LogError) -> LedgerError {
+    LedgerError::Files { path: root.display().to_string(), message: error.to_string() }
 }
 
 fn difference(told: &SealedSegment, found: &Sealed) -> Option<String> {
