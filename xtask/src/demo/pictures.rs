@@ -1,0 +1,31 @@
+//! The demo's server looked at in a browser: every page is walked through by clicking and checked for what the acts have
+//! made of it, and a picture of each is kept.
+
+use super::stage::Stage;
+use crate::setup;
+use crate::shell::{self, root, say};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Below the checkout, where no folder is named.
+const FOLDER: &str = "target/screenshots/demo";
+const STORY: &str = "python/tests/browser/demo.py";
+
+/// Where the pictures go.
+pub(super) fn folder(named: Option<&str>) -> PathBuf {
+    root().join(named.unwrap_or(FOLDER))
+}
+
+/// Walks through the pages while the stage's server is up.
+pub(super) fn take(stage: &Stage, folder: &Path) -> anyhow::Result<()> {
+    let browser = setup::browser().context("there are no pictures without a browser")?;
+    say("walking through the pages");
+    let mut story = Command::new(browser.python);
+    story.arg(root().join(STORY)).arg(browser.chromium).arg(folder);
+    story.env("TRUELINE_URL", stage.url()).env("TRUELINE_TOKEN", stage.admin());
+    story.env("TRUELINE_REVIEWER_TOKEN", stage.reviewer());
+    let done = shell::run(&mut story);
+    say(format!("the pictures are in {}", folder.display()));
+    done
+}
