@@ -32,7 +32,8 @@ pub(super) async fn home(State(app): App, visitor: Visitor) -> Answer {
     let changed = match may_read_ledger {
         true => {
             let projects = Some(vec![visitor.session.project().id.to_string()]);
-            let filter = EventFilter { projects, ..EventFilter::default() };
+            let actions = Some(crate::words::NOTABLE.map(ToOwned::to_owned).to_vec());
+            let filter = EventFilter { projects, actions, ..EventFilter::default() };
             ledger::lines(&app, filter, NEWEST, &shell.to).await?.0
         }
         false => Vec::new(),

@@ -456,9 +456,10 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "feature_view" => Some(to.feature_view(id)),
         "entity" => Some(to.features()),
         "endpoint" => Some(to.endpoint(id)),
+        "incident" => Some(to.incident(id)),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,
     };
-    Reference { kind: words, label: id.to_owned(), href }
+    Reference { kind: words, label: crate::format::short_ids(id), href }
 }
