@@ -23,6 +23,15 @@ async function load(line) {
   return { ...line, ...(await answer.json()) };
 }
 
+// The level at which a number alarms is a line of its own, so that the axis makes room for it.
+function withLevels(lines) {
+  return lines.flatMap((line) => {
+    if (line.level == null || !line.points.length) return [line];
+    const ends = [line.points[0], line.points.at(-1)].map((p) => ({ ...p, value: line.level }));
+    return [line, { name: `alarms at ${number(line.level)}`, points: ends, isLevel: true }];
+  });
+}
+
 function option(figure, lines) {
   const byTime = figure.dataset.axis === "time";
   const x = (p) => (byTime ? Date.parse(p.at) : p.step);
@@ -60,6 +69,7 @@ function option(figure, lines) {
     xAxis: {
       type: byTime ? "time" : "value",
       name: byTime ? "time, UTC" : "step",
+      minInterval: byTime ? undefined : 1,
       nameLocation: "middle",
       nameGap: 22,
       nameTextStyle: text,
@@ -80,11 +90,12 @@ function option(figure, lines) {
       type: "line",
       name: line.name,
       data: line.points.map((p) => [x(p), p.value]),
-      showSymbol: few,
+      showSymbol: few && !line.isLevel,
       symbol: ["circle", "rect", "triangle", "diamond"][index % 4],
       symbolSize: 6,
       connectNulls: false,
-      lineStyle: { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
+      color: line.isLevel ? muted : undefined,
+      lineStyle: line.isLevel ? { width: 1, type: "dashed" } : { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
       emphasis: { disabled: true },
       markLine: index === 0 && markers.length ? {
         symbol: "none",
@@ -103,7 +114,7 @@ async function draw(figure) {
   note.textContent = "Loading points";
   let lines;
   try {
-    lines = await Promise.all(JSON.parse(figure.dataset.series).map(load));
+    lines = withLevels(await Promise.all(JSON.parse(figure.dataset.series).map(load)));
   } catch (error) {
     note.textContent = `The points can't be shown. ${error.message}. Reload the page to try again.`;
     return;
@@ -137,6 +148,9 @@ const seen = new IntersectionObserver((entries) => {
     draw(entry.target);
   }
 }, { rootMargin: "200px" });
-for (const figure of document.querySelectorAll("[data-chart]")) seen.observe(figure);
+for (const figure of document.querySelectorAll("[data-chart]")) {
+  figure.querySelector(".plot-note").textContent = "Drawn when it is scrolled to";
+  seen.observe(figure);
+}
 // Charts of one page share their cross-hair and zoom.
 echarts.connect("page");

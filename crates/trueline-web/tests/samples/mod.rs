@@ -7,6 +7,7 @@
 )]
 
 mod serving;
+mod watching;
 
 pub use serving::*;
 
@@ -1150,6 +1151,12 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("endpoints-empty", endpoints(false).render().unwrap()),
         ("endpoint", endpoint(true).render().unwrap()),
         ("endpoint-empty", endpoint(false).render().unwrap()),
+        ("monitors", watching::monitors().render().unwrap()),
+        ("monitor", watching::monitor(true).render().unwrap()),
+        ("monitor-empty", watching::monitor(false).render().unwrap()),
+        ("incidents", watching::incidents(true).render().unwrap()),
+        ("incidents-empty", watching::incidents(false).render().unwrap()),
+        ("incident", watching::incident().render().unwrap()),
         ("prediction", prediction(true).render().unwrap()),
         ("prediction-gaps", prediction(false).render().unwrap()),
         ("find-prediction", find_prediction().render().unwrap()),
