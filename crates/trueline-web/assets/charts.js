@@ -46,7 +46,7 @@ function option(figure, lines) {
     animationDuration: 200,
     color: Array.from({ length: COLOURS }, (_, i) => colour(`--c${i + 1}`)),
     textStyle: text,
-    grid: { left: 8, right: 20, top: lines.length > 1 ? 40 : 20, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
+    grid: { left: 8, right: 20, top: (lines.length > 1 ? 40 : 20) + (markers.length > 1 ? 14 : 0), bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
     legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, textStyle: { ...text, color: colour("--text") } } : undefined,
     aria: { enabled: true },
     // Rich text draws on the canvas: HTML would need inline styles, which the content policy forbids.
@@ -76,7 +76,7 @@ function option(figure, lines) {
       min: "dataMin",
       max: "dataMax",
       axisLine: { lineStyle: { color: colour("--line-strong") } },
-      axisLabel: { ...text, hideOverlap: true },
+      axisLabel: { ...text, hideOverlap: true, formatter: byTime ? { year: "{yyyy}", month: "{d} {MMM} {yyyy}", day: "{d} {MMM}" } : undefined },
       splitLine: { show: false },
     },
     yAxis: {
@@ -102,10 +102,25 @@ function option(figure, lines) {
         silent: true,
         lineStyle: { color: muted, type: "dashed", width: 1 },
         label: { ...text, formatter: (m) => m.name, position: "end", rotate: 0, distance: 3 },
-        data: markers.map((m) => ({ name: m.label, xAxis: x(m) })),
+        // Neighbours stand on two lines, so that they can be read.
+        data: markers.map((m, i) => ({ name: m.label, xAxis: x(m), label: { distance: i % 2 ? 16 : 3, align: i ? undefined : "left" } })),
       } : undefined,
     })),
   };
+}
+
+// A line of one point says less than its number.
+function tellLonePoints(note, lines) {
+  const told = lines.map((line) => {
+    const part = document.createElement("span");
+    const value = document.createElement("strong");
+    value.textContent = number(line.points[0].value);
+    const about = lines.length > 1 ? `${line.name}, logged once` : `logged once, at step ${line.points[0].step}`;
+    part.append(value, about);
+    return part;
+  });
+  note.replaceChildren(...told);
+  note.classList.add("lone");
 }
 
 async function draw(figure) {
@@ -121,6 +136,10 @@ async function draw(figure) {
   }
   if (lines.every((line) => !line.points.length)) {
     note.textContent = "No point was logged.";
+    return;
+  }
+  if (lines.every((line) => line.points.length === 1 && !line.isLevel)) {
+    tellLonePoints(note, lines);
     return;
   }
   note.hidden = true;

@@ -51,10 +51,9 @@ pub fn verb(action: &str) -> String {
 }
 
 /// What is told on the home page: what somebody decided or should know of, not each file and task that came with it.
-pub const NOTABLE: [&str; 33] = [
+pub const NOTABLE: [&str; 32] = [
     "alias.deleted",
     "alias.set",
-    "dataset.version_added",
     "endpoint.created",
     "endpoint.deployed",
     "endpoint.promoted",

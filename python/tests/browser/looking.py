@@ -32,7 +32,13 @@ Size = ViewportSize
 WIDE, NARROW = Size(width=1280, height=800), Size(width=390, height=844)
 # Beyond these nothing is promised.
 ENDS = [Size(width=360, height=800), Size(width=2560, height=1440)]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 # How far the tab key is followed on each page.
 STOPS = 20
 TIMEOUT_MS = 20_000
@@ -129,7 +135,8 @@ class Visitor:
         """Looks closely at the page that is there."""
         self.at = name
         if self.page.locator("[data-chart]").count():
-            self.page.locator("[data-chart] canvas").first.wait_for()
+            # A chart of single points is told as numbers.
+            self.page.locator("[data-chart] canvas, [data-chart] .lone").first.wait_for()
         self.page.evaluate("() => window.scrollTo(0, 0)")
         self.page.evaluate(AXE.read_text())
         self._look_as(name, self.wide, "light", axe=True)

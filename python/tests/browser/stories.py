@@ -98,7 +98,9 @@ def a_prediction_is_traced_back(ann: Visitor, told: Any) -> None:
     ann.page.get_by_label("Id, as the answer has it").fill(asked)
     ann.page.get_by_role("button", name="Show its line").click()
     ann.page.wait_for_url(f"**/predictions/{asked}")
-    ann.shows("a first look at 2", told["model"], "val_auc", "flights-january", "told by arrivals", "What was on the record")
+    ann.shows(
+        "a first look at 2", told["model"], "val_auc", "flights-january", "told by arrivals", "What was on the record"
+    )
     ann.look("prediction")
     ann.go(f"/search?q={asked}", "search for a prediction")
     ann.page.get_by_role("link", name=asked).click()

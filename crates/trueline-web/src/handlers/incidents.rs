@@ -102,18 +102,17 @@ fn told(story: &[IncidentEntry]) -> Vec<StoryLine> {
     }
     for line in &mut out {
         if !line.alerts.is_empty() {
-            line.words = changed(&line.kind.word, line.alerts.len());
+            line.words = changed(&line.kind.word, &line.alerts);
         }
     }
     out
 }
 
-fn changed(state: &str, alerts: usize) -> String {
-    match (state, alerts) {
-        ("Resolved", 1) => "1 alert ended".to_owned(),
-        ("Resolved", n) => format!("{n} alerts ended"),
-        (_, 1) => "1 alert began".to_owned(),
-        (_, n) => format!("{n} alerts began"),
+fn changed(state: &str, alerts: &[(String, String)]) -> String {
+    let done = if state == "Resolved" { "ended" } else { "began" };
+    match alerts {
+        [(what, value)] => format!("Alert {done}: {what} at {value}"),
+        many => format!("{} alerts {done}", many.len()),
     }
 }
 
@@ -183,7 +182,12 @@ mod tests {
         let words: Vec<&str> = lines.iter().map(|l| l.words.as_str()).collect();
         assert_eq!(
             words,
-            ["2 alerts began", "Now answering: m/1. Why: too high", "1 alert began", "1 alert ended"]
+            [
+                "2 alerts began",
+                "Now answering: m/1. Why: too high",
+                "Alert began: AUC at 0.5",
+                "Alert ended: drift of dewp at 0.5"
+            ]
         );
         assert_eq!(lines[0].alerts[1], ("AUC".to_owned(), "0.5".to_owned()));
         assert_eq!(lines[1].kind.word, "Rolled back");

@@ -128,7 +128,8 @@ fn window_row(window: &MonitorWindow) -> WindowRow {
     let all = whole(window);
     let quality = all.map_or_else(Quality::default, |v| v.quality);
     let findings = all.map(|v| v.findings.as_slice()).unwrap_or_default();
-    let beyond = findings.iter().filter(|f| f.level == Level::Breach);
+    let mut beyond: Vec<&Finding> = findings.iter().filter(|f| f.level == Level::Breach).collect();
+    beyond.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     WindowRow {
         start: timestamp(window.start_ms),
         end: timestamp(window.end_ms),
@@ -139,12 +140,20 @@ fn window_row(window: &MonitorWindow) -> WindowRow {
         predictions: all.map_or(0, |v| v.predictions),
         labelled_percent: quality.coverage.map(|c| (c * 1_000.0).round() / 10.0),
         quality: [quality.auc, quality.log_loss, quality.brier].map(known),
-        beyond: beyond.map(|f| crate::words::subject(&f.subject)).collect(),
+        beyond: beyond.into_iter().map(|f| crate::words::subject(&f.subject)).collect(),
     }
 }
 
 fn finding<'a>(verdict: &'a Verdict, subject: &str) -> Option<&'a Finding> {
     verdict.findings.iter().find(|f| f.subject == subject)
+}
+
+/// How much a finding matters: what labels tell before what inputs look like, then by how far it is beyond its level.
+fn weight(finding: &Finding) -> f64 {
+    match finding.subject.starts_with("quality:") {
+        true => f64::MAX,
+        false => finding.value.map_or(-1.0, |v| v / finding.enter),
+    }
 }
 
 /// The newest window that was judged.
@@ -165,8 +174,7 @@ fn features(windows: &[MonitorWindow], view: &ViewUrl) -> Vec<FeatureDrift> {
     let findings = judged(windows).map(|v| v.findings.as_slice()).unwrap_or_default();
     let drifts = findings.iter().filter_map(|f| Some((f.subject.strip_prefix("psi:")?, f)));
     let mut drifts: Vec<_> = drifts.collect();
-    let excess = |f: &Finding| f.value.map_or(-1.0, |v| v / f.enter);
-    drifts.sort_by(|a, b| excess(b.1).total_cmp(&excess(a.1)).then(a.0.cmp(b.0)));
+    drifts.sort_by(|a, b| weight(b.1).total_cmp(&weight(a.1)).then(a.0.cmp(b.0)));
     let asked = Some(view.get("feature")).filter(|asked| drifts.iter().any(|(name, _)| name == asked));
     let shown = asked.or(drifts.first().map(|(name, _)| *name)).unwrap_or_default().to_owned();
     let row = |(name, psi): (&str, &Finding)| {

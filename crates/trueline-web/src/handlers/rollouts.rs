@@ -190,7 +190,7 @@ fn errors(report: &Report) -> RolloutCheck {
         name: "Failed requests".to_owned(),
         candidate: share(rate.rate.candidate),
         baseline: share(rate.rate.baseline),
-        effect: scaled(rate.ratio, 1.0, " times"),
+        effect: ratio(rate),
         allowed: format!("{} times", digits(rate.allowed_ratio)),
         evidence: digits(rate.log_e.exp()),
         says: rate_says(rate),
@@ -222,17 +222,23 @@ fn prediction(report: &Report) -> RolloutCheck {
 fn latency(report: &Report) -> RolloutCheck {
     let latency = &report.latency;
     RolloutCheck {
-        name: format!("Latency, p{}", digits(latency.quantile * 100.0)),
+        name: format!("Latency, p{}, and how often it is slow", digits(latency.quantile * 100.0)),
         candidate: scaled(latency.at_quantile_ms.candidate, 1.0, " ms"),
         baseline: scaled(latency.at_quantile_ms.baseline, 1.0, " ms"),
         effect: match latency.slow_ms {
-            Some(_) => scaled(latency.slow.ratio, 1.0, " times as often slow"),
+            Some(_) => ratio(&latency.slow),
             None => "not known yet".to_owned(),
         },
-        allowed: format!("{} times", digits(latency.allowed_latency_ratio)),
+        allowed: format!("{} times", digits(latency.slow.allowed_ratio)),
         evidence: digits(latency.slow.log_e.exp()),
         says: rate_says(&latency.slow),
     }
+}
+
+/// How many times as often; that it is at least never says nothing.
+fn ratio(rate: &RateReport) -> String {
+    let told = Interval { lower: rate.ratio.lower.filter(|low| *low > 0.0), ..rate.ratio };
+    scaled(told, 1.0, " times")
 }
 
 fn rate_says(rate: &RateReport) -> Badge {

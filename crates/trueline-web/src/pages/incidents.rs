@@ -57,6 +57,17 @@ pub struct StoryLine {
     pub alerts: Vec<(String, String)>,
 }
 
+impl StoryLine {
+    /// The first of the alerts, by name.
+    pub(crate) fn first(&self) -> String {
+        let named: Vec<&str> = self.alerts.iter().take(3).map(|(what, _)| what.as_str()).collect();
+        match self.alerts.len().saturating_sub(named.len()) {
+            0 => named.join(", "),
+            more => format!("{} and {more} more", named.join(", ")),
+        }
+    }
+}
+
 /// One incident.
 #[derive(Clone, Debug, Template)]
 #[template(path = "incident.html")]

@@ -613,6 +613,7 @@ pub fn model(full: bool) -> ModelPage {
         .map(|i| VersionRow {
             version: (8 - i).to_string(),
             state: Badge::state(states[i]),
+            release: (i < 4).then(|| Badge::new(Tone::Good, "Releasable")),
             aliases: match i {
                 0 => vec!["challenger".into()],
                 1 => vec!["champion".into()],
