@@ -74,7 +74,7 @@ def a_version_shows_its_gates_and_approvals(rita: Visitor) -> None:
 
 
 def an_endpoint_shows_its_routes_and_how_a_canary_failed(ada: Visitor) -> None:
-    ada.follow(section(ada, "Endpoints"), "endpoints", ENDPOINT, "Live", "best-effort")
+    ada.follow(section(ada, "Endpoints"), "endpoints", ENDPOINT, "Live", "generation")
     facts = ["Live traffic", "Routes", "Deployed", "Rolled back", "Shifted", "rollout", "Evidence", "Mean prediction"]
     ada.follow(link(ada, ENDPOINT), "endpoint", *facts, "Failed requests", "Latency, p95", "Decisions")
     tells(ada, rf"Mean prediction\s+(Harm|Within|Not clear yet)\s+{NUMBER} to {NUMBER}\s+{NUMBER} to {NUMBER}")
@@ -85,9 +85,9 @@ def a_prediction_is_traced_back(ada: Visitor, asked: str) -> None:
     ada.go(f"{HOME}/endpoints/{ENDPOINT}", "endpoint")
     ada.page.get_by_label("Id, as the answer has it").fill(asked)
     found = ada.page.get_by_role("button", name="Show its line")
-    ada.follow(
-        found, "prediction", f"{ENDPOINT} answered", "route_late_rate", MODEL, "1 of 1 approvals", "flights-train"
-    )
+    ada.follow(found, "prediction", f"{ENDPOINT} answered", MODEL, "1 of 1 approvals", "flights-train")
+    ada.page.locator("summary", has_text="Features").click()
+    tells(ada, rf"route_late_rate\s+{NUMBER}")
     tells(ada, r"Event time\s+2013-\d\d-\d\d")
     tells(ada, rf"valid_auc\s+{NUMBER}")
 
@@ -124,7 +124,7 @@ def a_pipeline_leads_to_the_log_of_a_step(ada: Visitor) -> None:
     ada.follow(link(ada, PIPELINE), "pipeline", "prepare", "training-set", "train", "trigger drift on alert.firing")
     ended = row(ada, "Table of runs", "Succeeded").locator(".row-link")
     ada.follow(ended, "pipeline-run", "Succeeded", "prepare", "trigger drift on alert.firing")
-    log = ada.page.get_by_role("region", name="Step train").locator("details")
+    log = ada.page.get_by_role("region", name="Step train", exact=True).locator("details")
     log.locator("summary").click()
     ada.expect(len(log.locator("pre").inner_text()) > 20, "the log of the step says nothing")
     ada.look("pipeline-run-log")

@@ -48,6 +48,14 @@ SERIOUS = """async (rules) => (await axe.run(document, { runOnly: rules, resultT
   .filter((v) => ["serious", "critical"].includes(v.impact))
   .map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 160)} (${v.nodes[0].failureSummary.split("\\n")[1]})`)"""
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+# The tab key goes on from where was clicked last, so the focus is led to the page's beginning first.
+FROM_THE_TOP = """() => {
+  document.body.tabIndex = -1;
+  document.body.focus();
+  document.body.removeAttribute("tabindex");
+  document.activeElement?.blur();
+  window.scrollTo(0, 0);
+}"""
 FOCUS = """() => {
   const el = document.activeElement;
   if (!el || el === document.body) return null;
@@ -128,15 +136,19 @@ class Visitor:
         with self.page.expect_navigation(wait_until="load"):
             link.click()
         self.at = name
+        self._wait_for_charts()
         self.shows(*texts)
         self.look(name)
+
+    def _wait_for_charts(self) -> None:
+        if self.page.locator("[data-chart]").count():
+            # A chart of single points is told as numbers.
+            self.page.locator("[data-chart] canvas, [data-chart] .lone").first.wait_for()
 
     def look(self, name: str) -> None:
         """Looks closely at the page that is there."""
         self.at = name
-        if self.page.locator("[data-chart]").count():
-            # A chart of single points is told as numbers.
-            self.page.locator("[data-chart] canvas, [data-chart] .lone").first.wait_for()
+        self._wait_for_charts()
         self.page.evaluate("() => window.scrollTo(0, 0)")
         self.page.evaluate(AXE.read_text())
         self._look_as(name, self.wide, "light", axe=True)
@@ -169,7 +181,7 @@ class Visitor:
         return over
 
     def _follow_the_focus(self) -> None:
-        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        self.page.evaluate(FROM_THE_TOP)
         stops = 0
         for _ in range(STOPS):
             self.page.keyboard.press("Tab")
@@ -179,7 +191,7 @@ class Visitor:
             stops += 1
             self.expect(focus["seen"], f"the focus can't be seen on {focus['html']}")
         self.expect(stops > 2, f"the tab key reached {stops} elements")
-        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        self.page.evaluate(FROM_THE_TOP)
 
     def picture(self, name: str) -> None:
         """What the window shows now, for the README and for states that a visit alone does not reach."""
