@@ -14,7 +14,8 @@ function colour(name) {
   return getComputedStyle(probe).color;
 }
 
-const number = (value) => (value == null ? "–" : Number(value.toPrecision(6)).toLocaleString("en"));
+const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const number = (value) => (value == null ? "–" : digits.format(value));
 const clock = (at) => new Date(at).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 
 async function load(line) {

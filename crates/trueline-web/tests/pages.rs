@@ -246,7 +246,7 @@ fn a_rollout_tells_its_steps_its_evidence_and_who_may_end_it() {
 fn a_monitor_says_unknown_while_labels_are_missing_and_names_what_is_beyond_its_level() {
     let html = page("monitor");
     assert!(html.contains("<td class=\"num muted\">unknown</td>"));
-    assert!(html.contains("drift of tenure, a, b and 1 more"));
+    assert!(html.contains("drift of tenure, a and 2 more"));
     assert!(html.contains("/p/churn-prediction/monitors/churn-inputs/series/quality%3Aauc"));
     assert!(page("monitor-empty").contains("No windows yet"));
 }

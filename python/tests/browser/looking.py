@@ -141,9 +141,11 @@ class Visitor:
         self.look(name)
 
     def _wait_for_charts(self) -> None:
-        if self.page.locator("[data-chart]").count():
-            # A chart of single points is told as numbers.
-            self.page.locator("[data-chart] canvas, [data-chart] .lone").first.wait_for()
+        """Each is drawn when it is scrolled to; one of single points is told as numbers."""
+        charts = self.page.locator("[data-chart]")
+        for i in range(charts.count()):
+            charts.nth(i).scroll_into_view_if_needed()
+            charts.nth(i).locator("canvas, .lone").first.wait_for()
 
     def look(self, name: str) -> None:
         """Looks closely at the page that is there."""

@@ -14,6 +14,8 @@ use trueline_monitoring::{AlertState, Incident, IncidentEntry};
 const INCIDENTS: u32 = 200;
 /// Alerts that are looked at.
 const ALERTS: u32 = 500;
+/// What stands for a number that is not known.
+const UNKNOWN: &str = "unknown";
 
 fn row(incident: &Incident) -> IncidentRow {
     let by = || incident.resolved_by.as_deref().map(crate::words::person).unwrap_or_default().to_owned();
@@ -69,7 +71,7 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     // What labels tell weighs more than what inputs look like.
     own.sort_by_key(|a| (!a.subject.starts_with("quality:"), a.subject.clone()));
     let line = |a: &&trueline_monitoring::Alert| {
-        let value = a.value.map_or_else(|| "unknown".to_owned(), number);
+        let value = a.value.map_or_else(|| UNKNOWN.to_owned(), number);
         (crate::words::subject(&a.subject), value, number(a.enter))
     };
     page(&IncidentPage {
@@ -92,7 +94,7 @@ fn told(story: &[IncidentEntry]) -> Vec<StoryLine> {
         }
         let text = |field: &str| entry.body[field].as_str().unwrap_or_default();
         let key = (text("state").to_owned(), entry.body["window_end_ms"].as_i64().unwrap_or(entry.at_ms));
-        let value = entry.body["value"].as_f64().map_or_else(|| "unknown".to_owned(), number);
+        let value = entry.body["value"].as_f64().map_or_else(|| UNKNOWN.to_owned(), number);
         let alert = (crate::words::subject(text("subject")), value);
         match out.last_mut().filter(|_| last.as_ref() == Some(&key)) {
             Some(line) => line.alerts.push(alert),
@@ -111,6 +113,7 @@ fn told(story: &[IncidentEntry]) -> Vec<StoryLine> {
 fn changed(state: &str, alerts: &[(String, String)]) -> String {
     let done = if state == "Resolved" { "ended" } else { "began" };
     match alerts {
+        [(what, value)] if value == UNKNOWN => format!("Alert {done}: {what} is unknown now"),
         [(what, value)] => format!("Alert {done}: {what} at {value}"),
         many => format!("{} alerts {done}", many.len()),
     }

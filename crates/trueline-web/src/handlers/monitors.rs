@@ -261,6 +261,7 @@ fn chart(to: &Links, monitor: &str, windows: &[MonitorWindow], subject: &str, un
         title: words,
         unit: unit.map(ToOwned::to_owned),
         csv_url: None,
+        small: false,
         last: newest(&over(windows, value_of(subject))),
     }
 }

@@ -191,7 +191,7 @@ fn errors(report: &Report) -> RolloutCheck {
         candidate: share(rate.rate.candidate),
         baseline: share(rate.rate.baseline),
         effect: ratio(rate),
-        allowed: format!("{} times", digits(rate.allowed_ratio)),
+        allowed: times(rate.allowed_ratio),
         evidence: digits(rate.log_e.exp()),
         says: rate_says(rate),
     }
@@ -229,10 +229,14 @@ fn latency(report: &Report) -> RolloutCheck {
             Some(_) => ratio(&latency.slow),
             None => "not known yet".to_owned(),
         },
-        allowed: format!("{} times", digits(latency.slow.allowed_ratio)),
+        allowed: times(latency.slow.allowed_ratio),
         evidence: digits(latency.slow.log_e.exp()),
         says: rate_says(&latency.slow),
     }
+}
+
+fn times(ratio: f64) -> String {
+    if ratio == 1.0 { "as often".to_owned() } else { format!("{} times", digits(ratio)) }
 }
 
 /// How many times as often; that it is at least never says nothing.

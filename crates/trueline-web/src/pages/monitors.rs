@@ -87,7 +87,7 @@ pub struct WindowRow {
 
 impl WindowRow {
     /// What is beyond its level that a line has room for.
-    const NAMED: usize = 3;
+    const NAMED: usize = 2;
 
     pub(crate) fn beyond(&self) -> String {
         let named = self.beyond.iter().take(Self::NAMED).cloned().collect::<Vec<_>>().join(", ");
@@ -147,6 +147,6 @@ mod tests {
             beyond: names.iter().map(|n| (*n).to_owned()).collect(),
         };
         assert_eq!(window(&["a", "b"]).beyond(), "a, b");
-        assert_eq!(window(&["a", "b", "c", "d", "e"]).beyond(), "a, b, c and 2 more");
+        assert_eq!(window(&["a", "b", "c", "d", "e"]).beyond(), "a, b and 3 more");
     }
 }

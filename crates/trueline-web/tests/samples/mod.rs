@@ -373,6 +373,7 @@ fn charts(names: &[&str], runs: &[&str]) -> Vec<Chart> {
                 .iter()
                 .map(|r| ChartSeries { name: (*r).into(), url: format!("/api/v1/runs/{r}/metrics/{key}") })
                 .collect(),
+            small: false,
             csv_url: Some(format!("/api/v1/runs/{}/metrics/{key}?format=csv", runs[0])),
             last: (runs.len() == 1).then_some(if key.ends_with("auc") { 0.853_417 } else { 0.271_3 }),
         })

@@ -131,6 +131,7 @@ pub fn monitor(full: bool) -> MonitorPage {
                     url: to().monitor_series("churn-inputs", "quality:auc"),
                 }],
                 csv_url: None,
+                small: false,
                 last: Some(0.79),
             }],
             false => vec![],
