@@ -62,7 +62,8 @@ def runs_have_numbers_and_are_compared(ada: Visitor) -> None:
     ada.page.go_back()
     ada.follow(trained.last.locator(".row-link"), "run", "flights-train", f"{MODEL}/1", "train.py")
     tells(ada, rf"valid_auc\s+{NUMBER}")
-    ada.follow(link(ada, "Charts"), "run-charts", "valid_auc", "logged once")
+    ada.follow(link(ada, "Charts"), "run-charts", "valid_auc_by_tree", "step", "logged once")
+    ada.expect(ada.page.locator("[data-chart] canvas").count() >= 4, "draws fewer than four curves")
     ada.follow(link(ada, "Artifacts"), "run-artifacts", "Artifacts")
 
 
