@@ -44,6 +44,8 @@ pub struct EventFilter {
     pub actor: Option<String>,
     /// Whose action starts with this.
     pub action: Option<String>,
+    /// Of these actions only.
+    pub actions: Option<Vec<String>>,
     /// On a resource of this kind.
     pub resource_kind: Option<String>,
     /// On this resource.
@@ -163,6 +165,9 @@ impl EventFilter {
         }
         if let Some(prefix) = &self.action {
             add("substr(e.action, 1, length(#)) = #", prefix.into());
+        }
+        if let Some(actions) = &self.actions {
+            clauses.push(format!("e.action IN ({})", quoted(actions)));
         }
         if let Some(projects) = &self.projects {
             clauses.push(format!("e.project IN ({})", quoted(projects)));

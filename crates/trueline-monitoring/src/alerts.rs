@@ -298,7 +298,10 @@ fn tell(
         "window_end_ms": end, "event_time_ms": end, "incident": alert.incident,
     })))?;
     if let Some(incident) = &alert.incident {
-        let body = json!({ "alert": alert.id, "subject": alert.subject, "state": alert.state, "value": alert.value });
+        let body = json!({
+            "alert": alert.id, "subject": alert.subject, "state": alert.state, "value": alert.value,
+            "window_end_ms": end,
+        });
         let entry =
             NewEntry { id: event, kind: EntryKind::Alert, actor: "system:monitoring".to_owned(), body };
         write_entry(tx, incident, &entry)?;

@@ -50,6 +50,7 @@ pub(crate) async fn events(
         projects: session.readable_ledgers()?,
         actor: query.actor,
         action: query.action,
+        actions: None,
         resource_kind: query.resource_kind,
         resource_id: query.resource_id,
         before: query.cursor,

@@ -14,13 +14,23 @@ function colour(name) {
   return getComputedStyle(probe).color;
 }
 
-const number = (value) => (value == null ? "–" : Number(value.toPrecision(6)).toLocaleString("en"));
+const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const number = (value) => (value == null ? "–" : digits.format(value));
 const clock = (at) => new Date(at).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 
 async function load(line) {
   const answer = await fetch(line.url, { headers: { accept: "application/json" } });
   if (!answer.ok) throw new Error(`${line.name}: the server answered ${answer.status}`);
   return { ...line, ...(await answer.json()) };
+}
+
+// The level at which a number alarms is a line of its own, so that the axis makes room for it.
+function withLevels(lines) {
+  return lines.flatMap((line) => {
+    if (line.level == null || !line.points.length) return [line];
+    const ends = [line.points[0], line.points.at(-1)].map((p) => ({ ...p, value: line.level }));
+    return [line, { name: `alarms at ${number(line.level)}`, points: ends, isLevel: true }];
+  });
 }
 
 function option(figure, lines) {
@@ -37,7 +47,7 @@ function option(figure, lines) {
     animationDuration: 200,
     color: Array.from({ length: COLOURS }, (_, i) => colour(`--c${i + 1}`)),
     textStyle: text,
-    grid: { left: 8, right: 20, top: lines.length > 1 ? 40 : 20, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
+    grid: { left: 8, right: 20, top: (lines.length > 1 ? 40 : 20) + (markers.length > 1 ? 14 : 0), bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
     legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, textStyle: { ...text, color: colour("--text") } } : undefined,
     aria: { enabled: true },
     // Rich text draws on the canvas: HTML would need inline styles, which the content policy forbids.
@@ -60,13 +70,14 @@ function option(figure, lines) {
     xAxis: {
       type: byTime ? "time" : "value",
       name: byTime ? "time, UTC" : "step",
+      minInterval: byTime ? undefined : 1,
       nameLocation: "middle",
       nameGap: 22,
       nameTextStyle: text,
       min: "dataMin",
       max: "dataMax",
       axisLine: { lineStyle: { color: colour("--line-strong") } },
-      axisLabel: { ...text, hideOverlap: true },
+      axisLabel: { ...text, hideOverlap: true, formatter: byTime ? { year: "{yyyy}", month: "{d} {MMM} {yyyy}", day: "{d} {MMM}" } : undefined },
       splitLine: { show: false },
     },
     yAxis: {
@@ -80,21 +91,37 @@ function option(figure, lines) {
       type: "line",
       name: line.name,
       data: line.points.map((p) => [x(p), p.value]),
-      showSymbol: few,
+      showSymbol: few && !line.isLevel,
       symbol: ["circle", "rect", "triangle", "diamond"][index % 4],
       symbolSize: 6,
       connectNulls: false,
-      lineStyle: { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
+      color: line.isLevel ? muted : undefined,
+      lineStyle: line.isLevel ? { width: 1, type: "dashed" } : { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
       emphasis: { disabled: true },
       markLine: index === 0 && markers.length ? {
         symbol: "none",
         silent: true,
         lineStyle: { color: muted, type: "dashed", width: 1 },
         label: { ...text, formatter: (m) => m.name, position: "end", rotate: 0, distance: 3 },
-        data: markers.map((m) => ({ name: m.label, xAxis: x(m) })),
+        // Neighbours stand on two lines, so that they can be read.
+        data: markers.map((m, i) => ({ name: m.label, xAxis: x(m), label: { distance: i % 2 ? 16 : 3, align: i ? undefined : "left" } })),
       } : undefined,
     })),
   };
+}
+
+// A line of one point says less than its number.
+function tellLonePoints(note, lines) {
+  const told = lines.map((line) => {
+    const part = document.createElement("span");
+    const value = document.createElement("strong");
+    value.textContent = number(line.points[0].value);
+    const about = lines.length > 1 ? `${line.name}, logged once` : `logged once, at step ${line.points[0].step}`;
+    part.append(value, about);
+    return part;
+  });
+  note.replaceChildren(...told);
+  note.classList.add("lone");
 }
 
 async function draw(figure) {
@@ -103,13 +130,17 @@ async function draw(figure) {
   note.textContent = "Loading points";
   let lines;
   try {
-    lines = await Promise.all(JSON.parse(figure.dataset.series).map(load));
+    lines = withLevels(await Promise.all(JSON.parse(figure.dataset.series).map(load)));
   } catch (error) {
     note.textContent = `The points can't be shown. ${error.message}. Reload the page to try again.`;
     return;
   }
   if (lines.every((line) => !line.points.length)) {
     note.textContent = "No point was logged.";
+    return;
+  }
+  if (lines.every((line) => line.points.length === 1 && !line.isLevel)) {
+    tellLonePoints(note, lines);
     return;
   }
   note.hidden = true;
@@ -137,6 +168,9 @@ const seen = new IntersectionObserver((entries) => {
     draw(entry.target);
   }
 }, { rootMargin: "200px" });
-for (const figure of document.querySelectorAll("[data-chart]")) seen.observe(figure);
+for (const figure of document.querySelectorAll("[data-chart]")) {
+  figure.querySelector(".plot-note").textContent = "Drawn when it is scrolled to";
+  seen.observe(figure);
+}
 // Charts of one page share their cross-hair and zoom.
 echarts.connect("page");

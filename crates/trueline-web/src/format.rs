@@ -67,8 +67,9 @@ pub fn count(value: u64) -> String {
 pub fn counted(value: u64, noun: &str) -> String {
     match noun.strip_suffix('y') {
         _ if value == 1 => format!("{} {noun}", count(value)),
-        Some(stem) => format!("{} {stem}ies", count(value)),
-        None => format!("{} {noun}s", count(value)),
+        // "day" and "key" only take an s.
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{} {stem}ies", count(value)),
+        _ => format!("{} {noun}s", count(value)),
     }
 }
 
@@ -132,6 +133,23 @@ pub fn absolute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// Ids that nobody compares by eye, shortened within a text of parts: `b6139ce9…/train`, `m-75cedfb1…`.
+#[must_use]
+pub fn short_ids(text: &str) -> String {
+    let short = |part: &str| {
+        let (kind, hex) = part.strip_prefix("m-").map_or(("", part), |hex| ("m-", hex));
+        let is_id = hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_id { format!("{kind}{}…", &hex[..8]) } else { part.to_owned() }
+    };
+    text.split('/').map(short).collect::<Vec<_>>().join("/")
+}
+
+/// The day of a time.
+#[must_use]
+pub fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}
+
 /// A digest short enough to read: what is before the colon, and eight digits.
 #[must_use]
 pub fn short_digest(digest: &str) -> String {
@@ -170,6 +188,7 @@ mod tests {
         assert_eq!(counted(1, "entry"), "1 entry");
         assert_eq!(counted(48_190, "entry"), "48,190 entries");
         assert_eq!(counted(0, "run"), "0 runs");
+        assert_eq!(counted(30, "day"), "30 days");
     }
 
     #[test]
@@ -193,6 +212,13 @@ mod tests {
         assert_eq!(ago(-7200), "in 2 h");
         assert_eq!(ago(40 * 86_400), "40 d ago");
         assert_eq!(absolute(now), "2026-05-28 20:26:40 UTC");
+    }
+
+    #[test]
+    fn ids_are_shortened_and_names_are_not() {
+        assert_eq!(short_ids("b6139ce9e17aa05fd7f8804e2f566757/train"), "b6139ce9…/train");
+        assert_eq!(short_ids("m-75cedfb11e26aad1b2740c31984b7f8d"), "m-75cedfb1…");
+        assert_eq!(short_ids("flight-delay/1"), "flight-delay/1");
     }
 
     #[test]

@@ -164,6 +164,12 @@ impl Links {
         self.within(&format!("monitors/{}", segment(name)))
     }
 
+    /// The points of a chart of a monitor: `psi:hour`.
+    #[must_use]
+    pub fn monitor_series(&self, name: &str, subject: &str) -> String {
+        format!("{}/series/{}", self.monitor(name), segment(subject))
+    }
+
     /// All incidents.
     #[must_use]
     pub fn incidents(&self) -> String {
@@ -198,6 +204,12 @@ impl Links {
     #[must_use]
     pub fn roll_back(&self, name: &str) -> String {
         format!("{}/rollback", self.endpoint(name))
+    }
+
+    /// Where a rollout is ended, by POST of `decision` and `reason`.
+    #[must_use]
+    pub fn rollout(&self, endpoint: &str, id: &str) -> String {
+        format!("{}/rollouts/{}", self.endpoint(endpoint), segment(id))
     }
 
     /// Where a prediction is looked for; the page reads `?id=`.

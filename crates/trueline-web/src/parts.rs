@@ -80,6 +80,10 @@ impl Badge {
         Self { tone, word: word.into() }
     }
 
+    pub(crate) fn class(&self) -> &'static str {
+        self.tone.class()
+    }
+
     /// A state by MLflow's and the house's own words for runs, versions and tasks: `FINISHED`, `READY`, `queued`.
     #[must_use]
     pub fn state(word: &str) -> Self {
@@ -225,6 +229,53 @@ impl Bars {
     }
 }
 
+/// Numbers over time as a small line, with the level at which they alarm as a dashed one; what is unknown leaves a gap.
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(
+    ext = "html",
+    source = r#"<svg class="spark" role="img" aria-label="{{ label }}" viewBox="-3 -3 126 30">{% if !level.is_empty() %}<path class="level" d="{{ level }}"/>{% endif %}<path d="{{ path }}"/></svg>"#
+)]
+pub struct Spark {
+    path: String,
+    level: String,
+    label: String,
+}
+
+impl HtmlSafe for Spark {}
+
+impl Spark {
+    const WIDTH: f64 = 120.0;
+    const HEIGHT: f64 = 24.0;
+
+    /// Of values, oldest first; `label` says of what.
+    #[must_use]
+    pub fn new(label: impl std::fmt::Display, values: &[Option<f64>], level: Option<f64>) -> Self {
+        let known = || values.iter().flatten().copied().chain(level).filter(|v| v.is_finite());
+        let (low, high) = known().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+        let span = if high > low { high - low } else { 1.0 };
+        let height = |value: f64| Self::HEIGHT * (1.0 - (value - low) / span);
+        let step = Self::WIDTH / values.len().saturating_sub(1).max(1) as f64;
+        let mut path = String::new();
+        let mut after_gap = true;
+        for (i, value) in values.iter().enumerate() {
+            let Some(value) = value.filter(|v| v.is_finite()) else {
+                after_gap = true;
+                continue;
+            };
+            let (x, y) = (i as f64 * step, height(value));
+            // A lone number is a dot: a line of no length with round ends.
+            path.push_str(&if after_gap { format!("M{x:.1} {y:.1}h0") } else { format!("L{x:.1} {y:.1}") });
+            after_gap = false;
+        }
+        let newest = values.last().copied().flatten().map_or_else(|| "unknown".to_owned(), format::number);
+        Self {
+            path,
+            level: level.map(|l| format!("M0 {:.1}H{}", height(l), Self::WIDTH)).unwrap_or_default(),
+            label: format!("{label}: {} values, newest {newest}", values.len()),
+        }
+    }
+}
+
 /// Something that a page links to: `kind` says what it is, `label` how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -320,6 +371,16 @@ mod tests {
         assert!(html.contains(r#"<rect x="0" y="20" width="3" height="0"/>"#), "{html}");
         assert!(html.contains(r#"<rect x="4" y="19" width="3" height="1"/>"#), "{html}");
         assert!(html.contains("the fullest is number 3"), "{html}");
+    }
+
+    #[test]
+    fn a_spark_leaves_gaps_where_nothing_is_known_and_draws_its_level() {
+        let spark = Spark::new("AUC", &[Some(0.0), Some(1.0), None, Some(0.5)], Some(1.0));
+        assert_eq!(spark.path, "M0.0 24.0h0L40.0 0.0M120.0 12.0h0");
+        assert_eq!(spark.level, "M0 0.0H120");
+        assert_eq!(spark.label, "AUC: 4 values, newest 0.5");
+        let unknown = Spark::new("AUC", &[None], None);
+        assert_eq!((unknown.path.as_str(), unknown.level.as_str()), ("", ""));
     }
 
     #[test]

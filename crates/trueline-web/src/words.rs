@@ -21,6 +21,16 @@ pub fn verb(action: &str) -> String {
         "version.decision_withdrawn" => "withdrew a decision on",
         "release_policy.declared" => "declared the release policy of",
         "endpoint.deployed" => "changed the versions behind",
+        "endpoint.shifted" => "shifted traffic of",
+        "endpoint.promoted" => "promoted the candidate of",
+        "rollout.held" => "put on hold the",
+        "pipeline.run.succeeded" | "pipeline.step.succeeded" => "finished",
+        "pipeline.run.failed" | "pipeline.step.failed" => "failed in",
+        "alert.firing" => "raised",
+        "monitor.window_closed" => "judged a window of",
+        "monitor.reference_set" => "learnt the reference of",
+        "incident.action" => "added an action to",
+        "incident.noted" => "added a note to",
         "metrics.sealed" => "sealed the metrics of",
         "predictions.sealed" => "sealed a segment of",
         "alias.set" => "pointed",
@@ -38,6 +48,67 @@ pub fn verb(action: &str) -> String {
     }
     // "tagged", "created", "renamed": the past tense is the verb already.
     action.rsplit_once('.').map_or(action, |(_, verb)| verb).replace('_', " ")
+}
+
+/// What is told on the home page: what somebody decided or should know of, not each file and task that came with it.
+pub const NOTABLE: [&str; 32] = [
+    "alias.deleted",
+    "alias.set",
+    "endpoint.created",
+    "endpoint.deployed",
+    "endpoint.promoted",
+    "endpoint.rolled_back",
+    "endpoint.shifted",
+    "event.erased",
+    "experiment.created",
+    "feature_view.declared",
+    "incident.noted",
+    "incident.opened",
+    "incident.resolved",
+    "ledger.verified",
+    "model.created",
+    "model.deleted",
+    "model.renamed",
+    "monitor.created",
+    "pipeline.created",
+    "pipeline.run.failed",
+    "pipeline.run.started",
+    "pipeline.run.succeeded",
+    "project.created",
+    "release_policy.declared",
+    "rollout.held",
+    "run.reproduced",
+    "version.approved",
+    "version.decision_withdrawn",
+    "version.deleted",
+    "version.judged",
+    "version.registered",
+    "version.rejected",
+];
+
+/// What a monitor measured, as people say it: `psi:dewp@flight-delay/1` reads "drift of dewp in flight-delay/1".
+#[must_use]
+pub fn subject(text: &str) -> String {
+    let (measured, version) = text.split_once('@').map_or((text, None), |(m, v)| (m, Some(v)));
+    let words = match measured.split_once(':') {
+        Some(("psi", feature)) => format!("drift of {feature}"),
+        Some(("missing", feature)) => format!("missing values of {feature}"),
+        Some(("quality", metric)) => quality(metric),
+        _ => measured.to_owned(),
+    };
+    match version {
+        Some(version) => format!("{words} in {version}"),
+        None => words,
+    }
+}
+
+fn quality(metric: &str) -> String {
+    match metric {
+        "auc" => "AUC".to_owned(),
+        "log_loss" => "log loss".to_owned(),
+        "brier" => "Brier score".to_owned(),
+        other => other.replace('_', " "),
+    }
 }
 
 /// The noun of a resource's kind: `logged_model` reads "logged model".
@@ -61,6 +132,8 @@ mod tests {
         assert_eq!(verb("run.created"), "created");
         assert_eq!(verb("alias.set"), "pointed");
         assert_eq!(verb("endpoint.scaled_down"), "scaled down");
+        assert_eq!(subject("psi:dewp@flight-delay/1"), "drift of dewp in flight-delay/1");
+        assert_eq!(subject("quality:log_loss"), "log loss");
         assert_eq!(noun("logged_model"), "logged model");
         assert_eq!(person("user:ann"), "ann");
         assert_eq!(person("system:tasks"), "system:tasks");

@@ -106,7 +106,7 @@ fn what_users_wrote_is_escaped() {
 #[test]
 fn only_pages_with_charts_load_the_chart_library() {
     for (name, html) in samples::all() {
-        let wants = matches!(name, "run-charts" | "compare");
+        let wants = matches!(name, "run-charts" | "monitor" | "compare");
         assert_eq!(html.contains("echarts"), wants, "{name}");
     }
 }
@@ -222,6 +222,33 @@ fn a_version_shows_its_gates_with_numbers_and_who_decided() {
     let html = closed.render().unwrap();
     assert!(html.contains(why) && !html.contains(">Approve</button>"));
     assert!(!page("version-empty").contains("id=\"release\""), "without a policy there is nothing to pass");
+}
+
+#[test]
+fn a_rollout_tells_its_steps_its_evidence_and_who_may_end_it() {
+    let html = page("endpoint");
+    for part in [
+        "Rollout of <a href=\"/p/churn-prediction/models/churn/versions/7\">churn 7</a>",
+        "hx-select=\"#rollout\"",
+        "at least 100 requests and 1 min",
+        "0.429 to 0.508",
+        "0.000125",
+        "a first look at 7",
+        "Rollouts before it",
+        "name=\"decision\" value=\"cancel\"",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!page("endpoint-empty").contains("id=\"rollout\""));
+}
+
+#[test]
+fn a_monitor_says_unknown_while_labels_are_missing_and_names_what_is_beyond_its_level() {
+    let html = page("monitor");
+    assert!(html.contains("<td class=\"num muted\">unknown</td>"));
+    assert!(html.contains("drift of tenure, a and 2 more"));
+    assert!(html.contains("/p/churn-prediction/monitors/churn-inputs/series/quality%3Aauc"));
+    assert!(page("monitor-empty").contains("No windows yet"));
 }
 
 #[test]

@@ -18,13 +18,13 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
-import mlflow  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import xgboost as xgb  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.models import infer_signature  # noqa: E402
+import mlflow
+import numpy as np
+import pandas as pd
+import xgboost as xgb
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.models import infer_signature
 
 MODEL, ENDPOINT = "flight-delay", "delays"
 ROUNDS = 60
@@ -79,7 +79,13 @@ def train(client: MlflowClient, experiment: str, name: str, depth: int, eta: flo
     run = client.create_run(experiment, run_name=name, tags={"mlflow.source.name": "train.py"}).info.run_id
     curves: dict[str, dict[str, list[float]]] = {}
     booster = xgb.train(
-        {"objective": "binary:logistic", "eval_metric": ["auc", "logloss"], "max_depth": depth, "eta": eta, "nthread": 1},
+        {
+            "objective": "binary:logistic",
+            "eval_metric": ["auc", "logloss"],
+            "max_depth": depth,
+            "eta": eta,
+            "nthread": 1,
+        },
         xgb.DMatrix(data, label=late),
         num_boost_round=ROUNDS,
         evals=[(xgb.DMatrix(data, label=late), "train"), (xgb.DMatrix(held_out, label=truth), "val")],

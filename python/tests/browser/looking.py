@@ -15,11 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    ViewportSize,
+    sync_playwright,
+)
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+Size = ViewportSize
+WIDE, NARROW = Size(width=1280, height=800), Size(width=390, height=844)
+# Beyond these nothing is promised.
+ENDS = [Size(width=360, height=800), Size(width=2560, height=1440)]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 # How far the tab key is followed on each page.
 STOPS = 20
 TIMEOUT_MS = 20_000
@@ -29,6 +48,14 @@ SERIOUS = """async (rules) => (await axe.run(document, { runOnly: rules, resultT
   .filter((v) => ["serious", "critical"].includes(v.impact))
   .map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 160)} (${v.nodes[0].failureSummary.split("\\n")[1]})`)"""
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+# The tab key goes on from where was clicked last, so the focus is led to the page's beginning first.
+FROM_THE_TOP = """() => {
+  document.body.tabIndex = -1;
+  document.body.focus();
+  document.body.removeAttribute("tabindex");
+  document.activeElement?.blur();
+  window.scrollTo(0, 0);
+}"""
 FOCUS = """() => {
   const el = document.activeElement;
   if (!el || el === document.body) return null;
@@ -53,10 +80,12 @@ class Failures:
 class Visitor:
     """Somebody with a browser of their own."""
 
-    def __init__(self, context: BrowserContext, url: str, pictures: Path | None, failures: Failures) -> None:
+    def __init__(
+        self, context: BrowserContext, url: str, pictures: Path | None, failures: Failures, wide: Size = WIDE
+    ) -> None:
         self.page: Page = context.new_page()
         self.page.set_default_timeout(TIMEOUT_MS)
-        self.url, self.pictures, self.failures = url, pictures, failures
+        self.url, self.pictures, self.failures, self.wide = url, pictures, failures, wide
         self.at = "the first page"
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self._wrong(f"an error in a script: {error}"))
@@ -91,7 +120,7 @@ class Visitor:
 
     def go(self, path: str, name: str) -> None:
         self.at = name
-        self.page.set_viewport_size(WIDE)
+        self.page.set_viewport_size(self.wide)
         self.page.goto(self.url + path, wait_until="load")
 
     def visit(self, path: str, name: str, *texts: str) -> None:
@@ -100,25 +129,47 @@ class Visitor:
         self.shows(*texts)
         self.look(name)
 
+    def follow(self, link: Locator, name: str, *texts: str) -> None:
+        """Clicks on a link, as a user does, and looks closely at the page that it leads to."""
+        self.at = f"on the way to {name}"
+        self.page.set_viewport_size(self.wide)
+        with self.page.expect_navigation(wait_until="load"):
+            link.click()
+        self.at = name
+        self._wait_for_charts()
+        self.shows(*texts)
+        self.look(name)
+
+    def _wait_for_charts(self) -> None:
+        """Each is drawn when it is scrolled to; one of single points is told as numbers."""
+        charts = self.page.locator("[data-chart]")
+        for i in range(charts.count()):
+            charts.nth(i).scroll_into_view_if_needed()
+            charts.nth(i).locator("canvas, .lone").first.wait_for()
+
     def look(self, name: str) -> None:
         """Looks closely at the page that is there."""
         self.at = name
-        if self.page.locator("[data-chart]").count():
-            self.page.locator("[data-chart] canvas").first.wait_for()
+        self._wait_for_charts()
         self.page.evaluate("() => window.scrollTo(0, 0)")
         self.page.evaluate(AXE.read_text())
-        self._look_as(name, WIDE, "light", axe=True)
+        self._look_as(name, self.wide, "light", axe=True)
         self._follow_the_focus()
-        self._look_as(f"{name}-dark", WIDE, "dark", axe=False)
+        self._look_as(f"{name}-dark", self.wide, "dark", axe=False)
         self._look_as(f"{name}-narrow", NARROW, "dark", axe=True)
+        for size in ENDS:
+            self._fits(f"{name} at {size['width']} px", size)
         self.page.emulate_media(color_scheme="light")
-        self.page.set_viewport_size(WIDE)
+        self.page.set_viewport_size(self.wide)
 
-    def _look_as(self, name: str, size: Any, scheme: Any, *, axe: bool) -> None:
+    def _fits(self, name: str, size: Size) -> None:
         self.page.set_viewport_size(size)
-        self.page.emulate_media(color_scheme=scheme)
         over = self._settled_overflow()
         self.failures.expect(over <= 0, f"{name}: {over} px wider than the window")
+
+    def _look_as(self, name: str, size: Size, scheme: Any, *, axe: bool) -> None:
+        self.page.emulate_media(color_scheme=scheme)
+        self._fits(name, size)
         for finding in self.page.evaluate(SERIOUS, RULES) if axe else []:
             self.failures.expect(False, f"{name}: axe says {finding}")
         if self.pictures:
@@ -132,7 +183,7 @@ class Visitor:
         return over
 
     def _follow_the_focus(self) -> None:
-        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        self.page.evaluate(FROM_THE_TOP)
         stops = 0
         for _ in range(STOPS):
             self.page.keyboard.press("Tab")
@@ -142,7 +193,7 @@ class Visitor:
             stops += 1
             self.expect(focus["seen"], f"the focus can't be seen on {focus['html']}")
         self.expect(stops > 2, f"the tab key reached {stops} elements")
-        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        self.page.evaluate(FROM_THE_TOP)
 
     def picture(self, name: str) -> None:
         """What the window shows now, for the README and for states that a visit alone does not reach."""
@@ -151,22 +202,31 @@ class Visitor:
 
 
 class Looking:
-    """A browser, and the visitors that it is lent to."""
+    """A browser, and the visitors that it is lent to, whose windows are so wide."""
 
-    def __init__(self, browser: Browser, url: str, pictures: Path | None) -> None:
-        self.browser, self.url, self.pictures = browser, url, pictures
+    def __init__(self, browser: Browser, url: str, pictures: Path | None, wide: Size) -> None:
+        self.browser, self.url, self.pictures, self.wide = browser, url, pictures, wide
         self.failures = Failures()
 
     def visitor(self) -> Visitor:
-        context = self.browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce")
-        return Visitor(context, self.url, self.pictures, self.failures)
+        context = self.browser.new_context(viewport=self.wide, color_scheme="light", reduced_motion="reduce")
+        return Visitor(context, self.url, self.pictures, self.failures, self.wide)
+
+    def signed_in(self, token: str, home: str) -> Visitor:
+        """Somebody who has signed in by their token."""
+        visitor = self.visitor()
+        visitor.go(home, "sign-in")
+        visitor.page.get_by_label("Token").fill(token)
+        visitor.page.get_by_role("button", name="Sign in").click()
+        visitor.page.wait_for_url(f"**{home}")
+        return visitor
 
 
 @contextmanager
-def looking(chromium: str, url: str, pictures: Path | None) -> Iterator[Looking]:
+def looking(chromium: str, url: str, pictures: Path | None, wide: Size = WIDE) -> Iterator[Looking]:
     if pictures:
         pictures.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield Looking(browser, url, pictures)
+        yield Looking(browser, url, pictures, wide)
         browser.close()

@@ -18,13 +18,6 @@ from looking import Looking, Visitor, looking
 HOME = "/p/default"
 
 
-def sign_in(visitor: Visitor, token: str) -> None:
-    visitor.go(HOME, "sign-in")
-    visitor.page.get_by_label("Token").fill(token)
-    visitor.page.get_by_role("button", name="Sign in").click()
-    visitor.page.wait_for_url(f"**{HOME}")
-
-
 def a_stranger_signs_in(look: Looking, told: Any) -> None:
     stranger = look.visitor()
     stranger.visit("/p/default/models", "sign-in", "Sign in")
@@ -105,7 +98,9 @@ def a_prediction_is_traced_back(ann: Visitor, told: Any) -> None:
     ann.page.get_by_label("Id, as the answer has it").fill(asked)
     ann.page.get_by_role("button", name="Show its line").click()
     ann.page.wait_for_url(f"**/predictions/{asked}")
-    ann.shows("a first look at 2", told["model"], "val_auc", "flights-january", "told by arrivals", "What was on the record")
+    ann.shows(
+        "a first look at 2", told["model"], "val_auc", "flights-january", "told by arrivals", "What was on the record"
+    )
     ann.look("prediction")
     ann.go(f"/search?q={asked}", "search for a prediction")
     ann.page.get_by_role("link", name=asked).click()
@@ -158,9 +153,7 @@ def main() -> int:
     told = json.loads(Path(file).read_text())
     with looking(chromium, url, Path(folder[0]) if folder else None) as look:
         a_stranger_signs_in(look, told)
-        ada, ann, bea = look.visitor(), look.visitor(), look.visitor()
-        for visitor, name in [(ada, "ada"), (ann, "ann"), (bea, "bea")]:
-            sign_in(visitor, told["tokens"][name])
+        ada, ann, bea = (look.signed_in(told["tokens"][name], HOME) for name in ("ada", "ann", "bea"))
         a_reviewer_approves_a_version(bea, told)
         runs_are_looked_at_and_compared(ann, told)
         a_prediction_is_traced_back(ann, told)

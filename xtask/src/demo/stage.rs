@@ -110,6 +110,10 @@ impl Stage {
         &self.admin
     }
 
+    pub(super) fn reviewer(&self) -> &str {
+        &self.reviewer
+    }
+
     /// Where the acts' files are.
     pub(super) fn repository(&self) -> PathBuf {
         self.folder.path().join("flights")

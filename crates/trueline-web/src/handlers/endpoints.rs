@@ -1,7 +1,7 @@
 //! Endpoints, one endpoint with its live part, and its way back.
 
 use super::settings::field;
-use super::{Answer, App, Failure, Form, Visitor, Web, models, page, timestamp};
+use super::{Answer, App, Failure, Form, Visitor, Web, models, monitors, page, rollouts, timestamp};
 use crate::Links;
 use crate::links::ViewUrl;
 use crate::pages::{
@@ -75,7 +75,8 @@ fn route_row(to: &Links, route: &Route) -> RouteRow {
 /// The endpoints of the visitor's project in lines.
 pub(super) async fn rows(app: &Web, visitor: &Visitor, to: &Links) -> Result<Vec<EndpointRow>, Failure> {
     let all = app.deployments.endpoints.list(&visitor.session.leave()?).await?;
-    let row = |endpoint: &Endpoint| {
+    let mut watched = monitors::watched(app, visitor, to).await?;
+    let mut row = |endpoint: &Endpoint| {
         let live = status(app, visitor, &endpoint.name);
         let route = endpoint.route.as_ref();
         EndpointRow {
@@ -86,6 +87,7 @@ pub(super) async fn rows(app: &Web, visitor: &Visitor, to: &Links) -> Result<Vec
             generation: route.map(|r| r.generation),
             since: route.map(|r| timestamp(r.changed_at_ms)),
             log: endpoint.log.as_str(),
+            watched: watched.remove(endpoint.name.as_str()),
             traffic: live.map(|live| {
                 live.variants.iter().fold(Traffic::default(), |sum, v| Traffic {
                     requests: sum.requests + v.requests,
@@ -94,7 +96,7 @@ pub(super) async fn rows(app: &Web, visitor: &Visitor, to: &Links) -> Result<Vec
             }),
         }
     };
-    Ok(all.iter().map(row).collect())
+    Ok(all.iter().map(&mut row).collect())
 }
 
 pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
@@ -135,6 +137,7 @@ pub(super) async fn one(
         history,
         roll_back: way_back(&app, &visitor, &shell.to, &endpoint).await?,
         call: call(&app, &visitor, &endpoint).await,
+        rollout: rollouts::part(&app, &visitor, &shell, &endpoint.name).await?,
         sticky_header: endpoint.sticky_header,
         pager,
         name,
@@ -262,20 +265,28 @@ pub(super) async fn live(
     page(&LivePart { again: true, ..part })
 }
 
+/// Why something is done, as the form has it.
+pub(super) fn reason(form: &[(String, String)]) -> Result<String, Failure> {
+    let reason = field(form, "reason");
+    if reason.len() > LONGEST_REASON {
+        let told = format!("a reason has at most {LONGEST_REASON} bytes");
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid", told));
+    }
+    Ok(reason)
+}
+
+pub(super) fn deploy_leave(visitor: &Visitor) -> Result<DeployLeave, Failure> {
+    let session = &visitor.session;
+    Ok(DeployLeave { project: session.project().clone(), read: session.leave()?, deploy: session.leave()? })
+}
+
 pub(super) async fn roll_back(
     State(app): App,
     visitor: Visitor,
     Path((_, name)): Path<(String, String)>,
     Form(form): Form,
 ) -> Answer {
-    let reason = field(&form, "reason");
-    if reason.len() > LONGEST_REASON {
-        let told = format!("a reason has at most {LONGEST_REASON} bytes");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid", told));
-    }
-    let session = &visitor.session;
-    let leave =
-        DeployLeave { project: session.project().clone(), read: session.leave()?, deploy: session.leave()? };
+    let (reason, leave) = (reason(&form)?, deploy_leave(&visitor)?);
     let name = EndpointName::parse(&name)?;
     return_to_previous(&app.deployments, &leave, &name, reason).await?;
     let to = Links::new(Some(visitor.project())).endpoint(name.as_str());

@@ -1,6 +1,8 @@
 //! Home.
 
-use super::{Answer, App, Failure, Visitor, Web, endpoints, ledger, page, release, timestamp};
+use super::{
+    Answer, App, Failure, Visitor, Web, endpoints, incidents, ledger, page, release, rollouts, timestamp,
+};
 use crate::pages::{GetStarted, HomePage, TaskRow};
 use crate::parts::Badge;
 use crate::shell::Section;
@@ -32,7 +34,8 @@ pub(super) async fn home(State(app): App, visitor: Visitor) -> Answer {
     let changed = match may_read_ledger {
         true => {
             let projects = Some(vec![visitor.session.project().id.to_string()]);
-            let filter = EventFilter { projects, ..EventFilter::default() };
+            let actions = Some(crate::words::NOTABLE.map(ToOwned::to_owned).to_vec());
+            let filter = EventFilter { projects, actions, ..EventFilter::default() };
             ledger::lines(&app, filter, NEWEST, &shell.to).await?.0
         }
         false => Vec::new(),
@@ -43,7 +46,10 @@ pub(super) async fn home(State(app): App, visitor: Visitor) -> Answer {
     };
     let running = tasks(&app, &visitor).await?;
     let endpoints = endpoints::rows(&app, &visitor, &shell.to).await?;
-    let waiting = release::waiting(&app, &visitor, &shell.to).await?;
+    let mut waiting = release::waiting(&app, &visitor, &shell.to).await?;
+    waiting.extend(rollouts::waiting(&app, &visitor, &shell.to).await?);
+    waiting.extend(incidents::waiting(&app, &visitor, &shell.to).await?);
+    waiting.sort_by_key(|w| w.since);
     page(&HomePage { shell, start, endpoints, waiting, changed, may_read_ledger, running })
 }
 

@@ -8,11 +8,14 @@ use crate::pages::{
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
+use serde_json::Value;
 use trueline_identity::VerifyLedger;
 use trueline_ledger::{Entry, EventFilter, EventRow, LedgerFiles};
 use trueline_tasks::State as TaskState;
 
 const PAGE: u32 = 50;
+/// Characters of a reason that a line shows.
+const LONGEST_REASON: usize = 110;
 
 /// Actions to propose in the filter.
 const ACTIONS: [&str; 16] = [
@@ -34,16 +37,50 @@ const ACTIONS: [&str; 16] = [
     "version.",
 ];
 
+/// What completes the sentence after the resource.
+fn detail(action: &str, payload: &Value) -> String {
+    let text = |field: &str| payload[field].as_str().unwrap_or_default();
+    match action {
+        "alias.set" => format!("at version {}", payload["after"]),
+        "run.created" | "logged_model.created" => text("name").to_owned(),
+        "task.created" | "task.done" | "task.failed" => text("kind").to_owned(),
+        "endpoint.deployed" | "endpoint.rolled_back" | "endpoint.shifted" | "endpoint.promoted" => {
+            let after = payload["after"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let after: Vec<&str> = after.iter().filter_map(|v| v["version"].as_str()).collect();
+            because(&format!("to {}", after.join(" and ")), text("reason"))
+        }
+        "version.judged" if payload["passed"] == true => "and all have passed".to_owned(),
+        "version.judged" => "and not all have passed".to_owned(),
+        "version.approved" | "version.rejected" => because("", text("comment")),
+        "pipeline.run.started" | "pipeline.run.succeeded" | "pipeline.run.failed" => {
+            format!("of {}", text("pipeline"))
+        }
+        "incident.opened" => format!("on {}", text("endpoint")),
+        "alert.firing" | "alert.resolved" => {
+            format!("on {}: {}", text("endpoint"), crate::words::subject(text("subject")))
+        }
+        "rollout.held" => because(&format!("on {}", text("endpoint")), text("reason")),
+        _ => String::new(),
+    }
+}
+
+/// With the reason behind it, if there is one; a long one is cut, since its event has it in full.
+fn because(what: &str, reason: &str) -> String {
+    let cut: String = match reason.chars().count() {
+        0 => return what.to_owned(),
+        1..=LONGEST_REASON => reason.to_owned(),
+        _ => reason.chars().take(LONGEST_REASON - 1).chain(['…']).collect(),
+    };
+    match what {
+        "" => format!("“{cut}”"),
+        _ => format!("{what}: {cut}"),
+    }
+}
+
 pub(super) fn line(event: &EventRow, project: &str, here: &Links) -> EventLine {
     let links = if project.is_empty() { here.clone() } else { Links::new(Some(project)) };
     let payload = event.payload.as_ref();
-    let text = |field: &str| payload.and_then(|p| p[field].as_str()).unwrap_or_default().to_owned();
-    let detail = match event.action.as_str() {
-        "alias.set" => payload.map(|p| format!("at version {}", p["after"])).unwrap_or_default(),
-        "run.created" | "logged_model.created" => text("name"),
-        "task.created" | "task.done" | "task.failed" => text("kind"),
-        _ => String::new(),
-    };
+    let detail = payload.map(|p| detail(&event.action, p)).unwrap_or_default();
     EventLine {
         index: event.index.map(i64::unsigned_abs),
         id: event.id.clone(),
@@ -92,6 +129,7 @@ pub(super) async fn list(State(app): App, visitor: Visitor) -> Answer {
         projects,
         actor: asked("actor"),
         action: asked("action"),
+        actions: None,
         resource_kind: kind,
         resource_id: id,
         before: view.get("cursor").parse().ok(),

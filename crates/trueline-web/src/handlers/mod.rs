@@ -6,6 +6,7 @@ mod endpoints;
 mod experiments;
 mod features;
 mod home;
+mod incidents;
 mod ledger;
 mod models;
 mod monitors;
@@ -13,6 +14,7 @@ mod outside;
 mod pipelines;
 mod predictions;
 mod release;
+mod rollouts;
 mod runs;
 mod settings;
 
@@ -110,12 +112,14 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/models/{name}/versions/{version}/approvals", post(release::decide))
         .route("/p/{project}/monitors", get(monitors::list))
         .route("/p/{project}/monitors/{name}", get(monitors::one))
-        .route("/p/{project}/incidents", get(monitors::incidents))
-        .route("/p/{project}/incidents/{id}", get(monitors::incident))
+        .route("/p/{project}/monitors/{name}/series/{subject}", get(monitors::series))
+        .route("/p/{project}/incidents", get(incidents::list))
+        .route("/p/{project}/incidents/{id}", get(incidents::one))
         .route("/p/{project}/endpoints", get(endpoints::list))
         .route("/p/{project}/endpoints/{name}", get(endpoints::one))
         .route("/p/{project}/endpoints/{name}/live", get(endpoints::live))
         .route("/p/{project}/endpoints/{name}/rollback", post(endpoints::roll_back))
+        .route("/p/{project}/endpoints/{name}/rollouts/{id}", post(rollouts::decide))
         .route("/p/{project}/predictions", get(predictions::find))
         .route("/p/{project}/predictions/{id}", get(predictions::one))
         .route("/ledger", get(ledger::list))
@@ -456,9 +460,10 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "feature_view" => Some(to.feature_view(id)),
         "entity" => Some(to.features()),
         "endpoint" => Some(to.endpoint(id)),
+        "incident" => Some(to.incident(id)),
         "event" => Some(to.event_by_id(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,
     };
-    Reference { kind: words, label: id.to_owned(), href }
+    Reference { kind: words, label: crate::format::short_ids(id), href }
 }

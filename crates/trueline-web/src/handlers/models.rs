@@ -82,7 +82,9 @@ pub(super) async fn one(
     let mut versions = Vec::with_capacity(found.items.len());
     for v in &found.items {
         let manifest = app.registry.manifest(&leave, &v.key).await?;
+        let standing = app.registry.release_state(&leave, &v.key).await?;
         versions.push(VersionRow {
+            release: standing.policy.is_some().then(|| release::verdict(&standing)),
             version: v.key.version.to_string(),
             state: state(v),
             aliases: v.aliases.clone(),

@@ -144,7 +144,7 @@ fn asked(trace: &Trace) -> Station {
     let mut station = Station::new("target", "Prediction", format!("{} answered", record.endpoint));
     station.facts = vec![
         Fact::new("Received", Told::At(timestamp(record.received_at_ms))),
-        Fact::new("Happens", Told::At(timestamp(record.event_time_ms))),
+        Fact::new("Event time", Told::Text(crate::format::absolute(timestamp(record.event_time_ms)))),
         Fact::new("Request", Told::Code(record.request_id.clone())),
     ];
     station.facts.extend(record.key.as_ref().map(|key| fact("Key", key)));

@@ -44,12 +44,8 @@ pub(super) async fn standing(
     if state.policy.is_none() {
         return Ok(None);
     }
-    let badge = match state.releasable {
-        true => Badge::new(Tone::Good, "Releasable"),
-        false => Badge::new(Tone::Wait, "Not releasable"),
-    };
     Ok(Some(Release {
-        state: badge,
+        state: verdict(&state),
         missing: state.missing.clone(),
         gates: state.gates.iter().map(gate).collect(),
         judged: state
@@ -62,6 +58,14 @@ pub(super) async fn standing(
         decisions: state.approvals.iter().map(decision).collect(),
         form: decision_form(app, visitor, version, &state).await?,
     }))
+}
+
+/// Whether gates and approvals let a version go.
+pub(super) fn verdict(state: &ReleaseState) -> Badge {
+    match state.releasable {
+        true => Badge::new(Tone::Good, "Releasable"),
+        false => Badge::new(Tone::Wait, "Not releasable"),
+    }
 }
 
 pub(super) fn gate(standing: &GateStanding) -> GateLine {

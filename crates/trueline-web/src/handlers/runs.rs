@@ -43,7 +43,8 @@ fn series_url(project: &str, run: &str, metric: &str) -> String {
     format!("/projects/{}/api/v1/runs/{}/metrics/{key}", encode(project), encode(run))
 }
 
-fn charts(visitor: &Visitor, runs: &[&RunData]) -> Vec<Chart> {
+/// A chart for each metric; over steps, what was logged without one comes last and low: it is hardly more than a number.
+fn charts(visitor: &Visitor, runs: &[&RunData], axis: Axis) -> Vec<Chart> {
     let keys: BTreeSet<&str> = runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
     let chart = |key: &str| {
         let with = runs.iter().filter(|r| r.metrics.iter().any(|m| m.key == key));
@@ -52,9 +53,13 @@ fn charts(visitor: &Visitor, runs: &[&RunData]) -> Vec<Chart> {
             url: series_url(visitor.project(), r.run.id.as_str(), key),
         });
         let last = runs.first().and_then(|r| r.metrics.iter().find(|m| m.key == key)).map(|m| m.point.value);
-        Chart { title: key.to_owned(), unit: None, series: series.collect(), csv_url: None, last }
+        let points = runs.iter().flat_map(|r| r.metrics.iter().filter(|m| m.key == key));
+        let small = axis == Axis::Step && points.clone().all(|m| m.point.step == 0);
+        Chart { title: key.to_owned(), unit: None, series: series.collect(), csv_url: None, last, small }
     };
-    keys.into_iter().map(chart).collect()
+    let mut charts: Vec<Chart> = keys.into_iter().map(chart).collect();
+    charts.sort_by_key(|c| c.small);
+    charts
 }
 
 /// What a thing came from and what came from it.
@@ -122,9 +127,9 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         at: timestamp(m.point.at_ms),
     });
     let tags = run.tags.iter().filter(|t| t.key != "mlflow.note.content");
-    let is_charts = tab == RunTab::Charts;
+    let (is_charts, axis) = (tab == RunTab::Charts, Axis::parse(view.get("axis")));
     page(&RunPage {
-        axis: Axis::parse(view.get("axis")),
+        axis,
         view,
         id: id.to_string(),
         name: run.run.name.clone(),
@@ -141,7 +146,7 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         params: run.params.iter().map(|p| Pair::new(&p.key, &p.value)).collect(),
         metrics: metrics.collect(),
         tags: tags.map(|t| Pair::new(&t.key, &t.value)).collect(),
-        charts: if is_charts { charts(&visitor, &[&run]) } else { Vec::new() },
+        charts: if is_charts { charts(&visitor, &[&run], axis) } else { Vec::new() },
         inputs: run.dataset_inputs.iter().map(input).collect(),
         artifacts,
         lineage,
@@ -250,10 +255,10 @@ pub(super) async fn compare(State(app): App, visitor: Visitor) -> Answer {
         ComparedSection { title: "Metrics", rows: rows(&metrics, &metric) },
         ComparedSection { title: "Params", rows: rows(&params, &param) },
     ];
-    let all: Vec<&RunData> = runs.iter().collect();
+    let (all, axis): (Vec<&RunData>, _) = (runs.iter().collect(), Axis::parse(view.get("axis")));
     page(&ComparePage {
-        axis: Axis::parse(view.get("axis")),
-        charts: charts(&visitor, &all),
+        axis,
+        charts: charts(&visitor, &all, axis),
         runs: heads.collect(),
         sections,
         view,

@@ -1,8 +1,8 @@
 //! Endpoints: what is served, and one served name with its traffic, its versions and how its route came to be.
 
-use super::Pager;
+use super::{Pager, RolloutPart};
 use crate::links::ViewUrl;
-use crate::parts::{Badge, Cell, Reference};
+use crate::parts::{Badge, Cell, Reference, Spark};
 use crate::shell::Shell;
 use askama::Template;
 use askama::filters::HtmlSafe;
@@ -73,6 +73,19 @@ impl Traffic {
     }
 }
 
+/// What monitors say of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Whether alerts fire.
+    pub state: Badge,
+    /// The monitor's page.
+    pub href: String,
+    /// AUC by window, oldest first.
+    pub quality: Spark,
+    /// The newest AUC that labels tell; none while it is unknown.
+    pub auc: Option<f64>,
+}
+
 /// A served name in one line.
 #[derive(Clone, Debug)]
 pub struct EndpointRow {
@@ -92,6 +105,8 @@ pub struct EndpointRow {
     pub log: &'static str,
     /// What it has answered; none while nothing is loaded.
     pub traffic: Option<Traffic>,
+    /// What its monitor says; none without one.
+    pub watched: Option<Watched>,
 }
 
 impl EndpointRow {
@@ -221,6 +236,8 @@ pub struct EndpointPage {
     pub pager: Pager,
     /// What the visitor may roll back to.
     pub roll_back: RollBack,
+    /// The newest rollout; none when there never was one.
+    pub rollout: Option<RolloutPart>,
     /// The command that asks it.
     pub call: String,
 }

@@ -7,6 +7,7 @@ mod endpoints;
 mod experiments;
 mod features;
 mod home;
+mod incidents;
 mod ledger;
 mod models;
 mod monitors;
@@ -14,6 +15,7 @@ mod outside;
 mod pipelines;
 mod prediction;
 mod release;
+mod rollouts;
 mod run;
 mod search;
 mod settings;
@@ -24,26 +26,25 @@ pub use data::{
 };
 pub use endpoints::{
     EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, RollBack, RouteRow, ServedVersion, Share,
-    Shares, Traffic,
+    Shares, Traffic, Watched,
 };
 pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
 pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
 pub use home::{GetStarted, HomePage, TaskRow, Waiting};
+pub use incidents::{IncidentPage, IncidentRow, IncidentsPage, StoryLine};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
     VersionRow,
 };
-pub use monitors::{
-    IncidentPage, IncidentRow, IncidentsPage, MonitorPage, MonitorRow, MonitorsPage, StoryLine, Trend,
-    WindowRow,
-};
+pub use monitors::{FeatureDrift, MonitorPage, MonitorRow, MonitorsPage, WindowRow};
 pub use outside::{ErrorPage, Problem, SignInPage};
 pub use pipelines::{
     PipelinePage, PipelineRow, PipelineRunPage, PipelineRunRow, PipelinesPage, StepBox, StepRow,
 };
 pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
+pub use rollouts::{RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutStep};
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };

@@ -52,6 +52,8 @@ pub struct VersionRow {
     pub version: String,
     /// Its state: ready, pending, failed.
     pub state: Badge,
+    /// Whether gates and approvals let it go; none without a policy.
+    pub release: Option<Badge>,
     /// The aliases that point to it.
     pub aliases: Vec<String>,
     /// The run that made it.

@@ -1,6 +1,7 @@
-//! Monitors with their windows over time, and incidents with their story.
+//! Monitors, and one with drift and quality over its windows.
 
-use crate::parts::Badge;
+use super::{Axis, Chart};
+use crate::parts::{Badge, Cell, Spark};
 use crate::shell::Shell;
 use askama::Template;
 use jiff::Timestamp;
@@ -14,6 +15,14 @@ pub struct MonitorRow {
     pub endpoint: String,
     /// How it is, in a word.
     pub state: Badge,
+    /// AUC by window.
+    pub quality: Spark,
+    /// The newest AUC; none while it is unknown.
+    pub auc: Option<f64>,
+    /// Length of its windows in milliseconds.
+    pub window_ms: i64,
+    /// Where the newest window begins.
+    pub newest: Option<Timestamp>,
     /// Who made it.
     pub created_by: String,
     /// When.
@@ -30,84 +39,70 @@ pub struct MonitorsPage {
     pub monitors: Vec<MonitorRow>,
 }
 
-/// One number over a monitor's windows, oldest first, with the level at which it alarms.
+/// A watched feature in one line.
 #[derive(Clone, Debug)]
-pub struct Trend {
-    /// What was measured: `psi:hour`.
-    pub title: String,
-    /// The number of each window; none where it is unknown.
-    pub values: Vec<Option<f64>>,
-    /// The level in the newest window.
+pub struct FeatureDrift {
+    /// The feature.
+    pub name: String,
+    /// Whether it is beyond its level in the newest window.
+    pub state: Badge,
+    /// PSI over the windows, with its level.
+    pub psi: Spark,
+    /// PSI in the newest window that was judged.
+    pub newest: Option<f64>,
+    /// The level at which drift alarms.
     pub level: Option<f64>,
+    /// The share of rows without it, in percent.
+    pub missing_percent: Option<f64>,
+    /// The page with its chart.
+    pub href: String,
+    /// Whether its chart is shown.
+    pub shown: bool,
 }
 
-/// Size of a drawn trend, in units of its own.
-const WIDTH: f64 = 240.0;
-const HEIGHT: f64 = 48.0;
-
-impl Trend {
-    fn largest(&self) -> f64 {
-        let largest = self.values.iter().flatten().copied().chain(self.level).fold(0.0, f64::max);
-        if largest > 0.0 { largest * 1.1 } else { 1.0 }
-    }
-
-    fn height(&self, value: f64) -> f64 {
-        HEIGHT - value.max(0.0) / self.largest() * HEIGHT
-    }
-
-    /// The lines between numbers that follow each other, as an SVG path; windows without a number leave a gap.
-    #[must_use]
-    pub fn path(&self) -> String {
-        #[allow(clippy::cast_precision_loss)]
-        let step = WIDTH / self.values.len().saturating_sub(1).max(1) as f64;
-        let mut out = String::new();
-        let mut gap = true;
-        for (i, value) in self.values.iter().enumerate() {
-            let Some(value) = value else {
-                gap = true;
-                continue;
-            };
-            #[allow(clippy::cast_precision_loss)]
-            let x = i as f64 * step;
-            // A lone number is a dot: a line of no length with round ends.
-            let y = self.height(*value);
-            out.push_str(&if gap { format!("M{x:.1} {y:.1}h0") } else { format!("L{x:.1} {y:.1}") });
-            gap = false;
-        }
-        out
-    }
-
-    /// The level's line, as an SVG path; empty without a level.
-    #[must_use]
-    pub fn level_path(&self) -> String {
-        self.level.map(|l| format!("M0 {:.1}H{WIDTH}", self.height(l))).unwrap_or_default()
-    }
-
-    /// The newest number, or that it is unknown.
-    #[must_use]
-    pub fn newest(&self) -> String {
-        self.values.last().copied().flatten().map_or_else(|| "unknown".to_owned(), crate::format::number)
+impl FeatureDrift {
+    pub(crate) fn cells(&self) -> [Cell; 3] {
+        [Cell::metric(self.newest), Cell::metric(self.level), Cell::metric(self.missing_percent)]
     }
 }
 
 /// A window in one line.
 #[derive(Clone, Debug)]
 pub struct WindowRow {
-    /// Where it begins.
+    /// Where it begins, in event time.
     pub start: Timestamp,
+    /// Where it ends.
+    pub end: Timestamp,
     /// Open or closed.
     pub state: Badge,
     /// Predictions.
     pub predictions: u64,
-    /// Predictions with a label.
-    pub labelled: u64,
+    /// The share of them with a label, in percent.
+    pub labelled_percent: Option<f64>,
     /// AUC, log loss, Brier score; "unknown" until labels are there.
     pub quality: [String; 3],
-    /// What is beyond its level.
+    /// What is beyond its level, in words.
     pub beyond: Vec<String>,
 }
 
-/// One monitor.
+impl WindowRow {
+    /// What is beyond its level that a line has room for.
+    const NAMED: usize = 2;
+
+    pub(crate) fn beyond(&self) -> String {
+        let named = self.beyond.iter().take(Self::NAMED).cloned().collect::<Vec<_>>().join(", ");
+        match self.beyond.len().saturating_sub(Self::NAMED) {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
+    }
+
+    pub(crate) fn labelled(&self) -> Cell {
+        Cell::metric(self.labelled_percent)
+    }
+}
+
+/// One monitor. The view reads `feature`, whose drift is drawn.
 #[derive(Clone, Debug, Template)]
 #[template(path = "monitor.html")]
 pub struct MonitorPage {
@@ -115,85 +110,43 @@ pub struct MonitorPage {
     pub shell: Shell,
     /// Its name.
     pub name: String,
+    /// Whether alerts fire.
+    pub state: Badge,
     /// The endpoint.
     pub endpoint: String,
+    /// Length of its windows in milliseconds.
+    pub window_ms: i64,
     /// What windows are compared with.
     pub reference: String,
+    /// The open incident of its endpoint.
+    pub incident: Option<String>,
+    /// The charts, over event time.
+    pub charts: Vec<Chart>,
+    /// What they are drawn over.
+    pub axis: Axis,
+    /// Its features, the most drifted first.
+    pub features: Vec<FeatureDrift>,
     /// Its newest windows, newest first.
     pub windows: Vec<WindowRow>,
-    /// Its numbers over these windows.
-    pub trends: Vec<Trend>,
-}
-
-/// An incident in one line.
-#[derive(Clone, Debug)]
-pub struct IncidentRow {
-    /// Its id.
-    pub id: String,
-    /// The endpoint.
-    pub endpoint: String,
-    /// Open or resolved.
-    pub state: Badge,
-    /// Its alerts that fire now.
-    pub firing: i64,
-    /// When it opened.
-    pub opened_at: Timestamp,
-}
-
-impl IncidentRow {
-    /// How a note is added from a terminal.
-    #[must_use]
-    pub fn note_command(&self) -> String {
-        format!("trueline incident note {} \"what you found\"", self.id)
-    }
-}
-
-/// All incidents.
-#[derive(Clone, Debug, Template)]
-#[template(path = "incidents.html")]
-pub struct IncidentsPage {
-    /// What all pages share.
-    pub shell: Shell,
-    /// The incidents, newest first.
-    pub incidents: Vec<IncidentRow>,
-}
-
-/// One line of an incident's story.
-#[derive(Clone, Debug)]
-pub struct StoryLine {
-    /// When.
-    pub at: Timestamp,
-    /// Alert, action, note, resolved.
-    pub kind: Badge,
-    /// Who.
-    pub actor: String,
-    /// What, in words.
-    pub words: String,
-}
-
-/// One incident.
-#[derive(Clone, Debug, Template)]
-#[template(path = "incident.html")]
-pub struct IncidentPage {
-    /// What all pages share.
-    pub shell: Shell,
-    /// Itself.
-    pub incident: IncidentRow,
-    /// Its story, oldest first.
-    pub story: Vec<StoryLine>,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Trend;
+    use super::*;
+    use crate::parts::Tone;
 
     #[test]
-    fn a_trend_leaves_gaps_where_nothing_is_known_and_draws_its_level() {
-        let values = vec![Some(0.0), Some(1.0), None, Some(0.5)];
-        let trend = Trend { title: "auc".into(), values, level: Some(1.0) };
-        assert_eq!(trend.path(), "M0.0 48.0h0L80.0 4.4M240.0 26.2h0");
-        assert_eq!(trend.level_path(), "M0 4.4H240");
-        let unknown = Trend { title: "auc".into(), values: vec![None], level: None };
-        assert_eq!((unknown.path().as_str(), unknown.newest().as_str()), ("", "unknown"));
+    fn a_line_names_what_is_beyond_its_level_as_far_as_there_is_room() {
+        let window = |names: &[&str]| WindowRow {
+            start: Timestamp::UNIX_EPOCH,
+            end: Timestamp::UNIX_EPOCH,
+            state: Badge::new(Tone::Quiet, "Closed"),
+            predictions: 1,
+            labelled_percent: None,
+            quality: ["unknown", "unknown", "unknown"].map(str::to_owned),
+            beyond: names.iter().map(|n| (*n).to_owned()).collect(),
+        };
+        assert_eq!(window(&["a", "b"]).beyond(), "a, b");
+        assert_eq!(window(&["a", "b", "c", "d", "e"]).beyond(), "a, b and 3 more");
     }
 }

@@ -113,6 +113,8 @@ pub struct Chart {
     pub csv_url: Option<String>,
     /// The latest value, for those who see no chart.
     pub last: Option<f64>,
+    /// Whether it is hardly more than a number, and drawn low.
+    pub small: bool,
 }
 
 impl Chart {

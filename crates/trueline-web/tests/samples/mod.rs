@@ -7,6 +7,7 @@
 )]
 
 mod serving;
+mod watching;
 
 pub use serving::*;
 
@@ -372,6 +373,7 @@ fn charts(names: &[&str], runs: &[&str]) -> Vec<Chart> {
                 .iter()
                 .map(|r| ChartSeries { name: (*r).into(), url: format!("/api/v1/runs/{r}/metrics/{key}") })
                 .collect(),
+            small: false,
             csv_url: Some(format!("/api/v1/runs/{}/metrics/{key}?format=csv", runs[0])),
             last: (runs.len() == 1).then_some(if key.ends_with("auc") { 0.853_417 } else { 0.271_3 }),
         })
@@ -612,6 +614,7 @@ pub fn model(full: bool) -> ModelPage {
         .map(|i| VersionRow {
             version: (8 - i).to_string(),
             state: Badge::state(states[i]),
+            release: (i < 4).then(|| Badge::new(Tone::Good, "Releasable")),
             aliases: match i {
                 0 => vec!["challenger".into()],
                 1 => vec!["champion".into()],
@@ -1150,6 +1153,12 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("endpoints-empty", endpoints(false).render().unwrap()),
         ("endpoint", endpoint(true).render().unwrap()),
         ("endpoint-empty", endpoint(false).render().unwrap()),
+        ("monitors", watching::monitors().render().unwrap()),
+        ("monitor", watching::monitor(true).render().unwrap()),
+        ("monitor-empty", watching::monitor(false).render().unwrap()),
+        ("incidents", watching::incidents(true).render().unwrap()),
+        ("incidents-empty", watching::incidents(false).render().unwrap()),
+        ("incident", watching::incident().render().unwrap()),
         ("prediction", prediction(true).render().unwrap()),
         ("prediction-gaps", prediction(false).render().unwrap()),
         ("find-prediction", find_prediction().render().unwrap()),

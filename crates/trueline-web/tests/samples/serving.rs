@@ -23,6 +23,7 @@ fn row(name: &str, state: Badge, shares: Vec<Share>, requests: Option<u64>) -> E
         log: "best-effort",
         traffic: requests.map(|requests| Traffic { requests, errors: requests / 4000 }),
         shares: Shares(shares),
+        watched: requests.map(|_| super::watching::watched()),
     }
 }
 
@@ -107,6 +108,7 @@ pub fn endpoint(full: bool) -> EndpointPage {
         roll_back: if full { RollBack::To(history[1].clone()) } else { RollBack::Forbidden },
         history: if full { history } else { vec![] },
         pager: Pager { rows: 3, noun: "route", next_cursor: full.then(|| "10".into()) },
+        rollout: full.then(super::watching::rollout),
         call: "curl http://127.0.0.1:5700/projects/churn-prediction/endpoints/churn-score/invocations \\\n  -d '{}'".into(),
     }
 }
