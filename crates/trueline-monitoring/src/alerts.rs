@@ -381,3 +381,38 @@ impl Monitoring {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quality::Quality;
+
+    fn verdict(variant: Option<&str>, findings: &[(&str, Level)]) -> Verdict {
+        let finding = |(subject, level): &(&str, Level)| Finding {
+            subject: variant.map_or_else(|| (*subject).to_owned(), |v| format!("{subject}@{v}")),
+            value: Some(1.0),
+            enter: 0.1,
+            exit: 0.08,
+            level: *level,
+            reason: None,
+        };
+        Verdict {
+            variant: variant.map(str::to_owned),
+            predictions: 1000,
+            errors: 0,
+            quality: Quality { labelled: 0, coverage: None, auc: None, log_loss: None, brier: None },
+            findings: findings.iter().map(finding).collect(),
+        }
+    }
+
+    #[test]
+    fn a_version_alerts_over_what_does_not_show_in_all_versions_together() {
+        let verdicts = [
+            verdict(None, &[("psi:temp", Level::Breach), ("psi:dewp", Level::Clear)]),
+            verdict(Some("m/1"), &[("psi:temp", Level::Breach), ("psi:dewp", Level::Clear)]),
+            verdict(Some("m/2"), &[("psi:temp", Level::Breach), ("psi:dewp", Level::Breach)]),
+        ];
+        let subjects: Vec<&str> = alerting(&verdicts).map(|f| f.subject.as_str()).collect();
+        assert_eq!(subjects, ["psi:temp", "psi:dewp", "psi:dewp@m/1", "psi:dewp@m/2"]);
+    }
+}

@@ -14,7 +14,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use trueline_monitoring::{
-    Alert, AlertState, Finding, Level, Monitor, MonitorWindow, MonitoringError, Quality, ReferenceState, Verdict,
+    Alert, AlertState, Finding, Level, Monitor, MonitorWindow, MonitoringError, Quality, ReferenceState,
+    Verdict,
 };
 
 /// Windows that a page shows.
