@@ -8,6 +8,7 @@ mod declare_features;
 mod deliver_alert;
 mod deploy;
 mod erase_event;
+mod fault;
 mod gate_facts;
 mod judge_rollouts;
 mod look_up_features;
@@ -41,6 +42,7 @@ pub use deploy::{
     DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
 };
 pub use erase_event::erase_event;
+pub use fault::{Fault, FaultKind};
 pub use judge_rollouts::RolloutJudge;
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};

@@ -22,7 +22,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post, put};
-pub use problem::{ERROR_CODES, Problem};
+pub use problem::Problem;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         trueline_flows::check_path_and_query(encoded)?;
         match parts.extensions.get::<Entry>() {
             Some(Entry(Ok(session))) => Ok(Self(session.clone())),
-            Some(Entry(Err(error))) => Err(Problem::identity(error)),
+            Some(Entry(Err(error))) => Err(trueline_identity::IdentityError::clone(error).into()),
             None => Err(Problem::internal("the request came without a session")),
         }
     }
@@ -105,7 +105,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(body) = Json::<Value>::from_request(request, state).await?;
+        let Json(body) =
+            Json::<Value>::from_request(request, state).await.map_err(|e| Problem::of_body(&e))?;
         trueline_flows::check_texts(&body)?;
         T::deserialize(body).map(Self).map_err(|e| Problem::invalid(format!("the body does not fit: {e}")))
     }

@@ -2,9 +2,8 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -101,10 +100,9 @@ pub(crate) async fn declare_policy(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Result<Json<ReleasePolicy>, JsonRejection>,
+    Body(policy): Body<ReleasePolicy>,
 ) -> Result<Json<Value>, Problem> {
     let leave = session.leave()?;
-    let Json(policy) = body?;
     Ok(Json(policy_json(&app.registry.declare_policy(&leave, &name, policy).await?)))
 }
 
@@ -164,10 +162,9 @@ pub(crate) async fn decide(
     State(app): App,
     Caller(session): Caller,
     path: VersionPath,
-    body: Result<Json<DecisionBody>, JsonRejection>,
+    Body(body): Body<DecisionBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (read, approve) = (session.leave()?, session.leave()?);
-    let Json(body) = body?;
     let made = app.releases.decide(&read, &approve, &key(path)?, body.decision, body.comment).await?;
     Ok((StatusCode::CREATED, Json(approval_json(&made))))
 }

@@ -2,9 +2,8 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -75,10 +74,9 @@ pub(crate) async fn declare(
     State(app): App,
     Caller(session): Caller,
     Path(name): Path<String>,
-    body: Result<Json<DeclareBody>, JsonRejection>,
+    Body(ask): Body<DeclareBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let leave = session.leave()?;
-    let Json(ask) = body?;
     if ask.declaration.name != name {
         return Err(Problem::invalid(format!(
             "the declaration is of pipeline `{}`, the path names `{name}`",
@@ -117,9 +115,8 @@ pub(crate) async fn start(
     State(app): App,
     Caller(session): Caller,
     Path(pipeline): Path<String>,
-    body: Result<Json<StartBody>, JsonRejection>,
+    Body(ask): Body<StartBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let new = NewRun { pipeline, params: ask.params, reason: Reason::Manual { note: note(ask.reason)? } };
     let run = app.steps.pipelines().start(&session.leave()?, new).await?;
     Ok((StatusCode::ACCEPTED, Json(run_json(&run))))
@@ -181,9 +178,8 @@ pub(crate) async fn cancel(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<CancelBody>, JsonRejection>,
+    Body(ask): Body<CancelBody>,
 ) -> Result<Json<Value>, Problem> {
-    let Json(ask) = body?;
     let run = app.steps.pipelines().cancel(&session.leave()?, &id, note(ask.reason)?).await?;
     Ok(Json(run_json(&run)))
 }

@@ -3,9 +3,8 @@
 
 use crate::problem::Problem;
 use crate::time::rfc3339;
-use crate::{App, Caller};
+use crate::{App, Body, Caller};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -42,9 +41,8 @@ pub(crate) async fn record(
     State(app): App,
     Caller(session): Caller,
     Path(id): Path<String>,
-    body: Result<Json<RecordBody>, JsonRejection>,
+    Body(ask): Body<RecordBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Json(ask) = body?;
     let new = NewReproduction {
         again: ask.again.map(RunId::new),
         tolerance: Tolerance { rtol: ask.rtol, atol: ask.atol },

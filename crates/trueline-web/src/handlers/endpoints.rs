@@ -1,7 +1,9 @@
 //! Endpoints, one endpoint with its live part, and its way back.
 
 use super::settings::field;
-use super::{Answer, App, Failure, Form, Visitor, Web, models, monitors, page, rollouts, timestamp};
+use super::{
+    Answer, App, Failure, FaultKind, Form, Visitor, Web, models, monitors, page, rollouts, timestamp,
+};
 use crate::Links;
 use crate::links::ViewUrl;
 use crate::pages::{
@@ -11,10 +13,9 @@ use crate::pages::{
 use crate::parts::{Badge, Reference, Tone};
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use serde_json::{Map, Value, json};
-use trueline_flows::{DeployError, DeployLeave, roll_back as return_to_previous};
+use trueline_flows::{DeployLeave, roll_back as return_to_previous};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_registry::{RegistryError, VersionKey};
 use trueline_serving::{Endpoint, EndpointName, EndpointStatus, Route, RouteChange, ServingError, Variant};
@@ -270,7 +271,7 @@ pub(super) fn reason(form: &[(String, String)]) -> Result<String, Failure> {
     let reason = field(form, "reason");
     if reason.len() > LONGEST_REASON {
         let told = format!("a reason has at most {LONGEST_REASON} bytes");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid", told));
+        return Err(Failure::new(FaultKind::Invalid, told));
     }
     Ok(reason)
 }
@@ -319,30 +320,6 @@ async fn example(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> Option<Ma
         _ => json!(0.5),
     };
     Some(signature.inputs.iter().map(|f| (f.name.clone(), value(&f.kind))).collect())
-}
-
-impl From<ServingError> for Failure {
-    fn from(error: ServingError) -> Self {
-        let (status, code) = match &error {
-            ServingError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
-            ServingError::Exists(_) => (StatusCode::CONFLICT, "exists"),
-            ServingError::Invalid(_) | ServingError::Input(_) => (StatusCode::BAD_REQUEST, "invalid"),
-            ServingError::State(_) => (StatusCode::CONFLICT, "state"),
-            ServingError::Unservable { .. } => (StatusCode::CONFLICT, "unservable"),
-            ServingError::Ledger(inner) => return inner.clone().into(),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
-        Self::new(status, code, error.to_string())
-    }
-}
-
-impl From<DeployError> for Failure {
-    fn from(error: DeployError) -> Self {
-        match error {
-            DeployError::Serving(inner) => inner.into(),
-            DeployError::Registry(inner) => inner.into(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -32,15 +32,15 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use trueline_data::{Data, DataError};
-use trueline_features::{FeatureError, Features};
-use trueline_flows::{Access, Deployments, Entry, ReleaseError, Releases, Session, StepRunner, Tracer};
+use trueline_data::Data;
+use trueline_features::Features;
+use trueline_flows::{Access, Deployments, Entry, Fault, FaultKind, Releases, Session, StepRunner, Tracer};
 use trueline_identity::IdentityError;
-use trueline_ledger::{Ledger, LedgerError, Millis};
+use trueline_ledger::{Ledger, Millis};
 use trueline_monitoring::Monitoring;
-use trueline_registry::{Registry, RegistryError};
-use trueline_tasks::{TaskError, Tasks};
-use trueline_tracking::{Tracking, TrackingError};
+use trueline_registry::Registry;
+use trueline_tasks::Tasks;
+use trueline_tracking::Tracking;
 
 /// What the pages need.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ impl FromRequest<Arc<Web>> for Form {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &Arc<Web>) -> Result<Self, Failure> {
-        let refused = |why: String| Failure::new(StatusCode::BAD_REQUEST, "invalid", why);
+        let refused = |why: String| Failure::new(FaultKind::Invalid, why);
         let RawForm(bytes) = RawForm::from_request(request, app).await.map_err(|e| refused(e.body_text()))?;
         let text = String::from_utf8_lossy(&bytes);
         trueline_flows::check_path_and_query(&text).map_err(|e| refused(e.to_string()))?;
@@ -201,7 +201,7 @@ impl FromRequestParts<Arc<Web>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<Web>) -> Result<Self, Response> {
         let encoded = parts.uri.path_and_query().map_or("", |p| p.as_str());
         if let Err(nul) = trueline_flows::check_path_and_query(encoded) {
-            let failure = Failure::new(StatusCode::BAD_REQUEST, "invalid", nul.to_string());
+            let failure = Failure::new(FaultKind::Invalid, nul.to_string());
             return Err(outside::failed(app, None, failure).await);
         }
         let session = match parts.extensions.get::<Entry>() {
@@ -289,12 +289,15 @@ async fn project_names(app: &Web) -> Result<BTreeMap<String, String>, Failure> {
 struct Failure(Box<Problem>);
 
 impl Failure {
-    fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let title = match status {
             StatusCode::NOT_FOUND => "There is nothing here",
             StatusCode::FORBIDDEN => "You may not see this",
             StatusCode::UNAUTHORIZED => "Sign in first",
-            StatusCode::BAD_REQUEST | StatusCode::CONFLICT => "That did not work",
+            StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+                "That did not work"
+            }
             _ => "Something went wrong",
         };
         let what_to_do = match status {
@@ -312,16 +315,16 @@ impl Failure {
             detail: detail.into(),
             what_to_do: what_to_do.to_owned(),
             command: None,
-            code: code.to_owned(),
+            code: kind.code().to_owned(),
         }))
     }
 
     fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+        Self::new(FaultKind::NotFound, detail)
     }
 
     fn internal(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+        Self::new(FaultKind::Internal, detail)
     }
 
     fn status(&self) -> StatusCode {
@@ -339,103 +342,10 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<IdentityError> for Failure {
-    fn from(error: IdentityError) -> Self {
-        let (status, code) = match &error {
-            IdentityError::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            IdentityError::Denied { .. } => (StatusCode::FORBIDDEN, "denied"),
-            IdentityError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
-            IdentityError::Exists { .. } => (StatusCode::CONFLICT, "exists"),
-            IdentityError::Ledger(inner) => return inner.clone().into(),
-            _ => (StatusCode::BAD_REQUEST, "invalid"),
-        };
-        Self::new(status, code, error.to_string())
-    }
-}
-
-impl From<LedgerError> for Failure {
-    fn from(error: LedgerError) -> Self {
-        let (status, code) = match &error {
-            LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
-            LedgerError::Db(db) if db.is_transient() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
-        Self::new(status, code, error.to_string())
-    }
-}
-
-impl From<TaskError> for Failure {
-    fn from(error: TaskError) -> Self {
-        match error {
-            TaskError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
-
-impl From<TrackingError> for Failure {
-    fn from(error: TrackingError) -> Self {
-        match error {
-            TrackingError::NotFound(detail) => Self::not_found(detail),
-            TrackingError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
-            TrackingError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
-
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::NotFound(detail) => Self::not_found(detail),
-            RegistryError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
-            RegistryError::State(detail) => Self::new(StatusCode::CONFLICT, "state", detail),
-            RegistryError::NotReleasable(why) => {
-                Self::new(StatusCode::CONFLICT, "not-released", why.to_string())
-            }
-            RegistryError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
-
-impl From<ReleaseError> for Failure {
-    fn from(error: ReleaseError) -> Self {
-        match error {
-            ReleaseError::Registry(inner) => inner.into(),
-            ReleaseError::Tracking(inner) => inner.into(),
-        }
-    }
-}
-
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Self {
-        match error {
-            DataError::NotFound(detail) => Self::not_found(detail),
-            DataError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
-            DataError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
-
-impl From<FeatureError> for Failure {
-    fn from(error: FeatureError) -> Self {
-        match error {
-            FeatureError::NotFound(detail) => Self::not_found(detail),
-            FeatureError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
-            FeatureError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
-
-impl From<trueline_flows::RegisterError> for Failure {
-    fn from(error: trueline_flows::RegisterError) -> Self {
-        match error {
-            trueline_flows::RegisterError::Registry(inner) => inner.into(),
-            trueline_flows::RegisterError::Tracking(inner) => inner.into(),
-        }
+impl<E: Into<Fault>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let Fault { kind, detail } = error.into();
+        Self::new(kind, detail)
     }
 }
 

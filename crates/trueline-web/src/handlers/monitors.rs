@@ -9,13 +9,11 @@ use crate::parts::{Badge, Spark, Tone};
 use crate::shell::{Crumb, Section};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use trueline_monitoring::{
-    Alert, AlertState, Finding, Level, Monitor, MonitorWindow, MonitoringError, Quality, ReferenceState,
-    Verdict,
+    Alert, AlertState, Finding, Level, Monitor, MonitorWindow, Quality, ReferenceState, Verdict,
 };
 
 /// Windows that a page shows.
@@ -27,18 +25,6 @@ const ALERTS: u32 = 500;
 const AUC: &str = "quality:auc";
 const LOG_LOSS: &str = "quality:log_loss";
 const PREDICTIONS: &str = "predictions";
-
-impl From<MonitoringError> for Failure {
-    fn from(error: MonitoringError) -> Self {
-        match error {
-            MonitoringError::NotFound(what) => Self::not_found(what),
-            MonitoringError::Invalid(what) => Self::new(StatusCode::BAD_REQUEST, "invalid", what),
-            MonitoringError::State(what) => Self::new(StatusCode::CONFLICT, "state", what),
-            MonitoringError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
 
 fn standing(monitor: &Monitor, firing: &[Alert]) -> Badge {
     let firing = firing.iter().filter(|a| a.monitor == monitor.id).count();

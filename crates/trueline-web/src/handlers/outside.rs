@@ -1,13 +1,13 @@
 //! Signing in and out, search, the pages of error codes, and what is not there.
 
-use super::{Answer, App, Failure, Form, TOKEN_COOKIE, Visitor, Web, page, timestamp};
+use super::{Answer, App, Failure, FaultKind, Form, TOKEN_COOKIE, Visitor, Web, page, timestamp};
 use crate::links::ViewUrl;
 use crate::pages::{ErrorPage, Hit, Pager, Problem, SearchPage, SignInPage};
 use crate::parts::Reference;
 use crate::shell::{Section, Shell};
 use askama::Template;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use trueline_identity::Credentials;
 use trueline_predictions::PredictionId;
@@ -102,7 +102,7 @@ pub(super) async fn sign_out() -> Answer {
 fn with_cookie(to: &str, cookie: &str) -> Answer {
     let mut response = Redirect::to(to).into_response();
     let value = HeaderValue::from_str(cookie)
-        .map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "invalid", "this can't be a token"))?;
+        .map_err(|_| Failure::new(FaultKind::Invalid, "this can't be a token"))?;
     response.headers_mut().insert(header::SET_COOKIE, value);
     Ok(response)
 }

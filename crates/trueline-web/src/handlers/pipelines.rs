@@ -8,7 +8,6 @@ use crate::pages::{
 use crate::parts::{Badge, Reference, Tone};
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use trueline_ledger::Millis;
 use trueline_pipelines::{Pipeline, PipelineError, PipelineRun, Reason, StepRun, TriggerKind, TriggerSpec};
 
@@ -17,17 +16,6 @@ const RUNS: u32 = 20;
 const LAST: usize = 5;
 /// How much of the end of a log a page shows, in bytes.
 const LOG_END: u64 = 16 << 10;
-
-impl From<PipelineError> for Failure {
-    fn from(error: PipelineError) -> Self {
-        match error {
-            PipelineError::NotFound(detail) => Self::not_found(detail),
-            PipelineError::Invalid(detail) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
-            PipelineError::Ledger(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}
 
 fn badge(state: &str) -> Badge {
     let tone = match state {

@@ -297,16 +297,3 @@ fn data(run: &TracedRun) -> Station {
     }
     station
 }
-
-impl From<TraceError> for Failure {
-    fn from(error: TraceError) -> Self {
-        match error {
-            TraceError::NotFound(_) => Self::not_found(format!("{error}.")),
-            TraceError::Serving(inner) => inner.into(),
-            TraceError::Registry(inner) => inner.into(),
-            TraceError::Tracking(inner) => inner.into(),
-            TraceError::Data(inner) => inner.into(),
-            other => Self::internal(other.to_string()),
-        }
-    }
-}

@@ -1,12 +1,11 @@
 //! What stands between a version and its release, and what a visitor does about it: runs its gates, approves, rejects.
 
 use super::settings::field;
-use super::{Answer, App, Failure, Form, Visitor, Web, timestamp};
+use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, timestamp};
 use crate::Links;
 use crate::pages::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release, Waiting};
 use crate::parts::{Badge, Tone};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use trueline_identity::{Approve, JudgeVersion};
 use trueline_registry::{
@@ -183,7 +182,7 @@ pub(super) async fn decide(
         }
         other => {
             let told = format!("`{other}` is no decision: it is `approved`, `rejected` or `withdrawn`");
-            return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid", told));
+            return Err(Failure::new(FaultKind::Invalid, told));
         }
     };
     app.releases.decide(&read, &approve, &key, decision, field(&form, "comment")).await?;

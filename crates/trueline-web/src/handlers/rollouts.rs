@@ -1,7 +1,7 @@
 //! The newest rollout of an endpoint with its evidence, rollouts that wait for a person, and that person's word.
 
 use super::settings::field;
-use super::{Answer, App, Failure, Form, Visitor, Web, endpoints, timestamp};
+use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, endpoints, timestamp};
 use crate::format::{count, duration_ms};
 use crate::links::Links;
 use crate::pages::{
@@ -10,7 +10,6 @@ use crate::pages::{
 use crate::parts::{Badge, Reference, Tone};
 use crate::shell::Shell;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use trueline_flows::{cancel_rollout, promote_rollout};
 use trueline_identity::Deploy;
@@ -90,7 +89,7 @@ pub(super) async fn decide(
         "cancel" => cancel_rollout(&app.deployments, &leave, &id, reason).await?,
         other => {
             let told = format!("a rollout is ended by `promote` or `cancel`, not `{other}`");
-            return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid", told));
+            return Err(Failure::new(FaultKind::Invalid, told));
         }
     };
     let to = Links::new(Some(visitor.project())).endpoint(&name);
