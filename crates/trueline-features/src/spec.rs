@@ -147,7 +147,11 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), FeatureError> {
 }
 
 impl ViewSpec {
-    pub(crate) fn check(&self) -> Result<(), FeatureError> {
+    /// Checks what can be known without its dataset and entities.
+    ///
+    /// # Errors
+    /// [`FeatureError::Invalid`].
+    pub fn check(&self) -> Result<(), FeatureError> {
         check_name("view", &self.name)?;
         let refuse = |told: &str| Err(FeatureError::Invalid(format!("view {}: {told}", self.name)));
         if self.entities.is_empty() {

@@ -334,3 +334,63 @@ pub struct MonitorWindow {
     /// All versions together, then each by itself when there are several.
     pub verdicts: Vec<Verdict>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FeatureValue, Learner, Observation, TrainedVersion, TrainingData};
+
+    fn row(variant: &str, x: f64) -> Observation {
+        Observation {
+            event_time_ms: 0,
+            received_at_ms: 0,
+            variant: variant.to_owned(),
+            failed: false,
+            values: vec![("x".into(), FeatureValue::Number(x))],
+        }
+    }
+
+    /// Trained on whole numbers from 0 to 99, moved by `from`.
+    fn trained(variant: &str, from: f64) -> TrainedVersion {
+        let mut learner = Learner::default();
+        (0..1_000).for_each(|i| learner.observe(&row(variant, from + f64::from(i % 100)).values));
+        let data = TrainingData::Known(learner.finish("test".into()).unwrap());
+        TrainedVersion { variant: variant.to_owned(), data }
+    }
+
+    fn answered(against: Against<'_>, shares: &[(&str, i32)]) -> Vec<Verdict> {
+        let mut window: BTreeMap<String, WindowState> = BTreeMap::new();
+        for (variant, rows) in shares {
+            let state = window.entry((*variant).to_owned()).or_default();
+            (0..*rows).for_each(|i| {
+                state.observe(against.of(variant).ok(), &row(variant, f64::from((i * 37) % 100)));
+            });
+        }
+        verdicts(VerdictKind::Inputs, &MonitorSpec::new(1_000), against, &window).unwrap()
+    }
+
+    fn levels(verdicts: &[Verdict]) -> Vec<(&str, Level)> {
+        verdicts.iter().map(|v| (v.findings[0].subject.as_str(), v.findings[0].level)).collect()
+    }
+
+    #[test]
+    fn the_version_that_answered_most_speaks_for_all_when_each_has_a_reference_of_its_own() {
+        let known = [trained("m/1", 0.0), trained("m/2", 50.0)];
+        let against = Against::Each(&known);
+        let first = answered(against, &[("m/1", 400), ("m/2", 300)]);
+        let each = [("psi:x@m/1", Level::Clear), ("psi:x@m/2", Level::Breach)];
+        assert_eq!(levels(&first), [&[("psi:x", Level::Clear)], &each[..]].concat());
+        assert_eq!(first[0].predictions, 700);
+        let second = answered(against, &[("m/1", 300), ("m/2", 400)]);
+        assert_eq!(levels(&second), [&[("psi:x", Level::Breach)], &each[..]].concat());
+    }
+
+    #[test]
+    fn a_version_without_known_training_data_is_unknown_with_the_reason() {
+        let unknown = TrainedVersion { variant: "m/1".into(), data: TrainingData::Unknown("no run".into()) };
+        let told = answered(Against::Each(&[unknown]), &[("m/1", 400)]);
+        assert_eq!(levels(&told), [("reference", Level::Unknown)]);
+        assert_eq!(told[0].findings[0].reason.as_deref(), Some("no run"));
+        assert_eq!((told.len(), told[0].predictions), (1, 400));
+    }
+}

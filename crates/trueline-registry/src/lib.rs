@@ -38,6 +38,7 @@ pub use schema::MODULE;
 pub use search::{ModelSearch, Page, VersionSearch};
 pub use signature::{Column, Signature};
 pub use standing::{CountedApproval, GateStanding, GateState, ReleaseState};
+pub use validate::model_name as check_model_name;
 
 use trueline_ledger::Ledger;
 

@@ -10,7 +10,11 @@ const LONGEST_ALIAS: usize = 255;
 const LONGEST_TAG_KEY: usize = 250;
 const LONGEST_TAG_VALUE: usize = 100_000;
 
-pub(crate) fn model_name(name: &str) -> Result<(), RegistryError> {
+/// Checks that a text can name a model.
+///
+/// # Errors
+/// [`RegistryError::Invalid`].
+pub fn model_name(name: &str) -> Result<(), RegistryError> {
     if name.is_empty() {
         return Err(RegistryError::Invalid("Registered model name cannot be empty.".to_owned()));
     }

@@ -162,6 +162,13 @@ fn a_mistake_anywhere_leaves_everything_as_it_was() {
     broken("trueline.yaml", &file("exit: 0.68", "exit: 0.6"), DECLARED, "monitor `delays`: quality");
     broken("trueline.yaml", &file("other-model", "flight-delay"), DECLARED, "two models are called");
     broken("trueline.yaml", &file("other-model", "other/model"), DECLARED, "cannot contain '/'");
+    broken("trueline.yaml", &file("name: delays, log", "name: De lays, log"), DECLARED, "`De lays`");
+    broken(
+        "gates/policy.yaml",
+        &POLICY.replace("required: 2", "required: 200"),
+        POLICY,
+        "at most 20 approvals",
+    );
     broken("trueline.yaml", &file("1h", "1w"), DECLARED, "`1w` is no span of time");
 
     // What can't be changed is told before anything else is.

@@ -159,12 +159,17 @@ fn pages_show_it(server: &Server, incident: &str) {
         ("/p/default/monitors".to_owned(), vec!["delays-inputs", "No alert fires"]),
         (
             "/p/default/monitors/delays-inputs".to_owned(),
-            vec!["psi:hour", "<path d=\"M", "unknown", "Closed"],
+            vec!["drift of hour", "Drift of day", "<path d=\"M", "unknown", "Closed"],
         ),
         ("/p/default/incidents".to_owned(), vec!["delays", "Resolved"]),
         (
             format!("/p/default/incidents/{incident}"),
-            vec!["the feed sends UTC", "try again", "psi:hour is firing"],
+            vec![
+                "the feed sends UTC",
+                "try again",
+                "Alert began: drift of hour at ",
+                "Alert ended: drift of hour at ",
+            ],
         ),
     ] {
         let (status, html) = server.call_bytes("GET", &path, None, &[("accept", "text/html")]);

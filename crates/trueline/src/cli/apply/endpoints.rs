@@ -6,6 +6,7 @@ use anyhow::bail;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use trueline_serving::EndpointName;
 
 /// Whether an answer waits until its record in the prediction log is durable.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -40,6 +41,7 @@ pub(super) fn compare<'a>(file: &'a File, _: &Place<'a>, client: &Client) -> any
     let there = there["endpoints"].as_array().cloned().unwrap_or_default();
     let mut changes: Vec<Change<'a>> = Vec::new();
     for spec in &file.endpoints {
+        EndpointName::parse(&spec.name)?;
         if changes.iter().any(|c| c.name == spec.name) {
             bail!("two endpoints are called `{}`", spec.name);
         }

@@ -25,6 +25,7 @@ pub(super) fn compare<'a>(
         changes.push(compare_entity(entity, &entities["entities"])?);
     }
     for view in &declared.views {
+        view.check()?;
         changes.push(compare_view(view, &views["views"]));
     }
     Ok(changes)

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
-use trueline_registry::{ReleasePolicy, VersionKey};
+use trueline_registry::{ReleasePolicy, check_model_name};
 
 /// A registered model.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -31,7 +31,7 @@ pub(super) fn compare<'a>(
         if file.models[..i].iter().any(|m| m.name == spec.name) {
             bail!("two models are called `{}`", spec.name);
         }
-        VersionKey::parse(&spec.name, "1")?;
+        check_model_name(&spec.name)?;
         let path = format!("/api/v1/models/{}", encoded(&spec.name));
         let there = client.find(&path)?;
         let policy_there = there.as_ref().map(|m| m["policy"]["policy"].clone()).unwrap_or_default();
@@ -44,6 +44,7 @@ pub(super) fn compare<'a>(
         let shown = policy.display().to_string();
         let declared: ReleasePolicy =
             serde_json::from_value(read_policy(&shown)?).with_context(|| format!("{shown} is no policy"))?;
+        declared.check().with_context(|| format!("{shown} is no policy"))?;
         let declared = json!(declared);
         let mut change = Change::of("release policy", &spec.name, declared == policy_there, {
             let (path, declared) = (format!("{path}/policy"), declared.clone());
