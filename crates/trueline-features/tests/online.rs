@@ -109,6 +109,20 @@ async fn a_lookup_tells_present_from_too_old_from_missing() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_killed_while_it_was_made_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("online.redb");
+    // As the file is when its first page is not there yet.
+    std::fs::write(path.with_extension("unfinished"), vec![0; 4096]).unwrap();
+    let store = OnlineStore::open(&path).unwrap();
+    store.declare(&project(), view()).await.unwrap();
+    drop(store);
+    let again = OnlineStore::open(&path).unwrap();
+    assert!(again.view(&project(), &weather()).is_some());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn versions_and_projects_are_apart() {
     let folder = tempfile::tempdir().unwrap();
     let store = OnlineStore::open(&folder.path().join("o")).unwrap();

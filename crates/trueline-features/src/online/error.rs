@@ -44,4 +44,5 @@ from!(
     redb::TableError,
     redb::TransactionError,
     redb::SetDurabilityError,
+    std::io::Error,
 );

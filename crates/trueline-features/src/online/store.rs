@@ -9,6 +9,7 @@ use quick_cache::sync::Cache;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -152,13 +153,33 @@ fn load(db: &Database) -> Result<Views, OnlineError> {
     Ok(views)
 }
 
+/// Makes the file, whole or not at all: its first pages are written one after the other, and one that lacks some of them
+/// would never open again.
+fn make(path: &Path) -> Result<(), OnlineError> {
+    let unfinished = path.with_extension("unfinished");
+    match std::fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+        _ => {}
+    }
+    drop(Database::create(&unfinished)?);
+    File::open(&unfinished)?.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => Ok(File::open(folder)?.sync_all()?),
+        _ => Ok(()),
+    }
+}
+
 impl OnlineStore {
     /// Opens the store in a file, which is made if it is missing.
     ///
     /// # Errors
     /// What the disk says, or that another process has the file.
     pub fn open(path: &Path) -> Result<Self, OnlineError> {
-        let db = Database::builder().set_cache_size(PAGE_CACHE).create(path)?;
+        if !path.exists() {
+            make(path)?;
+        }
+        let db = Database::builder().set_cache_size(PAGE_CACHE).open(path)?;
         let views = RwLock::new(load(&db)?);
         let shared = Arc::new(Shared {
             db,
