@@ -72,7 +72,7 @@ def runs_have_numbers_and_are_compared(ada: Visitor) -> None:
 def a_version_shows_its_gates_and_approvals(rita: Visitor) -> None:
     rita.follow(section(rita, "Models"), "models", MODEL, "@champion")
     rita.follow(link(rita, MODEL), "model", "@champion", "as good as the champion", "Releasable")
-    rita.follow(link(rita, "1"), "version", "Releasable", "auc", "fast", "rita", "1 of 1 approvals", "model.ubj")
+    rita.follow(link(rita, "1"), "version", "Gates", "auc", "fast", "rita", "1 of 1 approvals", "model.ubj")
     tells(rita, rf"valid_auc is {NUMBER}; it must be at least {NUMBER}")
 
 
