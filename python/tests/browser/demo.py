@@ -81,7 +81,7 @@ def an_endpoint_shows_its_routes_and_how_a_canary_failed(ada: Visitor) -> None:
     facts = ["Live traffic", "Routes", "Promoted", "Rolled back", "rollout", "Evidence", "Mean prediction"]
     ada.follow(link(ada, ENDPOINT), "endpoint", *facts, "Failed requests", "Latency, p95", "Decisions")
     tells(ada, rf"Mean prediction\s+(Harm|Within|Not clear yet)\s+{NUMBER} to {NUMBER}\s+{NUMBER} to {NUMBER}")
-    tells(ada, r"a shift of at least 0\.\d+")
+    tells(ada, rf"the mean prediction of {MODEL}/\d+ is between 0\.\d+")
 
 
 def a_prediction_is_traced_back(ada: Visitor, asked: str) -> None:
