@@ -277,16 +277,19 @@ pub(super) async fn series(
     let point = |(step, w): (usize, &MonitorWindow)| json!({ "step": step, "at": timestamp(w.start_ms), "value": whole(w).and_then(&value) });
     let points: Vec<Value> = windows.iter().rev().enumerate().map(point).collect();
     let own = alerts.iter().filter(|a| a.monitor == monitor.id && a.subject == subject);
-    let (markers, bands) = (markers(&windows), bands(&own.collect::<Vec<_>>()));
+    let (markers, bands) = (markers(&windows), bands(&windows, &own.collect::<Vec<_>>()));
     let level = level(&monitor, &windows, &subject);
     Ok(Json(json!({ "points": points, "markers": markers, "bands": bands, "level": level })).into_response())
 }
 
-/// From where to where alerts of a number fired.
-fn bands(alerts: &[&Alert]) -> Vec<Value> {
-    let fired = alerts.iter().filter(|a| a.state != AlertState::Pending);
-    let band =
-        |a: &&Alert| json!({ "from": timestamp(a.first_window_ms), "to": timestamp(a.last_window_ms) });
+/// From where to where alerts of a number fired, oldest first; one that fires still, up to the newest window.
+fn bands(windows: &[MonitorWindow], alerts: &[&Alert]) -> Vec<Value> {
+    let newest = windows.first().map_or(0, |w| w.start_ms);
+    let fired = alerts.iter().rev().filter(|a| a.state != AlertState::Pending);
+    let band = |a: &&Alert| {
+        let to = if a.state == AlertState::Firing { newest } else { a.last_window_ms };
+        json!({ "from": timestamp(a.first_window_ms), "to": timestamp(to) })
+    };
     fired.map(band).collect()
 }
 
