@@ -41,6 +41,7 @@ function option(figure, lines) {
   const grid = colour("--line");
   const text = { color: muted, fontSize: 11, fontFamily: css("--font") };
   const markers = lines.flatMap((l) => l.markers ?? []);
+  const bands = lines.flatMap((l) => l.bands ?? []);
   const few = lines.some((l) => l.points.length <= 40);
   return {
     animation: !still,
@@ -98,6 +99,13 @@ function option(figure, lines) {
       color: line.isLevel ? muted : undefined,
       lineStyle: line.isLevel ? { width: 1, type: "dashed" } : { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
       emphasis: { disabled: true },
+      // Where an alert fired the ground is tinted; the first says what the tint means.
+      markArea: index === 0 && bands.length ? {
+        silent: true,
+        itemStyle: { color: colour("--warn"), opacity: 0.14 },
+        label: { ...text, position: "insideBottomLeft" },
+        data: bands.map((b, i) => [{ name: i ? "" : "alert", xAxis: Date.parse(b.from) }, { xAxis: Date.parse(b.to) }]),
+      } : undefined,
       markLine: index === 0 && markers.length ? {
         symbol: "none",
         silent: true,

@@ -276,6 +276,27 @@ impl Spark {
     }
 }
 
+/// Why something was done. A long reason is folded: its beginning is shown, and all of it when asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(
+    ext = "html",
+    source = r#"{% if self.0.is_empty() %}<span class="muted">–</span>{% else %}{% match self.beginning() %}{% when Some(beginning) %}<details class="values"><summary>{{ beginning }}…</summary>{{ self.0 }}</details>{% when None %}{{ self.0 }}{% endmatch %}{% endif %}"#
+)]
+pub struct Reason(pub String);
+
+impl HtmlSafe for Reason {}
+
+impl Reason {
+    /// Characters that are shown at once, and of the beginning of a longer one.
+    const LONGEST: usize = 140;
+    const BEGINNING: usize = 90;
+
+    fn beginning(&self) -> Option<String> {
+        let long = self.0.chars().count() > Self::LONGEST;
+        long.then(|| self.0.chars().take(Self::BEGINNING).collect())
+    }
+}
+
 /// Something that a page links to: `kind` says what it is, `label` how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -381,6 +402,15 @@ mod tests {
         assert_eq!(spark.label, "AUC: 4 values, newest 0.5");
         let unknown = Spark::new("AUC", &[None], None);
         assert_eq!((unknown.path.as_str(), unknown.level.as_str()), ("", ""));
+    }
+
+    #[test]
+    fn a_long_reason_is_folded_and_a_short_one_is_not() {
+        assert_eq!(Reason("too slow <".into()).render().unwrap(), "too slow &#60;");
+        let long = Reason("because ".repeat(20)).render().unwrap();
+        assert!(long.starts_with(r#"<details class="values"><summary>because "#), "{long}");
+        assert!(long.contains("…</summary>") && long.contains(&"because ".repeat(20)), "{long}");
+        assert!(Reason(String::new()).render().unwrap().contains('–'));
     }
 
     #[test]

@@ -277,14 +277,24 @@ pub(super) async fn series(
     let point = |(step, w): (usize, &MonitorWindow)| json!({ "step": step, "at": timestamp(w.start_ms), "value": whole(w).and_then(&value) });
     let points: Vec<Value> = windows.iter().rev().enumerate().map(point).collect();
     let own = alerts.iter().filter(|a| a.monitor == monitor.id && a.subject == subject);
-    let markers = markers(&windows, &own.collect::<Vec<_>>());
+    let (markers, bands) = (markers(&windows), bands(&windows, &own.collect::<Vec<_>>()));
     let level = level(&monitor, &windows, &subject);
-    Ok(Json(json!({ "points": points, "markers": markers, "level": level })).into_response())
+    Ok(Json(json!({ "points": points, "markers": markers, "bands": bands, "level": level })).into_response())
 }
 
-/// Versions that began to answer beside others, and alerts of the number, by the window in which they did; what falls into
-/// one window is one marker.
-fn markers(windows: &[MonitorWindow], alerts: &[&Alert]) -> Vec<Value> {
+/// From where to where alerts of a number fired, oldest first; one that fires still, up to the newest window.
+fn bands(windows: &[MonitorWindow], alerts: &[&Alert]) -> Vec<Value> {
+    let newest = windows.first().map_or(0, |w| w.start_ms);
+    let fired = alerts.iter().rev().filter(|a| a.state != AlertState::Pending);
+    let band = |a: &&Alert| {
+        let to = if a.state == AlertState::Firing { newest } else { a.last_window_ms };
+        json!({ "from": timestamp(a.first_window_ms), "to": timestamp(to) })
+    };
+    fired.map(band).collect()
+}
+
+/// Versions that began to answer beside others, by the window in which they did.
+fn markers(windows: &[MonitorWindow]) -> Vec<Value> {
     let mut told = BTreeMap::<i64, Vec<String>>::new();
     let mut before = BTreeSet::<String>::new();
     for window in windows.iter().rev() {
@@ -296,12 +306,6 @@ fn markers(windows: &[MonitorWindow], alerts: &[&Alert]) -> Vec<Value> {
         };
         told.entry(window.start_ms).or_default().extend(joined);
         before = now;
-    }
-    for alert in alerts {
-        told.entry(alert.first_window_ms).or_default().push("alert".to_owned());
-        if alert.state == AlertState::Resolved {
-            told.entry(alert.last_window_ms).or_default().push("resolved".to_owned());
-        }
     }
     let marker =
         |(at, labels): (i64, Vec<String>)| json!({ "at": timestamp(at), "label": labels.join(", ") });
