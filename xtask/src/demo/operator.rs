@@ -1,6 +1,6 @@
 //! What a person does while requests go on: looks after the versions that the pipeline registers, one after the other.
 
-use super::replay::{ENDPOINT, Replay};
+use super::replay::{ENDPOINT, Parts};
 use super::stage::{Stage, until};
 use super::{MODEL, release};
 use std::time::Duration;
@@ -22,19 +22,19 @@ pub(super) enum Outcome {
     Undecided,
 }
 
-/// Takes each new version through gates, approval and canary until the replay is over.
+/// Takes each new version through gates, approval and canary until the year is over.
 pub(super) fn operate(
     stage: &Stage,
-    replay: &mut Replay,
+    parts: &mut Parts<'_>,
     seen: u64,
 ) -> anyhow::Result<Vec<(String, Outcome)>> {
     let (mut handled, mut next) = (Vec::new(), seen + 1);
-    while !replay.is_over()? {
+    while !parts.are_over()? {
         let newest = newest_version(stage)?;
         // What came while another one was on its way is older than its successor: only the newest is worth a canary.
         if newest >= next {
             let version = format!("{MODEL}/{newest}");
-            let outcome = take_over(stage, replay, &version)?;
+            let outcome = take_over(stage, parts, &version)?;
             handled.push((version, outcome));
             next = newest + 1;
         }
@@ -48,7 +48,7 @@ pub(super) fn newest_version(stage: &Stage) -> anyhow::Result<u64> {
     Ok(stage.json(&["model", "show", MODEL])?["newest_version"].as_u64().unwrap_or_default())
 }
 
-fn take_over(stage: &Stage, replay: &mut Replay, version: &str) -> anyhow::Result<Outcome> {
+fn take_over(stage: &Stage, parts: &mut Parts<'_>, version: &str) -> anyhow::Result<Outcome> {
     println!("\n{version} was registered by the pipeline:");
     stage.trueline(&["pipeline", "show", "retrain"])?;
     if !stage.succeeds(&["gate", "run", version])? {
@@ -58,7 +58,7 @@ fn take_over(stage: &Stage, replay: &mut Replay, version: &str) -> anyhow::Resul
     release::agree(stage, version, "trained again on newer flights")?;
     release::start_rollout(stage, version, "20,50", RETRAINED_SHIFT)?;
     let ended = until(Duration::from_secs(120), || {
-        let over = replay.is_over()?;
+        let over = parts.are_over()?;
         let rollout = stage.json(&["rollout", "show", ENDPOINT])?;
         Ok((over || rollout["state"] != "running").then_some(rollout))
     })?;

@@ -3,6 +3,7 @@
 use super::stage::Stage;
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::process::{Child, Stdio};
 
 /// What is cared for.
@@ -10,13 +11,21 @@ pub(super) const ENDPOINT: &str = "delays";
 /// What stays as it was at first, to compare with: the same questions, the same features, the first version for ever.
 pub(super) const UNTOUCHED: &str = "delays-untouched";
 
+/// A part of the year: the flights between two dates, and how fast they go, as `trueline replay --speed` takes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) from: &'static str,
+    pub(super) until: &'static str,
+    pub(super) speed: &'static str,
+}
+
 /// A part of the year that is being replayed in the background.
 pub(super) struct Replay {
     child: Child,
 }
 
-/// Starts to replay the flights between two dates; `speed` as `trueline replay --speed` takes it.
-pub(super) fn start(stage: &Stage, from: &str, until: &str, speed: &str) -> anyhow::Result<Replay> {
+/// Starts to replay a part.
+pub(super) fn start(stage: &Stage, Part { from, until, speed }: Part) -> anyhow::Result<Replay> {
     let rows =
         ["replay", ENDPOINT, "replay/flights.csv", "--compare", UNTOUCHED, "--event-time", "event_time"];
     let part = ["--from", from, "--until", until, "--speed", speed];
@@ -43,16 +52,40 @@ pub(super) fn file(from: &str) -> String {
 }
 
 impl Replay {
-    /// Whether it is over.
-    pub(super) fn is_over(&mut self) -> anyhow::Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
-    }
-
     /// Waits for its end; answers what it tells.
     pub(super) fn finish(self) -> anyhow::Result<Value> {
         let done = self.child.wait_with_output()?;
         ensure!(done.status.success(), "the replay ended with {}", done.status);
         Ok(serde_json::from_slice(&done.stdout)?)
+    }
+}
+
+/// Parts that are replayed in the background, one after the other.
+pub(super) struct Parts<'a> {
+    stage: &'a Stage,
+    current: Option<Replay>,
+    next: VecDeque<Part>,
+    served: &'a mut Served,
+}
+
+impl<'a> Parts<'a> {
+    /// Starts the first of them; what they serve is added up.
+    pub(super) fn start(stage: &'a Stage, parts: &[Part], served: &'a mut Served) -> anyhow::Result<Self> {
+        let mut next: VecDeque<Part> = parts.iter().copied().collect();
+        let current = next.pop_front().map(|part| start(stage, part)).transpose()?;
+        Ok(Self { stage, current, next, served })
+    }
+
+    /// Whether all of them are over; when one is, the next one starts.
+    pub(super) fn are_over(&mut self) -> anyhow::Result<bool> {
+        let Some(mut current) = self.current.take() else { return Ok(true) };
+        if current.child.try_wait()?.is_none() {
+            self.current = Some(current);
+            return Ok(false);
+        }
+        self.served.add(&current.finish()?)?;
+        self.current = self.next.pop_front().map(|part| start(self.stage, part)).transpose()?;
+        Ok(self.current.is_none())
     }
 }
 
