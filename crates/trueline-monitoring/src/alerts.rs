@@ -32,6 +32,8 @@ pub struct Alert {
     pub endpoint: String,
     /// What is wrong: `psi:<feature>`, `missing:<feature>`, `quality:<metric>`, with `@model/3` for one version alone.
     pub subject: String,
+    /// The version whose training data inputs are compared with, where each version has its own.
+    pub compared_with: Option<String>,
     /// Where it stands.
     pub state: AlertState,
     /// Windows in a row that breached, while it was pending.
@@ -68,7 +70,8 @@ pub struct Delivery {
 }
 
 const COLUMNS: &str = "id, project, monitor, endpoint, subject, state, breaches, value, enter_at, exit_at,
-     first_window_ms, last_window_ms, opened_at_ms, fired_at_ms, resolved_at_ms, incident FROM alerts";
+     first_window_ms, last_window_ms, opened_at_ms, fired_at_ms, resolved_at_ms, incident, compared_with
+     FROM alerts";
 
 fn from_row(row: &mut Row) -> Result<Alert, MonitoringError> {
     let state: String = row.take(5)?;
@@ -91,6 +94,7 @@ fn from_row(row: &mut Row) -> Result<Alert, MonitoringError> {
         fired_at_ms: row.take(13)?,
         resolved_at_ms: row.take(14)?,
         incident: row.take(15)?,
+        compared_with: row.take(16)?,
     })
 }
 
@@ -109,6 +113,14 @@ pub(crate) struct Changes<'a> {
     pub(crate) kind: VerdictKind,
     pub(crate) start: Millis,
     pub(crate) verdicts: &'a [Verdict],
+}
+
+impl Changes<'_> {
+    /// The version whose training data speaks for all versions together, for a subject that is of all.
+    fn compared_with(&self, subject: &str) -> Option<&str> {
+        let all = self.verdicts.first().filter(|_| !subject.contains('@'))?;
+        all.compared_with.as_deref()
+    }
 }
 
 fn open_alerts(tx: &mut Tx<'_>, monitor: &str) -> Result<BTreeMap<String, Alert>, MonitoringError> {
@@ -145,7 +157,14 @@ fn alerting(verdicts: &[Verdict]) -> impl Iterator<Item = &Finding> {
 pub(crate) fn apply(tx: &mut LedgerTx<'_, '_>, changes: &Changes<'_>) -> Result<(), MonitoringError> {
     let mut open = open_alerts(tx, &changes.monitor.id)?;
     for finding in alerting(changes.verdicts) {
-        let alert = open.remove(&finding.subject);
+        let mut alert = open.remove(&finding.subject);
+        // Compared with what another version learnt from it is another question: the alert over the one before is over.
+        let is_other = |a: &mut Alert| a.compared_with.as_deref() != changes.compared_with(&finding.subject);
+        if finding.level != Level::Unknown
+            && let Some(before) = alert.take_if(is_other)
+        {
+            take(tx, changes, &gone(&before), Some(before), Step::Resolve)?;
+        }
         let standing = alert.as_ref().map(|a| Open {
             firing: a.state == AlertState::Firing,
             breaches: u32::try_from(a.breaches).unwrap_or(u32::MAX),
@@ -156,12 +175,16 @@ pub(crate) fn apply(tx: &mut LedgerTx<'_, '_>, changes: &Changes<'_>) -> Result<
     // What is left is judged no more: a version answered nothing by itself in this window, or nobody asks any longer.
     for (subject, alert) in open {
         if changes.kind.judges(&subject) && (is_compared || subject.contains('@')) {
-            let (enter, exit) = (alert.enter, alert.exit);
-            let gone = Finding { subject, value: None, enter, exit, level: Level::Clear, reason: None };
-            take(tx, changes, &gone, Some(alert), Step::Resolve)?;
+            take(tx, changes, &gone(&alert), Some(alert), Step::Resolve)?;
         }
     }
     Ok(())
+}
+
+/// What an alert is over is judged no more.
+fn gone(alert: &Alert) -> Finding {
+    let (subject, enter, exit) = (alert.subject.clone(), alert.enter, alert.exit);
+    Finding { subject, value: None, enter, exit, level: Level::Clear, reason: None }
 }
 
 fn take(
@@ -177,6 +200,7 @@ fn take(
         monitor: changes.monitor.id.clone(),
         endpoint: changes.monitor.endpoint.clone(),
         subject: finding.subject.clone(),
+        compared_with: changes.compared_with(&finding.subject).map(str::to_owned),
         state,
         breaches: 1,
         value: finding.value,
@@ -238,8 +262,8 @@ fn take(
 fn insert(tx: &mut LedgerTx<'_, '_>, alert: &Alert) -> Result<(), MonitoringError> {
     tx.execute(
         "INSERT INTO alerts (id, project, monitor, endpoint, subject, state, breaches, value, enter_at, exit_at,
-             first_window_ms, last_window_ms, opened_at_ms, fired_at_ms, resolved_at_ms, incident)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             first_window_ms, last_window_ms, opened_at_ms, fired_at_ms, resolved_at_ms, incident, compared_with)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         &[
             (&alert.id).into(),
             (&alert.project).into(),
@@ -257,6 +281,7 @@ fn insert(tx: &mut LedgerTx<'_, '_>, alert: &Alert) -> Result<(), MonitoringErro
             alert.fired_at_ms.into(),
             alert.resolved_at_ms.into(),
             alert.incident.clone().into(),
+            alert.compared_with.clone().into(),
         ],
     )?;
     Ok(())
@@ -296,6 +321,7 @@ fn tell(
         "monitor": monitor.name, "endpoint": alert.endpoint, "subject": alert.subject, "value": alert.value,
         "enter": alert.enter, "exit": alert.exit, "window_start_ms": alert.last_window_ms,
         "window_end_ms": end, "event_time_ms": end, "incident": alert.incident,
+        "compared_with": alert.compared_with,
     })))?;
     if let Some(incident) = &alert.incident {
         let body = json!({
@@ -401,6 +427,7 @@ mod tests {
             predictions: 1000,
             errors: 0,
             quality: Quality { labelled: 0, coverage: None, auc: None, log_loss: None, brier: None },
+            compared_with: None,
             findings: findings.iter().map(finding).collect(),
         }
     }

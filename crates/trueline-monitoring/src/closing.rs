@@ -59,6 +59,9 @@ pub struct Verdict {
     pub errors: u64,
     /// What labels tell.
     pub quality: Quality,
+    /// The version whose training data the inputs were compared with, where each version has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<String>,
     /// Number by number; empty for a window that is open.
     pub findings: Vec<Finding>,
 }
@@ -106,18 +109,20 @@ fn compared(
     }
 }
 
-/// What the inputs of all versions together say. Where each has a reference of its own, there is none of all together:
-/// then the version that answered most of the window speaks for it.
+/// What the inputs of all versions together say, and the version that speaks for them: where each has a reference of its
+/// own, there is none of all together, and it is the one that answered most of the window.
 fn compared_together(
     spec: &MonitorSpec,
     against: Against<'_>,
     window: &BTreeMap<String, WindowState>,
     together: &WindowState,
-) -> Result<Vec<Finding>, MonitoringError> {
+) -> Result<(Vec<Finding>, Option<String>), MonitoringError> {
     match (against, window.iter().max_by_key(|(_, state)| state.predictions)) {
-        (Against::Each(_), Some((variant, state))) => compared(spec, against.of(variant), state),
-        (Against::One(reference), _) => judge_inputs(spec, reference, together),
-        (Against::Each(_), None) => Ok(Vec::new()),
+        (Against::Each(_), Some((variant, state))) => {
+            Ok((compared(spec, against.of(variant), state)?, Some(variant.clone())))
+        }
+        (Against::One(reference), _) => Ok((judge_inputs(spec, reference, together)?, None)),
+        (Against::Each(_), None) => Ok((Vec::new(), None)),
     }
 }
 
@@ -134,16 +139,23 @@ fn verdicts(
     let mut out = Vec::new();
     for (variant, state) in std::iter::once((None, &together)).chain(each) {
         let quality = state.quality()?;
-        let mut findings = match (kind, variant) {
-            (VerdictKind::Quality, _) => judge_quality(spec, &quality),
+        let (mut findings, compared_with) = match (kind, variant) {
+            (VerdictKind::Quality, _) => (judge_quality(spec, &quality), None),
             (VerdictKind::Inputs, None) => compared_together(spec, against, window, state)?,
-            (VerdictKind::Inputs, Some(variant)) => compared(spec, against.of(variant), state)?,
+            (VerdictKind::Inputs, Some(variant)) => (compared(spec, against.of(variant), state)?, None),
         };
         if let Some(variant) = variant {
             findings.iter_mut().for_each(|f| f.subject = format!("{}@{variant}", f.subject));
         }
         let (predictions, errors) = (state.predictions, state.errors);
-        out.push(Verdict { variant: variant.cloned(), predictions, errors, quality, findings });
+        out.push(Verdict {
+            variant: variant.cloned(),
+            predictions,
+            errors,
+            quality,
+            compared_with,
+            findings,
+        });
     }
     Ok(out)
 }

@@ -65,7 +65,8 @@ CREATE TABLE alerts (
     opened_at_ms BIGINT NOT NULL,
     fired_at_ms BIGINT,
     resolved_at_ms BIGINT,
-    incident TEXT
+    incident TEXT,
+    compared_with TEXT
 );
 CREATE UNIQUE INDEX alerts_open ON alerts (monitor, subject) WHERE state IN ('pending', 'firing');
 CREATE INDEX alerts_newest ON alerts (project, opened_at_ms);

@@ -20,8 +20,8 @@ const FIRST_DAYS: Part = Part { from: FIRST, until: "2013-05-03", speed: "max" }
 const CANARY: Part = Part { from: "2013-05-03", until: "2013-05-08", speed: "86400x" };
 /// Training again takes seconds, of which each is most of a day: the summer goes slower than the rest. The last hours of the
 /// year in New York are the first of the next in UTC.
-const SUMMER: Part = Part { from: "2013-05-08", until: "2013-09-01", speed: "64000x" };
-const AUTUMN: Part = Part { from: "2013-09-01", until: "2014-01-02", speed: "130000x" };
+const SUMMER: Part = Part { from: "2013-05-08", until: "2013-09-01", speed: "72000x" };
+const AUTUMN: Part = Part { from: "2013-09-01", until: "2014-01-02", speed: "140000x" };
 /// The months in which training again is to show: before, no new version has answered long enough; and November and
 /// December resemble the first model's winter more than the summer that later ones learnt from.
 const MONTHS: [&str; 4] = ["2013-07", "2013-08", "2013-09", "2013-10"];
