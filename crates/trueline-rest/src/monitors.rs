@@ -121,6 +121,7 @@ fn alert_json(alert: &Alert) -> Value {
         "first_window": rfc3339(alert.first_window_ms), "last_window": rfc3339(alert.last_window_ms),
         "opened_at": rfc3339(alert.opened_at_ms), "fired_at": alert.fired_at_ms.map(rfc3339),
         "resolved_at": alert.resolved_at_ms.map(rfc3339), "incident": alert.incident,
+        "compared_with": alert.compared_with,
     })
 }
 

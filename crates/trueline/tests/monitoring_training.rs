@@ -176,6 +176,25 @@ fn windows_are_compared_with_what_their_version_was_trained_on(on: On) {
     assert_eq!(finding(&server, 4, "psi:hour@delays/1")["level"], "breach");
     wait_until("it ends", || alerts(&server).contains(&("psi:hour".to_owned(), "resolved".to_owned())));
     assert_eq!(reference_of(&server)["source"], "delays/2 was trained on training@2 (21000 rows)");
+
+    // Two versions that learnt from the old world: the second one's alert is its own, though the first one's never ended.
+    deploy(&server, &["delays/1"]);
+    predict(&server, 6, 6, &request(MOVED));
+    models.register_from_run(&server, "binary", "delays", &first);
+    deploy(&server, &["delays/3"]);
+    predict(&server, 7, 6, &request(MOVED));
+    predict(&server, 8, 6, &request(MOVED));
+    wait_until("the eighth day is over", || is_closed(&server, 7));
+    let newest = || {
+        let all = get(&server, "/api/v1/alerts");
+        let of_hour = |a: &&Value| a["subject"] == "psi:hour";
+        let told = |a: &Value| format!("{} {}", a["compared_with"], a["state"]);
+        let newest = all["alerts"].as_array().unwrap().iter().filter(of_hour).map(told).take(2);
+        // In one moment they may have begun.
+        newest.collect::<std::collections::BTreeSet<_>>()
+    };
+    let expected = [r#""delays/1" "resolved""#, r#""delays/3" "firing""#].map(str::to_owned).into();
+    wait_until("the alert over the other version is over", || newest() == expected);
 }
 
 #[test]
