@@ -310,40 +310,22 @@ impl Kind for NulCharacter {
     }
 }
 
-impl Kind for ReleaseError {
-    fn kind(&self) -> FaultKind {
-        match self {
-            Self::Registry(inner) => inner.kind(),
-            Self::Tracking(inner) => inner.kind(),
+/// Errors of flows that only pass on what a domain says.
+macro_rules! passed_on {
+    ($($error:ident { $($domain:ident),* })*) => {$(
+        impl Kind for $error {
+            fn kind(&self) -> FaultKind {
+                match self { $(Self::$domain(inner) => inner.kind()),* }
+            }
         }
-    }
+    )*};
 }
 
-impl Kind for RegisterError {
-    fn kind(&self) -> FaultKind {
-        match self {
-            Self::Registry(inner) => inner.kind(),
-            Self::Tracking(inner) => inner.kind(),
-        }
-    }
-}
-
-impl Kind for DeployError {
-    fn kind(&self) -> FaultKind {
-        match self {
-            Self::Serving(inner) => inner.kind(),
-            Self::Registry(inner) => inner.kind(),
-        }
-    }
-}
-
-impl Kind for FeatureFlowError {
-    fn kind(&self) -> FaultKind {
-        match self {
-            Self::Data(inner) => inner.kind(),
-            Self::Features(inner) => inner.kind(),
-        }
-    }
+passed_on! {
+    DeployError { Serving, Registry }
+    FeatureFlowError { Data, Features }
+    RegisterError { Registry, Tracking }
+    ReleaseError { Registry, Tracking }
 }
 
 impl Kind for TraceError {
