@@ -166,3 +166,70 @@ pub(crate) fn run() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::path::Path;
+
+    /// The commands that the files below a folder tell of: in quotes, or in the backticks of a message or a text.
+    fn told(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                // Samples of pages and scripts of tests tell nobody.
+                if !path.ends_with("tests") {
+                    told(&path, found);
+                }
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for quote in ['"', '`'] {
+                let opening = format!("{quote}trueline ");
+                let after = text.split(&opening).skip(1);
+                found.extend(after.filter_map(|rest| Some(rest.split_once(quote)?.0.to_owned())));
+            }
+        }
+    }
+
+    /// Why the program would not take it, as far as its words and flags go.
+    fn refused(command: &str) -> Option<String> {
+        let mut at = Cli::command();
+        // What follows `--` is another program's; what follows a placeholder depends on what stands for it.
+        let own = |word: &&str| *word != "--" && !word.contains('{');
+        for word in command.split_whitespace().take_while(own) {
+            if let Some(flag) = word.strip_prefix("--") {
+                if !at.get_arguments().any(|a| a.get_long() == Some(flag)) {
+                    return Some(format!("`{command}`: there is no --{flag}"));
+                }
+            } else if at.has_subcommands() {
+                let Some(next) = at.find_subcommand(word) else {
+                    return Some(format!("`{command}`: there is no `{word}`"));
+                };
+                at = next.clone();
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn the_program_takes_every_command_that_pages_messages_and_docs_tell_of() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut commands = Vec::new();
+        for folder in ["crates", "docs", "examples"] {
+            told(&root.join(folder), &mut commands);
+        }
+        assert!(commands.len() > 100, "{commands:?}");
+        let refused: Vec<String> = commands.iter().filter_map(|c| refused(c)).collect();
+        assert!(refused.is_empty(), "{refused:#?}");
+    }
+
+    #[test]
+    fn commands_that_are_not_there_are_found() {
+        for wrong in ["alias set m champion 1", "token create --user ann", "search x"] {
+            assert!(refused(wrong).is_some(), "{wrong}");
+        }
+        assert_eq!(refused("run --experiment flights -- python train.py --until now"), None);
+    }
+}
