@@ -15,7 +15,8 @@ pub struct Module {
 }
 
 /// One step. Its text is in the common subset: BIGINT, DOUBLE PRECISION, TEXT, BYTEA; `{serial}` stands for
-/// a key that the database counts up.
+/// a key that the database counts up, `{clustered}` after a table's columns for rows that lie in the order of its primary
+/// key where the database has that.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// 1, 2, 3, …
@@ -88,11 +89,16 @@ fn refuse_newer(tx: &mut Tx<'_>, modules: &[Module]) -> Result<(), DbError> {
 
 fn apply(tx: &mut Tx<'_>, module: &Module, step: &Migration) -> Result<(), DbError> {
     let sql = match tx.dialect() {
-        Dialect::Sqlite => step.sql.replace("{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
+        Dialect::Sqlite => step
+            .sql
+            .replace("{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT")
+            .replace("{clustered}", "WITHOUT ROWID"),
         // Text sorts and compares by its bytes on both, whatever the locale of the server.
-        Dialect::Postgres => {
-            step.sql.replace("{serial}", "BIGSERIAL PRIMARY KEY").replace(" TEXT", " TEXT COLLATE \"C\"")
-        }
+        Dialect::Postgres => step
+            .sql
+            .replace("{serial}", "BIGSERIAL PRIMARY KEY")
+            .replace("{clustered}", "")
+            .replace(" TEXT", " TEXT COLLATE \"C\""),
     };
     tx.batch(&sql)?;
     tx.execute(

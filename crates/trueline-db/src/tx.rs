@@ -202,6 +202,32 @@ impl<'c> Tx<'c> {
         Ok(rows)
     }
 
+    /// Runs a read and shows its rows to `see` one by one, so that a long answer is never held as a whole.
+    ///
+    /// # Errors
+    /// As for [`Tx::query`], and what `see` says; it ends the reading.
+    pub fn each<E: From<DbError>>(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        mut see: impl FnMut(&mut Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let allowed = match reads_only(sql) {
+            true => refuse_nul(params),
+            false => Err(DbError::Other(format!("not a read: {sql}"))),
+        };
+        self.note(allowed)?;
+        let mut row = Row { values: Vec::new() };
+        let mut refused = None;
+        let mut show = |row: &mut Row| see(row).map_err(|e| refused = Some(e)).is_ok();
+        let read = match &mut self.backend {
+            Backend::Sqlite(c) => sqlite_each(c, sql, params, &mut row, &mut show),
+            Backend::Postgres(c) => postgres_each(c, sql, params, &mut row, &mut show),
+        };
+        self.note(read)?;
+        refused.map_or(Ok(()), Err)
+    }
+
     /// The first row of an answer, if there is one.
     ///
     /// # Errors
@@ -241,15 +267,36 @@ fn sqlite_execute(c: &rusqlite::Connection, sql: &str, params: &[Value]) -> Resu
 }
 
 fn sqlite_query(c: &rusqlite::Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+    let mut out = Vec::new();
+    sqlite_each(c, sql, params, &mut Row { values: Vec::new() }, &mut |row| {
+        out.push(Row { values: std::mem::take(&mut row.values) });
+        true
+    })?;
+    Ok(out)
+}
+
+/// Fills `shown` with each row in turn, until `see` has seen enough.
+fn sqlite_each(
+    c: &rusqlite::Connection,
+    sql: &str,
+    params: &[Value],
+    shown: &mut Row,
+    see: &mut dyn FnMut(&mut Row) -> bool,
+) -> Result<(), DbError> {
     let mut statement = c.prepare_cached(sql)?;
     let columns = statement.column_count();
     let mut rows = statement.query(rusqlite::params_from_iter(params))?;
-    let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        let values = (0..columns).map(|i| row.get_ref(i).map(from_sqlite)).collect::<Result<_, _>>()?;
-        out.push(Row { values });
+        shown.values.clear();
+        shown.values.reserve_exact(columns);
+        for i in 0..columns {
+            shown.values.push(from_sqlite(row.get_ref(i)?));
+        }
+        if !see(shown) {
+            break;
+        }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn from_sqlite(value: rusqlite::types::ValueRef<'_>) -> Value {
@@ -270,15 +317,35 @@ fn postgres_execute(c: &mut PgConnection, sql: &str, params: &[Value]) -> Result
 }
 
 fn postgres_query(c: &mut PgConnection, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+    let mut out = Vec::new();
+    postgres_each(c, sql, params, &mut Row { values: Vec::new() }, &mut |row| {
+        out.push(Row { values: std::mem::take(&mut row.values) });
+        true
+    })?;
+    Ok(out)
+}
+
+/// Fills `shown` with each row in turn, until `see` has seen enough.
+fn postgres_each(
+    c: &mut PgConnection,
+    sql: &str,
+    params: &[Value],
+    shown: &mut Row,
+    see: &mut dyn FnMut(&mut Row) -> bool,
+) -> Result<(), DbError> {
     use postgres::fallible_iterator::FallibleIterator;
     let statement = c.statement(sql)?;
     let mut rows = c.client.query_raw(&statement, params)?;
-    let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        let values = (0..row.len()).map(|i| from_postgres(&row, i)).collect::<Result<_, _>>()?;
-        out.push(Row { values });
+        shown.values.clear();
+        for i in 0..row.len() {
+            shown.values.push(from_postgres(&row, i)?);
+        }
+        if !see(shown) {
+            break;
+        }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn from_postgres(row: &postgres::Row, i: usize) -> Result<Value, DbError> {

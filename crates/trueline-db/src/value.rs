@@ -90,6 +90,12 @@ from_value! {
     Vec<u8>, "bytes", Value::Bytes(v) => v;
 }
 
+impl FromValue for Value {
+    fn from_value(value: Value, _: usize) -> Result<Self, DbError> {
+        Ok(value)
+    }
+}
+
 impl FromValue for f64 {
     #[allow(clippy::cast_precision_loss)]
     fn from_value(value: Value, column: usize) -> Result<Self, DbError> {

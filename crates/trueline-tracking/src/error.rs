@@ -21,6 +21,9 @@ pub enum TrackingError {
     /// The thing is in a state that does not allow it.
     #[error("{0}")]
     State(String),
+    /// What was kept can't be read.
+    #[error("{0}")]
+    Damaged(String),
     /// Bytes could not be kept or given.
     #[error(transparent)]
     Blob(#[from] BlobError),

@@ -55,6 +55,12 @@ pub(crate) fn tags(
     crate::runs::pairs(rows)
 }
 
+/// The number by which an experiment stands in the tables of runs; unlike its id it is unique over all projects.
+pub(crate) fn number(tx: &mut Tx<'_>, project: &ProjectId, id: ExperimentId) -> Result<i64, TrackingError> {
+    let sql = "SELECT n FROM experiments WHERE project = ?1 AND id = ?2";
+    tx.scalar(sql, &[project.into(), id.into()])?.ok_or_else(|| TrackingError::no_experiment(id))
+}
+
 /// One experiment that is not deleted.
 pub(crate) fn get_active(
     tx: &mut Tx<'_>,
@@ -91,8 +97,8 @@ fn insert(
     let now = tx.now();
     let location = location.map_or_else(|| format!("mlflow-artifacts:/{id}"), ToOwned::to_owned);
     tx.execute(
-        "INSERT INTO experiments (project, id, name, artifact_location, lifecycle, created_at_ms, updated_at_ms)
-         VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?5)",
+        "INSERT INTO experiments (project, id, name, artifact_location, lifecycle, created_at_ms, updated_at_ms, n)
+         VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?5, (SELECT COALESCE(MAX(n), 0) + 1 FROM experiments))",
         &[project.into(), id.into(), name.into(), (&location).into(), now.into()],
     )?;
     for tag in tags {

@@ -1,11 +1,11 @@
 //! What a run read and made: datasets as the client describes them, logged models in and out.
 
 use crate::model::{KeyValue, RunId};
-use crate::{Tracking, TrackingError, logged_models, runs, validate};
+use crate::{Tracking, TrackingError, logged_models, many, runs, validate};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use trueline_db::Tx;
 use trueline_identity::{Authorized, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
@@ -62,19 +62,21 @@ fn dataset_id(project: &ProjectId, experiment: i64, dataset: &LoggedDataset) -> 
     hex::encode(&Sha256::digest(key.as_bytes())[..16])
 }
 
+/// The datasets that runs read, by run.
 pub(crate) fn datasets_of(
     tx: &mut Tx<'_>,
     project: &ProjectId,
-    run: &RunId,
-) -> Result<Vec<DatasetInput>, TrackingError> {
-    let rows = tx.query(
-        "SELECT d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags
-         FROM run_inputs i JOIN datasets d ON d.id = i.dataset
-         WHERE i.run = ?1 AND d.project = ?2 ORDER BY d.name, d.digest",
-        &[run.into(), project.into()],
-    )?;
-    rows.into_iter()
-        .map(|mut row| {
+    runs: &[&RunId],
+) -> Result<HashMap<RunId, Vec<DatasetInput>>, TrackingError> {
+    let mut found: HashMap<RunId, Vec<DatasetInput>> = HashMap::new();
+    for mut some in many::batches(runs) {
+        let project = some.push(project);
+        let sql = some.sql(
+            "SELECT d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags, i.run
+             FROM run_inputs i JOIN datasets d ON d.id = i.dataset
+             WHERE i.run IN ({list}) AND d.project = {project} ORDER BY i.run, d.name, d.digest",
+        );
+        tx.each(&sql.replace("{project}", &project), some.params(), |row| {
             let dataset = LoggedDataset {
                 name: row.take(0)?,
                 digest: row.take(1)?,
@@ -86,32 +88,45 @@ pub(crate) fn datasets_of(
             let tags: BTreeMap<String, String> =
                 serde_json::from_str(&row.take::<String>(6)?).unwrap_or_default();
             let tags = tags.into_iter().map(|(key, value)| KeyValue { key, value }).collect();
-            Ok(DatasetInput { dataset, tags })
-        })
-        .collect()
+            let run = RunId::new(row.take::<String>(7)?);
+            found.entry(run).or_default().push(DatasetInput { dataset, tags });
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    Ok(found)
 }
 
-/// The logged models that a run read, and those that it made with their steps.
-#[allow(clippy::type_complexity)]
+/// The logged models of a run.
+#[derive(Debug, Default)]
+pub(crate) struct RunModels {
+    /// Those that it read.
+    pub(crate) read: Vec<String>,
+    /// Those that it made, with the step.
+    pub(crate) made: Vec<(String, i64)>,
+}
+
+/// The logged models that runs read and made, by run.
 pub(crate) fn models_of(
     tx: &mut Tx<'_>,
-    run: &RunId,
-) -> Result<(Vec<String>, Vec<(String, i64)>), TrackingError> {
-    let rows = tx.query(
-        "SELECT direction, model, step FROM run_models WHERE run = ?1 ORDER BY direction, step, model",
-        &[run.into()],
-    )?;
-    let (mut read, mut made) = (Vec::new(), Vec::new());
-    for mut row in rows {
-        let direction: String = row.take(0)?;
-        let (model, step) = (row.take(1)?, row.take(2)?);
-        if direction == "in" {
-            read.push(model);
-        } else {
-            made.push((model, step));
-        }
+    runs: &[&RunId],
+) -> Result<HashMap<RunId, RunModels>, TrackingError> {
+    let mut found: HashMap<RunId, RunModels> = HashMap::new();
+    for some in many::batches(runs) {
+        let sql = some.sql(
+            "SELECT run, direction, model, step FROM run_models WHERE run IN ({list})
+             ORDER BY run, direction, step, model",
+        );
+        tx.each(&sql, some.params(), |row| {
+            let of_run = found.entry(RunId::new(row.take::<String>(0)?)).or_default();
+            let direction: String = row.take(1)?;
+            match direction == "in" {
+                true => of_run.read.push(row.take(2)?),
+                false => of_run.made.push((row.take(2)?, row.take(3)?)),
+            }
+            Ok::<_, TrackingError>(())
+        })?;
     }
-    Ok((read, made))
+    Ok(found)
 }
 
 impl Tracking {

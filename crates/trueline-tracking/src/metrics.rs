@@ -1,11 +1,11 @@
 //! Metric points. A point is (step, time, value); the latest of a series is the greatest by (step, time, value).
-//! Points are high-volume: they are written without an event each, and sealed in chunks (see the module of sealing).
+//! Points are high-volume: they are written without an event each, and sealed in chunks (see the module of sealing). Where
+//! they lie is the matter of the modules below `points`.
 
 use crate::model::{LoggedMetric, RunId};
-use crate::seal::{self, Owner};
-use crate::{Tracking, TrackingError, runs, validate};
+use crate::{Tracking, TrackingError, points, runs, sample, validate};
 use serde::Serialize;
-use trueline_db::{Row, Tx, Value};
+use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::Millis;
 
@@ -28,6 +28,12 @@ impl MetricPoint {
         }
         // -0.0 and 0.0 are one key in SQLite and two in PostgreSQL's index order; keep one.
         (self.value.clamp(f64::MIN, f64::MAX) + 0.0, false)
+    }
+
+    /// The point as it is read again.
+    pub(crate) fn normal(self) -> Self {
+        let (value, is_nan) = self.stored();
+        Self::from_stored(self.step, self.at_ms, value, is_nan)
     }
 
     pub(crate) fn from_stored(step: i64, at_ms: Millis, value: f64, is_nan: bool) -> Self {
@@ -57,57 +63,10 @@ pub(crate) fn check(metric: &LoggedMetric) -> Result<(), TrackingError> {
     Ok(())
 }
 
-/// Writes points and keeps the latest of each series.
-pub(crate) fn insert(tx: &mut Tx<'_>, run: &RunId, metrics: &[LoggedMetric]) -> Result<(), TrackingError> {
-    let chunk = seal::open_chunk(tx, Owner::Run, run.as_str())?;
-    let mut added = 0;
-    for metric in metrics {
-        let (value, is_nan) = metric.point.stored();
-        let params: [Value; 7] = [
-            run.into(),
-            (&metric.key).into(),
-            metric.point.step.into(),
-            metric.point.at_ms.into(),
-            value.into(),
-            is_nan.into(),
-            chunk.into(),
-        ];
-        let new = tx.execute(
-            "INSERT INTO metric_points (run, key, step, at_ms, value, is_nan, chunk)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-            &params,
-        )?;
-        if new == 0 {
-            continue;
-        }
-        added += new;
-        tx.execute(
-            "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at_ms = excluded.at_ms,
-                 value = excluded.value, is_nan = excluded.is_nan
-             WHERE excluded.step > latest_metrics.step
-                OR (excluded.step = latest_metrics.step AND excluded.at_ms > latest_metrics.at_ms)
-                OR (excluded.step = latest_metrics.step AND excluded.at_ms = latest_metrics.at_ms
-                    AND excluded.value > latest_metrics.value)",
-            &params[..6],
-        )?;
-    }
-    seal::added(tx, Owner::Run, run.as_str(), added)
-}
-
 pub(crate) fn metric_from(row: &mut Row) -> Result<LoggedMetric, TrackingError> {
     let key = row.take(0)?;
     let point = MetricPoint::from_stored(row.take(1)?, row.take(2)?, row.take(3)?, row.take(4)?);
     Ok(LoggedMetric { key, point })
-}
-
-/// The latest point of each metric of a run, by key.
-pub(crate) fn latest(tx: &mut Tx<'_>, run: &RunId) -> Result<Vec<LoggedMetric>, TrackingError> {
-    let rows = tx.query(
-        "SELECT key, step, at_ms, value, is_nan FROM latest_metrics WHERE run = ?1 ORDER BY key",
-        &[run.into()],
-    )?;
-    rows.into_iter().map(|mut row| metric_from(&mut row)).collect()
 }
 
 impl Tracking {
@@ -126,8 +85,30 @@ impl Tracking {
         self.ledger
             .db()
             .read(move |tx| {
-                runs::get(tx, &project, &run)?;
-                history(tx, &run, &key, &query)
+                let row = runs::place(tx, &project, &run)?;
+                history(tx, row.n, &key, &query)
+            })
+            .await
+    }
+
+    /// A series thinned out to about `most` points, in the order of steps: the first, the last, and of each stretch between
+    /// them the least and the greatest value stay.
+    ///
+    /// # Errors
+    /// [`TrackingError::NotFound`] when there is no such run.
+    pub async fn metric_sample(
+        &self,
+        leave: &Authorized<ReadProject>,
+        run: &RunId,
+        key: String,
+        most: usize,
+    ) -> Result<Vec<MetricPoint>, TrackingError> {
+        let (project, run) = (leave.project().clone(), run.clone());
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let row = runs::place(tx, &project, &run)?;
+                Ok(sample::thinned(points::series(tx, row.n, &key)?, most))
             })
             .await
     }
@@ -135,20 +116,18 @@ impl Tracking {
 
 pub(crate) fn history(
     tx: &mut Tx<'_>,
-    run: &RunId,
+    run: i64,
     key: &str,
     query: &MetricQuery,
 ) -> Result<Vec<MetricPoint>, TrackingError> {
-    let limit = query.limit.map_or(i64::MAX, |l| i64::try_from(l).unwrap_or(i64::MAX));
-    let offset = i64::try_from(query.offset).unwrap_or(i64::MAX);
-    let rows = tx.query(
-        "SELECT step, at_ms, value, is_nan FROM metric_points WHERE run = ?1 AND key = ?2
-         ORDER BY at_ms, step, value LIMIT ?3 OFFSET ?4",
-        &[run.into(), key.into(), limit.into(), offset.into()],
-    )?;
-    rows.into_iter()
-        .map(|mut row| Ok(MetricPoint::from_stored(row.take(0)?, row.take(1)?, row.take(2)?, row.take(3)?)))
-        .collect()
+    let mut points = points::series(tx, run, key)?;
+    if !points.is_sorted_by_key(|p| p.at_ms) {
+        // Stable: points of one time stay in the order of step and value.
+        points.sort_by_key(|p| p.at_ms);
+    }
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let limit = query.limit.map_or(usize::MAX, size);
+    Ok(points.into_iter().skip(size(query.offset)).take(limit).collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The list of models that a run logged, as clients older than MLflow 3 keep it: in a tag of the run.
 
+use crate::logged::{self, Table};
 use crate::model::RunId;
 use crate::{Tracking, TrackingError, runs};
 use serde_json::json;
@@ -23,16 +24,13 @@ impl Tracking {
         let (project, id) = (leave.project().clone(), id.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                runs::require_active(tx, &project, &id)?;
-                let before: Option<String> = tx.scalar(
-                    "SELECT value FROM tags WHERE run = ?1 AND key = ?2",
-                    &[(&id).into(), HISTORY_TAG.into()],
-                )?;
+                let place = runs::require_active(tx, &project, &id)?;
+                let before = logged::value(tx, Table::Tags, place.n, HISTORY_TAG)?;
                 let mut list: Vec<serde_json::Value> =
                     before.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
                 list.push(model.clone());
                 // Not cut like other tags: half a list would be read as none.
-                runs::set_tag(tx, &id, HISTORY_TAG, &json!(list).to_string())?;
+                logged::set_tag(tx, place, HISTORY_TAG, &json!(list).to_string())?;
                 let event = NewEvent::new(&project, "run.model_logged", "run", id.as_str());
                 let sha256 = hex::encode(Sha256::digest(model.to_string()));
                 tx.emit(event.with(json!({

@@ -3,7 +3,7 @@
 
 use crate::metrics::MetricPoint;
 use crate::model::RunId;
-use crate::{Tracking, TrackingError, metrics, runs};
+use crate::{Tracking, TrackingError, metrics, points, runs};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -193,9 +193,9 @@ fn judge(was: Option<f64>, is: Option<f64>, tolerance: Tolerance) -> Verdict {
     }
 }
 
-fn series(tx: &mut Tx<'_>, run: &RunId) -> Result<Series, TrackingError> {
+fn series(tx: &mut Tx<'_>, run: i64) -> Result<Series, TrackingError> {
     let mut all = Series::new();
-    for latest in metrics::latest(tx, run)? {
+    for latest in points::latest(tx, run)? {
         if !latest.key.starts_with(OF_THE_MACHINE) {
             let points = metrics::history(tx, run, &latest.key, &metrics::MetricQuery::default())?;
             all.insert(latest.key, points);
@@ -247,7 +247,9 @@ impl Tracking {
                 };
                 if let Some(again) = &new.again {
                     let other = runs::get(tx, &project, again)?;
-                    let (was, is) = (series(tx, &run)?, series(tx, again)?);
+                    let place = |tx: &mut _, run: &RunId| runs::place(tx, &project, run);
+                    let (was, is) = (place(tx, &run)?.n, place(tx, again)?.n);
+                    let (was, is) = (series(tx, was)?, series(tx, is)?);
                     report = compare(&was, &is, new.tolerance);
                     if original.status.is_terminal() && original.status != other.status {
                         report.verdict = Verdict::Drifted;

@@ -2,11 +2,12 @@
 
 use crate::experiments::{self, lifecycle};
 use crate::inputs;
+use crate::logged::{self, Table};
 use crate::model::{
     ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
 };
 use crate::schema::POINTS;
-use crate::{Tracking, TrackingError, logged_models, metrics, validate};
+use crate::{Tracking, TrackingError, logged_models, metrics, points, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
@@ -17,7 +18,10 @@ const NAME_TAG: &str = "mlflow.runName";
 
 pub(crate) const COLUMNS: &str =
     "r.id, r.experiment, r.name, r.claimed_user, r.created_by, r.status, r.start_time,
-     r.end_time, r.artifact_uri, r.lifecycle FROM runs r";
+     r.end_time, r.artifact_uri, r.lifecycle";
+
+/// How many columns these are.
+pub(crate) const COLUMN_COUNT: usize = 10;
 
 /// What one `log-batch` brings.
 #[derive(Clone, Debug, Default)]
@@ -55,11 +59,51 @@ pub(crate) fn pairs(rows: Vec<Row>) -> Result<Vec<KeyValue>, TrackingError> {
 
 /// A run, deleted or not.
 pub(crate) fn get(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Run, TrackingError> {
-    let sql = format!("SELECT {COLUMNS} WHERE r.id = ?1 AND r.project = ?2");
+    let sql = format!("SELECT {COLUMNS} FROM runs r WHERE r.id = ?1 AND r.project = ?2");
     let mut row = tx
         .query_opt(&sql, &[id.into(), project.into()])?
         .ok_or_else(|| TrackingError::no_run(id.as_str()))?;
     from_row(&mut row)
+}
+
+/// Where a run stands in the tables that hold what was logged to it: its number and its experiment's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) n: i64,
+    pub(crate) experiment: ExperimentId,
+    pub(crate) experiment_n: i64,
+}
+
+fn placed(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<(Place, Lifecycle), TrackingError> {
+    let mut row = tx
+        .query_opt(
+            "SELECT n, experiment, experiment_n, lifecycle FROM runs WHERE id = ?1 AND project = ?2",
+            &[id.into(), project.into()],
+        )?
+        .ok_or_else(|| TrackingError::no_run(id.as_str()))?;
+    let place = Place { n: row.take(0)?, experiment: ExperimentId(row.take(1)?), experiment_n: row.take(2)? };
+    Ok((place, lifecycle(&row.take::<String>(3)?)))
+}
+
+/// The place of a run, deleted or not.
+pub(crate) fn place(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Place, TrackingError> {
+    Ok(placed(tx, project, id)?.0)
+}
+
+/// The place of a run that may be written to.
+pub(crate) fn require_active(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    id: &RunId,
+) -> Result<Place, TrackingError> {
+    let (place, lifecycle) = placed(tx, project, id)?;
+    if lifecycle == Lifecycle::Active {
+        return Ok(place);
+    }
+    Err(TrackingError::Invalid(format!(
+        "The run {id} must be in the 'active' state. Current state is {}.",
+        lifecycle.as_str()
+    )))
 }
 
 /// Whether this project has a run with this id.
@@ -68,48 +112,46 @@ pub(crate) fn exists(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result
     Ok(tx.query_opt(sql, &[id.into(), project.into()])?.is_some())
 }
 
-/// A run that may be written to.
-pub(crate) fn require_active(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<Run, TrackingError> {
+/// Fills in what belongs to runs, a few statements for all of them. They are given with their numbers and come back in
+/// their order.
+pub(crate) fn data(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    runs: Vec<(i64, Run)>,
+) -> Result<Vec<RunData>, TrackingError> {
+    let numbers: Vec<i64> = runs.iter().map(|(n, _)| *n).collect();
+    let ids: Vec<&RunId> = runs.iter().map(|(_, run)| &run.id).collect();
+    let mut metrics = points::latest_of(tx, &numbers)?;
+    let mut params = logged::of_runs(tx, Table::Params, &numbers)?;
+    let mut tags = logged::of_runs(tx, Table::Tags, &numbers)?;
+    let mut datasets = inputs::datasets_of(tx, project, &ids)?;
+    let mut models = inputs::models_of(tx, &ids)?;
+    let data = runs.into_iter().map(|(n, run)| {
+        let models = models.remove(&run.id).unwrap_or_default();
+        RunData {
+            metrics: metrics.remove(&n).unwrap_or_default(),
+            params: params.remove(&n).unwrap_or_default(),
+            tags: tags.remove(&n).unwrap_or_default(),
+            dataset_inputs: datasets.remove(&run.id).unwrap_or_default(),
+            model_inputs: models.read,
+            model_outputs: models.made,
+            run,
+        }
+    });
+    Ok(data.collect())
+}
+
+/// One run with all that belongs to it.
+pub(crate) fn one(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<RunData, TrackingError> {
+    let n = place(tx, project, id)?.n;
     let run = get(tx, project, id)?;
-    if run.lifecycle == Lifecycle::Active {
-        return Ok(run);
-    }
-    Err(TrackingError::Invalid(format!(
-        "The run {id} must be in the 'active' state. Current state is {}.",
-        run.lifecycle.as_str()
-    )))
+    data(tx, project, vec![(n, run)])?.pop().ok_or_else(|| TrackingError::no_run(id.as_str()))
 }
 
-/// Fills in what belongs to a run.
-pub(crate) fn data(tx: &mut Tx<'_>, project: &ProjectId, run: Run) -> Result<RunData, TrackingError> {
-    let id = run.id.clone();
-    let params = tx.query("SELECT key, value FROM params WHERE run = ?1 ORDER BY key", &[(&id).into()])?;
-    let tags = tx.query("SELECT key, value FROM tags WHERE run = ?1 ORDER BY key", &[(&id).into()])?;
-    let (model_inputs, model_outputs) = inputs::models_of(tx, &id)?;
-    Ok(RunData {
-        metrics: metrics::latest(tx, &id)?,
-        params: pairs(params)?,
-        tags: pairs(tags)?,
-        dataset_inputs: inputs::datasets_of(tx, project, &id)?,
-        model_inputs,
-        model_outputs: model_outputs.into_iter().collect(),
-        run,
-    })
-}
-
-pub(crate) fn set_tag(tx: &mut Tx<'_>, run: &RunId, key: &str, value: &str) -> Result<(), TrackingError> {
-    tx.execute(
-        "INSERT INTO tags (run, key, value) VALUES (?1, ?2, ?3)
-         ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
-        &[run.into(), key.into(), value.into()],
-    )?;
-    Ok(())
-}
-
-fn upsert_tag(tx: &mut Tx<'_>, run: &RunId, tag: &KeyValue) -> Result<(), TrackingError> {
-    set_tag(tx, run, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
+fn upsert_tag(tx: &mut Tx<'_>, run: Place, tag: &KeyValue) -> Result<(), TrackingError> {
+    logged::set_tag(tx, run, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
     if tag.key == NAME_TAG {
-        tx.execute("UPDATE runs SET name = ?2 WHERE id = ?1", &[run.into(), (&tag.value).into()])?;
+        tx.execute("UPDATE runs SET name = ?2 WHERE n = ?1", &[run.n.into(), (&tag.value).into()])?;
     }
     Ok(())
 }
@@ -117,7 +159,7 @@ fn upsert_tag(tx: &mut Tx<'_>, run: &RunId, tag: &KeyValue) -> Result<(), Tracki
 /// Writes params; answers those that are new. MLflow tells a changed param differently when it came in a batch.
 fn insert_params(
     tx: &mut Tx<'_>,
-    run: &RunId,
+    (run, place): (&RunId, Place),
     params: &[KeyValue],
     alone: bool,
 ) -> Result<Vec<KeyValue>, TrackingError> {
@@ -125,18 +167,11 @@ fn insert_params(
     let mut changed = Vec::new();
     for param in params {
         let value = validate::truncated(&param.value, validate::LONGEST_PARAM);
-        let made = tx.execute(
-            "INSERT INTO params (run, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            &[run.into(), (&param.key).into(), (&value).into()],
-        )?;
-        if made > 0 {
+        if logged::add_param(tx, place, &param.key, &value)? {
             new.push(KeyValue::new(&param.key, value));
             continue;
         }
-        let old: Option<String> = tx.scalar(
-            "SELECT value FROM params WHERE run = ?1 AND key = ?2",
-            &[run.into(), (&param.key).into()],
-        )?;
+        let old = logged::value(tx, Table::Params, place.n, &param.key)?;
         if old.as_ref() != Some(&value) {
             changed.push((&param.key, old.unwrap_or_default(), value));
         }
@@ -158,16 +193,6 @@ fn insert_params(
             )))
         }
     }
-}
-
-fn insert_points(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    run: &RunId,
-    batch: &Batch,
-) -> Result<(), TrackingError> {
-    metrics::insert(tx, run, &batch.metrics)?;
-    logged_models::insert_metrics(tx, project, run, &batch.of_models)
 }
 
 fn check_params(params: &[KeyValue]) -> Result<(), TrackingError> {
@@ -222,13 +247,7 @@ impl Tracking {
     /// [`TrackingError::NotFound`].
     pub async fn run(&self, leave: &Authorized<ReadProject>, id: &RunId) -> Result<RunData, TrackingError> {
         let (project, id) = (leave.project().clone(), id.clone());
-        self.ledger
-            .db()
-            .read(move |tx| {
-                let run = get(tx, &project, &id)?;
-                data(tx, &project, run)
-            })
-            .await
+        self.ledger.db().read(move |tx| one(tx, &project, &id)).await
     }
 
     /// Changes a run's status, end or name. The metric points of a run that has ended are sealed soon after.
@@ -244,8 +263,9 @@ impl Tracking {
         let (project, id) = (leave.project().clone(), id.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                let before = require_active(tx, &project, &id)?;
-                apply_update(tx, &project, &before, &update)?;
+                let place = require_active(tx, &project, &id)?;
+                let before = get(tx, &project, &id)?;
+                apply_update(tx, &project, (place, &before), &update)?;
                 get(tx, &project, &id)
             })
             .await
@@ -267,27 +287,31 @@ impl Tracking {
         batch.metrics.iter().try_for_each(metrics::check)?;
         check_tags(&batch.tags)?;
         let (project, id) = (leave.project().clone(), id.clone());
-        if batch.params.is_empty() && batch.tags.is_empty() {
+        let Batch { metrics, of_models, params, tags, single } = batch;
+        let points = points::batch(&metrics);
+        if params.is_empty() && tags.is_empty() {
             return self
                 .ledger
                 .write_summarised(POINTS, move |tx| {
-                    require_active(tx, &project, &id)?;
-                    insert_points(tx, &project, &id, &batch)
+                    let place = require_active(tx, &project, &id)?;
+                    points::put(tx, place.n, &points)?;
+                    logged_models::insert_metrics(tx, &project, &id, &of_models)
                 })
                 .await;
         }
+        let count = metrics.len();
         self.ledger
             .write(leave.actor(), move |tx| {
-                require_active(tx, &project, &id)?;
-                let params = insert_params(tx, &id, &batch.params, batch.single)?;
-                insert_points(tx, &project, &id, &batch)?;
-                for tag in &batch.tags {
-                    upsert_tag(tx, &id, tag)?;
+                let place = require_active(tx, &project, &id)?;
+                let params = insert_params(tx, (&id, place), &params, single)?;
+                points::put(tx, place.n, &points)?;
+                logged_models::insert_metrics(tx, &project, &id, &of_models)?;
+                for tag in &tags {
+                    upsert_tag(tx, place, tag)?;
                 }
                 if !params.is_empty() || tx.changed() > 0 {
-                    let points = batch.metrics.len();
                     let event = NewEvent::new(&project, "run.logged", "run", id.as_str());
-                    tx.emit(event.with(json!({ "params": params, "tags": batch.tags, "points": points })))?;
+                    tx.emit(event.with(json!({ "params": params, "tags": tags, "points": count })))?;
                 }
                 Ok(())
             })
@@ -307,10 +331,10 @@ impl Tracking {
         let (project, id) = (leave.project().clone(), id.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                require_active(tx, &project, &id)?;
+                let place = require_active(tx, &project, &id)?;
                 let gone = tx.execute(
                     "DELETE FROM tags WHERE run = ?1 AND key = ?2",
-                    &[(&id).into(), (&key).into()],
+                    &[place.n.into(), (&key).into()],
                 )?;
                 if gone == 0 {
                     return Err(TrackingError::NotFound(format!(
@@ -376,16 +400,18 @@ fn insert(
     new: &NewRun,
 ) -> Result<RunData, TrackingError> {
     let experiment = experiments::get_active(tx, project, new.experiment)?;
+    let experiment_n = experiments::number(tx, project, new.experiment)?;
     let artifact_uri = format!("{}/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
     let created_by = tx.actor().principal.clone();
-    tx.execute(
-        "INSERT INTO runs (id, project, experiment, name, claimed_user, created_by, status, start_time, artifact_uri,
-                           lifecycle)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'RUNNING', ?7, ?8, 'active')",
+    let made = tx.query(
+        "INSERT INTO runs (id, project, experiment, experiment_n, name, claimed_user, created_by, status, start_time,
+                           artifact_uri, lifecycle)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'RUNNING', ?8, ?9, 'active') RETURNING n",
         &[
             id.into(),
             project.into(),
             new.experiment.into(),
+            experiment_n.into(),
             name.into(),
             (&new.claimed_user).into(),
             (&created_by).into(),
@@ -393,26 +419,36 @@ fn insert(
             (&artifact_uri).into(),
         ],
     )?;
-    for tag in &new.tags {
-        upsert_tag(tx, id, tag)?;
+    let n = made.into_iter().next().ok_or_else(|| TrackingError::no_run(id.as_str()))?.take(0)?;
+    let place = Place { n, experiment: new.experiment, experiment_n };
+    let name_tag = KeyValue::new(NAME_TAG, name);
+    let tags = || new.tags.iter().filter(|t| t.key != NAME_TAG).chain([&name_tag]);
+    for tag in tags() {
+        logged::set_tag(tx, place, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
     }
-    upsert_tag(tx, id, &KeyValue::new(NAME_TAG, name))?;
     let event = NewEvent::new(project, "run.created", "run", id.as_str());
     let event = tx.emit(event.with(json!({
         "experiment": new.experiment, "name": name, "start_time": new.start_time, "tags": new.tags,
     })))?;
     let parent = Node::new("experiment", new.experiment.to_string());
     tx.link(&event, &Edge::new(project, Node::new("run", id.as_str()), "belongs_to", parent))?;
-    let mut tags = new.tags.clone();
-    if !tags.iter().any(|t| t.key == NAME_TAG) {
-        tags.push(KeyValue::new(NAME_TAG, name));
-    }
-    let run = get(tx, project, id)?;
+    let run = Run {
+        id: id.clone(),
+        experiment: new.experiment,
+        name: name.to_owned(),
+        claimed_user: new.claimed_user.clone(),
+        created_by,
+        status: RunStatus::Running,
+        start_time: new.start_time,
+        end_time: None,
+        artifact_uri,
+        lifecycle: Lifecycle::Active,
+    };
     Ok(RunData {
         run,
         metrics: Vec::new(),
         params: Vec::new(),
-        tags,
+        tags: tags().cloned().collect(),
         dataset_inputs: Vec::new(),
         model_inputs: Vec::new(),
         model_outputs: Vec::new(),
@@ -422,7 +458,7 @@ fn insert(
 fn apply_update(
     tx: &mut LedgerTx<'_, '_>,
     project: &ProjectId,
-    before: &Run,
+    (place, before): (Place, &Run),
     update: &RunUpdate,
 ) -> Result<(), TrackingError> {
     let status = update.status.unwrap_or(before.status);
@@ -432,11 +468,11 @@ fn apply_update(
         return Ok(());
     }
     tx.execute(
-        "UPDATE runs SET status = ?2, end_time = ?3 WHERE id = ?1",
-        &[(&before.id).into(), status.as_str().into(), end_time.into()],
+        "UPDATE runs SET status = ?2, end_time = ?3 WHERE n = ?1",
+        &[place.n.into(), status.as_str().into(), end_time.into()],
     )?;
     if name != before.name {
-        upsert_tag(tx, &before.id, &KeyValue::new(NAME_TAG, name))?;
+        upsert_tag(tx, place, &KeyValue::new(NAME_TAG, name))?;
     }
     let payload = json!({
         "status": { "before": before.status, "after": status },

@@ -3,15 +3,26 @@
 use trueline_db::{Migration, Module};
 
 /// Tables of points, whose digest an event records when a series is sealed (rule 2).
-pub(crate) const POINTS: &[&str] =
-    &["metric_points", "latest_metrics", "logged_model_metrics", "metric_chunks"];
+pub(crate) const POINTS: &[&str] = &[
+    "latest_metrics",
+    "logged_model_metrics",
+    "metric_blocks",
+    "metric_chunks",
+    "metric_inbox",
+    "metric_points_v1",
+];
+
+/// Params and tags keep so many characters of their value in the column that is indexed, and the rest beside it: rows of
+/// an index are limited in size on PostgreSQL.
+pub(crate) const INDEXED_CHARS: usize = 250;
 
 /// Tracking's part of the schema.
 pub const MODULE: Module = Module {
     name: "tracking",
-    migrations: &[Migration {
-        version: 1,
-        sql: "
+    migrations: &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }],
+};
+
+const V1: &str = "
 CREATE TABLE experiments (
     project TEXT NOT NULL,
     id BIGINT NOT NULL,
@@ -178,6 +189,113 @@ CREATE TABLE run_reproductions (
     PRIMARY KEY (project, id)
 );
 CREATE INDEX run_reproductions_of_run ON run_reproductions (project, run);
-",
-    }],
-};
+";
+
+/// Runs and experiments get numbers, by which what was logged to them lies together; params, tags and latest values carry
+/// the experiment's, so that an index finds them by value within it. Points move to blocks of whole series.
+///
+/// The points of before are left where they were, under another name; `adopt_old_points` moves them when the server starts.
+const V2: &str = "
+ALTER TABLE experiments ADD COLUMN n BIGINT;
+UPDATE experiments SET n = (SELECT COUNT(*) FROM experiments e
+    WHERE e.project < experiments.project OR (e.project = experiments.project AND e.id <= experiments.id));
+CREATE UNIQUE INDEX experiments_number ON experiments (n);
+
+ALTER TABLE runs RENAME TO runs_v1;
+DROP INDEX runs_started;
+CREATE TABLE runs (
+    n {serial},
+    id TEXT NOT NULL UNIQUE,
+    project TEXT NOT NULL,
+    experiment BIGINT NOT NULL,
+    experiment_n BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    claimed_user TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    status TEXT NOT NULL,
+    start_time BIGINT,
+    end_time BIGINT,
+    artifact_uri TEXT NOT NULL,
+    lifecycle TEXT NOT NULL,
+    deleted_at_ms BIGINT
+);
+INSERT INTO runs (id, project, experiment, experiment_n, name, claimed_user, created_by, status, start_time, end_time,
+                  artifact_uri, lifecycle, deleted_at_ms)
+SELECT r.id, r.project, r.experiment, e.n, r.name, r.claimed_user, r.created_by, r.status, r.start_time, r.end_time,
+       r.artifact_uri, r.lifecycle, r.deleted_at_ms
+FROM runs_v1 r JOIN experiments e ON e.project = r.project AND e.id = r.experiment
+ORDER BY r.start_time, r.id;
+DROP TABLE runs_v1;
+CREATE INDEX runs_started ON runs (experiment_n, start_time, lifecycle, n);
+CREATE INDEX runs_ended ON runs (experiment_n, end_time, n);
+CREATE INDEX runs_named ON runs (experiment_n, name, n);
+CREATE INDEX runs_status ON runs (experiment_n, status, n);
+CREATE INDEX runs_user ON runs (experiment_n, claimed_user, n);
+
+ALTER TABLE params RENAME TO params_v1;
+DROP INDEX params_key;
+CREATE TABLE params (
+    run BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    rest TEXT,
+    experiment_n BIGINT NOT NULL,
+    PRIMARY KEY (run, key)
+) {clustered};
+INSERT INTO params (run, key, value, rest, experiment_n)
+SELECT r.n, p.key, SUBSTR(p.value, 1, 250), CASE WHEN LENGTH(p.value) > 250 THEN SUBSTR(p.value, 251) END, r.experiment_n
+FROM params_v1 p JOIN runs r ON r.id = p.run ORDER BY r.n, p.key;
+DROP TABLE params_v1;
+CREATE INDEX params_value ON params (experiment_n, key, value, run);
+
+ALTER TABLE tags RENAME TO tags_v1;
+DROP INDEX tags_key;
+CREATE TABLE tags (
+    run BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    rest TEXT,
+    experiment_n BIGINT NOT NULL,
+    PRIMARY KEY (run, key)
+) {clustered};
+INSERT INTO tags (run, key, value, rest, experiment_n)
+SELECT r.n, t.key, SUBSTR(t.value, 1, 250), CASE WHEN LENGTH(t.value) > 250 THEN SUBSTR(t.value, 251) END, r.experiment_n
+FROM tags_v1 t JOIN runs r ON r.id = t.run ORDER BY r.n, t.key;
+DROP TABLE tags_v1;
+CREATE INDEX tags_value ON tags (experiment_n, key, value, run);
+
+ALTER TABLE latest_metrics RENAME TO latest_metrics_v1;
+DROP INDEX latest_metrics_value;
+CREATE TABLE latest_metrics (
+    run BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    step BIGINT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    is_nan BIGINT NOT NULL,
+    experiment_n BIGINT NOT NULL,
+    PRIMARY KEY (run, key)
+) {clustered};
+INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan, experiment_n)
+SELECT r.n, m.key, m.step, m.at_ms, m.value, m.is_nan, r.experiment_n
+FROM latest_metrics_v1 m JOIN runs r ON r.id = m.run ORDER BY r.n, m.key;
+DROP TABLE latest_metrics_v1;
+CREATE INDEX latest_metrics_value ON latest_metrics (experiment_n, key, is_nan, value, run);
+
+CREATE TABLE metric_inbox (
+    id {serial},
+    run BIGINT NOT NULL,
+    body BYTEA NOT NULL
+);
+CREATE INDEX metric_inbox_run ON metric_inbox (run);
+CREATE TABLE metric_blocks (
+    run BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    block BIGINT NOT NULL,
+    chunk BIGINT NOT NULL,
+    points BIGINT NOT NULL,
+    body BYTEA NOT NULL,
+    PRIMARY KEY (run, key, block)
+);
+ALTER TABLE metric_points RENAME TO metric_points_v1;
+";

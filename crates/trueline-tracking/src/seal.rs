@@ -4,6 +4,7 @@
 //! The chunks of a run are sealed when it has ended, those of a logged model when they have been left alone for a
 //! while. Reading and hashing happen page by page on the readers; the writer only checks that nothing was added since.
 
+use crate::points::{self, Folder};
 use crate::{Tracking, TrackingError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -40,23 +41,16 @@ impl Owner {
     fn parse(word: &str) -> Option<Self> {
         [Self::Run, Self::LoggedModel].into_iter().find(|o| o.word() == word)
     }
+}
 
-    /// The points of a chunk after a key, in the order of their keys: `?1` owner, `?2` chunk, `?3` limit.
-    fn points(self, resumed: bool) -> String {
-        let (table, owner) = match self {
-            Self::Run => ("metric_points", "run"),
-            Self::LoggedModel => ("logged_model_metrics", "model"),
-        };
-        let after = if resumed {
-            "AND (key, step, at_ms, value, is_nan, run) > (?4, ?5, ?6, ?7, ?8, ?9)"
-        } else {
-            ""
-        };
-        format!(
-            "SELECT key, step, at_ms, value, is_nan, run FROM {table} WHERE {owner} = ?1 AND chunk = ?2 {after}
-             ORDER BY key, step, at_ms, value, is_nan, run LIMIT ?3"
-        )
-    }
+/// The points of a logged model's chunk after a key, in the order of their keys: `?1` model, `?2` chunk, `?3` limit.
+fn points_of_model(resumed: bool) -> String {
+    let after =
+        if resumed { "AND (key, step, at_ms, value, is_nan, run) > (?4, ?5, ?6, ?7, ?8, ?9)" } else { "" };
+    format!(
+        "SELECT key, step, at_ms, value, is_nan, run FROM logged_model_metrics WHERE model = ?1 AND chunk = ?2 {after}
+         ORDER BY key, step, at_ms, value, is_nan, run LIMIT ?3"
+    )
 }
 
 /// The chunk that new points of an owner belong to.
@@ -94,32 +88,63 @@ struct Chunk {
 struct Points {
     hash: Sha256,
     count: i64,
+    /// The key of the last point of a logged model,
     last: Option<[Value; 6]>,
+    /// or of the last series of a run.
+    last_key: Option<String>,
 }
 
 impl Points {
     /// Takes in the next page of a chunk; answers whether there may be more.
     fn page(&mut self, tx: &mut Tx<'_>, chunk: &Chunk) -> Result<bool, TrackingError> {
+        match chunk.owner {
+            Owner::Run => self.series(tx, chunk),
+            Owner::LoggedModel => self.rows(tx, chunk),
+        }
+    }
+
+    /// Takes in the next series of a run's chunk.
+    fn series(&mut self, tx: &mut Tx<'_>, chunk: &Chunk) -> Result<bool, TrackingError> {
+        let run: Option<i64> = tx.scalar("SELECT n FROM runs WHERE id = ?1", &[(&chunk.id).into()])?;
+        let Some(run) = run else { return Ok(false) };
+        let Some((key, points)) = points::blocks_of_chunk(tx, run, chunk.number, self.last_key.as_deref())?
+        else {
+            return Ok(false);
+        };
+        for point in points {
+            let (value, is_nan) = point.stored();
+            self.add(&key, &chunk.id, (point.step, point.at_ms), (value, is_nan.into()));
+        }
+        self.last_key = Some(key);
+        Ok(true)
+    }
+
+    /// Takes in the next rows of a logged model's chunk.
+    fn rows(&mut self, tx: &mut Tx<'_>, chunk: &Chunk) -> Result<bool, TrackingError> {
         let mut params: Vec<Value> = vec![(&chunk.id).into(), chunk.number.into(), PAGE.into()];
         params.extend(self.last.iter().flatten().cloned());
-        let rows = tx.query(&chunk.owner.points(self.last.is_some()), &params)?;
+        let rows = tx.query(&points_of_model(self.last.is_some()), &params)?;
         let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) == PAGE;
         for mut row in rows {
             let (key, step, at_ms): (String, i64, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
             let (value, is_nan, run): (f64, i64, String) = (row.take(3)?, row.take(4)?, row.take(5)?);
-            for text in [&key, &run] {
-                self.hash.update((text.len() as u64).to_be_bytes());
-                self.hash.update(text.as_bytes());
-            }
-            self.hash.update(step.to_be_bytes());
-            self.hash.update(at_ms.to_be_bytes());
-            self.hash.update(value.to_bits().to_be_bytes());
-            self.hash.update(is_nan.to_be_bytes());
-            self.count += 1;
+            self.add(&key, &run, (step, at_ms), (value, is_nan));
             self.last =
                 Some([key.into(), step.into(), at_ms.into(), value.into(), is_nan.into(), run.into()]);
         }
         Ok(more)
+    }
+
+    fn add(&mut self, key: &str, run: &str, (step, at_ms): (i64, i64), (value, is_nan): (f64, i64)) {
+        for text in [key, run] {
+            self.hash.update((text.len() as u64).to_be_bytes());
+            self.hash.update(text.as_bytes());
+        }
+        self.hash.update(step.to_be_bytes());
+        self.hash.update(at_ms.to_be_bytes());
+        self.hash.update(value.to_bits().to_be_bytes());
+        self.hash.update(is_nan.to_be_bytes());
+        self.count += 1;
     }
 
     /// A whole chunk, in reads of a page each.
@@ -150,7 +175,7 @@ impl Points {
 struct Due {
     chunk: Chunk,
     project: ProjectId,
-    /// Points that were acknowledged into it.
+    /// Points that came into it, those twice that came twice.
     points: i64,
 }
 
@@ -180,11 +205,15 @@ fn due(tx: &mut Tx<'_>) -> Result<Vec<Due>, TrackingError> {
 }
 
 impl Tracking {
-    /// Seals chunks that are due until `stop` says so; what is due by then is still sealed.
+    /// Folds points and seals chunks that are due until `stop` says so; what is due by then is still folded and sealed.
     pub async fn run_sealer(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = BTreeMap::new();
+        let mut folder = Folder::default();
         loop {
             let stopping = *stop.borrow();
+            if let Err(error) = folder.round(&self.ledger, stopping).await {
+                tracing::warn!(%error, "points could not be folded; trying again");
+            }
             match self.seal_due(&seen, stopping).await {
                 Ok(now) => seen = now,
                 Err(error) => tracing::warn!(%error, "points could not be sealed; trying again"),
@@ -215,7 +244,8 @@ impl Tracking {
     }
 
     async fn seal(&self, due: Due) -> Result<(), TrackingError> {
-        let sha256 = Points::of(self.ledger.db(), &due.chunk).await?.sha256();
+        let points = Points::of(self.ledger.db(), &due.chunk).await?;
+        let (count, sha256) = (points.count, points.sha256());
         self.ledger
             .write(&Actor::system("sealer"), move |tx| {
                 let Chunk { owner, id, number } = &due.chunk;
@@ -228,7 +258,7 @@ impl Tracking {
                     // Points came in meanwhile, or another server was faster: the next round sees.
                     return Ok(());
                 }
-                let payload = json!({ "chunk": number, "points": due.points, "sha256": sha256 });
+                let payload = json!({ "chunk": number, "points": count, "sha256": sha256 });
                 tx.emit(NewEvent::new(&due.project, SEALED, owner.word(), id).with(payload))?;
                 Ok(())
             })
@@ -281,7 +311,7 @@ impl Seal {
     /// # Errors
     /// What the database says.
     pub async fn check(&self, db: &Db) -> Result<Option<Broken>, TrackingError> {
-        Ok(self.compare(&Points::of(db, &self.chunk).await?))
+        self.compare(Points::of(db, &self.chunk).await)
     }
 
     /// The same over one connection.
@@ -290,20 +320,28 @@ impl Seal {
     /// What the database says.
     pub fn check_offline(&self, tx: &mut Tx<'_>) -> Result<Option<Broken>, TrackingError> {
         let mut points = Points::default();
-        while points.page(tx, &self.chunk)? {}
-        Ok(self.compare(&points))
+        let read = loop {
+            match points.page(tx, &self.chunk) {
+                Ok(true) => {}
+                Ok(false) => break Ok(points),
+                Err(error) => break Err(error),
+            }
+        };
+        self.compare(read)
     }
 
-    fn compare(&self, found: &Points) -> Option<Broken> {
-        let sha256 = found.sha256();
-        if found.count == self.points && sha256 == self.sha256 {
-            return None;
-        }
+    fn compare(&self, found: Result<Points, TrackingError>) -> Result<Option<Broken>, TrackingError> {
+        let found = match found {
+            Ok(found) if found.count == self.points && found.sha256() == self.sha256 => return Ok(None),
+            Ok(found) => format!("{} points with digest {}", found.count, found.sha256()),
+            Err(TrackingError::Damaged(why)) => why,
+            Err(other) => return Err(other),
+        };
         let Chunk { owner, id, number } = &self.chunk;
-        Some(Broken {
+        Ok(Some(Broken {
             owner: format!("{} {}: {id}, chunk {number} of its metrics", owner.word(), self.project),
             sealed: format!("{} points with digest {}", self.points, self.sha256),
-            found: format!("{} points with digest {sha256}", found.count),
-        })
+            found,
+        }))
     }
 }

@@ -281,12 +281,14 @@ fn points_of_an_ended_run_are_sealed_and_a_change_of_any_is_named() {
     let done = verify(&stopped.data_dir, &key, &["--state"]);
     assert!(done.status.success(), "{}", text(&done.stderr));
     for statement in [
-        "UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'",
-        "UPDATE metric_points SET value = 0.0 WHERE key = 'late'",
-        "DELETE FROM metric_points WHERE key = 'loss'",
-        "UPDATE metric_points SET value = 0.2 WHERE key = 'many' AND step = 5999",
-        "UPDATE metric_points SET chunk = 9 WHERE key = 'loss'",
-        "INSERT INTO metric_points SELECT run, 'more', step, at_ms, value, is_nan, chunk FROM metric_points LIMIT 1",
+        // Values that were changed, blocks that can't be read, points that are gone, moved or come from elsewhere.
+        "UPDATE metric_blocks SET body = CAST(substr(body, 1, length(body) - 1) || x'77' AS BLOB) WHERE key = 'accuracy'",
+        "UPDATE metric_blocks SET body = CAST(substr(body, 1, length(body) - 1) || x'77' AS BLOB) WHERE key = 'late'",
+        "UPDATE metric_blocks SET body = CAST(substr(body, 1, 3) AS BLOB) WHERE key = 'many'",
+        "DELETE FROM metric_blocks WHERE key = 'loss'",
+        "DELETE FROM metric_blocks WHERE key = 'many' AND block = (SELECT MAX(block) FROM metric_blocks WHERE key = 'many')",
+        "UPDATE metric_blocks SET chunk = 9 WHERE key = 'loss'",
+        "INSERT INTO metric_blocks SELECT run, 'more', block, chunk, points, body FROM metric_blocks LIMIT 1",
     ] {
         let copy = tempfile::tempdir().unwrap();
         copy_tree(&stopped.data_dir, copy.path());
@@ -307,7 +309,8 @@ fn points_are_sealed_and_compared_on_postgresql_too() {
         server.get(&follow).1["result"].clone()
     };
     assert_eq!(check()["ok"], true);
-    server.sql("UPDATE metric_points SET value = 0.99 WHERE key = 'accuracy'");
+    let body = "substring(body from 1 for length(body) - 1) || '\\x77'::bytea";
+    server.sql(&format!("UPDATE metric_blocks SET body = {body} WHERE key = 'accuracy'"));
     let found = check();
     assert_eq!(found["ok"], false);
     assert!(found["finding"].as_str().unwrap().contains(&run), "{found}");

@@ -270,6 +270,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let access = Access::new(identity.clone(), authenticator, policy.clone());
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
     let tracking = Tracking::new(ledger.clone(), blobs.clone());
+    tracking.adopt_old_points().await?;
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
         endpoints: Endpoints::new(ledger.clone()),

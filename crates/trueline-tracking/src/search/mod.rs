@@ -1,13 +1,20 @@
 //! Searches over runs, experiments and logged models: where their fields lie, in which order and page.
 
+mod leaf;
+mod order;
+mod places;
+mod runs;
+mod sets;
+mod walk;
+
 use crate::model::{Experiment, ExperimentId, RunData, ViewType};
-use crate::{LoggedModel, Tracking, TrackingError, experiments, logged_models, runs};
+use crate::{LoggedModel, Tracking, TrackingError, experiments, logged_models, points};
+use places::{ExperimentPlaces, LoggedModelPlaces};
 use trueline_db::{Tx, Value};
 use trueline_identity::{Authorized, ReadProject};
-use trueline_ledger::ProjectId;
+use trueline_search::Expr;
 use trueline_search::mlflow::OrderBy;
-use trueline_search::sql::{ColumnType, Place, Places, SqlError, SqlValue, compile};
-use trueline_search::{Entity, Expr, Field};
+use trueline_search::sql::{Place, Places, SqlError, compile};
 
 /// A page of what was found.
 #[derive(Clone, Debug)]
@@ -71,100 +78,6 @@ impl From<SqlError> for TrackingError {
     }
 }
 
-fn column(sql: &str, holds: ColumnType) -> Option<Place> {
-    Some(Place::Column { sql: sql.to_owned(), holds })
-}
-
-fn rows(table: &str, on: &str, holds: ColumnType, nan: Option<&str>) -> Option<Place> {
-    Some(Place::Rows {
-        from: format!("{table} x"),
-        on: on.to_owned(),
-        key: Some("x.key".to_owned()),
-        value: "x.value".to_owned(),
-        holds,
-        nan: nan.map(ToOwned::to_owned),
-    })
-}
-
-/// Where the fields of runs lie.
-struct RunPlaces;
-
-impl Places for RunPlaces {
-    fn place(&self, field: &Field) -> Option<Place> {
-        use ColumnType::{Int, Real, Text};
-        match (field.entity, field.key.as_str()) {
-            (Entity::Attribute, "run_id") => column("r.id", Text),
-            (Entity::Attribute, "run_name") => column("r.name", Text),
-            (Entity::Attribute, "user_id") => column("r.claimed_user", Text),
-            (Entity::Attribute, "status") => column("r.status", Text),
-            (Entity::Attribute, "artifact_uri") => column("r.artifact_uri", Text),
-            (Entity::Attribute, "lifecycle_stage") => column("r.lifecycle", Text),
-            (Entity::Attribute, "experiment_id") => column("r.experiment", Int),
-            (Entity::Attribute, "start_time") => column("r.start_time", Int),
-            (Entity::Attribute, "end_time") => column("r.end_time", Int),
-            (Entity::Metric, _) => rows("latest_metrics", "x.run = r.id", Real, Some("x.is_nan = 1")),
-            (Entity::Param, _) => rows("params", "x.run = r.id", Text, None),
-            (Entity::Tag, _) => rows("tags", "x.run = r.id", Text, None),
-            (Entity::Dataset, "name" | "digest" | "context") => Some(Place::Rows {
-                from: "run_inputs i JOIN datasets d ON d.id = i.dataset".to_owned(),
-                on: "i.run = r.id".to_owned(),
-                key: None,
-                value: match field.key.as_str() {
-                    "context" => "i.context".to_owned(),
-                    other => format!("d.{other}"),
-                },
-                holds: Text,
-                nan: None,
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// Where the fields of experiments lie.
-struct ExperimentPlaces;
-
-impl Places for ExperimentPlaces {
-    fn place(&self, field: &Field) -> Option<Place> {
-        use ColumnType::{Int, Text};
-        match (field.entity, field.key.as_str()) {
-            (Entity::Attribute, "name") => column("e.name", Text),
-            (Entity::Attribute, "experiment_id") => column("CAST(e.id AS TEXT)", Text),
-            (Entity::Attribute, "creation_time") => column("e.created_at_ms", Int),
-            (Entity::Attribute, "last_update_time") => column("e.updated_at_ms", Int),
-            (Entity::Tag, _) => {
-                rows("experiment_tags", "x.project = e.project AND x.experiment = e.id", Text, None)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Where the fields of logged models lie.
-struct LoggedModelPlaces;
-
-impl Places for LoggedModelPlaces {
-    fn place(&self, field: &Field) -> Option<Place> {
-        use ColumnType::{Int, Real, Text};
-        match (field.entity, field.key.as_str()) {
-            (Entity::Attribute, "name") => column("m.name", Text),
-            (Entity::Attribute, "model_id") => column("m.id", Text),
-            (Entity::Attribute, "model_type") => column("m.model_type", Text),
-            (Entity::Attribute, "status") => column("m.status", Text),
-            (Entity::Attribute, "source_run_id") => column("m.source_run", Text),
-            (Entity::Attribute, "experiment_id") => column("m.experiment", Int),
-            (Entity::Attribute, "creation_timestamp" | "creation_time") => column("m.created_at_ms", Int),
-            (Entity::Attribute, "last_updated_timestamp" | "last_updated_time") => {
-                column("m.updated_at_ms", Int)
-            }
-            (Entity::Metric, _) => rows("logged_model_metrics", "x.model = m.id", Real, Some("x.is_nan = 1")),
-            (Entity::Param, _) => rows("logged_model_params", "x.model = m.id", Text, None),
-            (Entity::Tag, _) => rows("logged_model_tags", "x.model = m.id", Text, None),
-            _ => None,
-        }
-    }
-}
-
 /// A statement in the making: its text and its parameters.
 struct Query {
     sql: String,
@@ -184,11 +97,7 @@ impl Query {
     fn filter(&mut self, filter: &Expr, places: &dyn Places) -> Result<(), TrackingError> {
         let condition = compile(filter, places, self.params.len() + 1)?;
         self.sql.push_str(&format!(" AND ({})", condition.sql));
-        self.params.extend(condition.params.into_iter().map(|p| match p {
-            SqlValue::Int(v) => Value::Int(v),
-            SqlValue::Real(v) => Value::Real(v),
-            SqlValue::Text(v) => Value::Text(v),
-        }));
+        self.params.extend(leaf::values(condition.params));
         Ok(())
     }
 
@@ -255,35 +164,6 @@ impl Query {
     }
 }
 
-fn search_runs(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    search: &RunSearch,
-) -> Result<Page<RunData>, TrackingError> {
-    if search.experiments.is_empty() {
-        return Ok(Page { items: Vec::new(), more: false });
-    }
-    let mut query =
-        Query::new(format!("SELECT {} WHERE r.project = ?1", runs::COLUMNS), vec![project.into()]);
-    query.experiments("r.experiment", &search.experiments);
-    if let Some(lifecycle) = search.view.lifecycle() {
-        let word = query.value(lifecycle.as_str());
-        query.sql.push_str(&format!(" AND r.lifecycle = {word}"));
-    }
-    query.filter(&search.filter, &RunPlaces)?;
-    query.order(&search.order_by, &RunPlaces, "r.start_time DESC, r.id")?;
-    query.page(search.offset, search.limit);
-    let page = query.run(tx, search.limit, runs::from_row)?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for run in page.items {
-        let mut data = runs::data(tx, project, run)?;
-        // As MLflow has it, a search does not tell what models a run read.
-        data.model_inputs.clear();
-        items.push(data);
-    }
-    Ok(Page { items, more: page.more })
-}
-
 impl Tracking {
     /// The runs that meet a filter.
     ///
@@ -295,7 +175,10 @@ impl Tracking {
         search: RunSearch,
     ) -> Result<Page<RunData>, TrackingError> {
         let project = leave.project().clone();
-        self.ledger.db().read(move |tx| search_runs(tx, &project, &search)).await
+        if runs::asks_for_metrics(&search) {
+            points::fold_waiting(&self.ledger).await?;
+        }
+        self.ledger.db().read(move |tx| runs::find(tx, &project, &search)).await
     }
 
     /// The experiments that meet a filter.

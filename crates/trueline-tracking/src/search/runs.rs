@@ -1,0 +1,253 @@
+//! Searching runs. An experiment is searched in one of three ways, so that the time it takes follows what is found and not
+//! what there is:
+//!
+//! - *few*: an index says that few runs meet a part of the filter; these are looked at one by one;
+//! - *walk*: runs are looked at in the order that was asked for until the page is full;
+//! - *sets*: when that would take too long, each comparison is scanned for in its index, and runs are walked through by
+//!   looking at bits.
+
+use super::leaf::{Leaf, values};
+use super::order::{Hit, Order};
+use super::places::RunPlaces;
+use super::sets::{self, Range, Set};
+use super::walk::Walk;
+use super::{Page, RunSearch};
+use crate::model::{Run, RunData};
+use crate::{TrackingError, many, runs};
+use std::collections::HashMap;
+use trueline_db::{Tx, Value};
+use trueline_ledger::ProjectId;
+use trueline_search::sql::compile;
+use trueline_search::{Comparison, Entity, Expr};
+
+/// As many runs are looked at one by one.
+const FEW: usize = 5_000;
+/// As many are walked past before sets are made.
+const PATIENCE: usize = 16_000;
+/// Runs of a stretch of a walk: few at first, in case that is enough.
+const STRETCH: (usize, usize) = (64, 256);
+/// Runs of a stretch of a walk over bits.
+const LONG_STRETCH: usize = 20_000;
+
+/// Whether it is decided or ordered by what points say.
+pub(super) fn asks_for_metrics(search: &RunSearch) -> bool {
+    let of_filter = search.filter.comparisons().into_iter().map(|c| c.field.entity);
+    of_filter.chain(search.order_by.iter().map(|o| o.field.entity)).any(|entity| entity == Entity::Metric)
+}
+
+/// The runs of a page, and whether there are more.
+pub(super) fn find(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    search: &RunSearch,
+) -> Result<Page<RunData>, TrackingError> {
+    let order = Order::new(&search.order_by)?;
+    let (offset, limit) = (size(search.offset), size(search.limit));
+    let wanted = offset.saturating_add(limit).saturating_add(1);
+    let mut hits = Vec::new();
+    for experiment in numbers(tx, project, search)? {
+        hits.extend(Search { experiment, search, order: &order, wanted }.run(tx)?);
+    }
+    hits.sort_unstable_by(|a, b| order.compare(a, b));
+    let more = hits.len() >= wanted;
+    let page: Vec<i64> = hits.iter().skip(offset).take(limit).map(|hit| hit.n).collect();
+    let mut rows = rows(tx, &page)?;
+    let found = page.iter().filter_map(|n| rows.remove(n).map(|run| (*n, run))).collect();
+    let mut items = runs::data(tx, project, found)?;
+    // As MLflow has it, a search does not tell what models a run read.
+    items.iter_mut().for_each(|run| run.model_inputs.clear());
+    Ok(Page { items, more })
+}
+
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn numbers(tx: &mut Tx<'_>, project: &ProjectId, search: &RunSearch) -> Result<Vec<i64>, TrackingError> {
+    let ids: Vec<i64> = search.experiments.iter().map(|id| id.0).collect();
+    let mut found = Vec::new();
+    for mut some in many::batches(&ids) {
+        let project = some.push(project);
+        let sql = some.sql("SELECT n FROM experiments WHERE id IN ({list}) AND project = ");
+        tx.each(&format!("{sql}{project}"), some.params(), |row| {
+            found.push(row.take(0)?);
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn rows(tx: &mut Tx<'_>, page: &[i64]) -> Result<HashMap<i64, Run>, TrackingError> {
+    let mut found = HashMap::with_capacity(page.len());
+    for some in many::batches(page) {
+        let sql = some.sql(&format!("SELECT {}, r.n FROM runs r WHERE r.n IN ({{list}})", runs::COLUMNS));
+        tx.each(&sql, some.params(), |row| {
+            let run = runs::from_row(row)?;
+            found.insert(row.take(runs::COLUMN_COUNT)?, run);
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// A search through one experiment.
+struct Search<'a> {
+    experiment: i64,
+    search: &'a RunSearch,
+    order: &'a Order,
+    /// Hits that are wanted at the most.
+    wanted: usize,
+}
+
+impl Search<'_> {
+    /// The first hits, in order.
+    fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
+        let narrow = self.narrowest(tx)?;
+        // Looking at few costs as much as walking past as many, so the walk gets half of that to try.
+        let patience = match &narrow {
+            Some((_, count)) => count / 2,
+            None => PATIENCE.max(self.wanted.saturating_mul(2)),
+        };
+        if let Some(hits) = self.walk(tx, None, patience)? {
+            return Ok(hits);
+        }
+        if let Some((leaf, _)) = narrow {
+            let mut few = Vec::new();
+            leaf.scan(tx, self.experiment, |n| few.push(n))?;
+            return self.look_at(tx, &few);
+        }
+        let Some(range) = self.range(tx)? else { return Ok(Vec::new()) };
+        let set = sets::evaluate(tx, self.experiment, range, &self.search.filter)?;
+        if let Some(few) = set.few(FEW) {
+            return self.look_at(tx, &few);
+        }
+        Ok(self.walk(tx, Some(&set), usize::MAX)?.unwrap_or_default())
+    }
+
+    /// The comparison that every hit meets and the fewest runs do, when these are few.
+    fn narrowest(&self, tx: &mut Tx<'_>) -> Result<Option<(Leaf, usize)>, TrackingError> {
+        let mut found: Option<(Leaf, usize)> = None;
+        for comparison in needed(&self.search.filter) {
+            let leaf = Leaf::new(comparison)?;
+            if !leaf.is_narrow {
+                continue;
+            }
+            let most = found.as_ref().map_or(FEW, |(_, count)| *count);
+            let bound = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+            let count = usize::try_from(leaf.count(tx, self.experiment, bound)?).unwrap_or(usize::MAX);
+            if count <= most {
+                found = Some((leaf, count));
+            }
+        }
+        Ok(found)
+    }
+
+    fn range(&self, tx: &mut Tx<'_>) -> Result<Option<Range>, TrackingError> {
+        let sql = "SELECT MIN(n), MAX(n) FROM runs WHERE experiment_n = ?1";
+        let Some(mut row) = tx.query_opt(sql, &[self.experiment.into()])? else { return Ok(None) };
+        Ok(match (row.take(0)?, row.take(1)?) {
+            (Some(first), Some(last)) => Some(Range { first, last }),
+            _ => None,
+        })
+    }
+
+    /// Walks until enough was found; none when more than `patience` runs would have to be looked at.
+    fn walk(
+        &self,
+        tx: &mut Tx<'_>,
+        within: Option<&Set>,
+        patience: usize,
+    ) -> Result<Option<Vec<Hit>>, TrackingError> {
+        let mut walk = Walk::new(self.experiment, self.order);
+        let mut found: Vec<Hit> = Vec::new();
+        let mut passed = 0;
+        while !walk.is_at_end() {
+            let short = self.wanted.max(passed).clamp(STRETCH.0, STRETCH.1);
+            let most = if within.is_some() { LONG_STRETCH } else { short.min(patience - passed) };
+            if most == 0 {
+                return Ok(None);
+            }
+            let stretch = walk.next(tx, most)?;
+            passed = passed.saturating_add(stretch.runs.len());
+            let ended = stretch.runs.len() < most;
+            let (closed, open) = stretch.runs.split_at(stretch.open_from.min(stretch.runs.len()));
+            let inside = |n: &&i64| within.is_none_or(|set| set.contains(**n));
+            // Of the group that is still open all must come before any of it counts.
+            let closed: Vec<i64> = closed.iter().filter(inside).copied().collect();
+            self.check(tx, &closed, &walk, &mut found)?;
+            let sure = if stretch.open_from > 0 || ended { found.len() } else { 0 };
+            let before_open = found.len();
+            let open: Vec<i64> = open.iter().filter(inside).copied().collect();
+            if sure.min(before_open) >= self.wanted && !ended {
+                break;
+            }
+            self.check(tx, &open, &walk, &mut found)?;
+            if ended {
+                if found.len() >= self.wanted {
+                    break;
+                }
+                walk.turn();
+            }
+        }
+        found.sort_unstable_by(|a, b| self.order.compare(a, b));
+        found.truncate(self.wanted);
+        Ok(Some(found))
+    }
+
+    /// Those of these runs that meet the filter, in order.
+    fn look_at(&self, tx: &mut Tx<'_>, runs: &[i64]) -> Result<Vec<Hit>, TrackingError> {
+        let mut found = Vec::new();
+        self.each_hit(tx, runs, |hit| found.push(hit))?;
+        found.sort_unstable_by(|a, b| self.order.compare(a, b));
+        found.truncate(self.wanted);
+        Ok(found)
+    }
+
+    fn check(
+        &self,
+        tx: &mut Tx<'_>,
+        runs: &[i64],
+        walk: &Walk,
+        found: &mut Vec<Hit>,
+    ) -> Result<(), TrackingError> {
+        self.each_hit(tx, runs, |hit| {
+            if walk.takes(&hit) {
+                found.push(hit);
+            }
+        })
+    }
+
+    /// Asks the database which of these runs meet the filter.
+    fn each_hit(&self, tx: &mut Tx<'_>, runs: &[i64], mut see: impl FnMut(Hit)) -> Result<(), TrackingError> {
+        for mut some in many::batches(runs) {
+            let columns = self.order.columns(|value: Value| some.push(value));
+            let experiment = some.push(self.experiment);
+            let mut sql = some.sql(&format!("SELECT {columns} FROM runs r WHERE r.n IN ({{list}})"));
+            sql.push_str(&format!(" AND r.experiment_n = {experiment}"));
+            if let Some(lifecycle) = self.search.view.lifecycle() {
+                sql.push_str(&format!(" AND r.lifecycle = {}", some.push(lifecycle.as_str())));
+            }
+            if self.search.filter != Expr::always() {
+                let condition = compile(&self.search.filter, &RunPlaces, some.next())?;
+                values(condition.params).for_each(|value| drop(some.push(value)));
+                sql.push_str(&format!(" AND ({})", condition.sql));
+            }
+            tx.each(&sql, some.params(), |row| {
+                see(self.order.read(row)?);
+                Ok::<_, TrackingError>(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Comparisons that every hit meets.
+fn needed(filter: &Expr) -> Vec<&Comparison> {
+    match filter {
+        Expr::And(list) => list.iter().flat_map(needed).collect(),
+        Expr::Comparison(comparison) => vec![comparison],
+        Expr::Or(_) | Expr::Not(_) => Vec::new(),
+    }
+}
