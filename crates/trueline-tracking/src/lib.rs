@@ -21,6 +21,8 @@ mod sample;
 mod schema;
 mod seal;
 mod search;
+#[cfg(test)]
+mod test_databases;
 mod validate;
 
 pub use artifacts::{ArtifactFile, ArtifactPath};

@@ -294,13 +294,17 @@ impl Seal {
     #[must_use]
     pub fn of(event: &EventRow) -> Option<Self> {
         let payload = event.payload.as_ref().filter(|_| event.action == SEALED)?;
+        Self::said(&event.project, &event.resource.kind, &event.resource.id, payload)
+    }
+
+    pub(crate) fn said(project: &str, owner: &str, id: &str, payload: &serde_json::Value) -> Option<Self> {
         Some(Self {
             chunk: Chunk {
-                owner: Owner::parse(&event.resource.kind)?,
-                id: event.resource.id.clone(),
+                owner: Owner::parse(owner)?,
+                id: id.to_owned(),
                 number: payload["chunk"].as_i64()?,
             },
-            project: event.project.clone(),
+            project: project.to_owned(),
             points: payload["points"].as_i64()?,
             sha256: payload["sha256"].as_str()?.to_owned(),
         })

@@ -36,7 +36,7 @@ impl Tracking {
 }
 
 /// Moves the first points that are found, of one series and chunk; answers how many.
-fn adopt(tx: &mut Tx<'_>) -> Result<u64, TrackingError> {
+pub(super) fn adopt(tx: &mut Tx<'_>) -> Result<u64, TrackingError> {
     let first = tx.query_opt("SELECT run, key FROM metric_points_v1 ORDER BY run, key LIMIT 1", &[])?;
     let Some(mut first) = first else { return Ok(0) };
     let (id, key): (String, String) = (first.take(0)?, first.take(1)?);

@@ -6,6 +6,8 @@ mod adopt;
 mod codec;
 mod fold;
 mod inbox;
+#[cfg(test)]
+mod migration;
 mod series;
 
 pub(crate) use fold::{Folder, fold_waiting};

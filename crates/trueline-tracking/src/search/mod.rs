@@ -1,6 +1,8 @@
 //! Searches over runs, experiments and logged models: where their fields lie, in which order and page.
 
 mod leaf;
+#[cfg(test)]
+mod oracle;
 mod order;
 mod places;
 mod runs;
@@ -178,7 +180,7 @@ impl Tracking {
         if runs::asks_for_metrics(&search) {
             points::fold_waiting(&self.ledger).await?;
         }
-        self.ledger.db().read(move |tx| runs::find(tx, &project, &search)).await
+        self.ledger.db().read(move |tx| runs::find(tx, &project, &search, runs::Bounds::MEASURED)).await
     }
 
     /// The experiments that meet a filter.

@@ -132,6 +132,11 @@ impl Order {
         })
     }
 
+    /// Whether more than one field decides before the time of the start does.
+    pub(super) fn has_more(&self) -> bool {
+        self.by.len() > 1
+    }
+
     /// What decides first; none when that is the time of the start.
     pub(super) fn first(&self) -> Option<(&str, &Place, bool)> {
         self.by.first().map(|by| (by.key.as_str(), &by.place, by.ascending))

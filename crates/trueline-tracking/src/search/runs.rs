@@ -20,14 +20,26 @@ use trueline_ledger::ProjectId;
 use trueline_search::sql::compile;
 use trueline_search::{Comparison, Entity, Expr};
 
-/// As many runs are looked at one by one.
-const FEW: usize = 5_000;
-/// As many are walked past before sets are made.
-const PATIENCE: usize = 16_000;
-/// Runs of a stretch of a walk: few at first, in case that is enough.
-const STRETCH: (usize, usize) = (64, 256);
-/// Runs of a stretch of a walk over bits.
-const LONG_STRETCH: usize = 20_000;
+/// What decides between the ways.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// As many runs are looked at one by one.
+    pub(super) few: usize,
+    /// As many are walked past before sets are made.
+    pub(super) patience: usize,
+    /// Runs of the first stretch of a walk: few, in case that is enough.
+    pub(super) short: usize,
+    /// Runs of later stretches.
+    pub(super) medium: usize,
+    /// Runs of a stretch of a walk over bits.
+    pub(super) long: usize,
+}
+
+impl Bounds {
+    /// As measured: a run that is looked at takes some microseconds, one that is walked past in a set a tenth of one.
+    pub(super) const MEASURED: Self =
+        Self { few: 5_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
+}
 
 /// Whether it is decided or ordered by what points say.
 pub(super) fn asks_for_metrics(search: &RunSearch) -> bool {
@@ -40,13 +52,14 @@ pub(super) fn find(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     search: &RunSearch,
+    bounds: Bounds,
 ) -> Result<Page<RunData>, TrackingError> {
     let order = Order::new(&search.order_by)?;
     let (offset, limit) = (size(search.offset), size(search.limit));
     let wanted = offset.saturating_add(limit).saturating_add(1);
     let mut hits = Vec::new();
     for experiment in numbers(tx, project, search)? {
-        hits.extend(Search { experiment, search, order: &order, wanted }.run(tx)?);
+        hits.extend(Search { experiment, search, order: &order, wanted, bounds }.run(tx)?);
     }
     hits.sort_unstable_by(|a, b| order.compare(a, b));
     let more = hits.len() >= wanted;
@@ -99,6 +112,7 @@ struct Search<'a> {
     order: &'a Order,
     /// Hits that are wanted at the most.
     wanted: usize,
+    bounds: Bounds,
 }
 
 impl Search<'_> {
@@ -108,7 +122,7 @@ impl Search<'_> {
         // Looking at few costs as much as walking past as many, so the walk gets half of that to try.
         let patience = match &narrow {
             Some((_, count)) => count / 2,
-            None => PATIENCE.max(self.wanted.saturating_mul(2)),
+            None => self.bounds.patience.saturating_add(self.wanted),
         };
         if let Some(hits) = self.walk(tx, None, patience)? {
             return Ok(hits);
@@ -120,7 +134,7 @@ impl Search<'_> {
         }
         let Some(range) = self.range(tx)? else { return Ok(Vec::new()) };
         let set = sets::evaluate(tx, self.experiment, range, &self.search.filter)?;
-        if let Some(few) = set.few(FEW) {
+        if let Some(few) = set.few(self.bounds.few) {
             return self.look_at(tx, &few);
         }
         Ok(self.walk(tx, Some(&set), usize::MAX)?.unwrap_or_default())
@@ -134,7 +148,7 @@ impl Search<'_> {
             if !leaf.is_narrow {
                 continue;
             }
-            let most = found.as_ref().map_or(FEW, |(_, count)| *count);
+            let most = found.as_ref().map_or(self.bounds.few, |(_, count)| *count);
             let bound = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
             let count = usize::try_from(leaf.count(tx, self.experiment, bound)?).unwrap_or(usize::MAX);
             if count <= most {
@@ -164,8 +178,8 @@ impl Search<'_> {
         let mut found: Vec<Hit> = Vec::new();
         let mut passed = 0;
         while !walk.is_at_end() {
-            let short = self.wanted.max(passed).clamp(STRETCH.0, STRETCH.1);
-            let most = if within.is_some() { LONG_STRETCH } else { short.min(patience - passed) };
+            let short = self.wanted.max(passed).clamp(self.bounds.short, self.bounds.medium);
+            let most = if within.is_some() { self.bounds.long } else { short.min(patience - passed) };
             if most == 0 {
                 return Ok(None);
             }

@@ -15,6 +15,8 @@ enum Part {
     /// Along the times of the start, past those that came before.
     Missing,
     MissingWithoutStart,
+    /// All of them as one group, past those that came before.
+    MissingAtOnce,
     End,
 }
 
@@ -32,6 +34,8 @@ pub(super) struct Walk {
     experiment: i64,
     along: Along,
     ascending: bool,
+    /// More fields decide before the time of the start does.
+    has_more: bool,
     part: Part,
     /// The last run that came: what it has, and its number.
     at: Option<(Value, i64)>,
@@ -67,13 +71,16 @@ impl Walk {
                 }
             }
         };
-        Self { experiment, along, ascending, part: Part::Values, at: None }
+        let has_more = order.has_more();
+        Self { experiment, along, ascending, has_more, part: Part::Values, at: None }
     }
 
     /// Whether a run that was met belongs to this part of the way; runs that have a value are met again along the times.
     pub(super) fn takes(&self, hit: &Hit) -> bool {
         match (self.part, hit.keys.first()) {
-            (Part::Missing | Part::MissingWithoutStart, Some(key)) => *key == Key::Missing,
+            (Part::Missing | Part::MissingWithoutStart | Part::MissingAtOnce, Some(key)) => {
+                *key == Key::Missing
+            }
             _ => true,
         }
     }
@@ -85,9 +92,10 @@ impl Walk {
             (Part::Values, Along::Metric(_)) => Part::Nan,
             (Part::Values, Along::Attribute("r.start_time")) => Part::MissingWithoutStart,
             (Part::Values, Along::Attribute("")) => Part::End,
-            (Part::Values, _) | (Part::Nan, _) => Part::Missing,
+            (Part::Values | Part::Nan, _) if self.has_more => Part::MissingAtOnce,
+            (Part::Values | Part::Nan, _) => Part::Missing,
             (Part::Missing, _) => Part::MissingWithoutStart,
-            (Part::MissingWithoutStart | Part::End, _) => Part::End,
+            (Part::MissingWithoutStart | Part::MissingAtOnce | Part::End, _) => Part::End,
         };
     }
 
@@ -112,7 +120,7 @@ impl Walk {
             (Part::MissingWithoutStart, _) => {
                 ("runs r WHERE r.experiment_n = ?1 AND r.start_time IS NULL".to_owned(), "0", "r.n", true)
             }
-            (Part::Values, Along::Attribute("")) => {
+            (Part::MissingAtOnce, _) | (Part::Values, Along::Attribute("")) => {
                 ("runs r WHERE r.experiment_n = ?1".to_owned(), "0", "r.n", true)
             }
             (_, Along::Attribute(column)) => {
