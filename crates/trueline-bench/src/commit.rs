@@ -74,7 +74,7 @@ pub fn commit(table: &mut Table) -> anyhow::Result<()> {
 }
 
 /// How often the disk can be told to keep 4 KiB, written round and round in a file as a database's log is.
-fn fdatasync_rate() -> anyhow::Result<f64> {
+pub(crate) fn fdatasync_rate() -> anyhow::Result<f64> {
     const BLOCK: [u8; 4096] = [7; 4096];
     const BLOCKS: u64 = 1000;
     let folder = tempfile::tempdir()?;
@@ -224,7 +224,7 @@ async fn open_loop(rate_per_s: f64) -> anyhow::Result<Histogram> {
     Ok(latency)
 }
 
-fn per_second(n: u64, time: Duration) -> f64 {
+pub(crate) fn per_second(n: u64, time: Duration) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let n = n as f64;
     n / time.as_secs_f64()

@@ -9,6 +9,7 @@ mod memory;
 mod predict;
 mod report;
 mod startup;
+mod tracking;
 
 pub use commit::commit;
 pub use histogram::Histogram;
@@ -17,3 +18,4 @@ pub use memory::Memory;
 pub use predict::predict;
 pub use report::Table;
 pub use startup::startup;
+pub use tracking::{Against, points, runs, tracking};

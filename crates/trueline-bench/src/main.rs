@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use trueline_bench::{Table, commit, predict, startup};
+use trueline_bench::{Against, Table, commit, points, predict, runs, startup, tracking};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,7 +18,13 @@ enum What {
     Commit,
     /// Predictions, and a rollback under load
     Predict,
-    /// All of it
+    /// Tracking, beside the real MLflow server
+    Tracking,
+    /// Searches through a million runs
+    Runs,
+    /// A hundred million points
+    Points,
+    /// All but the last three, which take long
     All,
 }
 
@@ -35,13 +41,34 @@ struct Args {
     /// The folder of the models that are served, from `python/bench/models.py`
     #[arg(long)]
     models: Option<PathBuf>,
+    /// The real MLflow's program, to compare with
+    #[arg(long)]
+    mlflow: Option<PathBuf>,
+    /// A PostgreSQL server, `postgres://user@host:port`, on which databases are made for the comparison
+    #[arg(long)]
+    postgres: Option<String>,
+    /// How many runs are searched through
+    #[arg(long, default_value_t = 1_000_000)]
+    runs: u64,
+    /// How many runs points are logged to, and how many points to each
+    #[arg(long, default_value = "10000x10000", value_parser = product)]
+    points: (u64, u64),
+    /// The folder of the large databases; a database of runs that is there already is searched as it is
+    #[arg(long)]
+    work: Option<PathBuf>,
     /// Where the table goes as JSON
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
+fn product(text: &str) -> Result<(u64, u64), String> {
+    let parsed = text.split_once('x').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    parsed.ok_or_else(|| format!("`{text}` is not like 10000x10000"))
+}
+
 fn main() -> anyhow::Result<ExitCode> {
-    let Args { what, binary, models, out } = Args::parse();
+    let args = Args::parse();
+    let Args { what, binary, models, out, .. } = args;
     let asked = |part: What| what == part || what == What::All;
     let mut table = Table::default();
     if asked(What::Startup) {
@@ -53,6 +80,17 @@ fn main() -> anyhow::Result<ExitCode> {
     if asked(What::Predict) {
         let models = models.context("--models names the folder of the models that are served")?;
         predict(&binary, &models, &mut table)?;
+    }
+    let folder = tempfile::tempdir()?;
+    let work = args.work.as_deref().unwrap_or(folder.path());
+    match what {
+        What::Tracking => {
+            let against = Against { mlflow: args.mlflow, postgres: args.postgres };
+            tracking(&binary, &against, &mut table)?;
+        }
+        What::Runs => runs(&binary, args.runs, work, &mut table)?,
+        What::Points => points(&binary, args.points.0, args.points.1, work, &mut table)?,
+        _ => {}
     }
     print!("{table}");
     if let Some(path) = out {

@@ -9,6 +9,8 @@ pub struct Memory {
     pub resident_mib: f64,
     /// The same with shared pages divided among those who share them.
     pub proportional_mib: f64,
+    /// The most that was ever resident.
+    pub peak_mib: f64,
 }
 
 impl Memory {
@@ -19,7 +21,8 @@ impl Memory {
     pub fn of(process: u32) -> anyhow::Result<Self> {
         let resident_mib = field(&format!("/proc/{process}/status"), "VmRSS:")?;
         let proportional_mib = field(&format!("/proc/{process}/smaps_rollup"), "Pss:")?;
-        Ok(Self { resident_mib, proportional_mib })
+        let peak_mib = field(&format!("/proc/{process}/status"), "VmHWM:")?;
+        Ok(Self { resident_mib, proportional_mib, peak_mib })
     }
 }
 

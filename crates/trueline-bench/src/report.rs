@@ -17,12 +17,20 @@ struct Line {
     value: f64,
     unit: &'static str,
     at_most: Option<f64>,
+    at_least: Option<f64>,
 }
 
 impl Table {
     /// Notes a number.
     pub fn add(&mut self, group: &str, name: &str, value: f64, unit: &'static str) {
-        self.lines.push(Line { group: group.to_owned(), name: name.to_owned(), value, unit, at_most: None });
+        self.lines.push(Line {
+            group: group.to_owned(),
+            name: name.to_owned(),
+            value,
+            unit,
+            at_most: None,
+            at_least: None,
+        });
     }
 
     /// Notes a number that has a budget.
@@ -30,6 +38,14 @@ impl Table {
         self.add(group, name, value, unit);
         if let Some(line) = self.lines.last_mut() {
             line.at_most = Some(at_most);
+        }
+    }
+
+    /// Notes a number that should not be smaller.
+    pub fn add_at_least(&mut self, group: &str, name: &str, value: f64, unit: &'static str, at_least: f64) {
+        self.add(group, name, value, unit);
+        if let Some(line) = self.lines.last_mut() {
+            line.at_least = Some(at_least);
         }
     }
 
@@ -55,10 +71,10 @@ impl Table {
         self.lines.iter().all(Line::within_budget)
     }
 
-    /// The table for programs: `{"lines": [{"group", "name", "value", "unit", "at_most"}]}`.
+    /// The table for programs: `{"lines": [{"group", "name", "value", "unit", "at_most", "at_least"}]}`.
     #[must_use]
     pub fn json(&self) -> Json {
-        let line = |l: &Line| json!({ "group": l.group, "name": l.name, "value": l.value, "unit": l.unit, "at_most": l.at_most });
+        let line = |l: &Line| json!({ "group": l.group, "name": l.name, "value": l.value, "unit": l.unit, "at_most": l.at_most, "at_least": l.at_least });
         json!({ "lines": self.lines.iter().map(line).collect::<Vec<_>>() })
     }
 }
@@ -66,6 +82,7 @@ impl Table {
 impl Line {
     fn within_budget(&self) -> bool {
         self.at_most.is_none_or(|most| self.value <= most)
+            && self.at_least.is_none_or(|least| self.value >= least)
     }
 }
 
@@ -80,10 +97,12 @@ impl fmt::Display for Table {
             }
             let digits = if line.value.abs() >= 1000.0 || line.value.fract() == 0.0 { 0 } else { 2 };
             write!(f, "  {:<width$} {:>12.digits$} {}", line.name, line.value, line.unit)?;
-            match line.at_most {
-                Some(most) if line.within_budget() => writeln!(f, "  (at most {most})")?,
-                Some(most) => writeln!(f, "  OVER ITS BUDGET of {most}")?,
-                None => writeln!(f)?,
+            match (line.at_most, line.at_least) {
+                (Some(most), _) if line.within_budget() => writeln!(f, "  (at most {most})")?,
+                (Some(most), _) => writeln!(f, "  OVER ITS BUDGET of {most}")?,
+                (None, Some(least)) if line.within_budget() => writeln!(f, "  (at least {least})")?,
+                (None, Some(least)) => writeln!(f, "  NOT REACHED: {least}")?,
+                (None, None) => writeln!(f)?,
             }
         }
         Ok(())
@@ -105,5 +124,8 @@ mod tests {
         assert!(text.contains("12.50 ms  (at most 300)"), "{text}");
         assert!(text.contains("61 MiB  OVER ITS BUDGET of 60"), "{text}");
         assert_eq!(table.json()["lines"][1]["value"], 61.0);
+        let mut ratio = Table::default();
+        ratio.add_at_least("ratio", "faster", 62.0, "", 100.0);
+        assert!(!ratio.within_budget() && ratio.to_string().contains("NOT REACHED: 100"));
     }
 }

@@ -28,6 +28,8 @@ pub struct Launch {
     pub(crate) synchronous_off: bool,
     /// When segments of the prediction log are closed; as usual, if not said.
     pub(crate) segment_bytes: Option<u64>,
+    /// The PostgreSQL database; the embedded one if not said.
+    database: Option<String>,
 }
 
 /// A running server. Dropping it kills it.
@@ -46,7 +48,13 @@ impl Launch {
     pub fn new(binary: &Path, work: &Path, data_dir: &Path) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let (binary, data_dir, log) = (binary.to_owned(), data_dir.to_owned(), work.join("server.log"));
-        Ok(Self { binary, data_dir, port, log, synchronous_off: false, segment_bytes: None })
+        Ok(Self { binary, data_dir, port, log, synchronous_off: false, segment_bytes: None, database: None })
+    }
+
+    /// The same on a PostgreSQL database.
+    #[must_use]
+    pub fn on(self, database: &str) -> Self {
+        Self { database: Some(database.to_owned()), ..self }
     }
 
     /// The port that the server listens on, on 127.0.0.1.
@@ -67,6 +75,9 @@ impl Launch {
         command.arg("server").arg("--data-dir").arg(&self.data_dir);
         command.args(["--host", "127.0.0.1", "--port", &self.port.to_string()]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if let Some(database) = &self.database {
+            command.arg("--database").arg(database);
+        }
         if self.synchronous_off {
             command.env("TRUELINE_TEST_SYNCHRONOUS_OFF", "1");
         }

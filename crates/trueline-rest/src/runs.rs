@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use trueline_tracking::{Capture, MetricPoint, MetricQuery, RunId};
 
 const PAGE: u64 = 10_000;
+/// More points than a chart has pixels.
+const MOST_POINTS: usize = 10_000;
 /// The largest file of a capture in bytes: a diff of binaries can be long.
 const LARGEST_FILE: u64 = 1 << 30;
 
@@ -58,6 +60,8 @@ pub(crate) async fn capture_file(
 pub(crate) struct SeriesQuery {
     limit: Option<u64>,
     cursor: Option<u64>,
+    /// The whole series thinned out to about so many points, instead of a page.
+    points: Option<usize>,
 }
 
 fn point(p: &MetricPoint) -> Value {
@@ -72,6 +76,12 @@ pub(crate) async fn series(
     Path((id, key)): Path<(String, String)>,
     Query(query): Query<SeriesQuery>,
 ) -> Result<Json<Value>, Problem> {
+    if let Some(most) = query.points {
+        let most = most.clamp(4, MOST_POINTS);
+        let points =
+            app.tracking.metric_sample(&session.leave()?, &RunId::new(id), key.clone(), most).await?;
+        return Ok(Json(json!({ "key": key, "points": points.iter().map(point).collect::<Vec<_>>() })));
+    }
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE);
     let offset = query.cursor.unwrap_or(0);
     let ask = MetricQuery { offset, limit: Some(limit + 1) };
