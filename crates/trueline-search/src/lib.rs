@@ -6,6 +6,7 @@
 
 mod expr;
 pub mod mlflow;
+pub mod query;
 pub mod sql;
 
 pub use expr::{Comparison, Entity, Expr, Field, Number, NumberKind, Op, Value};
