@@ -146,7 +146,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
             continue;
         }
         let at = i + 1;
-        let mark = MARKS.into_iter().find(|mark| mark.chars().eq(chars[i..].iter().copied().take(mark.len())));
+        let mark =
+            MARKS.into_iter().find(|mark| mark.chars().eq(chars[i..].iter().copied().take(mark.len())));
         let kind = if let Some(mark) = mark {
             i += mark.len();
             Kind::Mark(if mark == "==" { "=" } else { mark })
@@ -274,7 +275,8 @@ impl<'t> Parser<'t> {
                 return Err(self.error(format!("a field should come here instead of {}", token.shown())));
             }
         };
-        let known = |word: &str| self.attributes.families.iter().find(|(own, _)| own.eq_ignore_ascii_case(word));
+        let known =
+            |word: &str| self.attributes.families.iter().find(|(own, _)| own.eq_ignore_ascii_case(word));
         let entity = match family {
             None => Entity::Attribute,
             Some(word) => match known(word) {
@@ -293,7 +295,9 @@ impl<'t> Parser<'t> {
             Entity::Attribute => {
                 self.at = start;
                 let all = [self.attributes.texts, self.attributes.times].concat().join(", ");
-                return Err(self.error(format!("`{name}` is no field: use one of {all}, or a family such as metrics.loss")));
+                return Err(self.error(format!(
+                    "`{name}` is no field: use one of {all}, or a family such as metrics.loss"
+                )));
             }
             Entity::Dataset if !["name", "digest", "context"].contains(&name.as_str()) => {
                 self.at = start;
@@ -363,7 +367,9 @@ impl<'t> Parser<'t> {
             _ => None,
         });
         let Some(op) = mark else {
-            return Err(self.error("an operator should come here: =, !=, <, <=, >, >=, LIKE, IN, BETWEEN, IS NULL"));
+            return Err(
+                self.error("an operator should come here: =, !=, <, <=, >, >=, LIKE, IN, BETWEEN, IS NULL")
+            );
         };
         self.at += 1;
         Ok(compare(op, Some(self.value(holds)?)))
@@ -383,7 +389,9 @@ impl<'t> Parser<'t> {
             return Err(self.error(match holds {
                 Holds::Texts => "text in single quotes should come here",
                 Holds::Numbers => "a number should come here",
-                Holds::Times => "milliseconds since 1970 or a time such as '2026-11-21T10:00Z' should come here",
+                Holds::Times => {
+                    "milliseconds since 1970 or a time such as '2026-11-21T10:00Z' should come here"
+                }
             }));
         };
         self.at += 1;
@@ -430,7 +438,9 @@ mod tests {
             Expr::Comparison(Comparison { field, op, value }) => match value {
                 None => format!("{}.{} {op}", field.entity, field.key),
                 Some(Value::Text(text)) => format!("{}.{} {op} '{text}'", field.entity, field.key),
-                Some(Value::Number(number)) => format!("{}.{} {op} {}", field.entity, field.key, number.as_f64()),
+                Some(Value::Number(number)) => {
+                    format!("{}.{} {op} {}", field.entity, field.key, number.as_f64())
+                }
                 Some(Value::List(_)) => unreachable!("lists become OR"),
             },
         }
@@ -459,10 +469,7 @@ mod tests {
     #[test]
     fn lists_ranges_and_absence_are_put_in_terms_of_comparisons() {
         assert_eq!(read("metrics.a IN (1, 2.5)"), "(metric.a = 1 or metric.a = 2.5)");
-        assert_eq!(
-            read("params.b not in ('x')"),
-            "(parameter.b IS NOT NULL and not parameter.b = 'x')"
-        );
+        assert_eq!(read("params.b not in ('x')"), "(parameter.b IS NOT NULL and not parameter.b = 'x')");
         assert_eq!(read("metrics.a BETWEEN -1 AND 1e3"), "(metric.a >= -1 and metric.a <= 1000)");
         assert_eq!(read("tags.t IS NOT NULL"), "tag.t IS NOT NULL");
         assert_eq!(read("metrics.a is null"), "metric.a IS NULL");
@@ -491,7 +498,9 @@ mod tests {
         assert!(refused("foo.bar = 'x'").starts_with("`foo.` is none of metrics"));
         assert!(refused("metrics.a > 1 params.b = 'x'").starts_with("`params.b` comes where AND"));
         assert!(refused(&"(".repeat(5000)).starts_with("the filter nests deeper"));
-        assert!(refused(&format!("{} metrics.a > 1", "not ".repeat(5000))).starts_with("the filter nests deeper"));
+        assert!(
+            refused(&format!("{} metrics.a > 1", "not ".repeat(5000))).starts_with("the filter nests deeper")
+        );
     }
 
     proptest! {

@@ -43,8 +43,11 @@ pub use reproduction::{
 pub use runs::Batch;
 pub use schema::MODULE;
 pub use seal::{Broken, Seal};
-pub use search::{ExperimentSearch, LoggedModelSearch, Page, RunSearch};
+pub use search::{
+    Cell, ColumnNames, ExperimentSearch, LoggedModelSearch, Page, RunSearch, TableRow, TableWindow,
+};
 
+use std::sync::Arc;
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::{Ledger, ProjectId};
 
@@ -53,13 +56,14 @@ use trueline_ledger::{Ledger, ProjectId};
 pub struct Tracking {
     ledger: Ledger,
     blobs: Blobs,
+    results: Arc<search::Results>,
 }
 
 impl Tracking {
     /// Over a ledger and a blob store.
     #[must_use]
     pub fn new(ledger: Ledger, blobs: Blobs) -> Self {
-        Self { ledger, blobs }
+        Self { ledger, blobs, results: Arc::default() }
     }
 
     fn namespace(project: &ProjectId) -> Namespace {

@@ -7,11 +7,14 @@ mod order;
 mod places;
 mod runs;
 mod sets;
+mod table;
 mod walk;
 
 use crate::model::{Experiment, ExperimentId, RunData, ViewType};
 use crate::{LoggedModel, Tracking, TrackingError, experiments, logged_models, points};
 use places::{ExperimentPlaces, LoggedModelPlaces};
+pub(crate) use table::Results;
+pub use table::{Cell, ColumnNames, TableRow, TableWindow};
 use trueline_db::{Tx, Value};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_search::Expr;

@@ -38,7 +38,12 @@ impl Key {
     }
 
     /// Reads it from a row: the value, and for metrics whether it is NaN.
-    fn read(row: &mut Row, at: &mut usize, holds: ColumnType, nan: bool) -> Result<Self, TrackingError> {
+    pub(super) fn read(
+        row: &mut Row,
+        at: &mut usize,
+        holds: ColumnType,
+        nan: bool,
+    ) -> Result<Self, TrackingError> {
         let place = *at;
         *at += 1 + usize::from(nan);
         if nan && row.take::<Option<i64>>(place + 1)? == Some(1) {
@@ -120,16 +125,19 @@ impl Order {
     }
 
     pub(super) fn compare(&self, a: &Hit, b: &Hit) -> Ordering {
-        let by_fields = self
-            .by
-            .iter()
-            .zip(a.keys.iter().zip(&b.keys))
-            .map(|(by, (a, b))| a.compare(b, by.ascending))
-            .find(|o| o.is_ne());
-        by_fields.unwrap_or_else(|| {
-            // `None` is less than any time, so that it comes last here.
-            b.start.cmp(&a.start).then_with(|| a.id.cmp(&b.id))
-        })
+        // `None` is less than any time, so that it comes last here.
+        let newest = || b.start.cmp(&a.start).then_with(|| a.id.cmp(&b.id));
+        self.compare_keys(a.keys.iter(), b.keys.iter()).then_with(newest)
+    }
+
+    /// The order as far as the fields decide it.
+    pub(super) fn compare_keys<'k>(
+        &self,
+        a: impl Iterator<Item = &'k Key>,
+        b: impl Iterator<Item = &'k Key>,
+    ) -> Ordering {
+        let mut each = self.by.iter().zip(a.zip(b)).map(|(by, (a, b))| a.compare(b, by.ascending));
+        each.find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     /// Whether more than one field decides before the time of the start does.

@@ -12,7 +12,7 @@ use super::places::RunPlaces;
 use super::sets::{self, Range, Set};
 use super::walk::Walk;
 use super::{Page, RunSearch};
-use crate::model::{Run, RunData};
+use crate::model::{ExperimentId, Run, RunData};
 use crate::{TrackingError, many, runs};
 use std::collections::HashMap;
 use trueline_db::{Tx, Value};
@@ -58,7 +58,7 @@ pub(super) fn find(
     let (offset, limit) = (size(search.offset), size(search.limit));
     let wanted = offset.saturating_add(limit).saturating_add(1);
     let mut hits = Vec::new();
-    for experiment in numbers(tx, project, search)? {
+    for experiment in numbers(tx, project, &search.experiments)? {
         hits.extend(Search { experiment, search, order: &order, wanted, bounds }.run(tx)?);
     }
     hits.sort_unstable_by(|a, b| order.compare(a, b));
@@ -72,12 +72,17 @@ pub(super) fn find(
     Ok(Page { items, more })
 }
 
-fn size(n: u64) -> usize {
+pub(super) fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-fn numbers(tx: &mut Tx<'_>, project: &ProjectId, search: &RunSearch) -> Result<Vec<i64>, TrackingError> {
-    let ids: Vec<i64> = search.experiments.iter().map(|id| id.0).collect();
+/// The numbers of experiments.
+pub(super) fn numbers(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    experiments: &[ExperimentId],
+) -> Result<Vec<i64>, TrackingError> {
+    let ids: Vec<i64> = experiments.iter().map(|id| id.0).collect();
     let mut found = Vec::new();
     for mut some in many::batches(&ids) {
         let project = some.push(project);
@@ -92,7 +97,8 @@ fn numbers(tx: &mut Tx<'_>, project: &ProjectId, search: &RunSearch) -> Result<V
     Ok(found)
 }
 
-fn rows(tx: &mut Tx<'_>, page: &[i64]) -> Result<HashMap<i64, Run>, TrackingError> {
+/// Runs by their numbers.
+pub(super) fn rows(tx: &mut Tx<'_>, page: &[i64]) -> Result<HashMap<i64, Run>, TrackingError> {
     let mut found = HashMap::with_capacity(page.len());
     for some in many::batches(page) {
         let sql = some.sql(&format!("SELECT {}, r.n FROM runs r WHERE r.n IN ({{list}})", runs::COLUMNS));
