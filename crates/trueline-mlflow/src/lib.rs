@@ -12,6 +12,7 @@ mod models;
 mod paging;
 mod render;
 mod reply;
+mod run_wire;
 mod runs;
 mod versions;
 

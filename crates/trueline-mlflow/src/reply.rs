@@ -2,10 +2,11 @@
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::Value as Json;
 
-pub(crate) fn json(value: &Json) -> Response {
-    // A `Json` value always has text.
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    // What this face answers always has text.
     let body = serde_json::to_string_pretty(value).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

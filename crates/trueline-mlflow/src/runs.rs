@@ -4,6 +4,7 @@ use crate::error::WireError;
 use crate::experiments::{experiment_id, view_type};
 use crate::fields::{Fields, missing};
 use crate::paging::{self, Paging};
+use crate::run_wire::{InfoWire, RunWire, RunsWire};
 use crate::{App, Caller, Mlflow, render, reply};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -54,12 +55,12 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         tags: fields.pairs("tags")?,
     };
     let run = app.tracking.create_run(&session.leave()?, new).await?;
-    Ok(reply::json(&json!({ "run": render::run(&run) })))
+    Ok(reply::json(&json!({ "run": RunWire(&run) })))
 }
 
 async fn by_id(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = app.tracking.run(&session.leave()?, &run_id(&fields)?).await?;
-    Ok(reply::json(&json!({ "run": render::run(&run) })))
+    Ok(reply::json(&json!({ "run": RunWire(&run) })))
 }
 
 async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -70,7 +71,7 @@ async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         name: fields.text("run_name")?,
     };
     let run = app.tracking.update_run(&session.leave()?, &run_id(&fields)?, update).await?;
-    Ok(reply::json(&json!({ "run_info": render::run_info(&run) })))
+    Ok(reply::json(&json!({ "run_info": InfoWire(&run) })))
 }
 
 async fn delete(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -95,8 +96,7 @@ async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         limit: page.limit,
     };
     let found = app.tracking.search_runs(&session.leave()?, search).await?;
-    let runs: Vec<Json> = found.items.iter().map(render::run).collect();
-    Ok(reply::json(&render::compact(json!({ "runs": runs, "next_page_token": page.next_token(found.more) }))))
+    Ok(reply::json(&RunsWire { runs: &found.items, next_page_token: page.next_token(found.more) }))
 }
 
 fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {

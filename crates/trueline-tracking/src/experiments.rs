@@ -55,10 +55,28 @@ pub(crate) fn tags(
     crate::runs::pairs(rows)
 }
 
-/// The number by which an experiment stands in the tables of runs; unlike its id it is unique over all projects.
-pub(crate) fn number(tx: &mut Tx<'_>, project: &ProjectId, id: ExperimentId) -> Result<i64, TrackingError> {
-    let sql = "SELECT n FROM experiments WHERE project = ?1 AND id = ?2";
-    tx.scalar(sql, &[project.into(), id.into()])?.ok_or_else(|| TrackingError::no_experiment(id))
+/// The number by which an experiment that is not deleted stands in the tables of runs, which unlike its id is unique over all
+/// projects, and where its artifacts lie.
+pub(crate) fn place(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    id: ExperimentId,
+) -> Result<(i64, String), TrackingError> {
+    let sql = "SELECT n, artifact_location, lifecycle FROM experiments WHERE project = ?1 AND id = ?2";
+    let mut row =
+        tx.query_opt(sql, &[project.into(), id.into()])?.ok_or_else(|| TrackingError::no_experiment(id))?;
+    let place = (row.take(0)?, row.take(1)?);
+    match lifecycle(&row.take::<String>(2)?) {
+        Lifecycle::Active => Ok(place),
+        other => Err(not_active(id, other)),
+    }
+}
+
+fn not_active(id: ExperimentId, is: Lifecycle) -> TrackingError {
+    TrackingError::Invalid(format!(
+        "The experiment {id} must be in the 'active' state. Current state is {}.",
+        is.as_str()
+    ))
 }
 
 /// One experiment that is not deleted.
@@ -71,10 +89,7 @@ pub(crate) fn get_active(
     if found.lifecycle == Lifecycle::Active {
         return Ok(found);
     }
-    Err(TrackingError::Invalid(format!(
-        "The experiment {id} must be in the 'active' state. Current state is {}.",
-        found.lifecycle.as_str()
-    )))
+    Err(not_active(id, found.lifecycle))
 }
 
 /// Makes the default experiment of a project if it has none yet.

@@ -399,9 +399,8 @@ fn insert(
     name: &str,
     new: &NewRun,
 ) -> Result<RunData, TrackingError> {
-    let experiment = experiments::get_active(tx, project, new.experiment)?;
-    let experiment_n = experiments::number(tx, project, new.experiment)?;
-    let artifact_uri = format!("{}/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
+    let (experiment_n, location) = experiments::place(tx, project, new.experiment)?;
+    let artifact_uri = format!("{}/{id}/artifacts", location.trim_end_matches('/'));
     let created_by = tx.actor().principal.clone();
     let made = tx.query(
         "INSERT INTO runs (id, project, experiment, experiment_n, name, claimed_user, created_by, status, start_time,

@@ -83,6 +83,8 @@ pub fn tracking(binary: &Path, against: &Against, table: &mut Table) -> anyhow::
     for (kind, ours) in KINDS.iter().zip(ours) {
         let peak = peak(peer.address(), |n| (kind.request)(&requests, n))?;
         table.add(&group, &format!("{}, MLflow", kind.name), peak.rate_per_s(), "/s");
+        #[allow(clippy::cast_precision_loss)]
+        table.add(&group, &format!("{}, MLflow, failed", kind.name), peak.failed as f64, "");
         table.add(
             &group,
             &format!("{}, MLflow, p50", kind.name),
@@ -114,6 +116,7 @@ fn ours(binary: &Path, against: &Against, group: &str, table: &mut Table) -> any
     for (kind, rate) in KINDS.iter().zip(&mut peaks) {
         let request = |n| (kind.request)(&requests, n);
         let peak = peak(address, request)?;
+        ensure!(peak.failed == 0, "{} requests failed: {:?}", peak.failed, peak.failures);
         *rate = peak.rate_per_s();
         most_memory = most_memory.max(Memory::of(server.process_id())?.peak_mib);
         table.add(group, &format!("{}, peak", kind.name), *rate, "/s");
@@ -136,7 +139,5 @@ fn ours(binary: &Path, against: &Against, group: &str, table: &mut Table) -> any
 
 fn peak(address: SocketAddr, request: impl Fn(u64) -> Vec<u8> + Sync) -> anyhow::Result<LoadReport> {
     let until = Until::Elapsed(PEAK);
-    let report = ClosedLoop { address, until, connections: CALLERS, timeout: TIMEOUT, request }.run()?;
-    ensure!(report.failed == 0, "{} requests failed: {:?}", report.failed, report.failures);
-    Ok(report)
+    Ok(ClosedLoop { address, until, connections: CALLERS, timeout: TIMEOUT, request }.run()?)
 }
