@@ -40,6 +40,7 @@ pub const BOOKKEEPING: &[&str] = &[
     "monitor_windows",
     "rollout_evidence",
     "tasks",
+    "webhook_attempts",
 ];
 
 use job::Work;

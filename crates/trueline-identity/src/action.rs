@@ -47,6 +47,8 @@ actions! {
     RunPipeline = "pipeline.run";
     /// Declare monitors, note down and resolve incidents.
     Watch = "monitor.write";
+    /// Declare webhooks: addresses outside that are told what happens in the project.
+    ManageWebhooks = "webhooks.manage";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.

@@ -11,7 +11,7 @@ mod store;
 
 pub use action::{
     Action, Approve, Authorized, DeclarePipeline, DeclarePolicy, Deploy, EraseEvent, JudgeVersion,
-    ManageProjects, ManageUsers, Predict, ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline,
+    ManageProjects, ManageUsers, ManageWebhooks, Predict, ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline,
     VerifyLedger, Watch, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
