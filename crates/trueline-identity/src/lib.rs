@@ -11,8 +11,8 @@ mod store;
 
 pub use action::{
     Action, Approve, Authorized, DeclarePipeline, DeclarePolicy, Deploy, EraseEvent, JudgeVersion,
-    ManageProjects, ManageUsers, ManageWebhooks, Predict, ReadLedger, ReadProject, RegisterModel, Replay, RunPipeline,
-    VerifyLedger, Watch, WriteData, WriteTracking,
+    ManageProjects, ManageUsers, ManageWebhooks, Predict, ReadLedger, ReadProject, RegisterModel, Replay,
+    RunPipeline, VerifyLedger, Watch, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;

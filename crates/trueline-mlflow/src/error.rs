@@ -9,6 +9,7 @@ use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
 use trueline_tracking::TrackingError;
+use trueline_webhooks::WebhookError;
 
 /// MLflow's error codes that this face gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +155,18 @@ impl From<RegistryError> for WireError {
             RegistryError::State(_) => Code::InvalidState,
             RegistryError::NotReleasable(_) => Code::PermissionDenied,
             RegistryError::Ledger(inner) => return ledger(inner),
+            _ => Code::InternalError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<WebhookError> for WireError {
+    fn from(error: WebhookError) -> Self {
+        let code = match &error {
+            WebhookError::NotFound(_) => Code::ResourceDoesNotExist,
+            WebhookError::Invalid(_) => Code::InvalidParameterValue,
+            WebhookError::Ledger(inner) => return ledger(inner),
             _ => Code::InternalError,
         };
         Self::new(code, error.to_string())

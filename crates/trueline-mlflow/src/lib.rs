@@ -15,6 +15,7 @@ mod reply;
 mod run_wire;
 mod runs;
 mod versions;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use trueline_flows::{Entry, Session};
 use trueline_registry::Registry;
 use trueline_tracking::Tracking;
+use trueline_webhooks::Webhooks;
 
 /// The MLflow release whose wire this is; clients below it fall back, above it ask for more.
 pub const MLFLOW_VERSION: &str = "3.17.2";
@@ -54,14 +56,15 @@ impl Default for Limits {
 pub struct Mlflow {
     tracking: Tracking,
     registry: Registry,
+    webhooks: Webhooks,
     limits: Limits,
 }
 
 impl Mlflow {
     /// The face over these domains.
     #[must_use]
-    pub fn new(tracking: Tracking, registry: Registry, limits: Limits) -> Self {
-        Self { tracking, registry, limits }
+    pub fn new(tracking: Tracking, registry: Registry, webhooks: Webhooks, limits: Limits) -> Self {
+        Self { tracking, registry, webhooks, limits }
     }
 }
 
@@ -109,6 +112,7 @@ fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
         .nest("/model-versions", versions::routes(bulk))
         .route("/logged-models", post(logged_models::create).layer(bulk))
         .route("/artifacts/list", get(artifacts::list_of_run))
+        .merge(webhooks::routes())
 }
 
 /// The answer, in MLflow's form, to a request that this server can't take now.

@@ -29,11 +29,12 @@ impl Paging {
                 "Invalid value {limit} for parameter 'max_results' supplied. It must be at most {most}"
             )));
         }
-        let offset = match fields.text("page_token")?.filter(|t| !t.is_empty()) {
-            Some(token) => offset(&token)?,
-            None => 0,
-        };
-        Ok(Self { offset, limit: limit.unsigned_abs() })
+        Ok(Self { offset: Self::offset_of(fields)?, limit: limit.unsigned_abs() })
+    }
+
+    /// Where the page begins that `page_token` names.
+    pub(crate) fn offset_of(fields: &Fields) -> Result<u64, WireError> {
+        fields.text("page_token")?.filter(|t| !t.is_empty()).map_or(Ok(0), |token| offset(&token))
     }
 
     /// The token of the page after this one, when there is one.

@@ -23,7 +23,7 @@ pub use schema::MODULE;
 pub use secret::SecretKey;
 pub use signature::sign;
 
-use trueline_ledger::Ledger;
+use trueline_ledger::{Ledger, Sources};
 
 /// The domain of webhooks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,6 +38,12 @@ impl Webhooks {
     #[must_use]
     pub fn new(ledger: Ledger, key: SecretKey, rules: Rules) -> Self {
         Self { ledger, key, rules }
+    }
+
+    /// The clock and randomness of this server.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        self.ledger.sources()
     }
 
     /// The rules for addresses.

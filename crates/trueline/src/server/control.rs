@@ -3,7 +3,7 @@
 
 use super::http::{Control, ControlPlace};
 use super::limits::Limits;
-use super::{MODULES, ServerConfig, layout, rollouts};
+use super::{MODULES, ServerConfig, layout, rollouts, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_tracking::Tracking;
 use trueline_web::Web;
+use trueline_webhooks::Webhooks;
 
 /// How often a database that can't be reached is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -70,6 +71,7 @@ struct Parts {
     log: Arc<PredictionLog>,
     releases: Releases,
     monitoring: Monitoring,
+    webhooks: Webhooks,
     reach: Reach,
 }
 
@@ -166,6 +168,12 @@ async fn run(
                 move |lease| deliver_alert(monitoring.clone(), ledger.clone(), reach, lease)
             });
     let deliveries = tokio::spawn(deliveries.run(stopping.clone()));
+    let hooks = tokio::spawn(webhooks::run(
+        parts.ledger.clone(),
+        parts.webhooks.clone(),
+        parts.tasks.clone(),
+        stopping.clone(),
+    ));
     let watcher = Watcher {
         monitoring: parts.monitoring.clone(),
         log: Arc::clone(&parts.log),
@@ -193,6 +201,7 @@ async fn run(
         ("sealer of points", sealer),
         ("follower of predictions", watcher),
         ("teller of alerts", deliveries),
+        ("teller of webhooks", hooks),
     ] {
         finish(part, running).await;
     }
@@ -295,6 +304,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
     Ok(Parts {
         monitoring: Monitoring::new(ledger.clone()),
+        webhooks: webhooks::open(&config.data_dir, &ledger)?,
         reach: Reach { loopback: config.host.is_loopback() },
         ledger,
         files,
@@ -352,7 +362,12 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,
     };
-    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
+    let mlflow = Mlflow::new(
+        parts.tracking.clone(),
+        registry.clone(),
+        parts.webhooks.clone(),
+        trueline_mlflow::Limits::default(),
+    );
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
 }
 

@@ -10,6 +10,7 @@ mod observe;
 mod origin;
 mod ready;
 mod rollouts;
+mod webhooks;
 
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
@@ -29,6 +30,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_serving::MODULE,
     trueline_pipelines::MODULE,
     trueline_monitoring::MODULE,
+    trueline_webhooks::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -42,6 +44,8 @@ pub(crate) mod layout {
     pub(crate) const LEDGER: &str = "ledger";
     /// The key that signs checkpoints.
     pub(crate) const KEY: &str = "ledger.key";
+    /// The key that webhooks' secrets are kept under.
+    pub(crate) const SECRETS: &str = "secrets.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
     /// The online store of features.
