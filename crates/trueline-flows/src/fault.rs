@@ -14,6 +14,7 @@ use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
 use trueline_tracking::TrackingError;
+use trueline_webhooks::WebhookError;
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,7 @@ faults!(
     TaskError,
     TraceError,
     TrackingError,
+    WebhookError,
 );
 
 impl Kind for LedgerError {
@@ -298,6 +300,18 @@ impl Kind for FeatureError {
             Self::Invalid(_) => FaultKind::Invalid,
             Self::State(_) => FaultKind::State,
             Self::Online(inner) => inner.kind(),
+            Self::Ledger(inner) => inner.kind(),
+            _ => FaultKind::Internal,
+        }
+    }
+}
+
+impl Kind for WebhookError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotFound(_) => FaultKind::NotFound,
+            Self::Invalid(_) => FaultKind::Invalid,
+            Self::Sealed { .. } => FaultKind::State,
             Self::Ledger(inner) => inner.kind(),
             _ => FaultKind::Internal,
         }

@@ -252,7 +252,7 @@ fn webhook_from(tx: &mut Tx<'_>, mut row: Row) -> Result<Webhook, WebhookError> 
             .map(|mut t| Topic::of_word(&t.take::<String>(0)?))
             .collect::<Result<_, _>>()?,
         status: Status::parse(&status)
-            .ok_or_else(|| WebhookError::Stored { what: "a webhook's status", why: status })?,
+            .ok_or(WebhookError::Stored { what: "a webhook's status", why: status })?,
         created_at_ms: row.take(5)?,
         updated_at_ms: row.take(6)?,
     })

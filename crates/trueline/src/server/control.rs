@@ -361,6 +361,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         releases: parts.releases.clone(),
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,
+        webhooks: parts.webhooks.clone(),
     };
     let mlflow = Mlflow::new(
         parts.tracking.clone(),
