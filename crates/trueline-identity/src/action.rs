@@ -55,6 +55,16 @@ actions! {
     VerifyLedger = "ledger.verify";
     /// Erase the payload of an event.
     EraseEvent = "ledger.erase";
+    /// See a single resource.
+    ReadResource = "resource.read";
+    /// Use a single resource.
+    UseResource = "resource.use";
+    /// Change a single resource.
+    UpdateResource = "resource.update";
+    /// Delete a single resource.
+    DeleteResource = "resource.delete";
+    /// Say who may do what with a single resource, or with a workspace.
+    ManageResource = "resource.manage";
     /// Create and rename projects.
     ManageProjects = "projects.manage";
     /// Create users, tokens and role grants.
