@@ -197,7 +197,8 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
         let retry = [(header::RETRY_AFTER, "2")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry, NO_DATABASE).into_response();
     };
-    let credentials = Credentials { token: token(request.headers()), request: Some(id) };
+    let (user, token) = (user(request.headers()), token(request.headers()));
+    let credentials = Credentials { token, user, request: Some(id) };
     let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
     request.extensions_mut().insert(entry);
     let Ok(response) = control.faces.clone().oneshot(request).await;
@@ -287,18 +288,27 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
 
 /// A bearer token, the password of basic authentication, or a browser's cookie.
 fn token(headers: &HeaderMap) -> Option<String> {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if let Some((scheme, value)) = authorization.and_then(|a| a.split_once(' ')) {
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(value.trim().to_owned());
-        }
-        if scheme.eq_ignore_ascii_case("basic") {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
-            let text = String::from_utf8(decoded).ok()?;
-            return Some(text.split_once(':')?.1.to_owned());
-        }
+    match authorization(headers) {
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("bearer") => Some(value.trim().to_owned()),
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => Some(basic(value)?.1),
+        _ => cookie(headers, TOKEN_COOKIE),
     }
-    cookie(headers, TOKEN_COOKIE)
+}
+
+/// The user that basic authentication names.
+fn user(headers: &HeaderMap) -> Option<String> {
+    let (_, value) = authorization(headers).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))?;
+    Some(basic(value)?.0)
+}
+
+fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')
+}
+
+fn basic(value: &str) -> Option<(String, String)> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
