@@ -169,8 +169,8 @@ impl Kind for IdentityError {
         match self {
             Self::Unauthenticated(_) => FaultKind::Unauthenticated,
             Self::Denied { .. } => FaultKind::Denied,
-            Self::NotFound { .. } => FaultKind::NotFound,
-            Self::Exists { .. } => FaultKind::Exists,
+            Self::NotFound { .. } | Self::Missing(_) => FaultKind::NotFound,
+            Self::Exists { .. } | Self::Taken(_) => FaultKind::Exists,
             Self::Ledger(inner) => inner.kind(),
             Self::Policy(_) => FaultKind::Internal,
             Self::LastAdmin(_) | Self::FirstUserMustBeAdmin(_) => FaultKind::State,

@@ -201,6 +201,29 @@ impl Identity {
             .await
     }
 
+    /// The stored hash of the caller's own password.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn stored_password(&self, caller: &Caller) -> Result<Option<String>, IdentityError> {
+        match caller.user() {
+            Some(name) => self.password_of(name).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A fresh salt for a password.
+    #[must_use]
+    pub fn salt(&self) -> [u8; 16] {
+        self.ledger().sources().bytes()
+    }
+
+    /// A fresh secret by which a form proves that this server gave it out.
+    #[must_use]
+    pub fn form_secret(&self) -> String {
+        self.ledger().sources().id()
+    }
+
     /// A user's stored hash, none when there is no such user or no password.
     pub(crate) async fn password_of(&self, name: &str) -> Result<Option<String>, IdentityError> {
         let name = name.to_owned();

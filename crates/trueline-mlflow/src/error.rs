@@ -96,7 +96,8 @@ impl WireError {
         let code = match error {
             IdentityError::Unauthenticated(_) => Code::Unauthenticated,
             IdentityError::Denied { .. } => Code::PermissionDenied,
-            IdentityError::NotFound { .. } => Code::ResourceDoesNotExist,
+            IdentityError::NotFound { .. } | IdentityError::Missing(_) => Code::ResourceDoesNotExist,
+            IdentityError::Exists { .. } | IdentityError::Taken(_) => Code::ResourceAlreadyExists,
             IdentityError::Ledger(inner) => return ledger(inner),
             _ => Code::InvalidParameterValue,
         };

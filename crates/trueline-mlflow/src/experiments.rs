@@ -1,5 +1,6 @@
 //! `/experiments/*`.
 
+use crate::access::narrowed;
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::{App, Caller, Mlflow, render, reply};
@@ -56,7 +57,7 @@ async fn by_name(State(app): App, Caller(session): Caller, fields: Fields) -> An
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let page = crate::paging::Paging::read(&fields, 0, 50_000)?;
     let search = ExperimentSearch {
-        filter: crate::paging::filter(Kind::Experiments, &fields)?,
+        filter: narrowed(&session, crate::paging::filter(Kind::Experiments, &fields)?, "experiment_id"),
         order_by: crate::paging::order_by(Kind::Experiments, &fields)?,
         view: view_type(&fields, "view_type")?,
         offset: page.offset,

@@ -34,7 +34,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 }
 
 impl Fields {
-    fn from_body(body: &[u8]) -> Result<Self, WireError> {
+    /// The fields of a JSON body.
+    pub(crate) fn from_body(body: &[u8]) -> Result<Self, WireError> {
         if body.is_empty() {
             return Ok(Self::default());
         }
@@ -67,7 +68,8 @@ impl Fields {
         Ok(Self(map))
     }
 
-    fn from_query(query: &str) -> Self {
+    /// The fields of a query, or of a form.
+    pub(crate) fn from_query(query: &str) -> Self {
         let mut map: Map<String, Json> = Map::new();
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -79,6 +81,19 @@ impl Fields {
             }
         }
         Self(map)
+    }
+
+    /// A field of whatever type.
+    pub(crate) fn any(&self, name: &str) -> Option<&Json> {
+        self.get(name)
+    }
+
+    /// The whole of it as JSON, with another value in a field.
+    pub(crate) fn with(&self, name: &str, value: Json) -> Json {
+        let mut map = self.0.clone();
+        map.remove(&camel_case(name));
+        map.insert(name.to_owned(), value);
+        Json::Object(map)
     }
 
     fn get(&self, name: &str) -> Option<&Json> {
@@ -211,7 +226,7 @@ impl Fields {
 
     /// The whole of it, for tests.
     #[cfg(test)]
-    fn of(value: Json) -> Self {
+    pub(crate) fn of(value: Json) -> Self {
         Self::from_body(value.to_string().as_bytes()).unwrap()
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Every path is served under `/api` and `/ajax-api` alike, as MLflow does.
 
+mod access;
 mod artifacts;
 mod error;
 mod experiments;
@@ -21,12 +22,13 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use error::WireError;
 use serde_json::json;
 use std::sync::Arc;
-use trueline_flows::{Entry, Session};
+use trueline_flows::{Access, Entry, Session};
 use trueline_registry::Registry;
 use trueline_tracking::Tracking;
 use trueline_webhooks::Webhooks;
@@ -54,6 +56,7 @@ impl Default for Limits {
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub struct Mlflow {
+    access: Access,
     tracking: Tracking,
     registry: Registry,
     webhooks: Webhooks,
@@ -63,8 +66,14 @@ pub struct Mlflow {
 impl Mlflow {
     /// The face over these domains.
     #[must_use]
-    pub fn new(tracking: Tracking, registry: Registry, webhooks: Webhooks, limits: Limits) -> Self {
-        Self { tracking, registry, webhooks, limits }
+    pub fn new(
+        access: Access,
+        tracking: Tracking,
+        registry: Registry,
+        webhooks: Webhooks,
+        limits: Limits,
+    ) -> Self {
+        Self { access, tracking, registry, webhooks, limits }
     }
 }
 
@@ -91,14 +100,21 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 pub fn router(face: Mlflow) -> Router {
     let limits = face.limits;
     let app = Arc::new(face);
+    let permissions = app.access.permissions().is_some();
+    let (access, pages) = match permissions {
+        true => (access::routes(), access::pages()),
+        false => (Router::new(), Router::new()),
+    };
     let api = Router::new()
         .nest("/2.0/mlflow", v2(limits))
         .nest("/2.0/mlflow-artifacts", artifacts::routes())
         .route("/3.0/mlflow/server-info", get(server_info))
+        .merge(access)
         .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    Router::new().nest("/api", api.clone()).nest("/ajax-api", api).with_state(app)
+    let routes = Router::new().nest("/api", api.clone()).nest("/ajax-api", api).merge(pages);
+    routes.layer(from_fn_with_state(Arc::clone(&app), access::guard)).with_state(app)
 }
 
 fn v2(limits: Limits) -> Router<Arc<Mlflow>> {

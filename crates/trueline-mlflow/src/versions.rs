@@ -1,5 +1,6 @@
 //! `/model-versions/*`.
 
+use crate::access::narrowed;
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
@@ -58,7 +59,7 @@ async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let page = Paging::read(&fields, 200_000, 200_000)?;
     let search = VersionSearch {
-        filter: paging::filter(Kind::ModelVersions, &fields)?,
+        filter: narrowed(&session, paging::filter(Kind::ModelVersions, &fields)?, "name"),
         order_by: paging::order_by(Kind::ModelVersions, &fields)?,
         offset: page.offset,
         limit: page.limit,

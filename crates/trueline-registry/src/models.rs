@@ -180,6 +180,19 @@ impl Registry {
         self.ledger.db().read(move |tx| get(tx, &project, &name)).await
     }
 
+    /// Whether a name is that of a prompt, which is a model with a tag; no error when there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_prompt(
+        &self,
+        leave: &Authorized<ReadProject>,
+        name: &str,
+    ) -> Result<bool, RegistryError> {
+        let (project, name) = (leave.project().clone(), name.to_owned());
+        self.ledger.db().read(move |tx| is_prompt(tx, &project, &name)).await
+    }
+
     /// Renames a model with all that belongs to it.
     ///
     /// # Errors

@@ -26,6 +26,12 @@ pub(crate) struct ServerArgs {
     /// Seconds that a request may take, uploads of files apart
     #[arg(long, env = "TRUELINE_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
     request_timeout: u32,
+    /// Let users in with passwords, with permissions on single resources as MLflow has them
+    #[arg(long, value_parser = ["basic-auth"])]
+    app_name: Option<String>,
+    /// Let MLflow's clients choose a workspace, which is a project
+    #[arg(long, env = "MLFLOW_ENABLE_WORKSPACES", value_parser = clap::builder::BoolishValueParser::new())]
+    enable_workspaces: bool,
     /// How log lines are written
     #[arg(long, env = "TRUELINE_LOG", value_enum, default_value = "text")]
     log: LogFormat,
@@ -48,6 +54,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
+    let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);
     let ServerArgs { data_dir, host, port, database, .. } = args;
-    crate::server::run(ServerConfig { data_dir, host, port, database, limits, began })
+    crate::server::run(ServerConfig { data_dir, host, port, database, limits, basic_auth, workspaces, began })
 }

@@ -39,6 +39,10 @@ pub(crate) struct ServerConfig {
     pub(crate) database: Option<String>,
     /// How many requests at a time, and for how long.
     pub(crate) limits: super::limits::Limits,
+    /// Whether users come in with passwords and have permissions on single resources.
+    pub(crate) basic_auth: bool,
+    /// Whether a request's header may choose a workspace, which is a project.
+    pub(crate) workspaces: bool,
     /// When the process began.
     pub(crate) began: Instant,
 }

@@ -3,7 +3,7 @@
 
 use super::http::{Control, ControlPlace};
 use super::limits::Limits;
-use super::{MODULES, ServerConfig, layout, rollouts, webhooks};
+use super::{MODULES, ServerConfig, access, layout, rollouts, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use trueline_flows::{
     TRAINING_SET_TASK, Tracer, TrainingReferences, VERIFY_TASK, Watcher, deliver_alert, materialise_task,
     react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
-use trueline_identity::{Authenticator, Identity, Policy};
+use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
 use trueline_monitoring::{DELIVERY_TASK, Monitoring};
@@ -273,10 +273,9 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     ledger.check_not_behind(files.size()).await?;
     let identity = Identity::new(ledger.clone());
     identity.ensure_default_project().await?;
-    require_users_beyond_loopback(config, &identity).await?;
-    let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
     let policy = Policy::built_in()?;
-    let access = Access::new(identity.clone(), authenticator, policy.clone());
+    let access = access::open(config, &identity, policy.clone()).await?;
+    require_users_beyond_loopback(config, &identity).await?;
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
     let tracking = Tracking::new(ledger.clone(), blobs.clone());
     tracking.adopt_old_points().await?;
@@ -364,6 +363,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         webhooks: parts.webhooks.clone(),
     };
     let mlflow = Mlflow::new(
+        parts.access.clone(),
         parts.tracking.clone(),
         registry.clone(),
         parts.webhooks.clone(),

@@ -1,5 +1,6 @@
 //! The server: its parts put together, its HTTP layer, its life from start to drained stop.
 
+mod access;
 mod assemble;
 mod control;
 mod data_dir;
