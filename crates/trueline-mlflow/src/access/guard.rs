@@ -218,17 +218,21 @@ fn with_list(request: Request, fields: &Fields, field: &str, ids: &[String]) -> 
 
 /// A filter that finds no more than the session's searches may.
 pub(crate) fn narrowed(session: &Session, filter: Expr, attribute: &'static str) -> Expr {
-    let is = |id: &String| {
-        let field = Field { entity: Entity::Attribute, key: attribute.to_owned() };
-        Expr::Comparison(Comparison { field, op: Op::Eq, value: Some(Value::Text(id.clone())) })
+    let (op, ids) = match session.readable() {
+        Readable::AllBut(hidden) if hidden.is_empty() => return filter,
+        Readable::AllBut(hidden) => (Op::NotIn, hidden),
+        Readable::Only(shown) if shown.is_empty() => return Expr::Or(Vec::new()),
+        Readable::Only(shown) => (Op::In, shown),
     };
-    match session.readable() {
-        Readable::AllBut(hidden) if hidden.is_empty() => filter,
-        Readable::AllBut(hidden) => {
-            let mut all = vec![filter];
-            all.extend(hidden.iter().map(|id| Expr::Not(Box::new(is(id)))));
+    let field = Field { entity: Entity::Attribute, key: attribute.to_owned() };
+    let value = Some(Value::List(ids.iter().cloned().collect()));
+    let narrower = Expr::Comparison(Comparison { field, op, value });
+    // Beside the others, because the registry looks among them for what is said of prompts.
+    match filter {
+        Expr::And(mut all) => {
+            all.push(narrower);
             Expr::And(all)
         }
-        Readable::Only(shown) => Expr::And(vec![filter, Expr::Or(shown.iter().map(is).collect())]),
+        other => Expr::And(vec![other, narrower]),
     }
 }

@@ -11,7 +11,7 @@ use axum::routing::{delete, get, patch, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use trueline_flows::Session;
-use trueline_identity::{Account, IdentityError, Permission, Resource, ResourceKind};
+use trueline_identity::{AccessRole, Account, IdentityError, Permission, Resource, ResourceKind};
 
 /// A kind of resource in the words of these calls.
 #[derive(Clone, Copy)]
@@ -56,7 +56,7 @@ const KINDS: [Kind; 6] = [
     Kind {
         path: "/3.0/mlflow/gateway/secrets/permissions",
         kind: ResourceKind::GatewaySecret,
-        answer: "secret_permission",
+        answer: "gateway_secret_permission",
         title: "Gateway secret permission",
         names: &["secret_id"],
         in_workspace: false,
@@ -64,7 +64,7 @@ const KINDS: [Kind; 6] = [
     Kind {
         path: "/3.0/mlflow/gateway/endpoints/permissions",
         kind: ResourceKind::GatewayEndpoint,
-        answer: "endpoint_permission",
+        answer: "gateway_endpoint_permission",
         title: "Gateway endpoint permission",
         names: &["endpoint_id"],
         in_workspace: false,
@@ -72,7 +72,7 @@ const KINDS: [Kind; 6] = [
     Kind {
         path: "/3.0/mlflow/gateway/model-definitions/permissions",
         kind: ResourceKind::GatewayModelDefinition,
-        answer: "model_definition_permission",
+        answer: "gateway_model_definition_permission",
         title: "Gateway model definition permission",
         names: &["model_definition_id"],
         in_workspace: false,
@@ -88,6 +88,36 @@ pub(super) fn routes() -> Router<Arc<Mlflow>> {
             .route(&path("update"), patch(move |app, caller, fields| update(kind, app, caller, fields)))
             .route(&path("delete"), delete(move |app, caller, fields| remove(kind, app, caller, fields)))
     })
+}
+
+/// The direct grants of a user by kind, as clients up to 3.12 expect them with the user.
+pub(super) fn with_permissions(account: &Account, roles: &[AccessRole]) -> Json {
+    let mut user = super::users::rendered(account);
+    let own = format!("__user_{}__", account.number);
+    for kind in KINDS.iter().take(3) {
+        let mut listed = Vec::new();
+        for role in roles.iter().filter(|role| role.name == own) {
+            for grant in role.permissions.iter().map(|p| &p.grant).filter(|g| g.kind == kind.kind) {
+                let names: Vec<&str> = grant.pattern.splitn(kind.names.len(), '/').collect();
+                listed.push(kind.rendered(&names, &role.workspace, account, grant.permission));
+            }
+        }
+        user[format!("{}s", kind.answer)] = Json::Array(listed);
+    }
+    user
+}
+
+impl Kind {
+    fn rendered(&self, names: &[&str], workspace: &str, account: &Account, permission: Permission) -> Json {
+        let mut told = json!({ "user_id": account.number, "permission": permission.as_str() });
+        for (field, value) in self.names.iter().zip(names) {
+            told[*field] = json!(value);
+        }
+        if self.in_workspace {
+            told["workspace"] = json!(workspace);
+        }
+        told
+    }
 }
 
 /// What a request names.
@@ -114,13 +144,8 @@ impl Asked {
     }
 
     fn rendered(&self, account: &Account, permission: Permission) -> Json {
-        let mut told = json!({ "user_id": account.number, "permission": permission.as_str() });
-        for (field, value) in self.kind.names.iter().zip(&self.names) {
-            told[*field] = json!(value);
-        }
-        if self.kind.in_workspace {
-            told["workspace"] = json!(self.resource.workspace);
-        }
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let told = self.kind.rendered(&names, &self.resource.workspace, account, permission);
         json!({ self.kind.answer: told })
     }
 

@@ -1,5 +1,6 @@
 //! `/users/*` of version 2.0: users with their passwords.
 
+use super::legacy::with_permissions;
 use super::{Answer, Refusal};
 use crate::error::WireError;
 use crate::fields::Fields;
@@ -61,7 +62,7 @@ async fn create(State(app): App, Caller(session): Caller, headers: HeaderMap, bo
     }
     let password = hashed(&app, password).await?;
     let made = app.access.identity().create_account(&leave, &name, password).await?;
-    Ok(reply::json(&json!({ "user": rendered(&made) })))
+    Ok(reply::json(&json!({ "user": with_permissions(&made, &[]) })))
 }
 
 async fn by_name(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -69,7 +70,9 @@ async fn by_name(State(app): App, Caller(session): Caller, fields: Fields) -> An
     if session.caller().user() != Some(&name) {
         manage(&session)?;
     }
-    Ok(reply::json(&json!({ "user": rendered(&app.access.identity().account(&name).await?) })))
+    let identity = app.access.identity();
+    let (account, roles) = (identity.account(&name).await?, identity.roles_of(&name).await?);
+    Ok(reply::json(&json!({ "user": with_permissions(&account, &roles) })))
 }
 
 async fn list(State(app): App, Caller(session): Caller) -> Answer {
