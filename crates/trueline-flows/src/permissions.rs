@@ -95,12 +95,11 @@ impl Access {
         rules: PermissionRules,
     ) -> Result<Holdings, IdentityError> {
         let grants = self.identity().grants_in(user, workspace).await?;
-        let member = grants.iter().any(|g| g.kind == ResourceKind::Workspace && g.permission.can_use());
-        let open = rules.default_workspace_open && workspace == DEFAULT_WORKSPACE;
-        let absent = match !rules.workspaces || member || open {
-            true => rules.default,
-            false => Permission::NoPermissions,
-        };
+        let open = !rules.workspaces || rules.default_workspace_open && workspace == DEFAULT_WORKSPACE;
+        let by_default = if open { rules.default } else { Permission::NoPermissions };
+        // What is granted on the workspace holds for what is in it.
+        let of_workspace = grants.iter().filter(|g| g.kind == ResourceKind::Workspace).map(|g| g.permission);
+        let absent = of_workspace.max().unwrap_or(by_default).max(by_default);
         Ok(Holdings { grants, standard: Standard { floor: rules.default, absent } })
     }
 
@@ -124,17 +123,10 @@ impl Access {
     }
 
     /// Whether a user may hold permissions in the project of a session, so that its requests are judged one by one.
-    pub(crate) async fn may_hold_permissions(&self, session: &Session) -> Result<bool, IdentityError> {
-        let (Some(rules), Some(user)) = (self.permissions(), session.caller().user()) else {
-            return Ok(false);
-        };
+    pub(crate) fn may_hold_permissions(&self, session: &Session) -> bool {
         let is_default = session.project().name == DEFAULT_WORKSPACE;
-        if !rules.workspaces || (is_default && rules.default_workspace_open) {
-            return Ok(is_default);
-        }
-        // Who has no role anywhere is let into the default workspace, to be told that nothing is permitted there.
-        let (present, _) = self.identity().workspaces_of(user).await?;
-        Ok(is_default || present.contains(&session.project().name))
+        let user = session.caller().user().is_some();
+        user && self.permissions().is_some_and(|rules| rules.workspaces || is_default)
     }
 }
 

@@ -87,7 +87,7 @@ impl Access {
         let session =
             Session { caller, project: project_row, policy, permission: None, readable: Readable::all() };
         // Where users have permissions on single resources, each request is judged by what it names.
-        if session.leave::<ReadProject>().is_ok() || self.may_hold_permissions(&session).await? {
+        if session.leave::<ReadProject>().is_ok() || self.may_hold_permissions(&session) {
             return Ok(session);
         }
         Err(IdentityError::NotFound { kind: "project", name: project.to_owned() })

@@ -81,7 +81,7 @@ impl Identity {
         permission: Permission,
         mode: Mode,
     ) -> Result<Account, IdentityError> {
-        resource.kind.check(&resource.id, permission)?;
+        resource.kind.check(&resource.id)?;
         let (user, resource) = (user.to_owned(), resource.clone());
         self.ledger()
             .write(actor, move |tx| {
@@ -107,6 +107,20 @@ impl Identity {
             .await
     }
 
+    /// Grants a user a permission, whatever was granted directly before.
+    ///
+    /// # Errors
+    /// [`IdentityError::Missing`] without the user, [`IdentityError::Invalid`], or what the ledger says.
+    pub async fn set_direct_grant(
+        &self,
+        leave: &Authorized<ManageResource>,
+        user: &str,
+        resource: &Resource,
+        permission: Permission,
+    ) -> Result<Account, IdentityError> {
+        self.put_grant(leave.actor(), user, resource, permission, Mode::Set).await
+    }
+
     /// Changes what a user was granted directly.
     ///
     /// # Errors
@@ -118,7 +132,7 @@ impl Identity {
         resource: &Resource,
         permission: Permission,
     ) -> Result<(), IdentityError> {
-        resource.kind.check(&resource.id, permission)?;
+        resource.kind.check(&resource.id)?;
         let (user, resource) = (user.to_owned(), resource.clone());
         self.ledger()
             .write(leave.actor(), move |tx| {

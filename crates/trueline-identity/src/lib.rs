@@ -14,6 +14,7 @@ mod policy;
 mod roles;
 mod schema;
 mod store;
+mod workspaces;
 
 pub use accounts::Account;
 
@@ -33,3 +34,4 @@ pub use policy::Policy;
 pub use roles::{AccessRole, Membership, RolePermission};
 pub use schema::MODULE;
 pub use store::{Identity, hash_token};
+pub use workspaces::Workspace;

@@ -147,18 +147,12 @@ impl ResourceKind {
         })
     }
 
-    /// Checks that a pattern and a permission can be granted on this kind.
+    /// Checks that a pattern can be granted on this kind.
     ///
     /// # Errors
     /// [`IdentityError::Invalid`].
-    pub fn check(self, pattern: &str, permission: Permission) -> Result<(), IdentityError> {
-        let (kind, word) = (self.as_str(), permission.as_str());
-        if self == Self::Workspace && !matches!(permission, Permission::Use | Permission::Manage) {
-            return Err(IdentityError::Invalid(format!(
-                "Invalid permission '{word}' for resource_type='{kind}'. Workspace-wide grants accept only: ('MANAGE', \
-                 'USE')."
-            )));
-        }
+    pub fn check(self, pattern: &str) -> Result<(), IdentityError> {
+        let kind = self.as_str();
         if pattern.is_empty() || (pattern != "*" && !self.by_id()) {
             return Err(IdentityError::Invalid(format!(
                 "Invalid resource_pattern '{pattern}' for resource_type='{kind}'. This resource type supports only wildcard \
@@ -310,10 +304,10 @@ mod tests {
 
     #[test]
     fn parts_are_granted_as_a_whole_alone() {
-        assert!(ResourceKind::Run.check("*", Permission::Read).is_ok());
-        let told = ResourceKind::Run.check("r1", Permission::Read).unwrap_err().to_string();
+        assert!(ResourceKind::Run.check("*").is_ok());
+        let told = ResourceKind::Run.check("r1").unwrap_err().to_string();
         assert!(told.contains("supports only wildcard"), "{told}");
-        assert!(ResourceKind::Workspace.check("*", Permission::Read).is_err());
+        assert!(ResourceKind::Workspace.check("default").is_err());
         assert!(
             ResourceKind::parse("bogus")
                 .unwrap_err()

@@ -23,6 +23,19 @@ pub struct AccessRole {
     pub permissions: Vec<RolePermission>,
 }
 
+impl AccessRole {
+    /// The number of the user whose direct grants it holds, when it holds such.
+    #[must_use]
+    pub fn owner_number(&self) -> Option<i64> {
+        own_number(&self.name)
+    }
+}
+
+/// Names of this form are kept for what is granted to users directly.
+fn own_number(name: &str) -> Option<i64> {
+    name.strip_prefix("__user_")?.strip_suffix("__")?.parse().ok()
+}
+
 /// A permission of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolePermission {
@@ -49,10 +62,8 @@ fn missing(what: String) -> IdentityError {
     IdentityError::Missing(format!("{what} not found"))
 }
 
-/// Names of this form are kept for what is granted to users directly.
 fn check_role_name(name: &str) -> Result<(), IdentityError> {
-    let inner = name.strip_prefix("__user_").and_then(|rest| rest.strip_suffix("__"));
-    if inner.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())) {
+    if own_number(name).is_some() {
         return Err(IdentityError::Invalid(format!("Role name '{name}' is reserved.")));
     }
     if name.trim().is_empty() {
@@ -184,7 +195,7 @@ impl Identity {
         id: i64,
         grant: Grant,
     ) -> Result<RolePermission, IdentityError> {
-        grant.kind.check(&grant.pattern, grant.permission)?;
+        grant.kind.check(&grant.pattern)?;
         self.ledger()
             .write(leave.actor(), move |tx| {
                 role(tx, id)?;
@@ -214,7 +225,6 @@ impl Identity {
         self.ledger()
             .write(leave.actor(), move |tx| {
                 let mut found = role_permission(tx, id)?;
-                found.grant.kind.check(&found.grant.pattern, permission)?;
                 found.grant.permission = permission;
                 let params = [id.into(), permission.as_str().into()];
                 tx.execute("UPDATE access_permissions SET permission = ?2 WHERE id = ?1", &params)?;

@@ -69,6 +69,10 @@ CREATE TABLE access_members (
     role BIGINT NOT NULL,
     UNIQUE (user_name, role)
 );
+CREATE TABLE project_notes (
+    project TEXT PRIMARY KEY,
+    description TEXT NOT NULL
+);
 CREATE INDEX access_members_role ON access_members (role);
 ",
 };

@@ -376,13 +376,17 @@ fn project_from(row: &mut trueline_db::Row) -> Result<Project, IdentityError> {
     Ok(Project { id, name: row.take(1)?, created_at_ms: row.take(2)? })
 }
 
-fn project_row(tx: &mut Tx<'_>, name: &str) -> Result<Option<Project>, IdentityError> {
+pub(crate) fn project_row(tx: &mut Tx<'_>, name: &str) -> Result<Option<Project>, IdentityError> {
     tx.query_opt("SELECT id, name, created_at_ms FROM projects WHERE name = ?1", &[name.into()])?
         .map(|mut row| project_from(&mut row))
         .transpose()
 }
 
-fn insert_project(tx: &mut LedgerTx<'_, '_>, id: &ProjectId, name: &str) -> Result<(), IdentityError> {
+pub(crate) fn insert_project(
+    tx: &mut LedgerTx<'_, '_>,
+    id: &ProjectId,
+    name: &str,
+) -> Result<(), IdentityError> {
     let now = tx.now();
     tx.execute(
         "INSERT INTO projects (id, name, created_at_ms) VALUES (?1, ?2, ?3)",

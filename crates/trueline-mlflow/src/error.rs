@@ -24,6 +24,7 @@ pub(crate) enum Code {
     InvalidState,
     InternalError,
     NotImplemented,
+    FeatureDisabled,
     TemporarilyUnavailable,
     RequestLimitExceeded,
 }
@@ -58,6 +59,9 @@ impl Code {
             }
             Self::NotImplemented => {
                 ("NOT_IMPLEMENTED", StatusCode::NOT_IMPLEMENTED, "XXM00", "NOT_IMPLEMENTED")
+            }
+            Self::FeatureDisabled => {
+                ("FEATURE_DISABLED", StatusCode::INTERNAL_SERVER_ERROR, "KAM00", "FEATURE_DISABLED")
             }
             Self::TemporarilyUnavailable => (
                 "TEMPORARILY_UNAVAILABLE",

@@ -17,9 +17,10 @@ mod run_wire;
 mod runs;
 mod versions;
 mod webhooks;
+mod workspaces;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
@@ -60,6 +61,7 @@ pub struct Mlflow {
     tracking: Tracking,
     registry: Registry,
     webhooks: Webhooks,
+    workspaces: bool,
     limits: Limits,
 }
 
@@ -73,7 +75,13 @@ impl Mlflow {
         webhooks: Webhooks,
         limits: Limits,
     ) -> Self {
-        Self { access, tracking, registry, webhooks, limits }
+        Self { access, tracking, registry, webhooks, workspaces: false, limits }
+    }
+
+    /// The same, where a request's header may choose a workspace.
+    #[must_use]
+    pub fn with_workspaces(self, workspaces: bool) -> Self {
+        Self { workspaces, ..self }
     }
 }
 
@@ -110,6 +118,7 @@ pub fn router(face: Mlflow) -> Router {
         .nest("/2.0/mlflow-artifacts", artifacts::routes())
         .route("/3.0/mlflow/server-info", get(server_info))
         .merge(access)
+        .merge(workspaces::routes(app.workspaces))
         .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
@@ -138,10 +147,10 @@ pub fn unavailable(why: &str) -> Response {
 }
 
 /// The switches that the client reads; each says what this server really offers.
-async fn server_info() -> Response {
+async fn server_info(State(app): App) -> Response {
     reply::json(&json!({
         "store_type": "SqlStore",
-        "workspaces_enabled": false,
+        "workspaces_enabled": app.workspaces,
         "trace_archival_enabled": false,
         "multipart_uploads_enabled": false,
         "multipart_downloads_enabled": false,

@@ -5,6 +5,7 @@ use super::needs::{Asked, Deed, Named, Need};
 use super::{forbidden, unauthenticated};
 use crate::error::WireError;
 use crate::fields::Fields;
+use crate::workspaces::{HEADER, header_refused};
 use crate::{App, Mlflow, reply};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -22,6 +23,10 @@ use trueline_tracking::RunId;
 
 /// Lets a request through, or answers it with MLflow's refusal.
 pub(crate) async fn guard(State(app): App, mut request: Request, next: Next) -> Response {
+    let chooses = request.headers().get(HEADER).is_some_and(|v| !v.is_empty());
+    if chooses && !app.workspaces && !request.uri().path().ends_with("/mlflow/server-info") {
+        return header_refused().into_response();
+    }
     let Some(rules) = app.access.permissions() else { return next.run(request).await };
     let session = match request.extensions().get::<Entry>() {
         Some(Entry(Ok(session))) => session.clone(),

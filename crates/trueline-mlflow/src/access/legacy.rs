@@ -93,10 +93,9 @@ pub(super) fn routes() -> Router<Arc<Mlflow>> {
 /// The direct grants of a user by kind, as clients up to 3.12 expect them with the user.
 pub(super) fn with_permissions(account: &Account, roles: &[AccessRole]) -> Json {
     let mut user = super::users::rendered(account);
-    let own = format!("__user_{}__", account.number);
     for kind in KINDS.iter().take(3) {
         let mut listed = Vec::new();
-        for role in roles.iter().filter(|role| role.name == own) {
+        for role in roles.iter().filter(|role| role.owner_number() == Some(account.number)) {
             for grant in role.permissions.iter().map(|p| &p.grant).filter(|g| g.kind == kind.kind) {
                 let names: Vec<&str> = grant.pattern.splitn(kind.names.len(), '/').collect();
                 listed.push(kind.rendered(&names, &role.workspace, account, grant.permission));

@@ -10,6 +10,7 @@ mod needs;
 mod roles;
 mod signup;
 mod users;
+mod workspace_permissions;
 
 pub(crate) use guard::{guard, narrowed};
 
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Router<Arc<Mlflow>> {
         .nest("/3.0/mlflow/users", direct::routes())
         .nest("/3.0/mlflow/roles", roles::routes())
         .merge(legacy::routes())
+        .merge(workspace_permissions::routes())
 }
 
 /// The routes for people, beside the API.
@@ -64,6 +66,12 @@ fn number(fields: &Fields, name: &str) -> Result<i64, WireError> {
 /// A permission that the calls of 3.13 and later can grant.
 fn grantable(word: &str, kind: ResourceKind) -> Result<Permission, WireError> {
     let permission = Permission::parse(word)?;
+    if kind == ResourceKind::Workspace && !matches!(permission, Permission::Use | Permission::Manage) {
+        return Err(WireError::invalid(format!(
+            "Invalid permission '{word}' for resource_type='workspace'. Workspace-wide grants accept only: ('MANAGE', \
+             'USE')."
+        )));
+    }
     if kind != ResourceKind::Workspace && permission == Permission::NoPermissions {
         return Err(WireError::invalid(format!(
             "Invalid permission '{word}' for resource_type='{}'. Resource-level grants accept only: ('DENY', 'EDIT', \

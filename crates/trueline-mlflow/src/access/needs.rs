@@ -134,7 +134,7 @@ impl Asked<'_> {
             "logged-models" => self.logged_models(rest),
             "scorers" => self.scorers(rest),
             "gateway" => self.gateway(rest),
-            "users" | "roles" | "workspaces" | "server-info" => Ok(Need::Nothing),
+            "users" | "roles" | "workspaces" | "workspace-permissions" | "server-info" => Ok(Need::Nothing),
             _ => Ok(Need::Role),
         }
     }

@@ -181,8 +181,10 @@ async fn permissions(State(app): App, Caller(session): Caller, fields: Fields) -
 
 async fn change(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let (id, leave) = managed_permission(&app, &session, &fields).await?;
-    // Whether the kind takes it is checked where the kind is known.
-    let permission = grantable(&fields.required("permission")?, ResourceKind::Experiment)?;
+    let role = app.access.identity().role_of_permission(id).await?;
+    let kind =
+        role.permissions.iter().find(|p| p.id == id).map_or(ResourceKind::Experiment, |p| p.grant.kind);
+    let permission = grantable(&fields.required("permission")?, kind)?;
     let changed = app.access.identity().update_role_permission(&leave, id, permission).await?;
     Ok(reply::json(&json!({ "role_permission": self::permission(&changed) })))
 }

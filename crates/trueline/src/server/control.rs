@@ -72,6 +72,7 @@ struct Parts {
     releases: Releases,
     monitoring: Monitoring,
     webhooks: Webhooks,
+    workspaces: bool,
     reach: Reach,
 }
 
@@ -304,6 +305,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     Ok(Parts {
         monitoring: Monitoring::new(ledger.clone()),
         webhooks: webhooks::open(&config.data_dir, &ledger)?,
+        workspaces: config.workspaces,
         reach: Reach { loopback: config.host.is_loopback() },
         ledger,
         files,
@@ -368,7 +370,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         registry.clone(),
         parts.webhooks.clone(),
         trueline_mlflow::Limits::default(),
-    );
+    )
+    .with_workspaces(parts.workspaces);
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
 }
 
