@@ -19,10 +19,11 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = WireError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, WireError> {
-        if request.method() == Method::GET {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        // Some deletions name what they delete in the query.
+        if request.method() == Method::GET || (request.method() == Method::DELETE && kind.is_none()) {
             return Ok(Self::from_query(request.uri().query().unwrap_or_default()));
         }
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let is_json =
             kind.is_some_and(|k| k.split(';').next().unwrap_or_default().trim() == "application/json");
         if !is_json {

@@ -110,7 +110,7 @@ pub fn router(face: Mlflow) -> Router {
     let app = Arc::new(face);
     let permissions = app.access.permissions().is_some();
     let (access, pages) = match permissions {
-        true => (access::routes(), access::pages()),
+        true => (access::routes(app.workspaces), access::pages()),
         false => (Router::new(), Router::new()),
     };
     let api = Router::new()

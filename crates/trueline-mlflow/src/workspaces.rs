@@ -25,7 +25,8 @@ pub(crate) fn routes(on: bool) -> Router<Arc<Mlflow>> {
     if !on {
         return Router::new()
             .route("/3.0/mlflow/workspaces", any(off))
-            .route("/3.0/mlflow/workspaces/{*rest}", any(off));
+            .route("/3.0/mlflow/workspaces/{*rest}", any(off))
+            .route("/3.0/mlflow/workspace-permissions", any(off));
     }
     Router::new()
         .route("/3.0/mlflow/workspaces", get(list).post(create))

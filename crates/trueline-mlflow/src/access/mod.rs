@@ -28,13 +28,14 @@ const UNAUTHENTICATED: &str = "You are not authenticated. Please see https://www
                                #authenticating-to-mlflow on how to authenticate.";
 
 /// The routes below `/api`, for a server where users have permissions.
-pub(crate) fn routes() -> Router<Arc<Mlflow>> {
+pub(crate) fn routes(workspaces: bool) -> Router<Arc<Mlflow>> {
+    let on_workspaces = if workspaces { workspace_permissions::routes() } else { Router::new() };
     Router::new()
         .nest("/2.0/mlflow/users", users::routes())
         .nest("/3.0/mlflow/users", direct::routes())
         .nest("/3.0/mlflow/roles", roles::routes())
         .merge(legacy::routes())
-        .merge(workspace_permissions::routes())
+        .merge(on_workspaces)
 }
 
 /// The routes for people, beside the API.

@@ -27,7 +27,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "TRUELINE_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
     request_timeout: u32,
     /// Let users in with passwords, with permissions on single resources as MLflow has them
-    #[arg(long, value_parser = ["basic-auth"])]
+    #[arg(long, env = "TRUELINE_APP_NAME", value_parser = ["basic-auth"])]
     app_name: Option<String>,
     /// Let MLflow's clients choose a workspace, which is a project
     #[arg(long, env = "MLFLOW_ENABLE_WORKSPACES", value_parser = clap::builder::BoolishValueParser::new())]
