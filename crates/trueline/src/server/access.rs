@@ -72,10 +72,11 @@ fn settings(text: &str) -> HashMap<String, String> {
     for line in text.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             inside = section.trim() == "mlflow";
-        } else if inside && !line.starts_with(['#', ';']) {
-            if let Some((name, value)) = line.split_once(['=', ':']) {
-                out.insert(name.trim().to_lowercase(), value.trim().to_owned());
-            }
+        } else if inside
+            && !line.starts_with(['#', ';'])
+            && let Some((name, value)) = line.split_once(['=', ':'])
+        {
+            out.insert(name.trim().to_lowercase(), value.trim().to_owned());
         }
     }
     out
