@@ -13,6 +13,7 @@ mod predictions;
 mod problem;
 mod reproductions;
 mod rollouts;
+mod run_table;
 mod runs;
 mod tasks;
 mod time;
@@ -198,6 +199,8 @@ pub fn router(rest: Rest) -> Router {
             "/runs/{id}/capture",
             get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),
         )
+        .route("/runs", get(run_table::runs))
+        .route("/experiments/{id}/columns", get(run_table::columns))
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
         .merge(data_routes())
