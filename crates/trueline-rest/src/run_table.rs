@@ -152,7 +152,13 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for bad in ["", "experiment=x", "experiment=1&filter=foo", "experiment=1&limit=-1", "experiment=1&nonsense=1"] {
+        for bad in [
+            "",
+            "experiment=x",
+            "experiment=1&filter=foo",
+            "experiment=1&limit=-1",
+            "experiment=1&nonsense=1",
+        ] {
             assert!(asked(Some(bad.to_owned())).is_err(), "{bad}");
         }
     }
