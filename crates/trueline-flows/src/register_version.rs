@@ -64,7 +64,7 @@ pub async fn register_version(
     source::refuse_local(tracking, read, &ask).await?;
     let found = Source::locate(tracking, registry, read, &ask.source).await?;
     let origin = Origin::of(tracking, read, &found, &ask).await?;
-    let manifest = found.files.manifest(tracking, read).await?;
+    let manifest = found.files.freeze(tracking, read).await?;
     if manifest.as_ref().is_some_and(|m| m.files().is_empty()) {
         return Err(invalid(format!(
             "Unable to find model files under source '{}' (this server's artifacts there are empty): log the model \

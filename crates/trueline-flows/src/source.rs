@@ -32,6 +32,18 @@ pub(crate) enum Files {
 }
 
 impl Files {
+    /// The files as they will stay: kept as blobs, wherever they lie. None when they lie elsewhere.
+    pub(crate) async fn freeze(
+        self,
+        tracking: &Tracking,
+        read: &Authorized<ReadProject>,
+    ) -> Result<Option<Manifest>, TrackingError> {
+        match self {
+            Self::Folder(folder) => Ok(Some(manifest(tracking.freeze(read, &folder).await?))),
+            other => other.manifest(tracking, read).await,
+        }
+    }
+
     /// The files as they are now; none when they lie elsewhere.
     pub(crate) async fn manifest(
         self,
@@ -62,7 +74,7 @@ impl Source {
         read: &Authorized<ReadProject>,
         source: &str,
     ) -> Result<Self, RegisterError> {
-        if let Some(path) = ArtifactPath::from_uri(source) {
+        if let Some(path) = tracking.artifact_path(read, source) {
             return Self::at(tracking, registry, read, path).await;
         }
         if let Some(rest) = source.strip_prefix("runs:/") {
@@ -75,7 +87,7 @@ impl Source {
             None => {
                 let model = tracking.logged_model(read, rest).await?;
                 let files =
-                    ArtifactPath::from_uri(&model.artifact_uri).map_or(Files::Elsewhere, Files::Folder);
+                    tracking.artifact_path(read, &model.artifact_uri).map_or(Files::Elsewhere, Files::Folder);
                 Ok(Self { files, run: model.source_run, model: Some(model.id), version: None })
             }
             // `models:/<name>/<number>`: another version, whose frozen files these are.
@@ -105,7 +117,7 @@ impl Source {
             Err(TrackingError::NotFound(_)) => return Ok(Self::elsewhere()),
             Err(other) => return Err(other.into()),
         };
-        let files = match ArtifactPath::from_uri(&run.artifact_uri) {
+        let files = match tracking.artifact_path(read, &run.artifact_uri) {
             Some(root) => Files::Folder(root.join(below)?),
             None => Files::Elsewhere,
         };

@@ -4,11 +4,13 @@
 //! Every path is served under `/api` and `/ajax-api` alike, as MLflow does.
 
 mod artifacts;
+mod download;
 mod error;
 mod experiments;
 mod fields;
 mod logged_models;
 mod models;
+mod modes;
 mod paging;
 mod render;
 mod reply;
@@ -19,6 +21,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use error::WireError;
@@ -27,6 +30,8 @@ use std::sync::Arc;
 use trueline_flows::{Entry, Session};
 use trueline_registry::Registry;
 use trueline_tracking::Tracking;
+
+pub use modes::Modes;
 
 /// The MLflow release whose wire this is; clients below it fall back, above it ask for more.
 pub const MLFLOW_VERSION: &str = "3.17.2";
@@ -54,13 +59,20 @@ pub struct Mlflow {
     tracking: Tracking,
     registry: Registry,
     limits: Limits,
+    modes: Modes,
 }
 
 impl Mlflow {
     /// The face over these domains.
     #[must_use]
     pub fn new(tracking: Tracking, registry: Registry, limits: Limits) -> Self {
-        Self { tracking, registry, limits }
+        Self { tracking, registry, limits, modes: Modes::default() }
+    }
+
+    /// With parts of it switched off.
+    #[must_use]
+    pub fn with_modes(self, modes: Modes) -> Self {
+        Self { modes, ..self }
     }
 }
 
@@ -85,7 +97,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// The routes of this face.
 pub fn router(face: Mlflow) -> Router {
-    let limits = face.limits;
+    let (limits, modes) = (face.limits, face.modes);
     let app = Arc::new(face);
     let api = Router::new()
         .nest("/2.0/mlflow", v2(limits))
@@ -94,7 +106,12 @@ pub fn router(face: Mlflow) -> Router {
         .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    Router::new().nest("/api", api.clone()).nest("/ajax-api", api).with_state(app)
+    Router::new()
+        .nest("/api", api.clone())
+        .nest("/ajax-api", api)
+        .merge(download::page_routes())
+        .layer(from_fn_with_state(modes, modes::admit))
+        .with_state(app)
 }
 
 fn v2(limits: Limits) -> Router<Arc<Mlflow>> {

@@ -4,7 +4,7 @@ use crate::error::WireError;
 use crate::experiments::experiment_id;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
-use crate::{App, Caller, Mlflow, artifacts, render, reply};
+use crate::{App, Caller, Mlflow, artifacts, download, render, reply};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::Response;
@@ -12,9 +12,7 @@ use axum::routing::{get, patch, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use trueline_search::mlflow::Kind;
-use trueline_tracking::{
-    ArtifactPath, ExperimentId, LoggedModelSearch, LoggedModelStatus, NewLoggedModel, RunId,
-};
+use trueline_tracking::{ExperimentId, LoggedModelSearch, LoggedModelStatus, NewLoggedModel, RunId};
 
 type Answer = Result<Response, WireError>;
 
@@ -26,6 +24,7 @@ pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
         .route("/{id}/tags", patch(set_tags).layer(bulk))
         .route("/{id}/tags/{key}", axum::routing::delete(delete_tag))
         .route("/{id}/artifacts/directories", get(list_artifacts))
+        .route("/{id}/artifacts/files", get(download::of_logged_model))
 }
 
 fn one(model: &trueline_tracking::LoggedModel) -> Response {
@@ -123,6 +122,5 @@ async fn list_artifacts(
 ) -> Answer {
     let model = app.tracking.logged_model(&session.leave()?, &id).await?;
     let below = fields.text_or_empty("artifact_directory_path")?;
-    let root = ArtifactPath::from_uri(&model.artifact_uri);
-    artifacts::listing(&app, &session, root, &model.artifact_uri, &below).await
+    artifacts::listing(&app, &session, &model.artifact_uri, &below).await
 }

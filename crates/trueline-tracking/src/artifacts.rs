@@ -1,9 +1,12 @@
 //! Artifacts: a tree of paths over content-addressed blobs, apart for each project. A run's and a logged model's
-//! files lie under the path that its artifact URI names.
+//! files lie under the path that its artifact URI names. Where a server was told to keep them as plain files
+//! (`places.rs`), the same calls lead there.
 
-use crate::{Tracking, TrackingError};
+use crate::folder::{Folder, PlainFile};
+use crate::places::{Kept, Tree};
+use crate::{Tracking, TrackingError, plain};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::json;
 use std::ops::Range;
@@ -15,12 +18,27 @@ use trueline_ledger::{NewEvent, ProjectId};
 /// The longest path in bytes. Paths are keys of an index, whose rows PostgreSQL limits to 2704 bytes.
 const LONGEST_PATH: usize = 1024;
 
-/// A path in the tree: relative, with no part that is empty, `.` or `..`.
+/// A path in a tree of artifacts: relative, with no part that is empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ArtifactPath(String);
+pub struct ArtifactPath {
+    tree: Tree,
+    path: String,
+}
 
 impl ArtifactPath {
-    /// Checks a path. Control characters are refused: no file system or listing shows them, and a line break in a path
+    fn proxied(path: String) -> Self {
+        Self { tree: Tree::Proxied, path }
+    }
+
+    pub(crate) fn within(self, tree: Tree) -> Self {
+        Self { tree, ..self }
+    }
+
+    pub(crate) fn tree(&self) -> Tree {
+        self.tree
+    }
+
+    /// Checks a path of the proxy's tree. Control characters are refused: no file system or listing shows them, and a line break in a path
     /// could pass for another file.
     ///
     /// # Errors
@@ -28,7 +46,7 @@ impl ArtifactPath {
     pub fn parse(path: &str) -> Result<Self, TrackingError> {
         let trimmed = path.trim_end_matches('/');
         if trimmed.is_empty() && path.len() <= 1 {
-            return Ok(Self(String::new()));
+            return Ok(Self::proxied(String::new()));
         }
         if trimmed.len() > LONGEST_PATH {
             return Err(TrackingError::Invalid(format!(
@@ -38,7 +56,7 @@ impl ArtifactPath {
         }
         let fine = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
         if !trimmed.contains(char::is_control) && trimmed.split('/').all(fine) {
-            return Ok(Self(trimmed.to_owned()));
+            return Ok(Self::proxied(trimmed.to_owned()));
         }
         Err(TrackingError::Invalid("Invalid path".to_owned()))
     }
@@ -58,13 +76,16 @@ impl ArtifactPath {
     /// Whether this is the root of the tree.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        self.0.is_empty()
+        self.path.is_empty()
     }
 
     /// What is left of this path below `folder`: empty for the folder itself, none when it lies elsewhere.
     #[must_use]
     pub fn below(&self, folder: &Self) -> Option<&str> {
-        match self.0.strip_prefix(&folder.0)? {
+        if self.tree != folder.tree {
+            return None;
+        }
+        match self.path.strip_prefix(&folder.path)? {
             "" => Some(""),
             rest if folder.is_root() => Some(rest),
             rest => rest.strip_prefix('/'),
@@ -74,7 +95,7 @@ impl ArtifactPath {
     /// The path as text; empty for the root.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.path
     }
 
     /// A path below this one.
@@ -82,16 +103,17 @@ impl ArtifactPath {
     /// # Errors
     /// [`TrackingError::Invalid`].
     pub fn join(&self, below: &str) -> Result<Self, TrackingError> {
-        match (self.is_root(), below.is_empty()) {
-            (_, true) => Ok(self.clone()),
-            (true, false) => Self::parse(below),
-            (false, false) => Self::parse(&format!("{}/{below}", self.0)),
-        }
+        let joined = match (self.is_root(), below.is_empty()) {
+            (_, true) => return Ok(self.clone()),
+            (true, false) => Self::parse(below)?,
+            (false, false) => Self::parse(&format!("{}/{below}", self.path))?,
+        };
+        Ok(joined.within(self.tree))
     }
 
     /// What every path below this one starts with.
     pub(crate) fn prefix(&self) -> String {
-        if self.is_root() { String::new() } else { format!("{}/", self.0) }
+        if self.is_root() { String::new() } else { format!("{}/", self.path) }
     }
 }
 
@@ -104,6 +126,38 @@ pub struct ArtifactFile {
     pub sha256: String,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// An artifact that can be read.
+#[derive(Debug)]
+pub struct OpenArtifact {
+    /// Its size in bytes.
+    pub size: u64,
+    /// A word that is another one once the bytes are.
+    pub etag: String,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Blob { sha256: String },
+    Plain(PlainFile),
+}
+
+impl OpenArtifact {
+    /// A blob.
+    #[must_use]
+    pub fn blob(sha256: &str, size: u64) -> Self {
+        Self { size, etag: sha256.to_owned(), source: Source::Blob { sha256: sha256.to_owned() } }
+    }
+
+    fn plain(file: PlainFile) -> Self {
+        Self { size: file.size, etag: file.etag.clone(), source: Source::Plain(file) }
+    }
+}
+
+fn missing(path: &ArtifactPath) -> TrackingError {
+    TrackingError::NotFound(format!("No such artifact: '{}'", path.as_str()))
 }
 
 pub(crate) fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
@@ -175,6 +229,16 @@ impl Tracking {
             return Err(TrackingError::Invalid("Invalid path".to_owned()));
         }
         let project = leave.project().clone();
+        match self.places.kept(&project, &path) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, below) => {
+                let id = self.ledger.sources().id();
+                let (sha256, size) = plain::put(folder, below, id, bytes, limit).await?;
+                let file = ArtifactFile { path: path.as_str().to_owned(), sha256, size };
+                return self.tell_written(leave, file).await;
+            }
+            Kept::ForOthers => return Err(TrackingError::Invalid("Invalid path".to_owned())),
+        }
         let blob = self.blobs.put(&Self::namespace(&project), bytes, limit).await?;
         let file = ArtifactFile { path: path.as_str().to_owned(), sha256: blob.sha256, size: blob.size };
         self.ledger
@@ -199,6 +263,28 @@ impl Tracking {
             .await
     }
 
+    /// Tells the ledger of a plain file, which no row tells of.
+    async fn tell_written(
+        &self,
+        leave: &Authorized<WriteTracking>,
+        file: ArtifactFile,
+    ) -> Result<ArtifactFile, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let event = NewEvent::new(&project, "artifact.written", "artifact", &file.path);
+                tx.emit(event.with(json!({ "sha256": file.sha256, "size": file.size })))?;
+                Ok(file.clone())
+            })
+            .await
+    }
+
+    /// The path that a URI names, when it is one of this project that the server can read.
+    #[must_use]
+    pub fn artifact_path(&self, leave: &Authorized<ReadProject>, uri: &str) -> Option<ArtifactPath> {
+        self.places.path_of(leave.project(), uri)
+    }
+
     /// One artifact, if there is a file at this path.
     ///
     /// # Errors
@@ -207,15 +293,22 @@ impl Tracking {
         &self,
         leave: &Authorized<ReadProject>,
         path: &ArtifactPath,
-    ) -> Result<ArtifactFile, TrackingError> {
+    ) -> Result<OpenArtifact, TrackingError> {
         let (project, path) = (leave.project().clone(), path.clone());
-        self.ledger
-            .db()
-            .read(move |tx| {
-                let missing = || TrackingError::NotFound(format!("No such artifact: '{}'", path.as_str()));
-                find(tx, &project, path.as_str())?.ok_or_else(missing)
-            })
-            .await
+        match self.places.kept(&project, &path) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, below) => {
+                let found = plain::open(folder, below).await?;
+                return found.map(OpenArtifact::plain).ok_or_else(|| missing(&path));
+            }
+            Kept::ForOthers => return Err(missing(&path)),
+        }
+        let found = self.ledger.db().read({
+            let path = path.clone();
+            move |tx| find(tx, &project, path.as_str())
+        });
+        let found: Option<ArtifactFile> = found.await?;
+        found.map(|file| OpenArtifact::blob(&file.sha256, file.size)).ok_or_else(|| missing(&path))
     }
 
     /// The bytes of an artifact, streamed.
@@ -225,10 +318,16 @@ impl Tracking {
     pub async fn artifact_bytes(
         &self,
         leave: &Authorized<ReadProject>,
-        file: &ArtifactFile,
+        file: OpenArtifact,
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, TrackingError> {
-        Ok(self.blobs.get(&Self::namespace(leave.project()), &file.sha256, range).await?)
+        match file.source {
+            Source::Plain(file) => Ok(plain::bytes(file, range).left_stream()),
+            Source::Blob { sha256 } => {
+                let bytes = self.blobs.get(&Self::namespace(leave.project()), &sha256, range).await?;
+                Ok(bytes.right_stream())
+            }
+        }
     }
 
     /// A small blob of this project by its SHA-256, whole.
@@ -244,17 +343,49 @@ impl Tracking {
         Ok(self.blobs.get_bytes(&Self::namespace(leave.project()), sha256, limit).await?)
     }
 
-    /// All files below a folder, with paths relative to it.
+    /// All files below a folder as they are now, with paths relative to it. Plain files are read for their digests.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database or the disk says.
     pub async fn artifacts_below(
         &self,
         leave: &Authorized<ReadProject>,
         folder: &ArtifactPath,
     ) -> Result<Vec<ArtifactFile>, TrackingError> {
         let (project, folder) = (leave.project().clone(), folder.clone());
-        self.ledger.db().read(move |tx| below(tx, &project, &folder)).await
+        let (plain, path) = match self.places.kept(&project, &folder) {
+            Kept::Blobs => return self.ledger.db().read(move |tx| below(tx, &project, &folder)).await,
+            Kept::Plain(plain, path) => (plain, path),
+            Kept::ForOthers => return Ok(Vec::new()),
+        };
+        let mut out = Vec::new();
+        for name in plain::below(plain.clone(), path.clone()).await? {
+            out.extend(plain::measure(plain.clone(), format!("{path}/{name}"), name).await?);
+        }
+        Ok(out)
+    }
+
+    /// All files below a folder, with paths relative to it, each kept as a blob from here on, whatever becomes of the
+    /// folder. What is kept as blobs already is not copied.
+    ///
+    /// # Errors
+    /// What the database or the disk says.
+    pub async fn freeze(
+        &self,
+        leave: &Authorized<ReadProject>,
+        folder: &ArtifactPath,
+    ) -> Result<Vec<ArtifactFile>, TrackingError> {
+        let Kept::Plain(plain, path) = self.places.kept(leave.project(), folder) else {
+            return self.artifacts_below(leave, folder).await;
+        };
+        let namespace = Self::namespace(leave.project());
+        let mut out = Vec::new();
+        for name in plain::below(plain.clone(), path.clone()).await? {
+            let Some(found) = plain::open(plain.clone(), format!("{path}/{name}")).await? else { continue };
+            let blob = self.blobs.put(&namespace, plain::bytes(found, None), u64::MAX).await?;
+            out.push(ArtifactFile { path: name, sha256: blob.sha256, size: blob.size });
+        }
+        Ok(out)
     }
 
     /// Removes a file, or all files below a folder. Their blobs stay until nothing points at them.
@@ -274,6 +405,11 @@ impl Tracking {
             ));
         }
         let (project, path) = (leave.project().clone(), path.clone());
+        match self.places.kept(&project, &path) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, at) => return self.delete_plain(leave, folder, at, path).await,
+            Kept::ForOthers => return Err(missing(&path)),
+        }
         self.ledger
             .write(leave.actor(), move |tx| {
                 let mut gone: Vec<String> = below(tx, &project, &path)?
@@ -282,8 +418,7 @@ impl Tracking {
                     .collect();
                 gone.extend(find(tx, &project, path.as_str())?.map(|f| f.path));
                 if gone.is_empty() {
-                    let message = format!("No such artifact: '{}'", path.as_str());
-                    return Err(TrackingError::NotFound(message));
+                    return Err(missing(&path));
                 }
                 for file in &gone {
                     tx.execute(
@@ -293,6 +428,27 @@ impl Tracking {
                 }
                 let event = NewEvent::new(&project, "artifact.deleted", "artifact", path.as_str());
                 tx.emit(event.with(json!({ "files": gone })))?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn delete_plain(
+        &self,
+        leave: &Authorized<WriteTracking>,
+        folder: Folder,
+        at: String,
+        path: ArtifactPath,
+    ) -> Result<(), TrackingError> {
+        let files = plain::remove(folder, at).await?;
+        if files.is_empty() {
+            return Err(missing(&path));
+        }
+        let project = leave.project().clone();
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let event = NewEvent::new(&project, "artifact.deleted", "artifact", path.as_str());
+                tx.emit(event.with(json!({ "files": files })))?;
                 Ok(())
             })
             .await

@@ -5,6 +5,7 @@ mod artifacts;
 mod capture;
 mod error;
 mod experiments;
+mod folder;
 mod inputs;
 mod listing;
 mod logged;
@@ -14,6 +15,8 @@ mod metrics;
 mod model;
 mod model_history;
 mod owner;
+mod places;
+mod plain;
 mod points;
 mod reproduction;
 mod runs;
@@ -25,7 +28,7 @@ mod search;
 mod test_databases;
 mod validate;
 
-pub use artifacts::{ArtifactFile, ArtifactPath};
+pub use artifacts::{ArtifactFile, ArtifactPath, OpenArtifact};
 pub use capture::Capture;
 pub use error::TrackingError;
 pub use inputs::{DatasetInput, LoggedDataset};
@@ -37,6 +40,7 @@ pub use model::{
     RunUpdate, ViewType,
 };
 pub use owner::ArtifactOwner;
+pub use places::{ArtifactPlaces, PlaceError};
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };
@@ -53,13 +57,20 @@ use trueline_ledger::{Ledger, ProjectId};
 pub struct Tracking {
     ledger: Ledger,
     blobs: Blobs,
+    places: ArtifactPlaces,
 }
 
 impl Tracking {
-    /// Over a ledger and a blob store.
+    /// Over a ledger and a blob store, in which all artifacts are kept.
     #[must_use]
     pub fn new(ledger: Ledger, blobs: Blobs) -> Self {
-        Self { ledger, blobs }
+        Self { ledger, blobs, places: ArtifactPlaces::default() }
+    }
+
+    /// With artifacts at other places.
+    #[must_use]
+    pub fn with_places(self, places: ArtifactPlaces) -> Self {
+        Self { places, ..self }
     }
 
     fn namespace(project: &ProjectId) -> Namespace {

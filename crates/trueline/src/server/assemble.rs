@@ -16,8 +16,10 @@ use trueline_db::{Config, Db, DbError, Durability, Limits};
 use trueline_features::OnlineStore;
 use trueline_flows::{OnlineFeatures, Predictor};
 use trueline_ledger::Sources;
+use trueline_mlflow::Modes;
 use trueline_predictions::{Options, PredictionLog};
 use trueline_serving::DataPlane;
+use trueline_tracking::ArtifactPlaces;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -37,6 +39,10 @@ pub(crate) struct ServerConfig {
     pub(crate) port: u16,
     /// A PostgreSQL URL; none for the embedded database.
     pub(crate) database: Option<String>,
+    /// Where artifacts lie.
+    pub(crate) places: ArtifactPlaces,
+    /// What of MLflow's wire is answered.
+    pub(crate) modes: Modes,
     /// How many requests at a time, and for how long.
     pub(crate) limits: super::limits::Limits,
     /// When the process began.

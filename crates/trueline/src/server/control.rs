@@ -2,7 +2,6 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
-use super::limits::Limits;
 use super::{MODULES, ServerConfig, layout, rollouts};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
@@ -98,7 +97,7 @@ pub(crate) async fn live(
         &parts,
         folders.ledger.clone(),
         ledger_key.clone(),
-        grounds.config.limits,
+        &grounds.config,
     ))));
     let _ = ready.send(());
     if late {
@@ -269,7 +268,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let policy = Policy::built_in()?;
     let access = Access::new(identity.clone(), authenticator, policy.clone());
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
-    let tracking = Tracking::new(ledger.clone(), blobs.clone());
+    let tracking = Tracking::new(ledger.clone(), blobs.clone()).with_places(config.places.clone());
     tracking.adopt_old_points().await?;
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
@@ -310,7 +309,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     })
 }
 
-fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
+fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &ServerConfig) -> Control {
     let registry = &parts.deployments.registry;
     let tracer = Tracer {
         log: Arc::clone(&parts.log),
@@ -353,7 +352,8 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         reach: parts.reach,
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
-    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
+    let mlflow = mlflow.with_modes(config.modes);
+    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, config.limits)
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {
