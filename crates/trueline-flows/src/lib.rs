@@ -23,6 +23,7 @@ mod run_datasets;
 mod run_step;
 mod session;
 mod source;
+mod source_rules;
 mod texts;
 mod trace;
 mod training_reference;

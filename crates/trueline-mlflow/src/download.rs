@@ -15,7 +15,7 @@ use std::sync::Arc;
 use trueline_flows::{Session, find_file};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_registry::VersionKey;
-use trueline_tracking::{OpenArtifact, RunId, Tracking};
+use trueline_tracking::{ArtifactPath, OpenArtifact, RunId, Tracking};
 
 type Answer = Result<Response, WireError>;
 
@@ -52,7 +52,7 @@ pub(crate) async fn send(
         }
     };
     set(header::CONTENT_TYPE, kind(name));
-    set(header::CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{}", encoded(name)));
+    set(header::CONTENT_DISPOSITION, attachment(name));
     set(header::ETAG, etag);
     set(header::ACCEPT_RANGES, "bytes".to_owned());
     match range {
@@ -66,12 +66,49 @@ pub(crate) async fn send(
     Ok(response)
 }
 
+/// Endings of files that MLflow shows as text, whatever their kind is otherwise.
+const TEXTS: [&str; 23] = [
+    "txt",
+    "log",
+    "err",
+    "cfg",
+    "conf",
+    "cnf",
+    "cf",
+    "ini",
+    "properties",
+    "prop",
+    "hocon",
+    "toml",
+    "yaml",
+    "yml",
+    "xml",
+    "json",
+    "js",
+    "py",
+    "py3",
+    "csv",
+    "tsv",
+    "md",
+    "rst",
+];
+
 fn kind(name: &str) -> String {
-    mime_guess::from_path(name).first_or_octet_stream().to_string()
+    let ending = name.rsplit_once('.').map_or(name, |(_, ending)| ending).to_ascii_lowercase();
+    if TEXTS.contains(&ending.as_str()) || ["mlmodel", "mlproject"].contains(&ending.as_str()) {
+        return "text/plain".to_owned();
+    }
+    mime_guess::from_path(name).first_or_octet_stream().essence_str().to_owned()
 }
 
-fn encoded(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+/// The header that names an attachment (RFC 6266): as it is where it can be, encoded where it must.
+fn attachment(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.chars().all(plain) {
+        return format!("attachment; filename={name}");
+    }
+    let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    format!("attachment; filename*=UTF-8''{encoded}")
 }
 
 /// One range of bytes: `Ok(None)` when the header asks for something else, `Err` when it can't be satisfied.
@@ -108,15 +145,19 @@ pub(crate) fn out_of_reach(uri: &str) -> WireError {
 async fn of_run(State(app): App, Caller(session): Caller, headers: HeaderMap, fields: Fields) -> Answer {
     let run = RunId::new(fields.required_either("run_id", "run_uuid")?);
     let path = fields.required("path")?;
+    ArtifactPath::parse(&path)?;
     let run = app.tracking.run(&session.leave()?, &run).await?.run;
     below(&app, &session, &run.artifact_uri, &path, &headers).await
 }
 
 async fn of_version(State(app): App, Caller(session): Caller, headers: HeaderMap, fields: Fields) -> Answer {
-    let key = VersionKey::parse(&fields.required("name")?, &fields.required("version")?)?;
     let path = fields.required("path")?;
-    let version = app.registry.version(&session.leave()?, &key).await?;
-    below(&app, &session, &trueline_flows::download_uri(&version), &path, &headers).await
+    ArtifactPath::parse(&path)?;
+    let key = VersionKey::parse(&fields.required("name")?, &fields.required("version")?)?;
+    let leave = session.leave()?;
+    let version = app.registry.version(&leave, &key).await?;
+    let uri = trueline_flows::download_uri(&app.tracking, &app.registry, &leave, &version).await?;
+    below(&app, &session, &uri, &path, &headers).await
 }
 
 pub(crate) async fn of_logged_model(
@@ -133,7 +174,25 @@ pub(crate) async fn of_logged_model(
 
 #[cfg(test)]
 mod tests {
-    use super::range;
+    use super::{attachment, kind, range};
+
+    #[test]
+    fn attachments_are_named_so_that_every_client_can_read_it() {
+        assert_eq!(attachment("a.txt"), "attachment; filename=a.txt");
+        assert_eq!(attachment("ä b"), "attachment; filename*=UTF-8''%C3%A4%20b");
+    }
+
+    #[test]
+    fn texts_are_told_as_texts() {
+        for (name, expected) in [
+            ("MLmodel", "text/plain"),
+            ("a.json", "text/plain"),
+            ("a.png", "image/png"),
+            ("a", "application/octet-stream"),
+        ] {
+            assert_eq!(kind(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn ranges_of_bytes() {

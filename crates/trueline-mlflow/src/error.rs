@@ -171,6 +171,7 @@ impl From<RegisterError> for WireError {
         match error {
             RegisterError::Registry(inner) => inner.into(),
             RegisterError::Tracking(inner) => inner.into(),
+            remote @ RegisterError::RemoteFile(_) => Self::internal(remote.to_string()),
         }
     }
 }

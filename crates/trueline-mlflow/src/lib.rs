@@ -25,6 +25,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use error::WireError;
+use regex::Regex;
 use serde_json::json;
 use std::sync::Arc;
 use trueline_flows::{Entry, Session};
@@ -60,13 +61,20 @@ pub struct Mlflow {
     registry: Registry,
     limits: Limits,
     modes: Modes,
+    source_pattern: Option<Regex>,
 }
 
 impl Mlflow {
     /// The face over these domains.
     #[must_use]
     pub fn new(tracking: Tracking, registry: Registry, limits: Limits) -> Self {
-        Self { tracking, registry, limits, modes: Modes::default() }
+        Self { tracking, registry, limits, modes: Modes::default(), source_pattern: None }
+    }
+
+    /// Taking only sources of new versions in which this is found.
+    #[must_use]
+    pub fn with_source_pattern(self, pattern: Option<Regex>) -> Self {
+        Self { source_pattern: pattern, ..self }
     }
 
     /// With parts of it switched off.

@@ -131,9 +131,10 @@ async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) ->
 }
 
 async fn log_parameter(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
     let params = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
     let batch = Batch { params, single: true, ..Batch::default() };
-    app.tracking.log_batch(&session.leave()?, &run_id(&fields)?, batch).await?;
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
@@ -150,9 +151,10 @@ async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> 
 }
 
 async fn set_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
     let tags = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
     let batch = Batch { tags, ..Batch::default() };
-    app.tracking.log_batch(&session.leave()?, &run_id(&fields)?, batch).await?;
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 

@@ -47,8 +47,11 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         description: fields.text_or_empty("description")?,
         tags: fields.registry_pairs("tags")?,
     };
-    let (read, write) = (session.leave()?, session.leave()?);
-    Ok(one(&register_version(&app.tracking, &app.registry, &read, &write, ask).await?))
+    if app.source_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&ask.source)) {
+        return Err(WireError::invalid(format!("Invalid model version source: '{}'.", ask.source)));
+    }
+    let (read, write, log) = (session.leave()?, session.leave()?, session.leave()?);
+    Ok(one(&register_version(&app.tracking, &app.registry, &read, &write, &log, ask).await?))
 }
 
 async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -97,6 +100,8 @@ async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) ->
 
 /// Where the client loads a version from: its frozen files.
 async fn download_uri(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let version = app.registry.version(&session.leave()?, &key(&fields)?).await?;
-    Ok(reply::json(&json!({ "artifact_uri": trueline_flows::download_uri(&version) })))
+    let leave = session.leave()?;
+    let version = app.registry.version(&leave, &key(&fields)?).await?;
+    let uri = trueline_flows::download_uri(&app.tracking, &app.registry, &leave, &version).await?;
+    Ok(reply::json(&json!({ "artifact_uri": uri })))
 }

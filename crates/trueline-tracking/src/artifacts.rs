@@ -18,6 +18,14 @@ use trueline_ledger::{NewEvent, ProjectId};
 /// The longest path in bytes. Paths are keys of an index, whose rows PostgreSQL limits to 2704 bytes.
 const LONGEST_PATH: usize = 1024;
 
+/// Below this the proxy is reached over HTTP.
+const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
+
+/// A path with each run of slashes as one, and none in front, as MLflow reads what a URI says.
+fn single_slashes(path: &str) -> String {
+    path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
 /// A path in a tree of artifacts: relative, with no part that is empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ArtifactPath {
@@ -61,16 +69,20 @@ impl ArtifactPath {
         Err(TrackingError::Invalid("Invalid path".to_owned()))
     }
 
-    /// The path that an `mlflow-artifacts:` URI of this server names.
+    /// The path that an `mlflow-artifacts:` URI of this server names, or the address of the proxy itself.
     #[must_use]
     pub fn from_uri(uri: &str) -> Option<Self> {
+        if uri.starts_with("http:") || uri.starts_with("https:") {
+            let (_, below) = uri.split_once(PROXY)?;
+            return Self::parse(&single_slashes(below)).ok();
+        }
         let rest = uri.strip_prefix("mlflow-artifacts:")?;
         // With an authority (`mlflow-artifacts://host/…`) the path begins after it.
         let path = match rest.strip_prefix("//") {
             Some(with_host) => with_host.split_once('/')?.1,
             None => rest.trim_start_matches('/'),
         };
-        Self::parse(path).ok()
+        Self::parse(&single_slashes(path)).ok()
     }
 
     /// Whether this is the root of the tree.
@@ -476,6 +488,9 @@ mod tests {
         let path = |uri| ArtifactPath::from_uri(uri).map(|p| p.as_str().to_owned());
         assert_eq!(path("mlflow-artifacts:/1/r/artifacts"), Some("1/r/artifacts".into()));
         assert_eq!(path("mlflow-artifacts://host:5/1/r"), Some("1/r".into()));
+        assert_eq!(path("mlflow-artifacts:/models//x/"), Some("models/x".into()));
+        assert_eq!(path("http://host:5/api/2.0/mlflow-artifacts/artifacts/1/r"), Some("1/r".into()));
+        assert_eq!(path("http://host:5/elsewhere/1/r"), None);
         assert_eq!(path("s3://bucket/x"), None);
     }
 

@@ -1,12 +1,12 @@
 //! Experiments: made, found, renamed, tagged, deleted with their runs and restored.
 
 use crate::model::{Experiment, ExperimentId, KeyValue, Lifecycle};
-use crate::places::ArtifactPlaces;
+use crate::places::{self, ArtifactPlaces};
 use crate::{Tracking, TrackingError, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
+use trueline_ledger::{Actor, Edge, LedgerTx, NewEvent, Node, ProjectId};
 
 /// The experiment that every project starts with.
 const DEFAULT_NAME: &str = "Default";
@@ -78,20 +78,23 @@ pub(crate) fn get_active(
     )))
 }
 
+/// Whether a project has experiments.
+fn begun(tx: &mut Tx<'_>, project: &ProjectId) -> Result<bool, TrackingError> {
+    let any = tx.query_opt("SELECT id FROM experiments WHERE project = ?1 LIMIT 1", &[project.into()])?;
+    Ok(any.is_some())
+}
+
 /// Makes the default experiment of a project if it has none yet.
 fn ensure_default(
     tx: &mut LedgerTx<'_, '_>,
     places: &ArtifactPlaces,
     project: &ProjectId,
 ) -> Result<(), TrackingError> {
-    let any = tx.query_opt("SELECT id FROM experiments WHERE project = ?1 LIMIT 1", &[project.into()])?;
-    match any {
-        Some(_) => Ok(()),
-        None => {
-            let location = places.of_experiment(project, ExperimentId(0));
-            insert(tx, project, ExperimentId(0), DEFAULT_NAME, &location, &[]).map(drop)
-        }
+    if begun(tx, project)? {
+        return Ok(());
     }
+    let location = places.of_experiment(project, ExperimentId(0));
+    insert(tx, project, ExperimentId(0), DEFAULT_NAME, &location, &[]).map(drop)
 }
 
 fn insert(
@@ -102,7 +105,8 @@ fn insert(
     location: &str,
     tags: &[KeyValue],
 ) -> Result<ExperimentId, TrackingError> {
-    let now = tx.now();
+    // The first one is there before any other, also when it is made in the same moment.
+    let now = tx.now() - i64::from(id == ExperimentId(0));
     tx.execute(
         "INSERT INTO experiments (project, id, name, artifact_location, lifecycle, created_at_ms, updated_at_ms, n)
          VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?5, (SELECT COALESCE(MAX(n), 0) + 1 FROM experiments))",
@@ -164,6 +168,7 @@ impl Tracking {
         tags: Vec<KeyValue>,
     ) -> Result<ExperimentId, TrackingError> {
         validate::experiment_name(&name)?;
+        let location = location.map(places::resolved).transpose()?;
         let (project, places) = (leave.project().clone(), self.places.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
@@ -397,6 +402,21 @@ fn set_lifecycle(
 }
 
 impl Tracking {
+    /// Makes the default experiment of a project that nobody has written to, so that a search finds it. That is the
+    /// server's own doing, whoever looks.
+    pub(crate) async fn begin_experiments(&self, project: &ProjectId) -> Result<(), TrackingError> {
+        let (project, places) = (project.clone(), self.places.clone());
+        let begun = self.ledger.db().read({
+            let project = project.clone();
+            move |tx| begun(tx, &project)
+        });
+        if begun.await? {
+            return Ok(());
+        }
+        let server = Actor::system("tracking");
+        self.ledger.write(&server, move |tx| ensure_default(tx, &places, &project)).await
+    }
+
     /// The experiment that every project starts with, as it will be made.
     pub(crate) fn default_experiment(&self, project: &ProjectId) -> Experiment {
         Experiment {

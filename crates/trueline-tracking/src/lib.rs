@@ -14,6 +14,7 @@ mod many;
 mod metrics;
 mod model;
 mod model_history;
+mod model_registrations;
 mod owner;
 mod places;
 mod plain;

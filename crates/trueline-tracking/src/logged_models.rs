@@ -3,7 +3,7 @@
 use crate::experiments::{self, lifecycle};
 use crate::model::{ExperimentId, KeyValue, Lifecycle, LoggedMetric, RunId, words};
 use crate::seal::{self, Owner};
-use crate::{Tracking, TrackingError, metrics, runs, validate};
+use crate::{Tracking, TrackingError, metrics, places, runs, validate};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -277,7 +277,7 @@ impl Tracking {
             .await
     }
 
-    async fn change_logged_model<F>(
+    pub(crate) async fn change_logged_model<F>(
         &self,
         leave: &Authorized<WriteTracking>,
         id: &str,
@@ -324,8 +324,7 @@ fn insert(
     new: &NewLoggedModel,
 ) -> Result<LoggedModel, TrackingError> {
     let experiment = experiments::get_active(tx, project, new.experiment)?;
-    let artifact_uri =
-        format!("{}/models/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
+    let artifact_uri = places::below(&experiment.artifact_location, &format!("models/{id}/artifacts"));
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO logged_models (id, project, experiment, name, model_type, source_run, artifact_uri, status, lifecycle,
@@ -371,7 +370,7 @@ fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<()
     Ok(())
 }
 
-fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
+pub(crate) fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
     for tag in tags {
         validate::key("tag", &tag.key)?;
         tx.execute(

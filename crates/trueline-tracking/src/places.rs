@@ -2,6 +2,7 @@
 //! plain files below a destination. When new experiments are placed in a folder of this machine instead, clients write
 //! there themselves, and the server reads what they wrote. Anything else (`s3:`, another machine's disk) is out of reach.
 
+use crate::TrackingError;
 use crate::artifacts::ArtifactPath;
 use crate::folder::Folder;
 use crate::model::ExperimentId;
@@ -86,6 +87,26 @@ fn local_path(location: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path.into_owned()))
 }
 
+/// A URI with more path; what follows a `?` or `#` stays at its end.
+pub(crate) fn below(uri: &str, path: &str) -> String {
+    let end = uri.find(['?', '#']).filter(|_| uri.contains(':')).unwrap_or(uri.len());
+    let (place, rest) = uri.split_at(end);
+    format!("{}/{path}{rest}", place.strip_suffix('/').unwrap_or(place))
+}
+
+/// A location as a client gives it for an experiment: a path is made absolute, as MLflow does.
+pub(crate) fn resolved(location: String) -> Result<String, TrackingError> {
+    if location.contains(':') {
+        return Ok(location);
+    }
+    let path = std::path::absolute(&location).map_err(|_| {
+        TrackingError::Invalid(format!(
+            "Invalid value \"{location}\" for parameter 'artifact_location' supplied."
+        ))
+    })?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
 /// A path with all its parts as text, relative to nothing; none when it is no plain path.
 fn plain_text(path: &Path) -> Option<String> {
     let mut out = Vec::new();
@@ -130,11 +151,11 @@ impl ArtifactPlaces {
 
     /// Where a new experiment's artifacts go. Projects share no folder; the proxy keeps them apart itself.
     pub(crate) fn of_experiment(&self, project: &ProjectId, id: ExperimentId) -> String {
-        let root = self.root.trim_end_matches('/');
-        let proxied = self.root.starts_with(PROXIED.trim_end_matches('/'));
-        match own_folder(project).filter(|_| !proxied) {
-            Some(own) => format!("{root}/{own}/{id}"),
-            None => format!("{root}/{id}"),
+        match own_folder(project) {
+            // The proxy keeps projects apart itself, and a client reaches it under the address that chose the project.
+            Some(_) if ArtifactPath::from_uri(&self.root).is_some() => below(PROXIED, &id.to_string()),
+            Some(own) => below(&self.root, &format!("{own}/{id}")),
+            None => below(&self.root, &id.to_string()),
         }
     }
 
@@ -201,6 +222,16 @@ mod tests {
         assert_eq!(found(&places, "default", "mlflow-artifacts:/3/r").as_deref(), Some("blobs 3/r"));
         assert_eq!(found(&places, "default", "file:///etc/passwd"), None);
         assert_eq!(found(&places, "default", "s3://bucket/3"), None);
+    }
+
+    #[test]
+    fn more_path_goes_before_query_and_fragment() {
+        assert_eq!(below("mysql://u@h/db?driver=x", "1/r"), "mysql://u@h/db/1/r?driver=x");
+        assert_eq!(below("s3://b/sub/#part", "1"), "s3://b/sub/1#part");
+        assert_eq!(below("mlflow-artifacts:/", "0"), "mlflow-artifacts:/0");
+        assert_eq!(below("/data/what?", "1"), "/data/what?/1");
+        assert_eq!(resolved("s3://b".into()).unwrap(), "s3://b");
+        assert!(resolved("runs".into()).unwrap().starts_with('/'));
     }
 
     #[test]

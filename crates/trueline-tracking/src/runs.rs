@@ -7,7 +7,7 @@ use crate::model::{
     ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
 };
 use crate::schema::POINTS;
-use crate::{Tracking, TrackingError, logged_models, metrics, points, validate};
+use crate::{Tracking, TrackingError, logged_models, metrics, places, points, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
@@ -401,7 +401,7 @@ fn insert(
 ) -> Result<RunData, TrackingError> {
     let experiment = experiments::get_active(tx, project, new.experiment)?;
     let experiment_n = experiments::number(tx, project, new.experiment)?;
-    let artifact_uri = format!("{}/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
+    let artifact_uri = places::below(&experiment.artifact_location, &format!("{id}/artifacts"));
     let created_by = tx.actor().principal.clone();
     let made = tx.query(
         "INSERT INTO runs (id, project, experiment, experiment_n, name, claimed_user, created_by, status, start_time,

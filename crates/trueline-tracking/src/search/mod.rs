@@ -193,6 +193,7 @@ impl Tracking {
         search: ExperimentSearch,
     ) -> Result<Page<Experiment>, TrackingError> {
         let project = leave.project().clone();
+        self.begin_experiments(&project).await?;
         self.ledger
             .db()
             .read(move |tx| {
@@ -205,7 +206,7 @@ impl Tracking {
                 }
                 query.filter(&search.filter, &ExperimentPlaces)?;
                 let newest = match search.order_by.is_empty() {
-                    true => "e.updated_at_ms DESC, e.id DESC",
+                    true => "e.created_at_ms DESC, e.id",
                     false => "e.id",
                 };
                 query.order(&search.order_by, &ExperimentPlaces, newest)?;

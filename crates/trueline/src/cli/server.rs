@@ -2,6 +2,7 @@
 
 use crate::server::{Limits, LogFormat, ServerConfig, start_logging};
 use clap::Args;
+use regex::Regex;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,6 +25,9 @@ pub(crate) struct ServerArgs {
     database: Option<String>,
     #[command(flatten)]
     artifacts: ArtifactArgs,
+    /// Register only versions in whose source this pattern is found
+    #[arg(long, env = "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX", value_name = "REGEX")]
+    version_source_pattern: Option<Regex>,
     /// Requests that are worked on at a time; one more is answered 503
     #[arg(long, env = "TRUELINE_MAX_REQUESTS", default_value_t = 512, value_parser = positive)]
     max_requests: u32,
@@ -83,9 +87,19 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
-    let ServerArgs { data_dir, host, port, database, artifacts, .. } = args;
+    let ServerArgs { data_dir, host, port, database, artifacts, version_source_pattern, .. } = args;
     let modes = artifacts.modes();
     let (root, destination) = (&artifacts.default_artifact_root, &artifacts.artifacts_destination);
     let places = ArtifactPlaces::new(root.as_deref(), destination.as_deref())?;
-    crate::server::run(ServerConfig { data_dir, host, port, database, places, modes, limits, began })
+    crate::server::run(ServerConfig {
+        data_dir,
+        host,
+        port,
+        database,
+        places,
+        modes,
+        version_source_pattern,
+        limits,
+        began,
+    })
 }

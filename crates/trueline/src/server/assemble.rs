@@ -43,6 +43,8 @@ pub(crate) struct ServerConfig {
     pub(crate) places: ArtifactPlaces,
     /// What of MLflow's wire is answered.
     pub(crate) modes: Modes,
+    /// What has to be found in the source of a new version.
+    pub(crate) version_source_pattern: Option<regex::Regex>,
     /// How many requests at a time, and for how long.
     pub(crate) limits: super::limits::Limits,
     /// When the process began.

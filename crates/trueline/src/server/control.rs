@@ -352,7 +352,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         reach: parts.reach,
     };
     let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
-    let mlflow = mlflow.with_modes(config.modes);
+    let mlflow = mlflow.with_modes(config.modes).with_source_pattern(config.version_source_pattern.clone());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, config.limits)
 }
 
