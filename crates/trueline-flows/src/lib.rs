@@ -14,6 +14,7 @@ mod judge_rollouts;
 mod look_up_features;
 mod materialise;
 mod predict;
+mod promptlab_run;
 mod react_triggers;
 mod record_segments;
 mod register_version;
@@ -48,6 +49,7 @@ pub use judge_rollouts::RolloutJudge;
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
+pub use promptlab_run::{PromptlabRun, create_promptlab_run};
 pub use react_triggers::react_triggers;
 pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{

@@ -44,19 +44,29 @@ async fn list(State(app): App, Caller(session): Caller, fields: Fields) -> Answe
 
 /// Lists a folder of a run; paths are relative to the run's root.
 pub(crate) async fn list_of_run(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let run = RunId::new(fields.required_either("run_id", "run_uuid")?);
-    let run = app.tracking.run(&session.leave()?, &run).await?.run;
-    let below = fields.text_or_empty("path")?;
-    listing(&app, &session, &run.artifact_uri, &below).await
+    Ok(reply::json(&of_run(&app, &session, &fields).await?))
 }
 
-pub(crate) async fn listing(app: &Mlflow, session: &Session, root_uri: &str, below: &str) -> Answer {
+pub(crate) async fn of_run(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let run = RunId::new(fields.required_either("run_id", "run_uuid")?);
+    let below = fields.text_or_empty("path")?;
+    ArtifactPath::parse(&below)?;
+    let run = app.tracking.run(&session.leave()?, &run).await?.run;
+    listing(app, session, &run.artifact_uri, &below).await
+}
+
+pub(crate) async fn listing(
+    app: &Mlflow,
+    session: &Session,
+    root_uri: &str,
+    below: &str,
+) -> Result<Json, WireError> {
     let leave = session.leave()?;
     let root = app.tracking.artifact_path(&leave, root_uri);
     let root = root.ok_or_else(|| download::out_of_reach(root_uri))?;
     let entries = app.tracking.list_artifacts(&leave, &root.join(below)?, usize::MAX).await?;
     let files = listed(&entries, below.trim_end_matches('/'));
-    Ok(reply::json(&render::compact(json!({ "root_uri": root_uri, "files": files }))))
+    Ok(render::compact(json!({ "root_uri": root_uri, "files": files })))
 }
 
 async fn upload(State(app): App, Caller(session): Caller, Path(path): Path<String>, body: Body) -> Answer {

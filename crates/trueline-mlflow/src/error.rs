@@ -83,6 +83,11 @@ impl WireError {
         Self { code, message: message.into() }
     }
 
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InvalidParameterValue, message)
     }

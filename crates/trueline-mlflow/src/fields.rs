@@ -67,7 +67,7 @@ impl Fields {
         Ok(Self(map))
     }
 
-    fn from_query(query: &str) -> Self {
+    pub(crate) fn from_query(query: &str) -> Self {
         let mut map: Map<String, Json> = Map::new();
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -81,7 +81,8 @@ impl Fields {
         Self(map)
     }
 
-    fn get(&self, name: &str) -> Option<&Json> {
+    /// A field as it came, in either spelling.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
         let found = self.0.get(name).or_else(|| self.0.get(&camel_case(name)));
         found.filter(|v| !v.is_null())
     }
@@ -209,6 +210,11 @@ impl Fields {
         Ok(pairs.map(|KeyValue { key, value }| trueline_registry::KeyValue { key, value }).collect())
     }
 
+    /// Fields that came in another way than as a body: the arguments of a GraphQL field.
+    pub(crate) fn from_map(map: Map<String, Json>) -> Result<Self, WireError> {
+        Self::checked(map)
+    }
+
     /// The whole of it, for tests.
     #[cfg(test)]
     fn of(value: Json) -> Self {
@@ -231,6 +237,11 @@ fn unread(rejection: BytesRejection) -> WireError {
 
 pub(crate) fn missing(name: &str) -> WireError {
     WireError::invalid(format!("Missing value for required parameter '{name}'. {SEE}"))
+}
+
+/// A refusal of a value in the words of MLflow's checks of requests.
+pub(crate) fn invalid_parameter(told: impl std::fmt::Display) -> WireError {
+    WireError::invalid(format!("{told} {SEE}"))
 }
 
 fn wrong_type(name: &str, value: &Json) -> WireError {

@@ -4,17 +4,22 @@
 //! Every path is served under `/api` and `/ajax-api` alike, as MLflow does.
 
 mod artifacts;
+mod datasets;
 mod download;
 mod error;
 mod experiments;
 mod fields;
+mod graphql;
+mod history;
 mod logged_models;
 mod models;
 mod modes;
 mod paging;
+mod promptlab;
 mod render;
 mod reply;
 mod runs;
+mod upload;
 mod versions;
 
 use axum::Router;
@@ -36,6 +41,9 @@ pub use modes::Modes;
 
 /// The MLflow release whose wire this is; clients below it fall back, above it ask for more.
 pub const MLFLOW_VERSION: &str = "3.17.2";
+
+/// What is served outside of `/api`, relative to where a client is pointed at.
+pub const OUTSIDE_API: [&str; 4] = ["version", "graphql", "get-artifact", "model-versions/get-artifact"];
 
 /// Limits of this face (rule 12).
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +124,10 @@ pub fn router(face: Mlflow) -> Router {
         .method_not_allowed_fallback(method_not_allowed);
     Router::new()
         .nest("/api", api.clone())
-        .nest("/ajax-api", api)
+        .nest("/ajax-api", api.merge(for_pages(limits)))
         .merge(download::page_routes())
+        .merge(graphql::routes())
+        .route("/version", get(async || MLFLOW_VERSION))
         .layer(from_fn_with_state(modes, modes::admit))
         .with_state(app)
 }
@@ -133,6 +143,17 @@ fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
         .nest("/model-versions", versions::routes(bulk))
         .route("/logged-models", post(logged_models::create).layer(bulk))
         .route("/artifacts/list", get(artifacts::list_of_run))
+        .route("/metrics/get-history-bulk-interval", get(history::sampled))
+}
+
+/// What only MLflow's pages ask for, below `/ajax-api` alone.
+fn for_pages(limits: Limits) -> Router<Arc<Mlflow>> {
+    let bulk = DefaultBodyLimit::max(limits.bulk);
+    Router::new()
+        .route("/2.0/mlflow/metrics/get-history-bulk", get(history::bulk))
+        .route("/2.0/mlflow/experiments/search-datasets", post(datasets::search))
+        .route("/2.0/mlflow/runs/create-promptlab-run", post(promptlab::create).layer(bulk))
+        .route("/2.0/mlflow/upload-artifact", upload::route())
 }
 
 /// The answer, in MLflow's form, to a request that this server can't take now.

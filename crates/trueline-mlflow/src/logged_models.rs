@@ -122,5 +122,5 @@ async fn list_artifacts(
 ) -> Answer {
     let model = app.tracking.logged_model(&session.leave()?, &id).await?;
     let below = fields.text_or_empty("artifact_directory_path")?;
-    artifacts::listing(&app, &session, &model.artifact_uri, &below).await
+    Ok(reply::json(&artifacts::listing(&app, &session, &model.artifact_uri, &below).await?))
 }

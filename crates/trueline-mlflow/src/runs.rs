@@ -11,6 +11,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
+use trueline_flows::Session;
 use trueline_search::mlflow::Kind;
 use trueline_tracking::{
     Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MetricPoint,
@@ -58,8 +59,12 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
 }
 
 async fn by_id(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let run = app.tracking.run(&session.leave()?, &run_id(&fields)?).await?;
-    Ok(reply::json(&json!({ "run": render::run(&run) })))
+    Ok(reply::json(&found(&app, &session, &fields).await?))
+}
+
+pub(crate) async fn found(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let run = app.tracking.run(&session.leave()?, &run_id(fields)?).await?;
+    Ok(json!({ "run": render::run(&run) }))
 }
 
 async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -84,19 +89,23 @@ async fn restore(State(app): App, Caller(session): Caller, fields: Fields) -> An
 }
 
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let page = Paging::read(&fields, 1000, 50_000)?;
+    Ok(reply::json(&found_many(&app, &session, &fields).await?))
+}
+
+pub(crate) async fn found_many(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let page = Paging::read(fields, 1000, 50_000)?;
     let experiments = fields.texts("experiment_ids")?;
     let search = RunSearch {
         experiments: experiments.iter().map(|id| ExperimentId::parse(id)).collect::<Result<_, _>>()?,
-        filter: paging::filter(Kind::Runs, &fields)?,
-        order_by: paging::order_by(Kind::Runs, &fields)?,
-        view: view_type(&fields, "run_view_type")?,
+        filter: paging::filter(Kind::Runs, fields)?,
+        order_by: paging::order_by(Kind::Runs, fields)?,
+        view: view_type(fields, "run_view_type")?,
         offset: page.offset,
         limit: page.limit,
     };
     let found = app.tracking.search_runs(&session.leave()?, search).await?;
     let runs: Vec<Json> = found.items.iter().map(render::run).collect();
-    Ok(reply::json(&render::compact(json!({ "runs": runs, "next_page_token": page.next_token(found.more) }))))
+    Ok(render::compact(json!({ "runs": runs, "next_page_token": page.next_token(found.more) })))
 }
 
 fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {

@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, patch, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
-use trueline_flows::{Registration, register_version};
+use trueline_flows::{Registration, Session, register_version};
 use trueline_registry::{KeyValue, Version, VersionKey, VersionSearch};
 use trueline_search::mlflow::Kind;
 
@@ -59,17 +59,21 @@ async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
 }
 
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let page = Paging::read(&fields, 200_000, 200_000)?;
+    Ok(reply::json(&found(&app, &session, &fields).await?))
+}
+
+pub(crate) async fn found(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let page = Paging::read(fields, 200_000, 200_000)?;
     let search = VersionSearch {
-        filter: paging::filter(Kind::ModelVersions, &fields)?,
-        order_by: paging::order_by(Kind::ModelVersions, &fields)?,
+        filter: paging::filter(Kind::ModelVersions, fields)?,
+        order_by: paging::order_by(Kind::ModelVersions, fields)?,
         offset: page.offset,
         limit: page.limit,
     };
     let found = app.registry.search_versions(&session.leave()?, search).await?;
     let versions: Vec<Json> = found.items.iter().map(render::version).collect();
     let answer = json!({ "model_versions": versions, "next_page_token": page.next_token(found.more) });
-    Ok(reply::json(&render::compact(answer)))
+    Ok(render::compact(answer))
 }
 
 async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {

@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod capture;
+mod dataset_summaries;
 mod error;
 mod experiments;
 mod folder;
@@ -31,6 +32,7 @@ mod validate;
 
 pub use artifacts::{ArtifactFile, ArtifactPath, OpenArtifact};
 pub use capture::Capture;
+pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
 pub use inputs::{DatasetInput, LoggedDataset};
 pub use listing::{ArtifactEntry, Level};
@@ -51,7 +53,7 @@ pub use seal::{Broken, Seal};
 pub use search::{ExperimentSearch, LoggedModelSearch, Page, RunSearch};
 
 use trueline_blobs::{Blobs, Namespace};
-use trueline_ledger::{Ledger, ProjectId};
+use trueline_ledger::{Ledger, Millis, ProjectId};
 
 /// The domain of tracking. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -72,6 +74,12 @@ impl Tracking {
     #[must_use]
     pub fn with_places(self, places: ArtifactPlaces) -> Self {
         Self { places, ..self }
+    }
+
+    /// The time by the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.ledger.sources().now()
     }
 
     fn namespace(project: &ProjectId) -> Namespace {

@@ -278,7 +278,8 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
     let below = uri.path().strip_prefix(PROJECT_PREFIX)?;
     let (project, rest) = below.split_once('/')?;
     // Pages have paths of their own below a project; only the faces for programs are reached this way.
-    if !["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face)) {
+    let face = ["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face));
+    if !face && !trueline_mlflow::OUTSIDE_API.contains(&rest) {
         return None;
     }
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();

@@ -1,0 +1,191 @@
+//! Histories of one metric over many runs, which MLflow's charts ask for: whole (`get-history-bulk`), or a sample of the
+//! steps (`get-history-bulk-interval`).
+
+use crate::error::WireError;
+use crate::fields::{Fields, invalid_parameter, missing};
+use crate::{App, Caller, Mlflow, render, reply};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use trueline_flows::Session;
+use trueline_tracking::{MetricPoint, MetricQuery, RunId, TrackingError};
+
+type Answer = Result<Response, WireError>;
+
+const MOST_RUNS: usize = 100;
+/// The most points of a whole history, and of one run in a sample.
+const MOST_POINTS: usize = 25_000;
+/// The most steps of a sample.
+const MOST_STEPS: i64 = 2500;
+
+/// `get-history-bulk`: by run, then by time, step and value.
+pub(crate) async fn bulk(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let mut runs = fields.texts("run_id")?;
+    if runs.is_empty() {
+        return Err(WireError::invalid("GetMetricHistoryBulk request must specify at least one run_id."));
+    }
+    if runs.len() > MOST_RUNS {
+        return Err(WireError::invalid(format!(
+            "GetMetricHistoryBulk request cannot specify more than {MOST_RUNS} run_ids. Received {} run_ids.",
+            runs.len()
+        )));
+    }
+    let Some(key) = fields.text("metric_key")? else {
+        return Err(WireError::invalid("GetMetricHistoryBulk request must specify a metric_key."));
+    };
+    let asked = fields.integer("max_results")?.and_then(|n| usize::try_from(n).ok());
+    let most = asked.unwrap_or(MOST_POINTS).min(MOST_POINTS);
+    runs.sort_unstable();
+    runs.dedup();
+    let leave = session.leave()?;
+    let (mut out, mut left) = (String::from("{\"metrics\":["), most);
+    for run in runs {
+        if left == 0 {
+            break;
+        }
+        let query = MetricQuery { offset: 0, limit: Some(left as u64) };
+        match app.tracking.metric_history(&leave, &RunId::new(&run), key.clone(), query).await {
+            Ok(points) => {
+                left -= points.len();
+                points.iter().for_each(|point| write_point(&mut out, &key, point, &run));
+            }
+            // A run that is not there has no points.
+            Err(TrackingError::NotFound(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    out.push_str("]}");
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+/// As MLflow writes it: NaN bare, which Python and MLflow's pages read, though JSON has no such number.
+fn write_point(out: &mut String, key: &str, point: &MetricPoint, run: &str) {
+    let value = if point.value.is_nan() { "NaN".to_owned() } else { json!(point.value).to_string() };
+    let comma = if out.ends_with('[') { "" } else { "," };
+    let (key, run) = (json!(key), json!(run));
+    let (at, step) = (point.at_ms, point.step);
+    // Writing to a text does not fail.
+    let _ = write!(
+        out,
+        "{comma}{{\"key\":{key},\"value\":{value},\"timestamp\":{at},\"step\":{step},\"run_id\":{run}}}"
+    );
+}
+
+/// `get-history-bulk-interval`.
+pub(crate) async fn sampled(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    Ok(reply::json(&sample(&app, &session, &fields).await?))
+}
+
+/// The points of each run at a sample of all runs' steps; the first and last step of each run are always among them.
+pub(crate) async fn sample(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let runs: Vec<RunId> = fields.texts("run_ids")?.into_iter().map(RunId::new).collect();
+    if runs.is_empty() {
+        return Err(missing("run_ids"));
+    }
+    if runs.len() > MOST_RUNS {
+        return Err(invalid_parameter(format!(
+            "GetMetricHistoryBulkInterval request must specify at most {MOST_RUNS} run_ids. Received {} run_ids.",
+            runs.len()
+        )));
+    }
+    let key = fields.required("metric_key")?;
+    let (from, to) = (fields.integer("start_step")?, fields.integer("end_step")?);
+    let most = fields.integer("max_results")?.unwrap_or(MOST_STEPS);
+    if !(1..=MOST_STEPS).contains(&most) {
+        return Err(invalid_parameter(format!("max_results must be between 1 and {MOST_STEPS}.")));
+    }
+    let range = match (from, to) {
+        (None, None) => None,
+        (Some(from), Some(to)) if from <= to => Some((from, to)),
+        (Some(from), Some(to)) => {
+            return Err(WireError::invalid(format!(
+                "end_step must be greater than start_step. Found start_step={from} and end_step={to}."
+            )));
+        }
+        _ => {
+            return Err(WireError::invalid(
+                "If either start step or end step are specified, both must be specified.",
+            ));
+        }
+    };
+    let leave = session.leave()?;
+    let history = async |run: &RunId| {
+        app.tracking.metric_history(&leave, run, key.clone(), MetricQuery::default()).await
+    };
+    let (mut steps, mut ends) = (BTreeSet::new(), BTreeSet::new());
+    for run in &runs {
+        let of_run: BTreeSet<i64> = history(run).await?.iter().map(|p| p.step).collect();
+        ends.extend(of_run.first().into_iter().chain(of_run.last()));
+        steps.extend(of_run);
+    }
+    let steps: Vec<i64> = steps.into_iter().collect();
+    let shown = sampled_steps(&steps, &ends, range, usize::try_from(most).unwrap_or(1));
+    let mut metrics = Vec::new();
+    for run in &runs {
+        let mut points = history(run).await?;
+        points.retain(|p| shown.contains(&p.step));
+        points.sort_by(|a, b| (a.step, a.at_ms).cmp(&(b.step, b.at_ms)).then(a.value.total_cmp(&b.value)));
+        metrics.extend(points.iter().take(MOST_POINTS).map(|point| {
+            let mut metric = render::metric(&key, point);
+            metric["run_id"] = json!(run);
+            metric
+        }));
+    }
+    Ok(render::compact(json!({ "metrics": metrics })))
+}
+
+/// At most `most` of the steps in the range, evenly by their place, with the last one and with all `ends` in the range.
+/// Without a range it is all from step 0 on.
+fn sampled_steps(
+    steps: &[i64],
+    ends: &BTreeSet<i64>,
+    range: Option<(i64, i64)>,
+    most: usize,
+) -> BTreeSet<i64> {
+    let (from, to) = range.unwrap_or((0, steps.last().copied().unwrap_or(0)));
+    let begin = steps.partition_point(|step| *step < from);
+    let end = steps.partition_point(|step| *step <= to);
+    let inside = steps.get(begin..end).unwrap_or_default();
+    let mut shown: BTreeSet<i64> = ends.iter().copied().filter(|step| (from..=to).contains(step)).collect();
+    if inside.len() <= most {
+        shown.extend(inside);
+    } else {
+        // The i-th of `most` equal parts begins at i * n / most.
+        shown.extend((0..most).filter_map(|i| inside.get(i * inside.len() / most)));
+        shown.extend(inside.last());
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(steps: std::ops::Range<i64>, ends: &[i64], range: Option<(i64, i64)>, most: usize) -> Vec<i64> {
+        let steps: Vec<i64> = steps.collect();
+        sampled_steps(&steps, &ends.iter().copied().collect(), range, most).into_iter().collect()
+    }
+
+    #[test]
+    fn steps_are_sampled_evenly_with_both_ends_of_each_run() {
+        assert_eq!(sample(0..10, &[0, 9], None, 5), [0, 2, 4, 6, 8, 9]);
+        assert_eq!(sample(0..20, &[0, 9, 19], None, 5), [0, 4, 8, 9, 12, 16, 19]);
+        assert_eq!(sample(0..10, &[0, 9], Some((0, 4)), 5), [0, 1, 2, 3, 4]);
+        assert_eq!(sample(-3..3, &[-3, 2], None, 10), [0, 1, 2]);
+        assert_eq!(sample(0..0, &[], None, 5), Vec::<i64>::new());
+        assert_eq!(sample(0..10, &[0, 9], Some((20, 30)), 5), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn points_of_a_whole_history_have_bare_nan() {
+        let mut out = String::from("[");
+        let point = |value| MetricPoint { step: 1, at_ms: 2, value };
+        write_point(&mut out, "a\"b", &point(f64::NAN), "r");
+        write_point(&mut out, "a", &point(0.5), "r");
+        let nan = r#"{"key":"a\"b","value":NaN,"timestamp":2,"step":1,"run_id":"r"}"#;
+        assert_eq!(out, format!(r#"[{nan},{{"key":"a","value":0.5,"timestamp":2,"step":1,"run_id":"r"}}"#));
+    }
+}
