@@ -4,6 +4,7 @@ use crate::error::WireError;
 use crate::experiments::experiment_id;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
+use crate::runs::measured_on;
 use crate::{App, Caller, Mlflow, artifacts, download, render, reply};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -101,9 +102,14 @@ async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
     for (order, asked) in order_by.iter_mut().zip(&asked) {
         order.ascending = asked.switch_or("ascending", true)?;
     }
+    let mut datasets = Vec::new();
+    for asked in fields.messages("datasets")? {
+        datasets.extend(measured_on(&asked, "dataset_name", "dataset_digest")?);
+    }
     let search = LoggedModelSearch {
         experiments: experiments.iter().map(|id| ExperimentId::parse(id)).collect::<Result<_, _>>()?,
         filter: paging::filter(Kind::LoggedModels, &fields)?,
+        datasets,
         order_by,
         offset: page.offset,
         limit: page.limit,

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use trueline_flows::Session;
 use trueline_search::mlflow::Kind;
 use trueline_tracking::{
-    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MetricPoint,
-    MetricQuery, NewRun, RunId, RunSearch, RunStatus, RunUpdate,
+    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MeasuredOn,
+    MetricPoint, MetricQuery, ModelMetric, NewRun, RunId, RunSearch, RunStatus, RunUpdate,
 };
 
 type Answer = Result<Response, WireError>;
@@ -120,14 +120,26 @@ fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {
 }
 
 /// Points that were measured for a logged model are kept with the model as well.
-fn for_models(list: &[Fields], metrics: &[LoggedMetric]) -> Result<Vec<(String, LoggedMetric)>, WireError> {
+fn for_models(list: &[Fields], metrics: &[LoggedMetric]) -> Result<Vec<(String, ModelMetric)>, WireError> {
     let mut out = Vec::new();
     for (fields, metric) in list.iter().zip(metrics) {
         if let Some(model) = fields.text("model_id")?.filter(|m| !m.is_empty()) {
-            out.push((model, metric.clone()));
+            let dataset = measured_on(fields, "dataset_name", "dataset_digest")?;
+            out.push((model, ModelMetric { metric: metric.clone(), dataset }));
         }
     }
     Ok(out)
+}
+
+/// The dataset that two fields name, if they do.
+pub(crate) fn measured_on(
+    fields: &Fields,
+    name: &str,
+    digest: &str,
+) -> Result<Option<MeasuredOn>, WireError> {
+    let given = |field: &str| Ok::<_, WireError>(fields.text(field)?.filter(|text| !text.is_empty()));
+    let digest = given(digest)?;
+    Ok(given(name)?.map(|name| MeasuredOn { name, digest }))
 }
 
 async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {

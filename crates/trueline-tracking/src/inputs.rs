@@ -222,7 +222,9 @@ fn insert_dataset(
     let tags: BTreeMap<&str, &str> = tags.iter().map(|t| (t.key.as_str(), t.value.as_str())).collect();
     let context = tags.get("mlflow.data.context").copied();
     tx.execute(
-        "INSERT INTO run_inputs (run, dataset, context, tags) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        "INSERT INTO run_inputs (run, dataset, context, tags, position)
+         VALUES (?1, ?2, ?3, ?4, (SELECT COALESCE(MAX(position), 0) + 1 FROM run_inputs WHERE run = ?1))
+         ON CONFLICT DO NOTHING",
         &[run.into(), (&id).into(), context.into(), json!(tags).to_string().into()],
     )?;
     Ok(id)

@@ -39,8 +39,8 @@ pub use listing::{ArtifactEntry, Level};
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
 pub use metrics::{MetricPoint, MetricQuery};
 pub use model::{
-    Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus,
-    RunUpdate, ViewType,
+    Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric, NewRun, Run,
+    RunData, RunId, RunStatus, RunUpdate, ViewType,
 };
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};

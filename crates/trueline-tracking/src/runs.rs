@@ -4,7 +4,8 @@ use crate::experiments::{self, lifecycle};
 use crate::inputs;
 use crate::logged::{self, Table};
 use crate::model::{
-    ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
+    ExperimentId, KeyValue, Lifecycle, LoggedMetric, ModelMetric, NewRun, Run, RunData, RunId, RunStatus,
+    RunUpdate,
 };
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError, logged_models, metrics, places, points, validate};
@@ -29,7 +30,7 @@ pub struct Batch {
     /// Points.
     pub metrics: Vec<LoggedMetric>,
     /// Those of them that were measured for a logged model, with its id; they are kept with the model as well.
-    pub of_models: Vec<(String, LoggedMetric)>,
+    pub of_models: Vec<(String, ModelMetric)>,
     /// Params.
     pub params: Vec<KeyValue>,
     /// Tags.

@@ -1,6 +1,6 @@
 //! `trueline server`.
 
-use crate::server::{Limits, LogFormat, ServerConfig, start_logging};
+use crate::server::{Limits, LogFormat, OriginArgs, OriginRules, ServerConfig, start_logging};
 use clap::Args;
 use regex::Regex;
 use std::net::IpAddr;
@@ -25,6 +25,8 @@ pub(crate) struct ServerArgs {
     database: Option<String>,
     #[command(flatten)]
     artifacts: ArtifactArgs,
+    #[command(flatten)]
+    origins: OriginArgs,
     /// Register only versions in whose source this pattern is found
     #[arg(long, env = "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX", value_name = "REGEX")]
     version_source_pattern: Option<Regex>,
@@ -87,7 +89,8 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
-    let ServerArgs { data_dir, host, port, database, artifacts, version_source_pattern, .. } = args;
+    let ServerArgs { data_dir, host, port, database, artifacts, origins, version_source_pattern, .. } = args;
+    let origins = OriginRules::new(origins, host.is_loopback());
     let modes = artifacts.modes();
     let (root, destination) = (&artifacts.default_artifact_root, &artifacts.artifacts_destination);
     let places = ArtifactPlaces::new(root.as_deref(), destination.as_deref())?;
@@ -99,6 +102,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         places,
         modes,
         version_source_pattern,
+        origins,
         limits,
         began,
     })

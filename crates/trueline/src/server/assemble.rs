@@ -45,6 +45,8 @@ pub(crate) struct ServerConfig {
     pub(crate) modes: Modes,
     /// What has to be found in the source of a new version.
     pub(crate) version_source_pattern: Option<regex::Regex>,
+    /// From where requests may come.
+    pub(crate) origins: super::origin::OriginRules,
     /// How many requests at a time, and for how long.
     pub(crate) limits: super::limits::Limits,
     /// When the process began.
@@ -111,7 +113,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
 
     let address = SocketAddr::new(config.host, config.port);
     let (began, data_dir) = (config.began, config.data_dir.clone());
-    let guard = http::Guard { loopback: config.host.is_loopback(), limits: config.limits };
+    let guard = http::Guard { origins: config.origins.clone(), limits: config.limits };
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();

@@ -14,6 +14,7 @@ mod rollouts;
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
+pub(crate) use origin::{OriginArgs, OriginRules};
 
 use trueline_db::Module;
 
