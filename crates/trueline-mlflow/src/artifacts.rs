@@ -21,7 +21,7 @@ pub(crate) fn routes() -> Router<Arc<Mlflow>> {
         .route("/artifacts", get(list))
         .route("/artifacts/{*path}", get(download).put(upload).delete(delete))
         .route("/mpu/{action}/{*path}", post(no_multipart_upload))
-        .route("/presigned/{*path}", get(no_presigned))
+        .route("/presigned/{*path}", get(no_multipart_download))
 }
 
 fn listed(entries: &[ArtifactEntry], prefix: &str) -> Vec<Json> {
@@ -99,16 +99,23 @@ async fn delete(State(app): App, Caller(session): Caller, Path(path): Path<Strin
     }
 }
 
-async fn no_multipart_upload() -> WireError {
-    WireError::new(
-        Code::NotImplemented,
-        "Multipart upload is not supported for the current artifact repository",
-    )
+fn unsupported(what: &str) -> WireError {
+    let told = format!("{what} is not supported for the current artifact repository");
+    WireError::new(Code::NotImplemented, told)
 }
 
-async fn no_presigned() -> WireError {
-    WireError::new(
-        Code::NotImplemented,
-        "Multipart download is not supported for the current artifact repository",
-    )
+async fn no_multipart_upload() -> WireError {
+    unsupported("Multipart upload")
+}
+
+async fn no_multipart_download() -> WireError {
+    unsupported("Multipart download")
+}
+
+pub(crate) async fn no_presigned_upload() -> WireError {
+    unsupported("Presigned upload")
+}
+
+pub(crate) async fn no_presigned_download() -> WireError {
+    unsupported("Presigned download")
 }

@@ -14,6 +14,7 @@ mod history;
 mod logged_models;
 mod models;
 mod modes;
+mod off;
 mod paging;
 mod promptlab;
 mod render;
@@ -119,6 +120,7 @@ pub fn router(face: Mlflow) -> Router {
         .nest("/2.0/mlflow", v2(limits))
         .nest("/2.0/mlflow-artifacts", artifacts::routes())
         .route("/3.0/mlflow/server-info", get(server_info))
+        .merge(off::api())
         .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
@@ -127,6 +129,7 @@ pub fn router(face: Mlflow) -> Router {
         .nest("/ajax-api", api.merge(for_pages(limits)))
         .merge(download::page_routes())
         .merge(graphql::routes())
+        .merge(off::outside())
         .route("/version", get(async || MLFLOW_VERSION))
         .layer(from_fn_with_state(modes, modes::admit))
         .with_state(app)
@@ -143,6 +146,8 @@ fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
         .nest("/model-versions", versions::routes(bulk))
         .route("/logged-models", post(logged_models::create).layer(bulk))
         .route("/artifacts/list", get(artifacts::list_of_run))
+        .route("/artifacts/presigned-upload-url", post(artifacts::no_presigned_upload))
+        .route("/artifacts/presigned-download-url", post(artifacts::no_presigned_download))
         .route("/metrics/get-history-bulk-interval", get(history::sampled))
 }
 
@@ -154,6 +159,7 @@ fn for_pages(limits: Limits) -> Router<Arc<Mlflow>> {
         .route("/2.0/mlflow/experiments/search-datasets", post(datasets::search))
         .route("/2.0/mlflow/runs/create-promptlab-run", post(promptlab::create).layer(bulk))
         .route("/2.0/mlflow/upload-artifact", upload::route())
+        .merge(off::for_pages())
 }
 
 /// The answer, in MLflow's form, to a request that this server can't take now.
