@@ -57,7 +57,7 @@ pub(crate) async fn bulk(State(app): App, Caller(session): Caller, fields: Field
             Err(other) => return Err(other.into()),
         }
     }
-    out.push_str("]}");
+    out.push_str("]}\n");
     Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
 }
 
@@ -70,7 +70,7 @@ fn write_point(out: &mut String, key: &str, point: &MetricPoint, run: &str) {
     // Writing to a text does not fail.
     let _ = write!(
         out,
-        "{comma}{{\"key\":{key},\"value\":{value},\"timestamp\":{at},\"step\":{step},\"run_id\":{run}}}"
+        "{comma}{{\"key\":{key},\"run_id\":{run},\"step\":{step},\"timestamp\":{at},\"value\":{value}}}"
     );
 }
 
@@ -185,7 +185,7 @@ mod tests {
         let point = |value| MetricPoint { step: 1, at_ms: 2, value };
         write_point(&mut out, "a\"b", &point(f64::NAN), "r");
         write_point(&mut out, "a", &point(0.5), "r");
-        let nan = r#"{"key":"a\"b","value":NaN,"timestamp":2,"step":1,"run_id":"r"}"#;
-        assert_eq!(out, format!(r#"[{nan},{{"key":"a","value":0.5,"timestamp":2,"step":1,"run_id":"r"}}"#));
+        let nan = r#"{"key":"a\"b","run_id":"r","step":1,"timestamp":2,"value":NaN}"#;
+        assert_eq!(out, format!(r#"[{nan},{{"key":"a","run_id":"r","step":1,"timestamp":2,"value":0.5}}"#));
     }
 }

@@ -146,7 +146,7 @@ async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) ->
     let run = run_id(&fields)?;
     let metrics = vec![metric(&fields, "")?];
     let of_models = for_models(std::slice::from_ref(&fields), &metrics)?;
-    let batch = Batch { metrics, of_models, ..Batch::default() };
+    let batch = Batch { metrics, of_models, single: true, ..Batch::default() };
     app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
@@ -174,7 +174,7 @@ async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> 
 async fn set_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let tags = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
-    let batch = Batch { tags, ..Batch::default() };
+    let batch = Batch { tags, single: true, ..Batch::default() };
     app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }

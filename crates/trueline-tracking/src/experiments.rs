@@ -128,7 +128,7 @@ fn upsert_tag(
     id: ExperimentId,
     tag: &KeyValue,
 ) -> Result<(), TrackingError> {
-    validate::key("tag", &tag.key)?;
+    validate::key(validate::Named::TAG, &tag.key)?;
     if tag.value.chars().count() > validate::LONGEST_EXPERIMENT_TAG {
         return Err(TrackingError::Invalid(format!(
             "'value' exceeds the maximum length of {} characters",

@@ -363,7 +363,7 @@ fn insert(
 
 fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
     for param in params {
-        validate::key("param", &param.key)?;
+        validate::key(validate::Named::PARAM, &param.key)?;
         tx.execute(
             "INSERT INTO logged_model_params (model, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
             &[model.into(), (&param.key).into(), (&param.value).into()],
@@ -374,7 +374,7 @@ fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<()
 
 pub(crate) fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
     for tag in tags {
-        validate::key("tag", &tag.key)?;
+        validate::key(validate::Named::TAG, &tag.key)?;
         tx.execute(
             "INSERT INTO logged_model_tags (model, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (model, key) DO UPDATE SET value = excluded.value",

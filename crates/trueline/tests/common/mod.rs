@@ -60,19 +60,27 @@ impl Server {
     /// On the embedded database, with variables of the environment.
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Self::launch(&folder.path().join("data"), None, variables);
+        let mut server = Self::launch(&folder.path().join("data"), None, variables, &[]);
+        server._folder = Some(folder);
+        server
+    }
+
+    /// On the embedded database, with more flags.
+    pub fn start_with_flags(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = Self::launch(&folder.path().join("data"), None, &[], flags);
         server._folder = Some(folder);
         server
     }
 
     pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
-        Self::launch(data_dir, database, &[])
+        Self::launch(data_dir, database, &[], &[])
     }
 
-    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)]) -> Self {
+    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)], flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.envs(variables.iter().copied());
-        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir);
+        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir).args(flags);
         if let Some(url) = &database {
             command.args(["--database", url]);
         }
