@@ -1,5 +1,5 @@
-//! Histories of one metric over many runs, which MLflow's charts ask for: whole (`get-history-bulk`), or a sample of the
-//! steps (`get-history-bulk-interval`).
+//! Histories of one metric over many runs, which MLflow's charts ask for: whole (`get-history-bulk`), or a sample of each
+//! (`get-history-bulk-interval`).
 
 use crate::error::WireError;
 use crate::fields::{Fields, invalid_parameter, missing};
@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use trueline_flows::Session;
 use trueline_tracking::{MetricPoint, MetricQuery, RunId, TrackingError};
@@ -16,10 +15,10 @@ use trueline_tracking::{MetricPoint, MetricQuery, RunId, TrackingError};
 type Answer = Result<Response, WireError>;
 
 const MOST_RUNS: usize = 100;
-/// The most points of a whole history, and of one run in a sample.
+/// The most points of whole histories.
 const MOST_POINTS: usize = 25_000;
-/// The most steps of a sample.
-const MOST_STEPS: i64 = 2500;
+/// The most points of one run in a sample.
+const MOST_OF_RUN: i64 = 2500;
 
 /// `get-history-bulk`: by run, then by time, step and value.
 pub(crate) async fn bulk(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -79,7 +78,7 @@ pub(crate) async fn sampled(State(app): App, Caller(session): Caller, fields: Fi
     Ok(reply::json(&sample(&app, &session, &fields).await?))
 }
 
-/// The points of each run at a sample of all runs' steps; the first and last step of each run are always among them.
+/// A sample of each run's points, evenly by their place in the order of steps.
 pub(crate) async fn sample(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
     let runs: Vec<RunId> = fields.texts("run_ids")?.into_iter().map(RunId::new).collect();
     if runs.is_empty() {
@@ -93,9 +92,9 @@ pub(crate) async fn sample(app: &Mlflow, session: &Session, fields: &Fields) -> 
     }
     let key = fields.required("metric_key")?;
     let (from, to) = (fields.integer("start_step")?, fields.integer("end_step")?);
-    let most = fields.integer("max_results")?.unwrap_or(MOST_STEPS);
-    if !(1..=MOST_STEPS).contains(&most) {
-        return Err(invalid_parameter(format!("max_results must be between 1 and {MOST_STEPS}.")));
+    let most = fields.integer("max_results")?.unwrap_or(MOST_OF_RUN);
+    if !(1..=MOST_OF_RUN).contains(&most) {
+        return Err(invalid_parameter(format!("max_results must be between 1 and {MOST_OF_RUN}.")));
     }
     let range = match (from, to) {
         (None, None) => None,
@@ -112,23 +111,14 @@ pub(crate) async fn sample(app: &Mlflow, session: &Session, fields: &Fields) -> 
         }
     };
     let leave = session.leave()?;
-    let history = async |run: &RunId| {
-        app.tracking.metric_history(&leave, run, key.clone(), MetricQuery::default()).await
-    };
-    let (mut steps, mut ends) = (BTreeSet::new(), BTreeSet::new());
-    for run in &runs {
-        let of_run: BTreeSet<i64> = history(run).await?.iter().map(|p| p.step).collect();
-        ends.extend(of_run.first().into_iter().chain(of_run.last()));
-        steps.extend(of_run);
-    }
-    let steps: Vec<i64> = steps.into_iter().collect();
-    let shown = sampled_steps(&steps, &ends, range, usize::try_from(most).unwrap_or(1));
+    let most = usize::try_from(most).unwrap_or(1);
     let mut metrics = Vec::new();
     for run in &runs {
-        let mut points = history(run).await?;
-        points.retain(|p| shown.contains(&p.step));
+        let query = MetricQuery::default();
+        let mut points = app.tracking.metric_history(&leave, run, key.clone(), query).await?;
+        points.retain(|point| range.is_none_or(|(from, to)| (from..=to).contains(&point.step)));
         points.sort_by(|a, b| (a.step, a.at_ms).cmp(&(b.step, b.at_ms)).then(a.value.total_cmp(&b.value)));
-        metrics.extend(points.iter().take(MOST_POINTS).map(|point| {
+        metrics.extend(places_of_sample(points.len(), most).filter_map(|at| points.get(at)).map(|point| {
             let mut metric = render::metric(&key, point);
             metric["run_id"] = json!(run);
             metric
@@ -137,46 +127,27 @@ pub(crate) async fn sample(app: &Mlflow, session: &Session, fields: &Fields) -> 
     Ok(render::compact(json!({ "metrics": metrics })))
 }
 
-/// At most `most` of the steps in the range, evenly by their place, with the last one and with all `ends` in the range.
-/// Without a range it is all from step 0 on.
-fn sampled_steps(
-    steps: &[i64],
-    ends: &BTreeSet<i64>,
-    range: Option<(i64, i64)>,
-    most: usize,
-) -> BTreeSet<i64> {
-    let (from, to) = range.unwrap_or((0, steps.last().copied().unwrap_or(0)));
-    let begin = steps.partition_point(|step| *step < from);
-    let end = steps.partition_point(|step| *step <= to);
-    let inside = steps.get(begin..end).unwrap_or_default();
-    let mut shown: BTreeSet<i64> = ends.iter().copied().filter(|step| (from..=to).contains(step)).collect();
-    if inside.len() <= most {
-        shown.extend(inside);
-    } else {
-        // The i-th of `most` equal parts begins at i * n / most.
-        shown.extend((0..most).filter_map(|i| inside.get(i * inside.len() / most)));
-        shown.extend(inside.last());
-    }
-    shown
+/// Which of `n` points stand for all: the first of each of `most` parts of equal size (larger ones come first, as SQL's
+/// `NTILE` has it), and the last point in place of the last part's first.
+fn places_of_sample(n: usize, most: usize) -> impl Iterator<Item = usize> {
+    let (size, larger) = (n / most, n % most);
+    let first = move |part: usize| part * size + part.min(larger);
+    let parts = n.min(most);
+    (0..parts).map(move |part| if part + 1 == parts { n - 1 } else { first(part) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(steps: std::ops::Range<i64>, ends: &[i64], range: Option<(i64, i64)>, most: usize) -> Vec<i64> {
-        let steps: Vec<i64> = steps.collect();
-        sampled_steps(&steps, &ends.iter().copied().collect(), range, most).into_iter().collect()
-    }
-
     #[test]
-    fn steps_are_sampled_evenly_with_both_ends_of_each_run() {
-        assert_eq!(sample(0..10, &[0, 9], None, 5), [0, 2, 4, 6, 8, 9]);
-        assert_eq!(sample(0..20, &[0, 9, 19], None, 5), [0, 4, 8, 9, 12, 16, 19]);
-        assert_eq!(sample(0..10, &[0, 9], Some((0, 4)), 5), [0, 1, 2, 3, 4]);
-        assert_eq!(sample(-3..3, &[-3, 2], None, 10), [0, 1, 2]);
-        assert_eq!(sample(0..0, &[], None, 5), Vec::<i64>::new());
-        assert_eq!(sample(0..10, &[0, 9], Some((20, 30)), 5), Vec::<i64>::new());
+    fn samples_are_even_and_keep_both_ends() {
+        let sample = |n, most| places_of_sample(n, most).collect::<Vec<_>>();
+        assert_eq!(sample(10, 3), [0, 4, 9]);
+        assert_eq!(sample(10, 5), [0, 2, 4, 6, 9]);
+        assert_eq!(sample(3, 5), [0, 1, 2]);
+        assert_eq!(sample(10, 1), [9]);
+        assert_eq!(sample(0, 5), Vec::<usize>::new());
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) fn datasets_of(
         let sql = some.sql(
             "SELECT d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags, i.run
              FROM run_inputs i JOIN datasets d ON d.id = i.dataset
-             WHERE i.run IN ({list}) AND d.project = {project} ORDER BY i.run, d.name, d.digest",
+             WHERE i.run IN ({list}) AND d.project = {project} ORDER BY i.run, i.position, d.name, d.digest",
         );
         tx.each(&sql.replace("{project}", &project), some.params(), |row| {
             let dataset = LoggedDataset {
