@@ -4,6 +4,7 @@
 use crate::error::{Code, WireError};
 use crate::{Mlflow, reply};
 use axum::Router;
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, patch, post};
@@ -21,16 +22,13 @@ pub(crate) fn api() -> Router<Arc<Mlflow>> {
 
 /// Below `/ajax-api` alone.
 pub(crate) fn for_pages() -> Router<Arc<Mlflow>> {
-    let jobs = || detail(StatusCode::INTERNAL_SERVER_ERROR, NO_JOBS);
-    let no_job = || detail(StatusCode::NOT_FOUND, "Job not found: this server runs none.");
     Router::new()
         // With no deployments server behind it, the proxy pretends that there is one without endpoints.
         .route("/2.0/mlflow/gateway-proxy", get(no_endpoints).post(no_endpoints))
-        .route("/3.0/jobs", post(async move || jobs()))
-        .route("/3.0/jobs/", post(async move || jobs()))
+        .route("/3.0/jobs/", post(async || detail(StatusCode::INTERNAL_SERVER_ERROR, NO_JOBS)))
         .route("/3.0/jobs/search", post(async || reply::json(&json!({ "jobs": [] }))))
-        .route("/3.0/jobs/{id}", get(async move || no_job()))
-        .route("/3.0/jobs/cancel/{id}", patch(async move || no_job()))
+        .route("/3.0/jobs/{id}", get(no_job))
+        .route("/3.0/jobs/cancel/{id}", patch(no_job))
 }
 
 /// Outside of `/api`.
@@ -40,6 +38,10 @@ pub(crate) fn outside() -> Router<Arc<Mlflow>> {
 
 async fn no_endpoints() -> Response {
     reply::json(&json!({ "endpoints": [] }))
+}
+
+async fn no_job(Path(id): Path<String>) -> Response {
+    detail(StatusCode::NOT_FOUND, &format!("Job with ID {id} not found"))
 }
 
 /// A refusal in the form of those of MLflow's routes that know no error codes.

@@ -1,6 +1,7 @@
 //! Experiments and runs, with what is logged to them: params, metrics, tags, dataset inputs, logged models and
 //! artifacts. The wire that it comes over is the faces' matter, versions and aliases are the registry's.
 
+mod artifact_path;
 mod artifacts;
 mod capture;
 mod dataset_summaries;
@@ -30,7 +31,8 @@ mod search;
 mod test_databases;
 mod validate;
 
-pub use artifacts::{ArtifactFile, ArtifactPath, OpenArtifact};
+pub use artifact_path::ArtifactPath;
+pub use artifacts::{ArtifactFile, OpenArtifact};
 pub use capture::Capture;
 pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;

@@ -1,7 +1,8 @@
 //! What a folder of artifacts holds, one level deep. The tree is read in pages by path, and a folder met on the way is
 //! stepped over, so that a listing costs what it shows and not what lies below it.
 
-use crate::artifacts::{ArtifactFile, ArtifactPath, size};
+use crate::artifact_path::ArtifactPath;
+use crate::artifacts::{ArtifactFile, size};
 use crate::places::Kept;
 use crate::{Tracking, TrackingError, plain};
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! Whose artifacts a path lies in: those of a run or of a logged model.
 
-use crate::artifacts::ArtifactPath;
+use crate::artifact_path::ArtifactPath;
 use crate::model::RunId;
 use crate::places::ArtifactPlaces;
 use crate::{Tracking, TrackingError};

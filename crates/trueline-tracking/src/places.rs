@@ -3,7 +3,7 @@
 //! there themselves, and the server reads what they wrote. Anything else (`s3:`, another machine's disk) is out of reach.
 
 use crate::TrackingError;
-use crate::artifacts::ArtifactPath;
+use crate::artifact_path::ArtifactPath;
 use crate::folder::Folder;
 use crate::model::ExperimentId;
 use std::path::{Component, Path, PathBuf};
