@@ -88,6 +88,11 @@ impl WireError {
         Self { code, message: message.into() }
     }
 
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InvalidParameterValue, message)
     }
@@ -189,6 +194,7 @@ impl From<RegisterError> for WireError {
         match error {
             RegisterError::Registry(inner) => inner.into(),
             RegisterError::Tracking(inner) => inner.into(),
+            remote @ RegisterError::RemoteFile(_) => Self::internal(remote.to_string()),
         }
     }
 }

@@ -97,7 +97,8 @@ impl Fields {
         Json::Object(map)
     }
 
-    fn get(&self, name: &str) -> Option<&Json> {
+    /// A field as it came, in either spelling.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
         let found = self.0.get(name).or_else(|| self.0.get(&camel_case(name)));
         found.filter(|v| !v.is_null())
     }
@@ -225,6 +226,11 @@ impl Fields {
         Ok(pairs.map(|KeyValue { key, value }| trueline_registry::KeyValue { key, value }).collect())
     }
 
+    /// Fields that came in another way than as a body: the arguments of a GraphQL field.
+    pub(crate) fn from_map(map: Map<String, Json>) -> Result<Self, WireError> {
+        Self::checked(map)
+    }
+
     /// The whole of it, for tests.
     #[cfg(test)]
     pub(crate) fn of(value: Json) -> Self {
@@ -247,6 +253,11 @@ fn unread(rejection: BytesRejection) -> WireError {
 
 pub(crate) fn missing(name: &str) -> WireError {
     WireError::invalid(format!("Missing value for required parameter '{name}'. {SEE}"))
+}
+
+/// A refusal of a value in the words of MLflow's checks of requests.
+pub(crate) fn invalid_parameter(told: impl std::fmt::Display) -> WireError {
+    WireError::invalid(format!("{told} {SEE}"))
 }
 
 fn wrong_type(name: &str, value: &Json) -> WireError {

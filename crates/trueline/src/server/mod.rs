@@ -16,6 +16,7 @@ mod webhooks;
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
+pub(crate) use origin::{OriginArgs, OriginRules};
 
 use trueline_db::Module;
 
