@@ -83,9 +83,18 @@ async fn download(
     Path(path): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
+    send(&app, &session, &ArtifactPath::parse(&path)?, &headers).await
+}
+
+/// A file of the proxy, or the part of it that the headers ask for.
+pub(crate) async fn send(
+    app: &Mlflow,
+    session: &Session,
+    path: &ArtifactPath,
+    headers: &HeaderMap,
+) -> Answer {
     let leave = session.leave()?;
-    let path = ArtifactPath::parse(&path)?;
-    let file = find_file(&app.tracking, &app.registry, &leave, &path).await?;
+    let file = find_file(&app.tracking, &app.registry, &leave, path).await?;
     let range = match headers.get(header::RANGE).and_then(|v| v.to_str().ok()) {
         Some(text) => range(text, file.size),
         None => Ok(None),

@@ -4,15 +4,25 @@
 //! Every path is served under `/api` and `/ajax-api` alike, as MLflow does.
 
 mod artifacts;
+mod assessments;
 mod error;
+mod evaluation_datasets;
 mod experiments;
 mod fields;
 mod logged_models;
 mod models;
+mod otlp;
+mod otlp_messages;
 mod paging;
 mod render;
 mod reply;
 mod runs;
+mod scorers;
+mod trace_files;
+mod trace_metrics;
+mod trace_wire;
+mod traces;
+mod traces_v2;
 mod versions;
 
 use axum::Router;
@@ -24,8 +34,9 @@ use axum::routing::{get, post};
 use error::WireError;
 use serde_json::json;
 use std::sync::Arc;
-use trueline_flows::{Entry, Session};
+use trueline_flows::{Entry, Session, TraceKeeper};
 use trueline_registry::Registry;
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 
 /// The MLflow release whose wire this is; clients below it fall back, above it ask for more.
@@ -53,14 +64,16 @@ impl Default for Limits {
 pub struct Mlflow {
     tracking: Tracking,
     registry: Registry,
+    keeper: TraceKeeper,
     limits: Limits,
 }
 
 impl Mlflow {
     /// The face over these domains.
     #[must_use]
-    pub fn new(tracking: Tracking, registry: Registry, limits: Limits) -> Self {
-        Self { tracking, registry, limits }
+    pub fn new(tracking: Tracking, registry: Registry, traces: Traces, limits: Limits) -> Self {
+        let keeper = TraceKeeper { tracking: tracking.clone(), traces };
+        Self { tracking, registry, keeper, limits }
     }
 }
 
@@ -90,11 +103,13 @@ pub fn router(face: Mlflow) -> Router {
     let api = Router::new()
         .nest("/2.0/mlflow", v2(limits))
         .nest("/2.0/mlflow-artifacts", artifacts::routes())
+        .nest("/3.0/mlflow", v3(limits))
         .route("/3.0/mlflow/server-info", get(server_info))
         .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    Router::new().nest("/api", api.clone()).nest("/ajax-api", api).with_state(app)
+    let otlp = otlp::routes(limits.bulk);
+    Router::new().nest("/api", api.clone()).nest("/ajax-api", api).merge(otlp).with_state(app)
 }
 
 fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
@@ -108,6 +123,19 @@ fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
         .nest("/model-versions", versions::routes(bulk))
         .route("/logged-models", post(logged_models::create).layer(bulk))
         .route("/artifacts/list", get(artifacts::list_of_run))
+        .route("/get-trace-artifact", get(trace_files::get))
+        .nest("/traces", traces_v2::routes(bulk))
+        .route("/traces", post(traces_v2::begin).get(traces_v2::search).layer(bulk))
+}
+
+fn v3(limits: Limits) -> Router<Arc<Mlflow>> {
+    let bulk = DefaultBodyLimit::max(limits.bulk);
+    Router::new()
+        .route("/get-trace-artifact", get(trace_files::get))
+        .nest("/traces", traces::routes(bulk))
+        .route("/traces", post(traces::start).layer(bulk))
+        .nest("/datasets", evaluation_datasets::routes(bulk))
+        .nest("/scorers", scorers::routes(bulk))
 }
 
 /// The answer, in MLflow's form, to a request that this server can't take now.

@@ -30,6 +30,7 @@ use trueline_rest::Rest;
 use trueline_serving::rollout::Rollouts;
 use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 use trueline_web::Web;
 
@@ -352,7 +353,9 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,
     };
-    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
+    let traces = Traces::new(parts.ledger.clone());
+    let mlflow =
+        Mlflow::new(parts.tracking.clone(), registry.clone(), traces, trueline_mlflow::Limits::default());
     Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
 }
 
