@@ -1,7 +1,7 @@
 //! Links of traces: to runs that they were evaluated in, and to prompts that they used.
 
-use crate::rows::{TraceRow, placeholders, with_project};
-use crate::{TraceError, Traces};
+use crate::rows::TraceRow;
+use crate::{TraceError, Traces, rules};
 use serde_json::json;
 use std::collections::BTreeSet;
 use trueline_db::Tx;
@@ -44,17 +44,8 @@ pub(crate) fn to_run(
     Ok(())
 }
 
-/// Those of the ids that are traces of the project.
-fn known(tx: &mut Tx<'_>, project: &ProjectId, ids: &BTreeSet<String>) -> Result<Vec<String>, TraceError> {
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let list = placeholders(2, ids.len());
-    let sql = format!("SELECT id FROM traces WHERE project = ?1 AND id IN ({list}) ORDER BY id");
-    let rows = tx.query(&sql, &with_project(project, &ids))?;
-    rows.into_iter().map(|mut row| Ok(row.take(0)?)).collect()
-}
-
 impl Traces {
-    /// Links traces to a run. Those that are linked already, or are not there, are passed over.
+    /// Links traces to a run. Clients link traces before they have sent them, so whether there is such a trace is not asked.
     ///
     /// # Errors
     /// [`TraceError::Invalid`] for too many at once.
@@ -74,13 +65,11 @@ impl Traces {
         if traces.is_empty() {
             return Ok(());
         }
+        traces.iter().try_for_each(|trace| rules::id("trace_id", trace))?;
+        rules::id("run_id", &run)?;
         let project = leave.project().clone();
         self.ledger
             .write(leave.actor(), move |tx| {
-                let traces = known(tx, &project, &traces)?;
-                if traces.is_empty() {
-                    return Ok(());
-                }
                 let event = NewEvent::new(&project, "trace.linked", "run", run.clone());
                 let event = tx.emit(event.with(json!({ "traces": traces })))?;
                 traces.iter().try_for_each(|trace| to_run(tx, &project, &event, trace, &run))
