@@ -108,8 +108,12 @@ pub fn router(face: Mlflow) -> Router {
         .layer(DefaultBodyLimit::max(limits.body))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    let otlp = otlp::routes(limits.bulk);
-    Router::new().nest("/api", api.clone()).nest("/ajax-api", api).merge(otlp).with_state(app)
+    Router::new()
+        .nest("/api", api.clone())
+        .nest("/ajax-api", api)
+        .merge(otlp::routes(limits.bulk))
+        .route("/version", get(async || MLFLOW_VERSION))
+        .with_state(app)
 }
 
 fn v2(limits: Limits) -> Router<Arc<Mlflow>> {

@@ -189,7 +189,8 @@ fn traces_with_equal_ids_in_two_projects_stay_apart() {
     for (prefix, word) in prefixes.iter().zip(["a", "b"]) {
         let inputs = json!([{ "key": "mlflow.spanInputs", "value": { "stringValue": word } }]);
         let body = request(&json!([]), &[span(1, 1, None, inputs)]);
-        assert_eq!(export(&server, prefix, &body, &[("x-mlflow-experiment-id", "0")]).0, 200);
+        let (status, told) = export(&server, prefix, &body, &[("x-mlflow-experiment-id", "0")]);
+        assert_eq!(status, 200, "{told}");
     }
     let id = format!("tr-{:032x}", 1);
     server.ok(

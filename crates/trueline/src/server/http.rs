@@ -278,7 +278,9 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
     let below = uri.path().strip_prefix(PROJECT_PREFIX)?;
     let (project, rest) = below.split_once('/')?;
     // Pages have paths of their own below a project; only the faces for programs are reached this way.
-    if !["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face)) {
+    // MLflow's client asks the address that it was given for a version before it sends spans.
+    let is_known = ["v1/traces", "version"].contains(&rest);
+    if !is_known && !["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face)) {
         return None;
     }
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
@@ -319,6 +321,7 @@ mod tests {
     fn a_project_in_the_path_is_taken_off() {
         let expected = Some(("fraud".to_owned(), "/api/2.0/mlflow/runs/get?run_id=1".to_owned()));
         assert_eq!(split("/projects/fraud/api/2.0/mlflow/runs/get?run_id=1"), expected);
+        assert_eq!(split("/projects/fraud/v1/traces"), Some(("fraud".to_owned(), "/v1/traces".to_owned())));
         assert_eq!(split("/projects/fraud/runs"), None);
         assert_eq!(split("/api/2.0/mlflow/runs/get"), None);
     }
