@@ -56,7 +56,7 @@ fn unconvertible() -> Refusal {
     Refusal::Detail(StatusCode::UNPROCESSABLE_ENTITY, detail.into())
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: impl header::AsHeaderName) -> Option<&'h str> {
+fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -173,7 +173,7 @@ fn first<'a>(attributes: &'a Attributes, names: &[&str]) -> Option<&'a str> {
     })
 }
 
-fn asked<'a>(attributes: &'a Attributes, names: impl Fn(&Convention) -> &[&'static str]) -> Option<&'a str> {
+fn asked(attributes: &Attributes, names: impl Fn(&Convention) -> &[&'static str]) -> Option<&str> {
     CONVENTIONS.iter().find_map(|convention| first(attributes, names(convention)))
 }
 

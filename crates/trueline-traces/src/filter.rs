@@ -125,7 +125,7 @@ impl Conditions {
         for part in parts {
             match part {
                 Expr::Comparison(comparison) if comparison.field.entity == Entity::Span => {
-                    spans.push(comparison)
+                    spans.push(comparison);
                 }
                 other => conditions.push(self.of(other)?),
             }
