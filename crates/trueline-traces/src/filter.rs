@@ -141,6 +141,9 @@ impl Conditions {
     }
 
     fn comparison(&mut self, comparison: &Comparison) -> Result<String, TraceError> {
+        if let Some(ids) = self.ids(comparison) {
+            return Ok(format!("(t.id IN ({ids}))"));
+        }
         let field = &comparison.field;
         match (field.entity, field.key.as_str(), comparison.op) {
             (Entity::Feedback | Entity::Expectation, ..) => self.assessment(comparison),
@@ -151,11 +154,6 @@ impl Conditions {
                      AND a.kind = 'issue' AND a.name = {id}))"
                 ))
             }
-            (Entity::Tag, keys::LINKED_PROMPTS, _) => {
-                let target = self.bind(text_of(comparison).unwrap_or_default());
-                Ok(format!("(t.id IN ({}))", linked(links::PROMPT, &target)))
-            }
-            (Entity::RequestMetadata, keys::SOURCE_RUN, Op::Eq) => self.of_run(comparison),
             (Entity::RequestMetadata, keys::TOKEN_USAGE, _) => {
                 let read = |json: &str| usage::read(json, TOKENS, usage::count);
                 self.told_as_json(comparison, TOKENS, read, AttributeValue::Int)
@@ -186,14 +184,27 @@ impl Conditions {
         Ok(condition.sql)
     }
 
-    /// Made under a run, or linked to it afterwards.
-    fn of_run(&mut self, comparison: &Comparison) -> Result<String, TraceError> {
-        let run = text_of(comparison).unwrap_or_default();
-        let made = PairEquals { kind: "metadata", key: keys::SOURCE_RUN, value: run };
-        let made = self.pair_equals("d", &made);
-        let target = self.bind(run);
-        let linked = linked(links::RUN, &target);
-        Ok(format!("(t.id IN (SELECT d.trace FROM trace_pairs d WHERE {made} UNION {linked}))"))
+    /// A query of the ids of the traces that meet a comparison, where few do: those made under a run or linked to it
+    /// afterwards, and those that used a prompt.
+    pub(crate) fn ids(&mut self, comparison: &Comparison) -> Option<String> {
+        let field = &comparison.field;
+        let target = text_of(comparison).filter(|_| comparison.op == Op::Eq)?;
+        match (field.entity, field.key.as_str()) {
+            (Entity::Tag, keys::LINKED_PROMPTS) => Some(linked(links::PROMPT, &self.bind(target))),
+            (Entity::RequestMetadata, keys::SOURCE_RUN) => {
+                let made = PairEquals { kind: "metadata", key: keys::SOURCE_RUN, value: target };
+                let made = self.pair_equals("p", &made);
+                let target = self.bind(target);
+                Some(format!(
+                    "SELECT p.trace FROM trace_pairs p WHERE {made} UNION ALL {} AND NOT EXISTS (SELECT 1 \
+                     FROM trace_pairs x WHERE x.project = l.project AND x.trace = l.trace AND x.kind = 'metadata' \
+                     AND x.key = '{}' AND x.value = {target})",
+                    linked(links::RUN, &target),
+                    keys::SOURCE_RUN
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// Metadata that columns keep, compared with the JSON that clients see.
