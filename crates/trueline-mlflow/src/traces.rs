@@ -87,10 +87,12 @@ pub(crate) fn asked(
     experiments: Vec<i64>,
 ) -> Result<(TraceSearch, paging::Paging), WireError> {
     let page = paging::Paging::read(fields, 100, 500)?;
+    // MLflow looks at the order first, and so do the errors.
+    let order_by = paging::order_by(Kind::Traces, fields)?;
     let search = TraceSearch {
         experiments,
         filter: paging::filter(Kind::Traces, fields)?,
-        order_by: paging::order_by(Kind::Traces, fields)?,
+        order_by,
         offset: page.offset,
         limit: page.limit,
     };

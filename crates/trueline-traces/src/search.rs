@@ -63,13 +63,7 @@ fn order(
     orders: &[OrderBy],
 ) -> Result<String, TraceError> {
     let mut sorted = Vec::new();
-    for (n, order) in orders.iter().enumerate() {
-        if orders[..n].iter().any(|earlier| earlier.field == order.field) {
-            return Err(TraceError::Internal(format!(
-                "`order_by` contains duplicate fields: {} '{}'",
-                order.field.entity, order.field.key
-            )));
-        }
+    for order in orders {
         let (key, may_miss) = sort_key(conditions, places, order)?;
         if may_miss {
             sorted.push(format!("CASE WHEN {key} IS NULL THEN 1 ELSE 0 END"));
@@ -166,8 +160,7 @@ impl Traces {
     /// The traces that meet a filter.
     ///
     /// # Errors
-    /// [`TraceError::Invalid`] for a filter or order that can't be, [`TraceError::Internal`] for an order that names a
-    /// field twice.
+    /// [`TraceError::Invalid`] for a filter or order that can't be.
     pub async fn search(
         &self,
         leave: &Authorized<ReadProject>,
