@@ -31,19 +31,26 @@ pub enum View {
 }
 
 impl View {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Traces => "TRACES",
+            Self::Spans => "SPANS",
+            Self::Assessments => "ASSESSMENTS",
+        }
+    }
+
     /// Reads its word.
     ///
     /// # Errors
     /// [`TraceError::Invalid`].
     pub fn parse(word: &str) -> Result<Self, TraceError> {
-        match word {
-            "TRACES" => Ok(Self::Traces),
-            "SPANS" => Ok(Self::Spans),
-            "ASSESSMENTS" => Ok(Self::Assessments),
-            _ => TraceError::invalid(format!(
+        let found =
+            [Self::Traces, Self::Spans, Self::Assessments].into_iter().find(|view| view.word() == word);
+        found.ok_or_else(|| {
+            TraceError::Invalid(format!(
                 "view_type must be one of ['TRACES', 'SPANS', 'ASSESSMENTS'], got '{word}'"
-            )),
-        }
+            ))
+        })
     }
 }
 
@@ -307,10 +314,8 @@ impl MetricQuery {
         filter: &MetricFilter,
     ) -> Result<String, TraceError> {
         if self.view != view {
-            let (what, word) = match view {
-                View::Assessments => ("assessment", "ASSESSMENTS"),
-                _ => ("span", "SPANS"),
-            };
+            let what = if view == View::Assessments { "assessment" } else { "span" };
+            let word = view.word();
             return TraceError::invalid(format!(
                 "Filtering by {what} is only supported for {word} view type"
             ));

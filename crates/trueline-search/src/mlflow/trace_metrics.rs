@@ -89,7 +89,7 @@ pub fn parse_metric_filter(text: &str) -> Result<MetricFilter, FilterError> {
         Some(Value::Text(value)) => Ok(MetricFilter { field, value }),
         _ => invalid(format!(
             "Expected a quoted string value for {} value (e.g. 'my-value'). Got value {found}",
-            name.text(text)
+            name.text(text).split('.').nth(1).unwrap_or_default()
         )),
     }
 }
@@ -172,7 +172,7 @@ mod tests {
         );
         assert!(refused("trace.tag = 'OK'").starts_with("Filtering by tag requires a key"));
         assert!(refused("span.name.x = 'OK'").starts_with("Filtering by name does not require a key"));
-        assert!(refused("trace.status = 5").contains("Expected a quoted string value"));
+        assert!(refused("trace.status = 5").starts_with("Expected a quoted string value for status value"));
         assert!(refused("trace.status = 'a' AND span.name = 'b'").starts_with("Invalid clause(s)"));
         assert!(refused("").starts_with("Invalid filter"));
     }
