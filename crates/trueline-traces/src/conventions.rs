@@ -1,157 +1,12 @@
 //! Conventions of other tracers: how their attributes say what MLflow's say — a span's type, inputs and outputs, tokens,
 //! model and tools. What MLflow's own attributes say already stays.
 
-use crate::span::{Attributes, attribute, keys, unquoted};
+mod table;
+
+use crate::span::{Attributes, SpanEvent, attribute, keys, unquoted};
 use crate::usage;
 use crate::value::Value;
-
-/// The attributes of one convention; an empty word or list says that it has none.
-struct Convention {
-    kind: &'static str,
-    kinds: &'static [(&'static str, &'static str)],
-    input_tokens: &'static str,
-    output_tokens: &'static str,
-    total_tokens: &'static str,
-    cache_read: &'static str,
-    cache_creation: &'static [&'static str],
-    inputs: &'static [&'static str],
-    outputs: &'static [&'static str],
-    models: &'static [&'static str],
-    provider: &'static str,
-    tools: &'static str,
-}
-
-const NONE: Convention = Convention {
-    kind: "",
-    kinds: &[],
-    input_tokens: "",
-    output_tokens: "",
-    total_tokens: "",
-    cache_read: "",
-    cache_creation: &[],
-    inputs: &[],
-    outputs: &[],
-    models: &[],
-    provider: "",
-    tools: "",
-};
-
-/// In the order in which they are asked. A `#` in a name stands for a number.
-static CONVENTIONS: [Convention; 5] = [
-    // OpenInference.
-    Convention {
-        kind: "openinference.span.kind",
-        kinds: &[
-            ("TOOL", "TOOL"),
-            ("CHAIN", "CHAIN"),
-            ("LLM", "LLM"),
-            ("RETRIEVER", "RETRIEVER"),
-            ("EMBEDDING", "EMBEDDING"),
-            ("AGENT", "AGENT"),
-            ("RERANKER", "RERANKER"),
-            ("UNKNOWN", "UNKNOWN"),
-            ("GUARDRAIL", "GUARDRAIL"),
-            ("EVALUATOR", "EVALUATOR"),
-        ],
-        input_tokens: "llm.token_count.prompt",
-        output_tokens: "llm.token_count.completion",
-        total_tokens: "llm.token_count.total",
-        cache_read: "llm.token_count.prompt_details.cache_read",
-        cache_creation: &["llm.token_count.prompt_details.cache_write"],
-        inputs: &["input.value"],
-        outputs: &["output.value"],
-        models: &[
-            "llm.response.model_name",
-            "llm.model_name",
-            "llm.request.model_name",
-            "embedding.model_name",
-        ],
-        provider: "llm.provider",
-        ..NONE
-    },
-    // OpenTelemetry's semantic conventions for generative AI.
-    Convention {
-        kind: "gen_ai.operation.name",
-        kinds: &[
-            ("chat", "CHAT_MODEL"),
-            ("create_agent", "AGENT"),
-            ("embeddings", "EMBEDDING"),
-            ("execute_tool", "TOOL"),
-            ("generate_content", "LLM"),
-            ("invoke_agent", "AGENT"),
-            ("text_completion", "LLM"),
-            ("response", "LLM"),
-        ],
-        input_tokens: "gen_ai.usage.input_tokens",
-        output_tokens: "gen_ai.usage.output_tokens",
-        cache_read: "gen_ai.usage.cache_read.input_tokens",
-        cache_creation: &[
-            "gen_ai.usage.cache_write.input_tokens",
-            "gen_ai.usage.cache_creation.input_tokens",
-        ],
-        inputs: &["gen_ai.input.messages", "gen_ai.tool.call.arguments"],
-        outputs: &["gen_ai.output.messages", "gen_ai.tool.call.result"],
-        models: &["gen_ai.response.model", "gen_ai.request.model"],
-        provider: "gen_ai.provider.name",
-        tools: "gen_ai.tool.definitions",
-        ..NONE
-    },
-    // Traceloop.
-    Convention {
-        kind: "traceloop.span.kind",
-        kinds: &[
-            ("workflow", "WORKFLOW"),
-            ("task", "TASK"),
-            ("agent", "AGENT"),
-            ("tool", "TOOL"),
-            ("unknown", "UNKNOWN"),
-        ],
-        input_tokens: "gen_ai.usage.prompt_tokens",
-        output_tokens: "gen_ai.usage.completion_tokens",
-        total_tokens: "llm.usage.total_tokens",
-        inputs: &[
-            "traceloop.entity.input",
-            "gen_ai.prompt.#.content",
-            "gen_ai.completion.#.tool_calls.#.arguments",
-        ],
-        outputs: &["traceloop.entity.output", "gen_ai.completion.#.content"],
-        provider: "gen_ai.system",
-        ..NONE
-    },
-    // Google's agent kit, beside OpenTelemetry's.
-    Convention {
-        inputs: &["gcp.vertex.agent.llm_request", "gcp.vertex.agent.tool_call_args"],
-        outputs: &["gcp.vertex.agent.llm_response", "gcp.vertex.agent.tool_response"],
-        ..NONE
-    },
-    // Vercel's.
-    Convention {
-        kind: "ai.operationId",
-        kinds: &[
-            ("ai.generateText", "LLM"),
-            ("ai.generateText.doGenerate", "LLM"),
-            ("ai.toolCall", "TOOL"),
-            ("ai.streamText", "LLM"),
-            ("ai.streamText.doStream", "LLM"),
-            ("ai.generateObject", "LLM"),
-            ("ai.generateObject.doGenerate", "LLM"),
-            ("ai.streamObject", "LLM"),
-            ("ai.streamObject.doStream", "LLM"),
-            ("ai.embed", "EMBEDDING"),
-            ("ai.embed.doEmbed", "EMBEDDING"),
-            ("ai.embedMany", "EMBEDDING"),
-        ],
-        inputs: &["ai.prompt", "ai.toolCall.args", "ai.value", "ai.values"],
-        outputs: &[
-            "ai.response.text",
-            "ai.toolCall.result",
-            "ai.response.object",
-            "ai.embedding",
-            "ai.embeddings",
-        ],
-        ..NONE
-    },
-];
+use table::{CONVENTIONS, Convention};
 
 /// Whether a name is `pattern`, in which `#` stands for digits.
 fn matches(pattern: &str, name: &str) -> bool {
@@ -179,15 +34,17 @@ fn asked(attributes: &Attributes, names: impl Fn(&Convention) -> &[&'static str]
 
 fn kind(attributes: &Attributes) -> Option<&'static str> {
     CONVENTIONS.iter().find_map(|convention| {
-        let told = unquoted(first(attributes, &[convention.kind])?);
-        convention.kinds.iter().find(|(word, _)| *word == told).map(|(_, kind)| *kind)
+        convention.kind.iter().find_map(|name| {
+            let told = unquoted(first(attributes, &[*name])?);
+            convention.kinds.iter().find(|(word, _)| *word == told).map(|(_, kind)| *kind)
+        })
     })
 }
 
 fn tokens(attributes: &Attributes) -> Option<String> {
     CONVENTIONS.iter().find_map(|convention| {
-        let count = |name: &str| {
-            let json = attribute(attributes, name)?;
+        let count = |names: &[&str]| {
+            let json = names.iter().find_map(|name| attribute(attributes, name))?;
             usage::count(&Value::parse(&unquoted(json)).unwrap_or_default())
         };
         let (input, output) = (count(convention.input_tokens), count(convention.output_tokens));
@@ -197,7 +54,7 @@ fn tokens(attributes: &Attributes) -> Option<String> {
             return None;
         }
         let cached = count(convention.cache_read);
-        let created = convention.cache_creation.iter().find_map(|name| count(name));
+        let created = count(convention.cache_creation);
         usage::written(&[input, output, total, cached, created, None], usage::TOKENS, Value::Int)
     })
 }
@@ -212,8 +69,55 @@ fn model(attributes: &Attributes) -> Option<String> {
     told.or_else(|| within(keys::INPUTS)).or_else(|| within(keys::OUTPUTS)).filter(|model| !model.is_empty())
 }
 
+/// Events that hold what was asked or answered: one that holds all of it, or one for each message.
+struct Said {
+    whole: (&'static str, &'static str),
+    /// Names of events, and the roles of their messages unless they name one.
+    messages: &'static [(&'static str, &'static str)],
+}
+
+const ASKED: Said = Said {
+    whole: ("gen_ai.content.prompt", "gen_ai.prompt"),
+    messages: &[
+        ("gen_ai.system.message", "system"),
+        ("gen_ai.user.message", "user"),
+        ("gen_ai.assistant.message", "assistant"),
+    ],
+};
+const ANSWERED: Said = Said {
+    whole: ("gen_ai.content.completion", "gen_ai.completion"),
+    messages: &[("gen_ai.choice", "assistant")],
+};
+
+/// What events say was asked or answered, as JSON.
+fn said(events: &[SpanEvent], said: &Said) -> Option<String> {
+    let told = |event: &SpanEvent, key: &str| {
+        let value = event.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        value.filter(|value| !value.is_falsy())
+    };
+    let (name, key) = said.whole;
+    if let Some(whole) = events.iter().filter(|event| event.name == name).find_map(|event| told(event, key)) {
+        return Some(crate::span::kept(&whole));
+    }
+    let read = |value: Value| match value.as_text().and_then(Value::parse) {
+        Some(parsed) => parsed,
+        None => value,
+    };
+    let message = |event: &SpanEvent| {
+        let (_, role) = said.messages.iter().find(|(name, _)| *name == event.name)?;
+        let content = read(told(event, "content")?);
+        let role = match said.messages {
+            [_] => told(event, "role").map_or_else(|| Value::Text((*role).to_owned()), read),
+            _ => Value::Text((*role).to_owned()),
+        };
+        Some(Value::Map(vec![("role".to_owned(), role), ("content".to_owned(), content)]))
+    };
+    let messages: Vec<Value> = events.iter().filter_map(message).collect();
+    (!messages.is_empty()).then(|| Value::List(messages).to_json())
+}
+
 /// Adds what MLflow's attributes would say.
-pub(crate) fn translate(attributes: &mut Attributes) {
+pub(crate) fn translate(attributes: &mut Attributes, events: &[SpanEvent]) {
     if let Some(kind) = kind(attributes) {
         let told = attribute(attributes, keys::KIND).map(unquoted);
         if told.is_none_or(|told| told.is_empty() || told == "UNKNOWN" || told == "null") {
@@ -221,8 +125,12 @@ pub(crate) fn translate(attributes: &mut Attributes) {
             attributes.push((keys::KIND.to_owned(), quoted(kind)));
         }
     }
-    add(attributes, keys::INPUTS, |a| asked(a, |c| c.inputs).map(ToOwned::to_owned));
-    add(attributes, keys::OUTPUTS, |a| asked(a, |c| c.outputs).map(ToOwned::to_owned));
+    add(attributes, keys::INPUTS, |a| {
+        asked(a, |c| c.inputs).map(ToOwned::to_owned).or_else(|| said(events, &ASKED))
+    });
+    add(attributes, keys::OUTPUTS, |a| {
+        asked(a, |c| c.outputs).map(ToOwned::to_owned).or_else(|| said(events, &ANSWERED))
+    });
     add(attributes, keys::USAGE, tokens);
     add(attributes, keys::TOOLS, |a| asked(a, |c| std::slice::from_ref(&c.tools)).map(ToOwned::to_owned));
     add(attributes, keys::MODEL, |a| model(a).map(|model| quoted(&model)));
@@ -259,7 +167,7 @@ mod tests {
     fn translated(list: &[(&str, &str)]) -> Attributes {
         let mut attributes: Attributes =
             list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        translate(&mut attributes);
+        translate(&mut attributes, &[]);
         attributes
     }
 
@@ -312,6 +220,28 @@ mod tests {
         ]);
         assert_eq!(attribute(&told, keys::KIND), Some("\"TOOL\""));
         assert_eq!(attribute(&told, keys::INPUTS), Some("1"));
+    }
+
+    #[test]
+    fn messages_may_come_as_events() {
+        let event = |name: &str, list: &[(&str, &str)]| SpanEvent {
+            name: name.to_owned(),
+            time_unix_nano: 0,
+            attributes: list.iter().map(|(k, v)| ((*k).to_owned(), Value::Text((*v).to_owned()))).collect(),
+        };
+        let events = [
+            event("gen_ai.system.message", &[("content", "be brief")]),
+            event("gen_ai.user.message", &[("content", "[1]")]),
+            event("gen_ai.choice", &[("content", "yes"), ("role", "model")]),
+        ];
+        let mut told = Attributes::new();
+        translate(&mut told, &events);
+        let asked = r#"[{"role": "system", "content": "be brief"}, {"role": "user", "content": [1]}]"#;
+        assert_eq!(attribute(&told, keys::INPUTS), Some(asked));
+        assert_eq!(attribute(&told, keys::OUTPUTS), Some(r#"[{"role": "model", "content": "yes"}]"#));
+        let mut told = Attributes::new();
+        translate(&mut told, &[event("gen_ai.content.prompt", &[("gen_ai.prompt", "why")])]);
+        assert_eq!(attribute(&told, keys::INPUTS), Some("\"why\""));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn attributes(span: &NewSpan) -> Attributes {
         attributes.retain(|(key, _)| key != keys::SERVICE);
         attributes.push((keys::SERVICE.to_owned(), quoted(service)));
     }
-    translate(&mut attributes);
+    translate(&mut attributes, &span.events);
     attributes
 }
 

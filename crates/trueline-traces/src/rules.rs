@@ -13,6 +13,32 @@ pub(crate) const LONGEST_MODEL: usize = 500;
 const NAME_RULE: &str = "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), \
                          colon(:) and slashes (/).";
 
+/// The years 1 to 9999, as protobuf has them.
+const MOMENTS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+/// The longest duration of protobuf: about 10,000 years.
+const LONGEST_MS: i64 = 315_576_000_000_000;
+
+/// Checks a time; sums of what passes fit 64 bits.
+pub(crate) fn moment(what: &str, ms: i64) -> Result<(), TraceError> {
+    match MOMENTS.contains(&ms) {
+        true => Ok(()),
+        false => TraceError::invalid(format!(
+            "Invalid value {ms} for parameter '{what}' supplied. It must lie in the years 1 to 9999, in milliseconds since \
+             1970."
+        )),
+    }
+}
+
+/// Checks a duration.
+pub(crate) fn duration(what: &str, ms: i64) -> Result<(), TraceError> {
+    match (-LONGEST_MS..=LONGEST_MS).contains(&ms) {
+        true => Ok(()),
+        false => TraceError::invalid(format!(
+            "Invalid value {ms} for parameter '{what}' supplied. It must be at most {LONGEST_MS} milliseconds."
+        )),
+    }
+}
+
 /// The text without the character that no database keeps, cut to a number of characters.
 pub(crate) fn cut(text: &str, longest: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(longest).collect()
@@ -87,6 +113,15 @@ mod tests {
     fn values_are_cut_at_characters_and_lose_what_no_database_keeps() {
         assert_eq!(cut("a\0éb", 2), "aé");
         assert_eq!(tag_value(&"é".repeat(9000)).chars().count(), 8000);
+    }
+
+    #[test]
+    fn times_stay_where_their_sums_fit() {
+        assert!(moment("t", 1_763_736_000_123).is_ok());
+        assert!(moment("t", i64::MAX).is_err());
+        assert!(moment("t", i64::MIN).is_err());
+        assert!(duration("d", i64::MIN).is_err());
+        assert!(duration("d", 0).is_ok());
     }
 
     #[test]

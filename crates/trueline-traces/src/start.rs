@@ -105,7 +105,7 @@ impl Traces {
     /// stays where the client says nothing.
     ///
     /// # Errors
-    /// [`TraceError::Invalid`] for texts that are too long, [`TraceError::State`] when its spans are kept elsewhere.
+    /// [`TraceError::Invalid`] for texts that are too long and times that can't be, [`TraceError::State`] when its spans are kept elsewhere.
     pub async fn start(
         &self,
         leave: &Authorized<WriteTracking>,
@@ -113,6 +113,8 @@ impl Traces {
         new: NewTrace,
     ) -> Result<TraceInfo, TraceError> {
         rules::id("trace_id", &new.id)?;
+        rules::moment("request_time", new.started_ms)?;
+        rules::duration("execution_duration", new.took_ms.unwrap_or(0))?;
         let told = Told::new(new.tags.clone(), new.metadata.clone())?;
         let project = leave.project().clone();
         let event = started(&project, &home, &new);
@@ -137,6 +139,7 @@ impl Traces {
         metadata: Pairs,
         tags: Pairs,
     ) -> Result<TraceInfo, TraceError> {
+        rules::moment("timestamp_ms", started_ms)?;
         let told = Told::new(tags, metadata)?;
         let project = leave.project().clone();
         self.ledger
@@ -169,12 +172,13 @@ impl Traces {
         metadata: Pairs,
         tags: Pairs,
     ) -> Result<TraceInfo, TraceError> {
+        rules::moment("timestamp_ms", ended_ms)?;
         let told = Told::new(tags, metadata)?;
         let project = leave.project().clone();
         self.ledger
             .write(leave.actor(), move |tx| {
                 let mut row = TraceRow::get(tx, &project, &trace)?;
-                row.took_ms = Some(ended_ms.saturating_sub(row.started_ms));
+                row.took_ms = Some(ended_ms - row.started_ms);
                 row.state = state;
                 let told = told.clone().into_row(&mut row)?;
                 row.save(tx, &project)?;
