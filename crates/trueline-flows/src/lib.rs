@@ -12,6 +12,7 @@ mod erase_event;
 mod fault;
 mod gate_facts;
 mod judge_rollouts;
+mod keep_traces;
 mod look_up_features;
 mod materialise;
 mod outgoing;
@@ -51,6 +52,7 @@ pub use deploy::{
 pub use erase_event::erase_event;
 pub use fault::{Fault, FaultKind};
 pub use judge_rollouts::RolloutJudge;
+pub use keep_traces::{KeepError, KeepLeave, TraceKeeper};
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use permissions::{DEFAULT_WORKSPACE, Holdings, PermissionRules, Readable};

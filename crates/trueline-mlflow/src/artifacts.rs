@@ -83,10 +83,19 @@ async fn download(
     Path(path): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
+    send(&app, &session, &ArtifactPath::parse(&path)?, &headers).await
+}
+
+/// A file of the proxy, or the part of it that the headers ask for.
+pub(crate) async fn send(
+    app: &Mlflow,
+    session: &Session,
+    path: &ArtifactPath,
+    headers: &HeaderMap,
+) -> Answer {
     let leave = session.leave()?;
-    let path = ArtifactPath::parse(&path)?;
-    let file = find_file(&app.tracking, &app.registry, &leave, &path).await?;
-    download::send(&app.tracking, &leave, file, path.as_str(), &headers).await
+    let file = find_file(&app.tracking, &app.registry, &leave, path).await?;
+    download::send(&app.tracking, &leave, file, path.as_str(), headers).await
 }
 
 async fn delete(State(app): App, Caller(session): Caller, Path(path): Path<String>) -> Answer {

@@ -7,6 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
 use trueline_tracking::KeyValue;
 
 const SEE: &str = "See the API docs for more information about request parameters.";
@@ -82,11 +83,6 @@ impl Fields {
             }
         }
         Self(map)
-    }
-
-    /// A field of whatever type.
-    pub(crate) fn any(&self, name: &str) -> Option<&Json> {
-        self.get(name)
     }
 
     /// The whole of it as JSON, with another value in a field.
@@ -171,7 +167,26 @@ impl Fields {
         match self.get(name) {
             None => Ok(default),
             Some(Json::Bool(on)) => Ok(*on),
-            Some(Json::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+            Some(Json::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(Json::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(other) => Err(wrong_type(name, other)),
+        }
+    }
+
+    /// Any value, as it came.
+    pub(crate) fn any(&self, name: &str) -> Option<&Json> {
+        self.get(name)
+    }
+
+    /// Texts by key.
+    pub(crate) fn map(&self, name: &str) -> Result<BTreeMap<String, String>, WireError> {
+        let text =
+            |value: &Json| value.as_str().map(ToOwned::to_owned).ok_or_else(|| wrong_type(name, value));
+        match self.get(name) {
+            None => Ok(BTreeMap::new()),
+            Some(Json::Object(map)) => {
+                map.iter().map(|(key, value)| Ok((key.clone(), text(value)?))).collect()
+            }
             Some(other) => Err(wrong_type(name, other)),
         }
     }

@@ -5,9 +5,11 @@
 
 mod access;
 mod artifacts;
+mod assessments;
 mod datasets;
 mod download;
 mod error;
+mod evaluation_datasets;
 mod experiments;
 mod fields;
 mod graphql;
@@ -16,12 +18,20 @@ mod logged_models;
 mod models;
 mod modes;
 mod off;
+mod otlp;
+mod otlp_messages;
 mod paging;
 mod promptlab;
 mod render;
 mod reply;
 mod run_wire;
 mod runs;
+mod scorers;
+mod trace_files;
+mod trace_metrics;
+mod trace_wire;
+mod traces;
+mod traces_v2;
 mod upload;
 mod versions;
 mod webhooks;
@@ -38,8 +48,9 @@ use error::WireError;
 use regex::Regex;
 use serde_json::json;
 use std::sync::Arc;
-use trueline_flows::{Access, Entry, Session};
+use trueline_flows::{Access, Entry, Session, TraceKeeper};
 use trueline_registry::Registry;
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 use trueline_webhooks::Webhooks;
 
@@ -49,7 +60,8 @@ pub use modes::Modes;
 pub const MLFLOW_VERSION: &str = "3.17.2";
 
 /// What is served outside of `/api`, relative to where a client is pointed at.
-pub const OUTSIDE_API: [&str; 4] = ["version", "graphql", "get-artifact", "model-versions/get-artifact"];
+pub const OUTSIDE_API: [&str; 5] =
+    ["version", "graphql", "get-artifact", "model-versions/get-artifact", "v1/traces"];
 
 /// Limits of this face (rule 12).
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +88,7 @@ pub struct Mlflow {
     registry: Registry,
     webhooks: Webhooks,
     workspaces: bool,
+    keeper: TraceKeeper,
     limits: Limits,
     modes: Modes,
     source_pattern: Option<Regex>,
@@ -89,10 +102,22 @@ impl Mlflow {
         tracking: Tracking,
         registry: Registry,
         webhooks: Webhooks,
+        traces: Traces,
         limits: Limits,
     ) -> Self {
         let (modes, source_pattern) = (Modes::default(), None);
-        Self { access, tracking, registry, webhooks, workspaces: false, limits, modes, source_pattern }
+        let keeper = TraceKeeper { tracking: tracking.clone(), traces };
+        Self {
+            access,
+            tracking,
+            registry,
+            webhooks,
+            keeper,
+            workspaces: false,
+            limits,
+            modes,
+            source_pattern,
+        }
     }
 
     /// The same, where a request's header may choose a workspace.
@@ -145,6 +170,7 @@ pub fn router(face: Mlflow) -> Router {
     let api = Router::new()
         .nest("/2.0/mlflow", v2(limits))
         .nest("/2.0/mlflow-artifacts", artifacts::routes())
+        .nest("/3.0/mlflow", v3(limits))
         .route("/3.0/mlflow/server-info", get(server_info))
         .merge(access)
         .merge(workspaces::routes(app.workspaces))
@@ -159,6 +185,7 @@ pub fn router(face: Mlflow) -> Router {
         .merge(graphql::routes())
         .merge(off::outside())
         .merge(pages)
+        .merge(otlp::routes(limits.bulk))
         .layer(from_fn_with_state(Arc::clone(&app), access::guard))
         .route("/version", get(async || MLFLOW_VERSION))
         .layer(from_fn_with_state(modes, modes::admit))
@@ -180,6 +207,9 @@ fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
         .route("/artifacts/presigned-upload-url", post(artifacts::no_presigned_upload))
         .route("/artifacts/presigned-download-url", post(artifacts::no_presigned_download))
         .route("/metrics/get-history-bulk-interval", get(history::sampled))
+        .route("/get-trace-artifact", get(trace_files::get))
+        .nest("/traces", traces_v2::routes(bulk))
+        .route("/traces", post(traces_v2::begin).get(traces_v2::search).layer(bulk))
 }
 
 /// What only MLflow's pages ask for, below `/ajax-api` alone.
@@ -191,6 +221,16 @@ fn for_pages(limits: Limits) -> Router<Arc<Mlflow>> {
         .route("/2.0/mlflow/runs/create-promptlab-run", post(promptlab::create).layer(bulk))
         .route("/2.0/mlflow/upload-artifact", upload::route())
         .merge(off::for_pages())
+}
+
+fn v3(limits: Limits) -> Router<Arc<Mlflow>> {
+    let bulk = DefaultBodyLimit::max(limits.bulk);
+    Router::new()
+        .route("/get-trace-artifact", get(trace_files::get))
+        .nest("/traces", traces::routes(bulk))
+        .route("/traces", post(traces::start).layer(bulk))
+        .nest("/datasets", evaluation_datasets::routes(bulk))
+        .nest("/scorers", scorers::routes(bulk))
 }
 
 /// The answer, in MLflow's form, to a request that this server can't take now.

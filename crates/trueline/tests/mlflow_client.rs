@@ -63,3 +63,13 @@ fn two_projects_with_equal_names_inside_stay_apart_on_sqlite() {
 fn two_projects_with_equal_names_inside_stay_apart_on_postgres() {
     two_projects(On::Postgres);
 }
+
+#[test]
+fn traces_judgements_and_evaluation_datasets_work_on_sqlite() {
+    script("mlflow_traces.py", &[&Server::start(On::Sqlite).url]);
+}
+
+#[test]
+fn traces_judgements_and_evaluation_datasets_work_on_postgres() {
+    script("mlflow_traces.py", &[&Server::start(On::Postgres).url]);
+}

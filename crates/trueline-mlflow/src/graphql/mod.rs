@@ -3,6 +3,7 @@
 mod query;
 mod schema;
 
+use crate::access::part;
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::{App, Caller, Mlflow, artifacts, datasets, experiments, history, reply, runs, versions};
@@ -68,6 +69,10 @@ async fn resolve(app: &Mlflow, session: &Session, field: &Field) -> Result<Json,
         Some(Json::Object(map)) => Fields::from_map(map.clone())?,
         _ => Fields::default(),
     };
+    let Some((session, input)) = part(app, session, judged_as(&field.name), input).await? else {
+        return Ok(Json::Null);
+    };
+    let session = &session;
     match field.name.as_str() {
         "mlflowGetExperiment" => experiments::found(app, session, &input).await,
         "mlflowGetMetricHistoryBulkInterval" => history::sample(app, session, &input).await,
@@ -91,6 +96,21 @@ async fn resolve(app: &Mlflow, session: &Session, field: &Field) -> Result<Json,
     }
 }
 
+/// The call of the REST wire by which it is judged who may ask for a field.
+fn judged_as(field: &str) -> &'static str {
+    match field {
+        "mlflowGetExperiment" => "/2.0/mlflow/experiments/get",
+        "mlflowGetMetricHistoryBulkInterval" => "/2.0/mlflow/metrics/get-history-bulk-interval",
+        "mlflowListArtifacts" => "/2.0/mlflow/artifacts/list",
+        "mlflowSearchModelVersions" => "/2.0/mlflow/model-versions/search",
+        "mlflowSearchDatasets" => "/2.0/mlflow/experiments/search-datasets",
+        "mlflowGetRun" => "/2.0/mlflow/runs/get",
+        "mlflowSearchRuns" => "/2.0/mlflow/runs/search",
+        // Those that tell nothing.
+        _ => "/graphql",
+    }
+}
+
 /// Adds what only GraphQL gives with a run, when it is asked for: its experiment, and the versions made from it.
 async fn extend(app: &Mlflow, session: &Session, field: &Field, runs: &mut [Json]) -> Result<(), WireError> {
     let mut experiments_seen: BTreeMap<String, Json> = BTreeMap::new();
@@ -107,8 +127,12 @@ async fn extend(app: &Mlflow, session: &Session, field: &Field, runs: &mut [Json
         if field.asks_for("modelVersions") {
             let id = run["info"]["run_id"].as_str().unwrap_or_default();
             let asked = Map::from_iter([("filter".to_owned(), json!(format!("run_id='{id}'")))]);
-            let found = versions::found(app, session, &Fields::from_map(asked)?).await?;
-            run["model_versions"] = found["model_versions"].clone();
+            let asked = Fields::from_map(asked)?;
+            let judged = part(app, session, judged_as("mlflowSearchModelVersions"), asked).await?;
+            if let Some((session, asked)) = judged {
+                let found = versions::found(app, &session, &asked).await?;
+                run["model_versions"] = found["model_versions"].clone();
+            }
         }
     }
     Ok(())

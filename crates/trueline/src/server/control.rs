@@ -29,6 +29,7 @@ use trueline_rest::Rest;
 use trueline_serving::rollout::Rollouts;
 use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 use trueline_web::Web;
 use trueline_webhooks::Webhooks;
@@ -363,11 +364,13 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         reach: parts.reach,
         webhooks: parts.webhooks.clone(),
     };
+    let traces = Traces::new(parts.ledger.clone());
     let mlflow = Mlflow::new(
         parts.access.clone(),
         parts.tracking.clone(),
         registry.clone(),
         parts.webhooks.clone(),
+        traces,
         trueline_mlflow::Limits::default(),
     )
     .with_workspaces(parts.workspaces)

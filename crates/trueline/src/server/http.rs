@@ -331,6 +331,7 @@ mod tests {
     fn a_project_in_the_path_is_taken_off() {
         let expected = Some(("fraud".to_owned(), "/api/2.0/mlflow/runs/get?run_id=1".to_owned()));
         assert_eq!(split("/projects/fraud/api/2.0/mlflow/runs/get?run_id=1"), expected);
+        assert_eq!(split("/projects/fraud/v1/traces"), Some(("fraud".to_owned(), "/v1/traces".to_owned())));
         assert_eq!(split("/projects/fraud/runs"), None);
         assert_eq!(split("/api/2.0/mlflow/runs/get"), None);
     }

@@ -26,6 +26,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_tasks::MODULE,
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
+    trueline_traces::MODULE,
     trueline_registry::MODULE,
     trueline_data::MODULE,
     trueline_features::MODULE,
