@@ -51,6 +51,8 @@ async fn answer(app: &Mlflow, session: &Session, query: &Query) -> (Json, Vec<St
         let value = match field.name.as_str() {
             "__typename" => json!(root(query)),
             _ => match resolve(app, session, field).await {
+                // What may not be seen is null, and no error tells that it is there.
+                Ok(Json::Null) => Json::Null,
                 Ok(wire) => SCHEMA.answer(root(query), field, &wire),
                 Err(error) => {
                     errors.push(error.message().to_owned());
