@@ -20,6 +20,7 @@ mod migrate;
 mod postgres_backend;
 mod queue;
 mod sqlite_backend;
+mod sqlite_regexp;
 mod tx;
 mod value;
 

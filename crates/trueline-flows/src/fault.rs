@@ -338,8 +338,17 @@ macro_rules! passed_on {
 passed_on! {
     DeployError { Serving, Registry }
     FeatureFlowError { Data, Features }
-    RegisterError { Registry, Tracking }
     ReleaseError { Registry, Tracking }
+}
+
+impl Kind for RegisterError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Registry(inner) => inner.kind(),
+            Self::Tracking(inner) => inner.kind(),
+            Self::RemoteFile(_) => FaultKind::Invalid,
+        }
+    }
 }
 
 impl Kind for TraceError {

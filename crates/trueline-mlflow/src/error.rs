@@ -4,10 +4,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
-use trueline_flows::{NulCharacter, RegisterError};
+use trueline_flows::{KeepError, NulCharacter, RegisterError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
+use trueline_traces::TraceError;
 use trueline_tracking::TrackingError;
 use trueline_webhooks::WebhookError;
 
@@ -15,6 +16,7 @@ use trueline_webhooks::WebhookError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidParameterValue,
+    BadRequest,
     /// MLflow has no code of its own for a body that is too large.
     TooLarge,
     ResourceAlreadyExists,
@@ -36,6 +38,7 @@ impl Code {
             Self::InvalidParameterValue => {
                 ("INVALID_PARAMETER_VALUE", StatusCode::BAD_REQUEST, "KAM00", "INVALID_PARAMETER_VALUE")
             }
+            Self::BadRequest => ("BAD_REQUEST", StatusCode::BAD_REQUEST, "KAM00", "BAD_REQUEST"),
             Self::TooLarge => {
                 ("INVALID_PARAMETER_VALUE", StatusCode::PAYLOAD_TOO_LARGE, "KAM00", "INVALID_PARAMETER_VALUE")
             }
@@ -86,6 +89,11 @@ pub(crate) struct WireError {
 impl WireError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -178,6 +186,28 @@ impl From<WebhookError> for WireError {
     }
 }
 
+impl From<TraceError> for WireError {
+    fn from(error: TraceError) -> Self {
+        let code = match &error {
+            TraceError::NotFound(_) => Code::ResourceDoesNotExist,
+            TraceError::Invalid(_) => Code::InvalidParameterValue,
+            TraceError::State(_) => Code::InvalidState,
+            TraceError::Ledger(inner) => return ledger(inner),
+            _ => Code::InternalError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<KeepError> for WireError {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Tracking(inner) => inner.into(),
+            KeepError::Traces(inner) => inner.into(),
+        }
+    }
+}
+
 impl From<NulCharacter> for WireError {
     fn from(error: NulCharacter) -> Self {
         Self::invalid(error.to_string())
@@ -189,6 +219,7 @@ impl From<RegisterError> for WireError {
         match error {
             RegisterError::Registry(inner) => inner.into(),
             RegisterError::Tracking(inner) => inner.into(),
+            remote @ RegisterError::RemoteFile(_) => Self::internal(remote.to_string()),
         }
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
 use trueline_tracking::KeyValue;
 
 const SEE: &str = "See the API docs for more information about request parameters.";
@@ -84,11 +85,6 @@ impl Fields {
         Self(map)
     }
 
-    /// A field of whatever type.
-    pub(crate) fn any(&self, name: &str) -> Option<&Json> {
-        self.get(name)
-    }
-
     /// The whole of it as JSON, with another value in a field.
     pub(crate) fn with(&self, name: &str, value: Json) -> Json {
         let mut map = self.0.clone();
@@ -97,7 +93,8 @@ impl Fields {
         Json::Object(map)
     }
 
-    fn get(&self, name: &str) -> Option<&Json> {
+    /// A field as it came, in either spelling.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
         let found = self.0.get(name).or_else(|| self.0.get(&camel_case(name)));
         found.filter(|v| !v.is_null())
     }
@@ -170,7 +167,26 @@ impl Fields {
         match self.get(name) {
             None => Ok(default),
             Some(Json::Bool(on)) => Ok(*on),
-            Some(Json::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+            Some(Json::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(Json::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(other) => Err(wrong_type(name, other)),
+        }
+    }
+
+    /// Any value, as it came.
+    pub(crate) fn any(&self, name: &str) -> Option<&Json> {
+        self.get(name)
+    }
+
+    /// Texts by key.
+    pub(crate) fn map(&self, name: &str) -> Result<BTreeMap<String, String>, WireError> {
+        let text =
+            |value: &Json| value.as_str().map(ToOwned::to_owned).ok_or_else(|| wrong_type(name, value));
+        match self.get(name) {
+            None => Ok(BTreeMap::new()),
+            Some(Json::Object(map)) => {
+                map.iter().map(|(key, value)| Ok((key.clone(), text(value)?))).collect()
+            }
             Some(other) => Err(wrong_type(name, other)),
         }
     }
@@ -225,6 +241,11 @@ impl Fields {
         Ok(pairs.map(|KeyValue { key, value }| trueline_registry::KeyValue { key, value }).collect())
     }
 
+    /// Fields that came in another way than as a body: the arguments of a GraphQL field.
+    pub(crate) fn from_map(map: Map<String, Json>) -> Result<Self, WireError> {
+        Self::checked(map)
+    }
+
     /// The whole of it, for tests.
     #[cfg(test)]
     pub(crate) fn of(value: Json) -> Self {
@@ -247,6 +268,11 @@ fn unread(rejection: BytesRejection) -> WireError {
 
 pub(crate) fn missing(name: &str) -> WireError {
     WireError::invalid(format!("Missing value for required parameter '{name}'. {SEE}"))
+}
+
+/// A refusal of a value in the words of MLflow's checks of requests.
+pub(crate) fn invalid_parameter(told: impl std::fmt::Display) -> WireError {
+    WireError::invalid(format!("{told} {SEE}"))
 }
 
 fn wrong_type(name: &str, value: &Json) -> WireError {

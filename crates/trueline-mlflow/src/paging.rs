@@ -65,8 +65,12 @@ fn refused(error: &mlflow::FilterError) -> WireError {
 
 /// The field `filter` in MLflow's grammar.
 pub(crate) fn filter(kind: Kind, fields: &Fields) -> Result<Expr, WireError> {
-    let text = fields.text_or_empty("filter")?;
-    mlflow::parse_filter(kind, &text).map_err(|e| refused(&e))
+    parsed_filter(kind, &fields.text_or_empty("filter")?)
+}
+
+/// A filter of another name.
+pub(crate) fn parsed_filter(kind: Kind, text: &str) -> Result<Expr, WireError> {
+    mlflow::parse_filter(kind, text).map_err(|e| refused(&e))
 }
 
 /// The field `order_by` in MLflow's grammar.

@@ -55,11 +55,14 @@ pub(crate) fn logged_model(m: &LoggedModel) -> Json {
     let metrics: Vec<Json> = m
         .metrics
         .iter()
-        .map(|(run, logged)| {
-            let mut out = metric(&logged.key, &logged.point);
+        .map(|(run, measured)| {
+            let mut out = metric(&measured.metric.key, &measured.metric.point);
             out["model_id"] = json!(m.id);
             out["run_id"] = json!(run);
-            out
+            let dataset = measured.dataset.as_ref();
+            out["dataset_name"] = json!(dataset.map(|d| &d.name));
+            out["dataset_digest"] = json!(dataset.and_then(|d| d.digest.as_ref()));
+            compact(out)
         })
         .collect();
     json!({

@@ -11,6 +11,11 @@ pub(crate) fn json(value: &impl Serialize) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// Without spaces, as MLflow answers with traces, of which there are many in one answer.
+pub(crate) fn dense(value: &Json) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
 pub(crate) fn empty() -> Response {
     json(&Json::Object(serde_json::Map::new()))
 }

@@ -276,6 +276,7 @@ impl Registry {
                 "UPDATE model_versions SET stage = ?4 WHERE project = ?1 AND name = ?2 AND version = ?3",
                 &[project.into(), model.into(), number.into(), to.as_str().into()],
             )?;
+            models::touch(tx, project, model)?;
             Ok(json!({ "before": before.stage, "after": to, "archived": archived }))
         })
         .await

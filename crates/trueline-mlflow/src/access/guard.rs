@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_flows::{Entry, PermissionRules, Readable, Session};
 use trueline_identity::{
-    Caller, DeleteResource, IdentityError, ManageResource, Permission, ReadProject, ReadResource,
+    Authorized, Caller, DeleteResource, IdentityError, ManageResource, Permission, ReadProject, ReadResource,
     ResourceKind, Rung, UpdateResource,
 };
 use trueline_search::{Comparison, Entity, Expr, Field, Op, Value};
@@ -62,6 +62,26 @@ pub(crate) async fn guard(State(app): App, mut request: Request, next: Next) -> 
         Some(made) if response.status().is_success() => made.follow(&app, &session, response).await,
         _ => response,
     }
+}
+
+/// A request that comes as a part of another one, judged as it would be by itself: with which session and fields it may go
+/// on, if it may.
+pub(crate) async fn part(
+    app: &Mlflow,
+    session: &Session,
+    path: &str,
+    fields: Fields,
+) -> Result<Option<(Session, Fields)>, WireError> {
+    let Some(rules) = app.access.permissions() else { return Ok(Some((session.clone(), fields))) };
+    let asked = Asked { method: &Method::GET, path, fields: &fields, experiment: None };
+    Ok(match judge(app, rules, session, &asked).await? {
+        Judged::Denied | Judged::NothingFound => None,
+        Judged::Allowed(session) => Some((*session, fields)),
+        Judged::Within(field, ids) => {
+            let narrowed = Fields::from_body(fields.with(field, json!(ids)).to_string().as_bytes())?;
+            Some((session.about(Permission::Read), narrowed))
+        }
+    })
 }
 
 /// How a request was judged.
@@ -123,7 +143,7 @@ async fn judge(
         }
         Need::On(named, deed) => {
             let mut weakest = Permission::Manage;
-            for named in &named {
+            for named in &owners(app, session, named).await? {
                 let governing = held.governing(&rungs(app, session, named).await?);
                 if !may(&session.about(governing), deed) {
                     return Ok(Judged::Denied);
@@ -159,11 +179,40 @@ fn may(session: &Session, deed: Deed) -> bool {
     }
 }
 
+/// The same, with experiments in place of what belongs to several of them.
+async fn owners(app: &Mlflow, session: &Session, named: Vec<Named>) -> Result<Vec<Named>, WireError> {
+    let read = lookup(app, session)?;
+    let traces = &app.keeper.traces;
+    let mut out = Vec::new();
+    for named in named {
+        match named {
+            Named::Dataset(id) => {
+                let ids = traces.dataset_experiments(&read, id).await?;
+                out.extend(ids.into_iter().map(Named::Experiment));
+            }
+            Named::Sampling(ids) => {
+                let found = traces.sampling(&read, ids).await?;
+                out.extend(found.iter().map(|s| Named::Experiment(s.experiment.to_string())));
+            }
+            other => out.push(other),
+        }
+    }
+    // What belongs to no experiment is judged by what holds without a grant.
+    if out.is_empty() {
+        out.push(Named::Nothing);
+    }
+    Ok(out)
+}
+
+/// Leave of the server itself to look up what a request names.
+fn lookup(app: &Mlflow, session: &Session) -> Result<Authorized<ReadProject>, IdentityError> {
+    app.access.policy().authorize(&Caller::system("permissions"), &session.project().id)
+}
+
 /// Where grants on a resource are looked for. What must be known for that, such as a run's experiment, is looked up by the
 /// server itself, because the caller's right to it is what is being found out.
 async fn rungs(app: &Mlflow, session: &Session, named: &Named) -> Result<Vec<Rung>, WireError> {
-    let project = &session.project().id;
-    let read = || app.access.policy().authorize::<ReadProject>(&Caller::system("permissions"), project);
+    let read = || lookup(app, session);
     let in_experiment =
         |part: ResourceKind, id: String| vec![Rung::all(part), Rung::one(ResourceKind::Experiment, id)];
     Ok(match named {
@@ -189,16 +238,20 @@ async fn rungs(app: &Mlflow, session: &Session, named: &Named) -> Result<Vec<Run
             };
             vec![Rung::all(part), Rung::one(kind, name)]
         }
+        Named::Trace(id) => {
+            let trace = app.keeper.traces.info(&read()?, id.clone()).await?;
+            in_experiment(ResourceKind::Trace, trace.experiment.to_string())
+        }
         Named::Scorer(id) => vec![Rung::one(ResourceKind::Scorer, id)],
         Named::Other(kind, id) => vec![Rung::one(*kind, id)],
-        Named::Nothing => Vec::new(),
+        Named::Nothing | Named::Dataset(_) | Named::Sampling(_) => Vec::new(),
     })
 }
 
 /// Whether a name is a prompt's or a model's; one that is not there counts as a model's.
 async fn model_kind(
     app: &Mlflow,
-    read: &trueline_identity::Authorized<ReadProject>,
+    read: &Authorized<ReadProject>,
     name: &str,
 ) -> Result<ResourceKind, WireError> {
     let found = app.registry.is_prompt(read, name).await?;

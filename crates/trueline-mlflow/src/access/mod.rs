@@ -12,7 +12,7 @@ mod signup;
 mod users;
 mod workspace_permissions;
 
-pub(crate) use guard::{guard, narrowed};
+pub(crate) use guard::{guard, narrowed, part};
 
 use crate::Mlflow;
 use crate::error::WireError;

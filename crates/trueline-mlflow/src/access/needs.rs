@@ -27,6 +27,11 @@ pub(super) enum Named {
     /// Versions of one.
     Versions(String),
     Scorer(String),
+    Trace(String),
+    /// An evaluation dataset, which belongs to experiments.
+    Dataset(String),
+    /// What is sampled for scorers, by ids of its own.
+    Sampling(Vec<String>),
     /// A kind that this server has no resources of, but grants.
     Other(ResourceKind, String),
     /// Artifacts that belong to no experiment.
@@ -51,7 +56,9 @@ pub(super) enum Need {
 }
 
 use Deed::{Delete, Manage, Read, Update};
-use Named::{Experiment, ExperimentByName, LoggedModel, Model, Run, Scorer, Versions};
+use Named::{
+    Dataset, Experiment, ExperimentByName, LoggedModel, Model, Run, Sampling, Scorer, Trace, Versions,
+};
 
 /// A request as far as its needs show.
 pub(super) struct Asked<'a> {
@@ -92,12 +99,12 @@ impl Asked<'_> {
         Ok(on(Scorer(format!("{}/{}", self.text("experiment_id")?, self.text(name)?)), deed))
     }
 
-    fn each(&self, name: &str, of: fn(String) -> Named) -> Result<Need, WireError> {
+    fn each(&self, name: &str, of: fn(String) -> Named, deed: Deed) -> Result<Need, WireError> {
         let ids = self.fields.texts(name)?;
         if ids.is_empty() {
             return Err(crate::fields::missing(name));
         }
-        Ok(Need::On(ids.into_iter().map(of).collect(), Read))
+        Ok(Need::On(ids.into_iter().map(of).collect(), deed))
     }
 
     /// What the request needs.
@@ -112,7 +119,8 @@ impl Asked<'_> {
             ["2.0" | "3.0", "mlflow", group, rest @ ..] => self.mlflow(group, rest),
             ["get-artifact"] => self.run(Read),
             ["model-versions", "get-artifact"] => self.versions(Read),
-            ["signup"] => Ok(Need::Nothing),
+            // A query is judged field by field.
+            ["signup" | "graphql"] => Ok(Need::Nothing),
             _ => Ok(Need::Role),
         }
     }
@@ -123,8 +131,8 @@ impl Asked<'_> {
             "runs" => self.runs(rest),
             "metrics" => match rest {
                 ["get-history"] => self.run(Read),
-                ["get-history-bulk"] => self.each("run_id", Run),
-                ["get-history-bulk-interval"] => self.each("run_ids", Run),
+                ["get-history-bulk"] => self.each("run_id", Run, Read),
+                ["get-history-bulk-interval"] => self.each("run_ids", Run, Read),
                 _ => Ok(Need::Role),
             },
             "artifacts" => self.run(Read),
@@ -133,6 +141,9 @@ impl Asked<'_> {
             "model-versions" => self.model_versions(rest),
             "logged-models" => self.logged_models(rest),
             "scorers" => self.scorers(rest),
+            "traces" => self.traces(rest),
+            "get-trace-artifact" => Ok(on(Trace(self.text("request_id")?), Read)),
+            "datasets" => self.datasets(rest),
             "gateway" => self.gateway(rest),
             "users" | "roles" | "workspaces" | "workspace-permissions" | "server-info" => Ok(Need::Nothing),
             _ => Ok(Need::Role),
@@ -147,7 +158,7 @@ impl Asked<'_> {
             ["delete" | "restore"] => self.experiment(Delete),
             ["update" | "set-experiment-tag" | "delete-experiment-tag"] => self.experiment(Update),
             ["search"] => Ok(Need::Search(ResourceKind::Experiment, &[])),
-            ["search-datasets"] => self.each("experiment_ids", Experiment),
+            ["search-datasets"] => self.each("experiment_ids", Experiment, Read),
             ["permissions", ..] => self.experiment(Manage),
             _ => Ok(Need::Role),
         }
@@ -210,6 +221,57 @@ impl Asked<'_> {
             ["get" | "versions"] => self.scorer("name", Read),
             ["delete"] => self.scorer("name", Delete),
             ["permissions", ..] => self.scorer("scorer_name", Manage),
+            ["online-config"] => self.scorer("name", Update),
+            ["online-configs"] => Ok(on(Sampling(self.fields.texts("scorer_ids")?), Read)),
+            _ => Ok(Need::Role),
+        }
+    }
+
+    fn traces(&self, rest: &[&str]) -> Result<Need, WireError> {
+        let trace = |id: &str, deed| Ok(on(Trace(id.to_owned()), deed));
+        match (self.method.as_str(), rest) {
+            ("POST", []) => Ok(on(Experiment(self.experiment_of_trace()?), Update)),
+            ("GET", []) | (_, ["metrics" | "calculate-filter-correlation"]) => {
+                self.each("experiment_ids", Experiment, Read)
+            }
+            (_, ["search"]) => Ok(Need::On(self.located()?, Read)),
+            (_, ["get"]) => trace(&self.text("trace_id")?, Read),
+            (_, ["batchGet" | "batchGetInfos"]) => self.each("trace_ids", Trace, Read),
+            (_, ["delete-traces"]) => self.experiment(Delete),
+            (_, ["link-to-run"]) => self.run(Update),
+            (_, ["link-prompts"]) => trace(&self.text("trace_id")?, Update),
+            ("GET", [id, ..]) => trace(id, Read),
+            (_, [id, ..]) => trace(id, Update),
+            _ => Ok(Need::Role),
+        }
+    }
+
+    /// The experiment in which a trace is begun, where either version of the call has it.
+    fn experiment_of_trace(&self) -> Result<String, WireError> {
+        if self.fields.any("trace").is_none() {
+            return self.text("experiment_id");
+        }
+        let info = self.fields.message("trace")?.message("trace_info")?;
+        info.message("trace_location")?.message("mlflow_experiment")?.required("experiment_id")
+    }
+
+    /// The experiments in which traces are looked for.
+    fn located(&self) -> Result<Vec<Named>, WireError> {
+        let locations = self.fields.messages("locations")?;
+        let experiments = locations.iter().map(|location| {
+            Ok(Experiment(location.message("mlflow_experiment")?.text_or_empty("experiment_id")?))
+        });
+        experiments.collect()
+    }
+
+    fn datasets(&self, rest: &[&str]) -> Result<Need, WireError> {
+        let dataset = |id: &str, deed| Ok(on(Dataset(id.to_owned()), deed));
+        match (self.method.as_str(), rest) {
+            (_, ["create"]) => self.each("experiment_ids", Experiment, Update),
+            (_, ["search"]) => self.each("experiment_ids", Experiment, Read),
+            ("GET", [id, ..]) => dataset(id, Read),
+            ("DELETE", [id]) => dataset(id, Delete),
+            (_, [id, ..]) => dataset(id, Update),
             _ => Ok(Need::Role),
         }
     }
@@ -281,9 +343,26 @@ mod tests {
 
     #[test]
     fn what_is_not_listed_is_for_those_with_a_role() {
-        for path in ["/2.0/mlflow/webhooks", "/graphql", "/3.0/mlflow/made-up", "/2.0/mlflow/runs/made-up"] {
+        for path in ["/2.0/mlflow/webhooks", "/3.0/mlflow/made-up", "/2.0/mlflow/runs/made-up"] {
             assert_eq!(need("POST", path, json!({})), Need::Role, "{path}");
         }
+    }
+
+    #[test]
+    fn traces_belong_to_the_experiment_that_they_are_begun_in() {
+        let place = json!({ "mlflow_experiment": { "experiment_id": "7" } });
+        let begun = json!({ "trace": { "trace_info": { "trace_location": place } } });
+        let seventh = || Experiment("7".to_owned());
+        assert_eq!(need("POST", "/3.0/mlflow/traces", begun), on(seventh(), Update));
+        assert_eq!(
+            need("POST", "/2.0/mlflow/traces", json!({ "experiment_id": "7" })),
+            on(seventh(), Update)
+        );
+        let sought = need("POST", "/3.0/mlflow/traces/search", json!({ "locations": [place] }));
+        assert_eq!(sought, on(seventh(), Read));
+        let of_one = |method, rest| need(method, &format!("/3.0/mlflow/traces/tr-1{rest}"), json!({}));
+        assert_eq!(of_one("GET", "/assessments/a"), on(Trace("tr-1".to_owned()), Read));
+        assert_eq!(of_one("POST", "/assessments"), on(Trace("tr-1".to_owned()), Update));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
-use super::limits::Limits;
 use super::{MODULES, ServerConfig, access, layout, rollouts, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
@@ -30,6 +29,7 @@ use trueline_rest::Rest;
 use trueline_serving::rollout::Rollouts;
 use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 use trueline_web::Web;
 use trueline_webhooks::Webhooks;
@@ -101,7 +101,7 @@ pub(crate) async fn live(
         &parts,
         folders.ledger.clone(),
         ledger_key.clone(),
-        grounds.config.limits,
+        &grounds.config,
     ))));
     let _ = ready.send(());
     if late {
@@ -278,7 +278,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let access = access::open(config, &identity, policy.clone()).await?;
     require_users_beyond_loopback(config, &identity).await?;
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
-    let tracking = Tracking::new(ledger.clone(), blobs.clone());
+    let tracking = Tracking::new(ledger.clone(), blobs.clone()).with_places(config.places.clone());
     tracking.adopt_old_points().await?;
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
@@ -321,7 +321,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     })
 }
 
-fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
+fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &ServerConfig) -> Control {
     let registry = &parts.deployments.registry;
     let tracer = Tracer {
         log: Arc::clone(&parts.log),
@@ -364,15 +364,19 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         reach: parts.reach,
         webhooks: parts.webhooks.clone(),
     };
+    let traces = Traces::new(parts.ledger.clone());
     let mlflow = Mlflow::new(
         parts.access.clone(),
         parts.tracking.clone(),
         registry.clone(),
         parts.webhooks.clone(),
+        traces,
         trueline_mlflow::Limits::default(),
     )
-    .with_workspaces(parts.workspaces);
-    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
+    .with_workspaces(parts.workspaces)
+    .with_modes(config.modes)
+    .with_source_pattern(config.version_source_pattern.clone());
+    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, config.limits)
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {

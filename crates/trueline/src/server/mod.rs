@@ -16,6 +16,7 @@ mod webhooks;
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
+pub(crate) use origin::{OriginArgs, OriginRules};
 
 use trueline_db::Module;
 
@@ -25,6 +26,7 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_tasks::MODULE,
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
+    trueline_traces::MODULE,
     trueline_registry::MODULE,
     trueline_data::MODULE,
     trueline_features::MODULE,

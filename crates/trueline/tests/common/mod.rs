@@ -57,7 +57,7 @@ impl Server {
     pub fn start_on(on: On, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let database = (on == On::Postgres).then(fresh_database);
-        let mut server = Self::launch(&folder.path().join("data"), database, variables);
+        let mut server = Self::launch(&folder.path().join("data"), database, variables, &[]);
         server._folder = Some(folder);
         server
     }
@@ -67,14 +67,22 @@ impl Server {
         Self::start_on(On::Sqlite, variables)
     }
 
-    pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
-        Self::launch(data_dir, database, &[])
+    /// On the embedded database, with more flags.
+    pub fn start_with_flags(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = Self::launch(&folder.path().join("data"), None, &[], flags);
+        server._folder = Some(folder);
+        server
     }
 
-    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)]) -> Self {
+    pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
+        Self::launch(data_dir, database, &[], &[])
+    }
+
+    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)], flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.envs(variables.iter().copied());
-        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir);
+        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir).args(flags);
         if let Some(url) = &database {
             command.args(["--database", url]);
         }
@@ -112,7 +120,7 @@ impl Server {
     pub fn kill_and_restart_with(mut self, variables: &[(&str, &str)]) -> Self {
         drop(self.child.kill());
         self.child.wait().expect("it ended");
-        let mut again = Self::launch(&self.data_dir, self.database.clone(), variables);
+        let mut again = Self::launch(&self.data_dir, self.database.clone(), variables, &[]);
         again._folder = self._folder.take();
         again
     }
