@@ -259,7 +259,8 @@ impl Tracking {
         };
         let mut out = Vec::new();
         for name in plain::below(plain.clone(), path.clone()).await? {
-            out.extend(plain::measure(plain.clone(), format!("{path}/{name}"), name).await?);
+            let file = self.measured.measure(plain.clone(), format!("{path}/{name}"), name);
+            out.extend(file.await?);
         }
         Ok(out)
     }

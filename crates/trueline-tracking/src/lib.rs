@@ -67,13 +67,20 @@ pub struct Tracking {
     blobs: Blobs,
     results: Arc<search::Results>,
     places: ArtifactPlaces,
+    measured: plain::Measured,
 }
 
 impl Tracking {
     /// Over a ledger and a blob store, in which all artifacts are kept.
     #[must_use]
     pub fn new(ledger: Ledger, blobs: Blobs) -> Self {
-        Self { ledger, blobs, results: Arc::default(), places: ArtifactPlaces::default() }
+        Self {
+            ledger,
+            blobs,
+            results: Arc::default(),
+            places: ArtifactPlaces::default(),
+            measured: plain::Measured::default(),
+        }
     }
 
     /// With artifacts at other places.

@@ -6,8 +6,11 @@ use crate::{ArtifactFile, TrackingError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use trueline_blobs::BlobError;
 
 /// Files are read and written in pieces of this size.
@@ -51,25 +54,63 @@ pub(crate) async fn remove(folder: Folder, path: String) -> Result<Vec<String>, 
     blocking(move || folder.remove(&path)).await
 }
 
-/// The digest and size of a file, if there is one; `name` is its path in the answer.
-pub(crate) async fn measure(
-    folder: Folder,
-    path: String,
-    name: String,
-) -> Result<Option<ArtifactFile>, TrackingError> {
-    blocking(move || {
-        let Some(mut found) = folder.open(&path)? else { return Ok(None) };
-        let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; PIECE]);
-        loop {
-            let n = found.file.read(&mut buffer)?;
-            if n == 0 {
-                return Ok(Some(ArtifactFile { path: name, sha256: hex::encode(hash.finalize()), size }));
-            }
-            hash.update(&buffer[..n]);
-            size += n as u64;
+/// How many digests are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Digests of plain files that were measured, each for as long as its file stays the same: a page that tells whether
+/// files were changed is looked at more often than they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured(Arc<Mutex<HashMap<PathBuf, (String, String)>>>);
+
+impl Measured {
+    fn known(&self, path: &Path, etag: &str) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(path).filter(|(of, _)| of == etag).map(|(_, sha256)| sha256.clone())
+    }
+
+    fn keep(&self, path: PathBuf, etag: String, sha256: String) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED {
+            all.clear();
         }
-    })
-    .await
+        all.insert(path, (etag, sha256));
+    }
+
+    /// The digest and size of a file, if there is one; `name` is its path in the answer.
+    pub(crate) async fn measure(
+        &self,
+        folder: Folder,
+        path: String,
+        name: String,
+    ) -> Result<Option<ArtifactFile>, TrackingError> {
+        let measured = self.clone();
+        blocking(move || {
+            let Some(mut found) = folder.open(&path)? else { return Ok(None) };
+            let place = folder.root().join(&path);
+            let size = found.size;
+            let sha256 = match measured.known(&place, &found.etag) {
+                Some(sha256) => sha256,
+                None => {
+                    let sha256 = digest(&mut found)?;
+                    measured.keep(place, found.etag, sha256.clone());
+                    sha256
+                }
+            };
+            Ok(Some(ArtifactFile { path: name, sha256, size }))
+        })
+        .await
+    }
+}
+
+fn digest(found: &mut PlainFile) -> std::io::Result<String> {
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; PIECE]);
+    loop {
+        let n = found.file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&buffer[..n]);
+    }
 }
 
 /// The bytes of a file, of `range` alone when it is given.
@@ -151,5 +192,28 @@ impl Writing {
             self.put.write_all(piece)?;
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_measured_again_once_it_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path().to_owned());
+        let measured = Measured::default();
+        let measure = async || {
+            let found = measured.measure(folder.clone(), "a".into(), "a".into()).await.unwrap();
+            found.map(|file| (file.sha256, file.size))
+        };
+        let sha256 = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+        assert_eq!(measure().await, None);
+        std::fs::write(dir.path().join("a"), "one").unwrap();
+        assert_eq!(measure().await, Some((sha256(b"one"), 3)));
+        assert_eq!(measure().await, Some((sha256(b"one"), 3)));
+        std::fs::write(dir.path().join("a"), "three").unwrap();
+        assert_eq!(measure().await, Some((sha256(b"three"), 5)));
     }
 }

@@ -64,7 +64,7 @@ struct ArtifactArgs {
     #[arg(long, requires = "default_artifact_root", overrides_with = "serve_artifacts")]
     no_serve_artifacts: bool,
     /// Answer nothing of MLflow's wire but the artifact proxy
-    #[arg(long, conflicts_with = "no_serve_artifacts")]
+    #[arg(long, env = "MLFLOW_ARTIFACTS_ONLY", conflicts_with = "no_serve_artifacts")]
     artifacts_only: bool,
 }
 
