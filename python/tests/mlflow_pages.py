@@ -69,7 +69,8 @@ def run_page(pages: Pages, checks: Checks, run: mlflow.entities.Run, name: str) 
     checks.equal("its datasets", datasets, [("flights", "training")])
     both = pages.ask("{ a: test(inputString: \"x\") { output } nothing }")
     checks.equal("an unknown field fails the query", (both["data"], len(both["errors"])), (None, 1))
-    missing = pages.ask("{ test(inputString: \"x\") { output } mlflowGetRun(input: {runId: \"no\"}) { run { info { runId } } } }")
+    run_of_nobody = "mlflowGetRun(input: {runId: \"no\"}) { run { info { runId } } }"
+    missing = pages.ask(f"{{ test(inputString: \"x\") {{ output }} {run_of_nobody} }}")
     checks.equal("one field may fail alone", missing["data"], {"test": {"output": "x"}, "mlflowGetRun": None})
     checks.that("and says why", "no" in missing["errors"][0], missing["errors"])
     many = " ".join(f"f{i}: test(inputString: \"x\") {{ output }}" for i in range(11))
@@ -149,12 +150,13 @@ def script(uri: str, checks: Checks) -> None:
 
     checks.section("Logged models")
     model = client.create_logged_model(experiment, name="m", source_run_id=run.info.run_id)
-    client.log_metric(run.info.run_id, "acc", 0.5, model_id=model.model_id, dataset_name="flights", dataset_digest="abc")
+    on = {"dataset_name": "flights", "dataset_digest": "abc"}
+    client.log_metric(run.info.run_id, "acc", 0.5, model_id=model.model_id, **on)
     measured = client.get_logged_model(model.model_id).metrics[0]
-    checks.equal("know what they were measured on", (measured.dataset_name, measured.dataset_digest), ("flights", "abc"))
+    seen = (measured.dataset_name, measured.dataset_digest)
+    checks.equal("know what they were measured on", seen, ("flights", "abc"))
     for digest, expected in (("abc", [model.model_id]), ("other", [])):
-        on = [{"dataset_name": "flights", "dataset_digest": digest}]
-        models = client.search_logged_models([experiment], datasets=on)
+        models = client.search_logged_models([experiment], datasets=[{**on, "dataset_digest": digest}])
         checks.equal(f"are found by it: {digest}", [m.model_id for m in models], expected)
 
     checks.section("What is not offered")

@@ -119,8 +119,10 @@ def destination(place: Place) -> None:
     checks.equal("and lie below the destination", (on_disk / "MLmodel").read_bytes(), MODEL["MLmodel"])
     checks.equal("the client lists them", [f.path for f in client.list_artifacts(run_id)], ["model"])
     checks.equal("and reads them", downloaded(f"{uri}/model"), MODEL)
+    proxied = f"{place.uri}/api/2.0/mlflow-artifacts/artifacts"
+    folder = uri.removeprefix("mlflow-artifacts:/")
     part = requests.get(
-        f"{place.uri}/api/2.0/mlflow-artifacts/artifacts/{uri.removeprefix('mlflow-artifacts:/')}/model/data/weights.bin",
+        f"{proxied}/{folder}/model/data/weights.bin",
         headers={"Range": "bytes=250-259"},
         timeout=30,
     )
@@ -130,8 +132,6 @@ def destination(place: Place) -> None:
     frozen(place, client, run_id, on_disk)
 
     checks.section("Deletion")
-    proxied = f"{place.uri}/api/2.0/mlflow-artifacts/artifacts"
-    folder = uri.removeprefix("mlflow-artifacts:/")
     requests.delete(f"{proxied}/{folder}/model", timeout=30).raise_for_status()
     checks.equal("a folder is gone from the disk", on_disk.exists(), False)
 
