@@ -57,7 +57,8 @@ fn set_valid(
     Ok(tx.execute(sql, &[project.into(), trace.into(), id.into(), valid.into()])? > 0)
 }
 
-fn save(
+/// Writes an assessment as it is; one of another trace is not written over.
+pub(crate) fn save(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     row: &TraceRow,

@@ -4,8 +4,9 @@ use crate::conventions::{known_service, quoted, translate};
 use crate::model::{Home, IN_STORE, Pairs, TraceState, keys as trace_keys};
 use crate::preview::{Role, preview};
 use crate::rows::{PairKind, TraceRow, merge, set_pair};
-use crate::span::{Attributes, NewSpan, SpanStatus, attribute, content, kept, keys, unquoted};
-use crate::usage::{self, COSTS, Node};
+use crate::span::{Attributes, NewSpan, SpanStatus, attribute, kept, keys, unquoted};
+use crate::span_row::SpanRow;
+use crate::usage::{self, Node};
 use crate::value::Value;
 use crate::{TraceError, Traces, links, rules};
 use serde_json::json;
@@ -14,21 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use trueline_db::Tx;
 use trueline_identity::{Authorized, WriteTracking};
 use trueline_ledger::{LedgerTx, NewEvent, ProjectId};
-
-/// A span ready to be kept.
-struct SpanRow {
-    id: String,
-    parent: Option<String>,
-    name: String,
-    kind: Option<String>,
-    status: SpanStatus,
-    started_ns: i64,
-    ended_ns: Option<i64>,
-    cost: [Option<f64>; 3],
-    model: Option<String>,
-    provider: Option<String>,
-    content: String,
-}
 
 /// What the spans of one trace say of it.
 struct Batch {
@@ -68,13 +54,6 @@ fn attributes(span: &NewSpan) -> Attributes {
     }
     translate(&mut attributes, &span.events);
     attributes
-}
-
-fn model_word(attributes: &Attributes, key: &str) -> Option<String> {
-    match Value::parse(attribute(attributes, key)?) {
-        Some(Value::Text(text)) => Some(rules::cut(&text, rules::LONGEST_MODEL)),
-        _ => None,
-    }
 }
 
 impl Batch {
@@ -121,19 +100,7 @@ impl Batch {
         if span.parent.is_none() {
             self.take_root(span, &attributes);
         }
-        self.spans.push(SpanRow {
-            name: rules::cut(&span.name, usize::MAX),
-            kind: told(keys::KIND).map(unquoted),
-            status: span.status,
-            started_ns: span.started_ns,
-            ended_ns: span.ended_ns,
-            cost: cost.map_or([None; 3], |json| usage::read(json, COSTS, usage::amount)),
-            model: model_word(&attributes, keys::MODEL),
-            provider: model_word(&attributes, keys::PROVIDER),
-            content: content(span, &attributes),
-            id,
-            parent,
-        });
+        self.spans.push(SpanRow::new(span, &attributes));
         Ok(())
     }
 
@@ -180,7 +147,9 @@ impl Batch {
             )));
         }
         row.spans_location = Some(IN_STORE.to_owned());
-        self.write_spans(tx, project, row.experiment)?;
+        for span in &self.spans {
+            span.save(tx, project, &self.trace, row.experiment)?;
+        }
         self.take_times(&mut row);
         if let Some(state) = self.state.filter(|_| row.state.is_open()) {
             row.state = state;
@@ -253,42 +222,6 @@ impl Batch {
             nodes.push((node(keys::USAGE), node(keys::COST)));
         }
         Ok(nodes)
-    }
-
-    fn write_spans(&self, tx: &mut Tx<'_>, project: &ProjectId, experiment: i64) -> Result<(), TraceError> {
-        for span in &self.spans {
-            let [input_cost, output_cost, total_cost] = span.cost;
-            tx.execute(
-                "INSERT INTO spans (project, trace, id, parent, experiment, name, kind, status, started_ns, ended_ns,
-                     input_cost, output_cost, total_cost, model, provider, content)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-                 ON CONFLICT (project, trace, id) DO UPDATE SET parent = excluded.parent,
-                     experiment = excluded.experiment, name = excluded.name, kind = excluded.kind,
-                     status = excluded.status, started_ns = excluded.started_ns, ended_ns = excluded.ended_ns,
-                     input_cost = excluded.input_cost, output_cost = excluded.output_cost,
-                     total_cost = excluded.total_cost, model = excluded.model, provider = excluded.provider,
-                     content = excluded.content",
-                &[
-                    project.into(),
-                    (&self.trace).into(),
-                    (&span.id).into(),
-                    span.parent.as_ref().into(),
-                    experiment.into(),
-                    (&span.name).into(),
-                    span.kind.as_ref().into(),
-                    span.status.word().into(),
-                    span.started_ns.into(),
-                    span.ended_ns.into(),
-                    input_cost.into(),
-                    output_cost.into(),
-                    total_cost.into(),
-                    span.model.as_ref().into(),
-                    span.provider.as_ref().into(),
-                    (&span.content).into(),
-                ],
-            )?;
-        }
-        Ok(())
     }
 
     fn write_pairs(&self, tx: &mut Tx<'_>, project: &ProjectId, row: &TraceRow) -> Result<(), TraceError> {

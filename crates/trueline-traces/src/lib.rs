@@ -23,10 +23,12 @@ mod schema;
 mod scorers;
 mod search;
 mod span;
+mod span_row;
 mod start;
 mod tags;
 mod usage;
 mod value;
+mod whole;
 
 pub use assessment::{Assessment, AssessmentSource, Judgement, NewAssessment};
 pub use assessments::AssessmentChange;
@@ -42,6 +44,7 @@ pub use scorers::{Sampling, ScorerVersion};
 pub use search::TraceSearch;
 pub use span::{NewSpan, SpanContent, SpanEvent, SpanLink, SpanStatus, StoredSpan, trace_id};
 pub use value::Value;
+pub use whole::{Imported, WholeTrace};
 
 use trueline_ledger::Ledger;
 

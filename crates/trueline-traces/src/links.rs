@@ -15,7 +15,7 @@ pub(crate) const PROMPT: &str = "prompt";
 /// How many traces one request links.
 const MOST: usize = 100;
 
-fn insert(
+pub(crate) fn insert(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     trace: &str,

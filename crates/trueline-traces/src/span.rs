@@ -47,6 +47,15 @@ impl SpanStatus {
         }
     }
 
+    /// Reads OpenTelemetry's name for it, or the word of early clients.
+    pub(crate) fn of_code(code: &str) -> Self {
+        match code {
+            "STATUS_CODE_OK" | "OK" => Self::Ok,
+            "STATUS_CODE_ERROR" | "ERROR" => Self::Error,
+            _ => Self::Unset,
+        }
+    }
+
     /// OpenTelemetry's name for it.
     fn code(self) -> &'static str {
         match self {

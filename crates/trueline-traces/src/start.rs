@@ -10,18 +10,18 @@ use trueline_ledger::{LedgerTx, Millis, NewEvent, ProjectId};
 
 /// Tags and metadata without those that are columns.
 #[derive(Clone)]
-struct Told {
+pub(crate) struct Told {
     tags: Pairs,
     metadata: Pairs,
 }
 
 impl Told {
-    fn new(tags: Pairs, metadata: Pairs) -> Result<Self, TraceError> {
+    pub(crate) fn new(tags: Pairs, metadata: Pairs) -> Result<Self, TraceError> {
         Ok(Self { tags: rules::pairs(tags)?, metadata: rules::pairs(metadata)? })
     }
 
     /// Takes what are columns into the row and leaves the rest.
-    fn into_row(mut self, row: &mut TraceRow) -> Result<Self, TraceError> {
+    pub(crate) fn into_row(mut self, row: &mut TraceRow) -> Result<Self, TraceError> {
         if let Some(name) = self.tags.remove(keys::NAME) {
             rules::name(&name)?;
             row.name = Some(name);
@@ -34,7 +34,12 @@ impl Told {
         Ok(self)
     }
 
-    fn write(&self, tx: &mut Tx<'_>, project: &ProjectId, row: &TraceRow) -> Result<(), TraceError> {
+    pub(crate) fn write(
+        &self,
+        tx: &mut Tx<'_>,
+        project: &ProjectId,
+        row: &TraceRow,
+    ) -> Result<(), TraceError> {
         for (key, value) in &self.tags {
             set_pair(tx, project, row, PairKind::Tag, key, value)?;
         }
