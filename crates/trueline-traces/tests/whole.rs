@@ -113,7 +113,7 @@ async fn an_import_keeps_what_was_and_can_be_repeated() {
         "prompt = 'p/1'",
         "span.type = 'LLM' AND span.name = 'ask' AND span.status = 'OK'",
     ] {
-        assert_eq!(world.found(filter).await, [id.clone()], "{filter}");
+        assert_eq!(world.found(filter).await, std::slice::from_ref(&id), "{filter}");
     }
     assert!(world.found("feedback.good = 'true'").await.is_empty(), "another has taken its place");
     let info = world.traces.info(&world.leave(), id.clone()).await.unwrap();
