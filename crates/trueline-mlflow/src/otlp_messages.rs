@@ -160,6 +160,10 @@ impl ExportRequest {
     /// Reads the JSON encoding. A field that is `null` is one that is not there.
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
         let mut parsed: Json = serde_json::from_slice(body)?;
+        // A list would be read as the fields of a message in their order.
+        if !parsed.is_object() {
+            return Err(Error::custom("an export is an object"));
+        }
         without_nulls(&mut parsed);
         serde_json::from_value(parsed)
     }
