@@ -1,6 +1,7 @@
 //! Records of evaluation datasets: inputs, what came out, what was expected. A record is known by its inputs: one that comes
 //! again with the same inputs changes the first.
 
+use crate::dataset_schema::{profile, schema, sorted};
 use crate::datasets::{USER, digest, event, get};
 use crate::value::to_json;
 use crate::{TraceError, Traces};
@@ -8,7 +9,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use trueline_db::{Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{LedgerTx, Millis, ProjectId};
@@ -119,18 +119,6 @@ impl NewRecord {
     }
 }
 
-/// The same value with the keys of all its objects in order.
-fn sorted(value: &Json) -> Json {
-    match value {
-        Json::Object(members) => {
-            let members: BTreeMap<&String, Json> = members.iter().map(|(k, v)| (k, sorted(v))).collect();
-            Json::Object(members.into_iter().map(|(key, value)| (key.clone(), value)).collect())
-        }
-        Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
-        other => other.clone(),
-    }
-}
-
 fn read(row: &mut Row) -> Result<DatasetRecord, TraceError> {
     let json = |text: Option<String>| text.and_then(|text| serde_json::from_str::<Json>(&text).ok());
     let object = |found: Option<Json>| found.unwrap_or_else(|| Json::Object(Map::new()));
@@ -223,52 +211,9 @@ fn upsert(
     Ok(false)
 }
 
-fn type_of(value: &Json) -> &'static str {
-    match value {
-        Json::Null => "null",
-        Json::Bool(_) => "boolean",
-        Json::Number(number) if number.is_f64() => "float",
-        Json::Number(_) => "integer",
-        Json::String(_) => "string",
-        Json::Array(_) => "array",
-        Json::Object(_) => "object",
-    }
-}
-
-/// The schema with the fields of new records in it; a field's type is that of its first value.
-fn schema(kept: Option<&str>, records: &[NewRecord]) -> Json {
-    let start = || json!({ "inputs": {}, "outputs": {}, "expectations": {}, "version": "1.0" });
-    let mut schema = kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(start);
-    let mut take = |part: &str, members: &Members| {
-        if let Some(fields) = schema.get_mut(part).and_then(Json::as_object_mut) {
-            for (key, value) in members {
-                fields.entry(key.clone()).or_insert_with(|| type_of(value).into());
-            }
-        }
-    };
-    for record in records {
-        take("inputs", &record.inputs);
-        if let Some(Json::Object(outputs)) = &record.outputs {
-            take("outputs", outputs);
-        }
-        take("expectations", &record.expectations);
-    }
-    let plain = records.iter().filter_map(|r| r.outputs.as_ref()).find(|o| !o.is_object() && !o.is_null());
-    if let Some(output) = plain
-        && schema["outputs"].as_object().is_some_and(Map::is_empty)
-    {
-        schema["outputs"] = type_of(output).into();
-    }
-    schema
-}
-
 fn count(tx: &mut Tx<'_>, project: &ProjectId, dataset: &str) -> Result<i64, TraceError> {
     let sql = "SELECT COUNT(*) FROM evaluation_records WHERE project = ?1 AND dataset = ?2";
     Ok(tx.scalar(sql, &[project.into(), dataset.into()])?.unwrap_or(0))
-}
-
-fn profile(records: i64) -> Option<String> {
-    (records > 0).then(|| to_json(&BTreeMap::from([("num_records", records)])))
 }
 
 /// Where a page begins: after this time and id.
@@ -308,7 +253,7 @@ impl Traces {
                 let user = records.iter().filter_map(NewRecord::user).next_back();
                 let schema = match (kept.schema.as_deref(), records.is_empty()) {
                     (None, true) => None,
-                    (schema, _) => Some(to_json(&self::schema(schema, &records))),
+                    (kept, _) => Some(to_json(&schema(kept, &records))),
                 };
                 let now = tx.now();
                 let profile = profile(count(tx, &project, &dataset)?).or(kept.profile);
@@ -426,18 +371,6 @@ mod tests {
         let other: Json = serde_json::from_str(r#"{"inputs": {"b": 2, "a": 1}, "outputs": 2}"#).unwrap();
         assert_eq!(record(one).hash(), record(other).hash());
         assert_ne!(record(json!({"inputs": {"a": 1}})).hash(), record(json!({"inputs": {"a": 2}})).hash());
-    }
-
-    #[test]
-    fn a_schema_keeps_the_first_type_of_each_field() {
-        let first = [record(json!({"inputs": {"q": "x"}, "outputs": {"a": 1}}))];
-        let kept = to_json(&schema(None, &first));
-        let second = [record(json!({"inputs": {"q": 1, "n": 0.5}, "expectations": {"e": [1]}}))];
-        let merged = schema(Some(&kept), &second);
-        assert_eq!(merged["inputs"], json!({"q": "string", "n": "float"}));
-        assert_eq!(merged["outputs"], json!({"a": "integer"}));
-        assert_eq!(merged["expectations"], json!({"e": "array"}));
-        assert_eq!(schema(None, &[record(json!({"outputs": "text"}))])["outputs"], json!("string"));
     }
 
     #[test]

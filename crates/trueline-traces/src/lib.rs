@@ -6,6 +6,7 @@ mod assessments;
 mod conventions;
 mod correlation;
 mod dataset_records;
+mod dataset_schema;
 mod datasets;
 mod delete;
 mod error;

@@ -40,7 +40,7 @@ CREATE TABLE traces (
 CREATE INDEX traces_newest ON traces (project, experiment, started_ms DESC, id);
 CREATE INDEX traces_state ON traces (project, experiment, state, started_ms DESC, id);
 CREATE INDEX traces_name ON traces (project, experiment, substr(name, 1, 200), started_ms DESC, id);
-CREATE INDEX traces_session ON traces (project, session, started_ms DESC, id);
+CREATE INDEX traces_session ON traces (project, experiment, session, started_ms DESC, id);
 CREATE TABLE trace_pairs (
     project TEXT NOT NULL,
     trace TEXT NOT NULL,

@@ -203,6 +203,7 @@ mod tests {
             ("timestamp_ms > 5", "traces_newest"),
             ("status = 'ERROR'", "traces_state"),
             ("name = 'n'", "traces_name"),
+            ("metadata.`mlflow.trace.session` = 's'", "traces_session"),
             ("tags.env = 'prod'", "trace_pairs_value"),
             ("status = 'OK' AND tags.env = 'prod' AND timestamp_ms > 5", "trace_pairs_value"),
             ("metadata.version = '1'", "trace_pairs_value"),
