@@ -1,7 +1,7 @@
 """What a team does with traces through the unmodified MLflow client: spans, searches, judgements, evaluation datasets.
 
-Run as `python mlflow_traces.py <tracking-uri>`. It exits 0 only if every check passed. It passes against MLflow's own server
-too, but for the few checks that say otherwise. Names carry a random part, so it may be run again against the same server.
+Run as `python mlflow_traces.py <tracking-uri>`. It exits 0 only if every check passed. It passes against MLflow's own
+server. Names carry a random part, so it may be run again against the same server.
 """
 
 from __future__ import annotations
@@ -245,7 +245,8 @@ def orders_and_pages(world: World) -> None:
     listed = [trace for page in pages for trace in page]
     checks.equal("pages hold every trace once", (len(listed), len(set(listed))), (5, 5))
     frame = mlflow.search_traces(locations=[world.experiment_id], filter_string="name = 'ask'")
-    checks.equal("a table with spans", sorted(frame["trace_id"]), sorted(world.traces[n] for n in ("one", "two", "bad")))
+    asked = sorted(world.traces[name] for name in ("one", "two", "bad"))
+    checks.equal("a table with spans", sorted(frame["trace_id"]), asked)
     checks.that("holds spans", all(len(spans) == 3 for spans in frame["spans"]))
 
 
@@ -264,7 +265,8 @@ def judgements(world: World) -> None:
     facts = mlflow.log_expectation(trace_id=two, name="facts", value=["a", {"b": 1}], source=HUMAN)
     checks.equal("an id", feedback.assessment_id[:2], "a-")
     kept = mlflow.get_assessment(one, feedback.assessment_id)
-    checks.equal("feedback comes back", (kept.value, kept.rationale, kept.source.source_id), (True, "clear", HUMAN.source_id))
+    seen = (kept.value, kept.rationale, kept.source.source_id)
+    checks.equal("feedback comes back", seen, (True, "clear", HUMAN.source_id))
     checks.equal("a list comes back", mlflow.get_assessment(two, facts.assessment_id).value, ["a", {"b": 1}])
     told = {a.name for a in mlflow.get_trace(two).info.assessments}
     checks.equal("a trace tells of them", told, {"good", "score", "broken", "facts"})
@@ -340,7 +342,8 @@ def metrics(world: World) -> None:
     one = ask_for(traces, "trace_count", [count], filters=["trace.tag.env = 'dev'"])
     checks.equal("a filter by tag", one, [({}, {"COUNT": 1.0})])
     session = f"trace.metadata.`mlflow.trace.session` = 's-{world.mark}'"
-    checks.equal("a filter by session", ask_for(traces, "trace_count", [count], filters=[session]), [({}, {"COUNT": 2.0})])
+    of_session = ask_for(traces, "trace_count", [count], filters=[session])
+    checks.equal("a filter by session", of_session, [({}, {"COUNT": 2.0})])
     now = int(time.time() * 1000)
     hours = ask_for(
         traces, "trace_count", [count], time_interval_seconds=3600, start_time_ms=now - 7200_000, end_time_ms=now + 1000
@@ -422,13 +425,17 @@ def scorers(world: World) -> None:
     checks.section("Scorers")
     mlflow.set_experiment(experiment_id=world.experiment_id)
     judge = make_judge(
-        name="brief", instructions="Is {{ outputs }} brief? Answer yes or no.", model="openai:/gpt-4o", feedback_value_type=str
+        name="brief",
+        instructions="Is {{ outputs }} brief? Answer yes or no.",
+        model="openai:/gpt-4o",
+        feedback_value_type=str,
     )
     judge.register(experiment_id=world.experiment_id)
     judge.register(experiment_id=world.experiment_id)
     listed = list_scorers(experiment_id=world.experiment_id)
     checks.equal("listed once", [scorer.name for scorer in listed], ["brief"])
-    checks.equal("comes back", get_scorer(name="brief", experiment_id=world.experiment_id).instructions, judge.instructions)
+    kept = get_scorer(name="brief", experiment_id=world.experiment_id)
+    checks.equal("comes back", kept.instructions, judge.instructions)
     versions = world.store.list_scorer_versions(world.experiment_id, "brief")
     checks.equal("versions", [version.scorer_version for version in versions], [1, 2])
     delete_scorer(name="brief", experiment_id=world.experiment_id, version=1)
