@@ -123,6 +123,14 @@ enum Filter {
     Met,
 }
 
+/// What indexes know of a filter before a search.
+struct Narrowed {
+    /// The comparison that every hit meets and the fewest runs do, and how many do, when these are few.
+    narrow: Option<(Leaf, usize)>,
+    /// How many rows of indexes sets would take to make, when that is known.
+    scanned: Option<usize>,
+}
+
 /// A search through one experiment.
 struct Search<'a> {
     experiment: i64,
@@ -136,7 +144,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// The first hits, in order.
     fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
-        let (narrow, scanned) = self.narrowest(tx)?;
+        let Narrowed { narrow, scanned } = self.narrowest(tx)?;
         let filtered = self.search.filter != Expr::always();
         if filtered && scanned.is_some_and(|rows| rows <= self.bounds.scanned) {
             return self.by_sets(tx);
@@ -178,9 +186,8 @@ impl Search<'_> {
         members <= self.bounds.few && members <= self.wanted.saturating_add(passed / LOOK_COSTS)
     }
 
-    /// The comparison that every hit meets and the fewest runs do, when these are few; and how many rows of indexes sets
-    /// would take to make, when that is known.
-    fn narrowest(&self, tx: &mut Tx<'_>) -> Result<(Option<(Leaf, usize)>, Option<usize>), TrackingError> {
+    /// What indexes know of the filter beforehand.
+    fn narrowest(&self, tx: &mut Tx<'_>) -> Result<Narrowed, TrackingError> {
         let mut found: Option<(Leaf, usize)> = None;
         let needed = needed(&self.search.filter);
         let mut scanned = (needed.len() == self.search.filter.comparisons().len()).then_some(0);
@@ -198,7 +205,7 @@ impl Search<'_> {
                 found = Some((leaf, count));
             }
         }
-        Ok((found, scanned))
+        Ok(Narrowed { narrow: found, scanned })
     }
 
     fn range(&self, tx: &mut Tx<'_>) -> Result<Option<Range>, TrackingError> {
