@@ -197,7 +197,10 @@ fn traces_with_equal_ids_in_two_projects_stay_apart() {
         &format!("{}/api/2.0/mlflow/traces/link-to-run", prefixes[0]),
         json!({ "trace_ids": [id], "run_id": "r" }),
     );
-    assert_eq!(found(&server, &prefixes[0], "trace.text LIKE '%\\\"a\\\"%' AND run_id = 'r'"), std::slice::from_ref(&id));
+    assert_eq!(
+        found(&server, &prefixes[0], "trace.text LIKE '%\\\"a\\\"%' AND run_id = 'r'"),
+        std::slice::from_ref(&id)
+    );
     assert!(found(&server, &prefixes[1], "run_id = 'r'").is_empty());
     assert!(found(&server, &prefixes[1], "trace.text LIKE '%\\\"a\\\"%'").is_empty());
     let gone = json!({ "experiment_id": "0", "request_ids": [id] });
