@@ -157,12 +157,24 @@ impl Leaf {
         whole.scan(tx, &filled, see)
     }
 
-    /// How many match, counted up to `most`.
-    pub(super) fn count(&self, tx: &mut Tx<'_>, experiment: i64, most: i64) -> Result<i64, TrackingError> {
+    /// The runs that match, sorted, when they are `most` at the most.
+    pub(super) fn few(
+        &self,
+        tx: &mut Tx<'_>,
+        experiment: i64,
+        most: usize,
+    ) -> Result<Option<Vec<i64>>, TrackingError> {
         let mut params = self.all_params(experiment);
-        params.push(most.into());
-        let sql = format!("SELECT COUNT(*) FROM (SELECT {} LIMIT ?{}) counted", self.from, params.len());
-        Ok(tx.scalar(&sql, &params)?.unwrap_or(0))
+        params.push(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1).into());
+        let sql = format!("SELECT {} LIMIT ?{}", self.from, params.len());
+        let mut found = Vec::new();
+        tx.each(&sql, &params, |row| {
+            found.push(row.take(0)?);
+            Ok::<_, TrackingError>(())
+        })?;
+        found.sort_unstable();
+        found.dedup();
+        Ok((found.len() <= most).then_some(found))
     }
 }
 

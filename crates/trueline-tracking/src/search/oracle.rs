@@ -298,12 +298,11 @@ fn whatever_is_asked_every_way_of_searching_gives_what_looking_at_all_gives() {
         let runs = runs.clone();
         runtime.block_on(db.write(move |tx: &mut Tx<'_>| fill(tx, &runs))).unwrap();
     }
-    let tiny = Bounds { few: 0, scanned: 0, patience: 0, short: 4, medium: 16, long: 30 };
+    let tiny = Bounds { few: 0, patience: 0, short: 4, medium: 16, long: 30 };
     let ways = [
         Bounds::MEASURED,
         Bounds { few: 30, patience: 40, ..tiny },
         Bounds { few: RUNS, patience: 0, ..tiny },
-        Bounds { few: RUNS, scanned: RUNS, ..tiny },
         tiny,
     ];
     let experiments = prop_oneof![Just(vec![1]), Just(vec![2, 1]), Just(vec![7]), Just(vec![])];

@@ -9,7 +9,7 @@
 use super::leaf::{Leaf, values};
 use super::order::{Hit, Order};
 use super::places::RunPlaces;
-use super::sets::{self, Range, Set};
+use super::sets::{self, Set};
 use super::walk::Walk;
 use super::{Page, RunSearch};
 use crate::model::{ExperimentId, Run, RunData};
@@ -25,8 +25,6 @@ use trueline_search::{Comparison, Entity, Expr};
 pub(super) struct Bounds {
     /// As many runs are looked at one by one.
     pub(super) few: usize,
-    /// Sets that take no more rows of indexes are made at once.
-    pub(super) scanned: usize,
     /// As many are walked past before sets are made.
     pub(super) patience: usize,
     /// Runs of the first stretch of a walk: few, in case that is enough.
@@ -40,7 +38,7 @@ pub(super) struct Bounds {
 impl Bounds {
     /// As measured: a run that is looked at takes some microseconds, one that is walked past in a set a tenth of one.
     pub(super) const MEASURED: Self =
-        Self { few: 5_000, scanned: 8_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
+        Self { few: 5_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
 }
 
 /// A run is looked at in the time in which so many are walked past.
@@ -123,12 +121,11 @@ enum Filter {
     Met,
 }
 
-/// What indexes know of a filter before a search.
-struct Narrowed {
-    /// The comparison that every hit meets and the fewest runs do, and how many do, when these are few.
-    narrow: Option<(Leaf, usize)>,
-    /// How many rows of indexes sets would take to make, when that is known.
-    scanned: Option<usize>,
+/// Few runs that indexes name for a filter, sorted.
+struct Few {
+    runs: Vec<i64>,
+    /// They are just those that meet the filter; else these are among them.
+    exactly: bool,
 }
 
 /// A search through one experiment.
@@ -144,77 +141,66 @@ struct Search<'a> {
 impl Search<'_> {
     /// The first hits, in order.
     fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
-        let Narrowed { narrow, scanned } = self.narrowest(tx)?;
-        let filtered = self.search.filter != Expr::always();
-        if filtered && scanned.is_some_and(|rows| rows <= self.bounds.scanned) {
-            return self.by_sets(tx);
+        let few = self.few(tx)?;
+        if let Some(Few { runs, exactly: true }) = few {
+            return self.among(tx, &Set::of(&runs), runs);
         }
         // Looking at few costs as much as walking past as many, so the walk gets half of that to try.
-        let patience = match &narrow {
-            Some((_, count)) => count / 2,
+        let patience = match &few {
+            Some(few) => few.runs.len() / 2,
             None => self.bounds.patience.saturating_add(self.wanted),
         };
         if let Some(hits) = self.walk(tx, None, patience)? {
             return Ok(hits);
         }
-        match narrow {
-            Some((leaf, _)) => {
-                let mut few = Vec::new();
-                leaf.scan(tx, self.experiment, |n| few.push(n))?;
-                self.look_at(tx, &few, Filter::Ask)
-            }
-            None => self.by_sets(tx),
+        if let Some(few) = few {
+            return self.look_at(tx, &few.runs, Filter::Ask);
         }
-    }
-
-    fn by_sets(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
-        let Some(range) = self.range(tx)? else { return Ok(Vec::new()) };
-        let set = sets::evaluate(tx, self.experiment, range, &self.search.filter)?;
-        match set.count().filter(|members| self.looking_is_quicker(*members, range)).and_then(|n| set.few(n))
-        {
-            Some(few) => self.look_at(tx, &few, Filter::Met),
+        let set = sets::evaluate(tx, self.experiment, &self.search.filter)?;
+        match set.few(self.bounds.few) {
+            Some(runs) => self.among(tx, &set, runs),
             None => Ok(self.walk(tx, Some(&set), usize::MAX)?.unwrap_or_default()),
         }
     }
 
-    /// Whether all members of a set are looked at more quickly than a walk meets as many of them as are wanted.
-    fn looking_is_quicker(&self, members: usize, range: Range) -> bool {
-        if members <= self.bounds.short {
-            return true;
+    /// The first of those that are known to meet the filter.
+    fn among(&self, tx: &mut Tx<'_>, set: &Set, runs: Vec<i64>) -> Result<Vec<Hit>, TrackingError> {
+        // Between the first and the last of them lie most runs of the experiment, as a rule.
+        let all = match (runs.first(), runs.last()) {
+            (Some(first), Some(last)) => usize::try_from(last - first).unwrap_or(usize::MAX),
+            _ => return Ok(Vec::new()),
+        };
+        let passed = self.wanted.saturating_mul(all / runs.len());
+        if runs.len() <= self.wanted.saturating_add(passed / LOOK_COSTS).max(self.bounds.short) {
+            return self.look_at(tx, &runs, Filter::Met);
         }
-        let passed = self.wanted.saturating_mul(range.size() / members);
-        members <= self.bounds.few && members <= self.wanted.saturating_add(passed / LOOK_COSTS)
+        Ok(self.walk(tx, Some(set), usize::MAX)?.unwrap_or_default())
     }
 
-    /// What indexes know of the filter beforehand.
-    fn narrowest(&self, tx: &mut Tx<'_>) -> Result<Narrowed, TrackingError> {
-        let mut found: Option<(Leaf, usize)> = None;
+    /// What indexes name for comparisons that every hit meets, when some of them name few.
+    fn few(&self, tx: &mut Tx<'_>) -> Result<Option<Few>, TrackingError> {
         let needed = needed(&self.search.filter);
-        let mut scanned = (needed.len() == self.search.filter.comparisons().len()).then_some(0);
+        let mut exactly = needed.len() == self.search.filter.comparisons().len();
+        let mut found: Option<Vec<i64>> = None;
         for comparison in needed {
             let leaf = Leaf::new(comparison)?;
-            if !leaf.is_narrow {
-                scanned = None;
-                continue;
-            }
-            let bound = i64::try_from(self.bounds.few).unwrap_or(i64::MAX).saturating_add(1);
-            let count = usize::try_from(leaf.count(tx, self.experiment, bound)?).unwrap_or(usize::MAX);
-            let is_few = count <= self.bounds.few;
-            scanned = scanned.filter(|_| is_few).map(|rows| rows + count);
-            if is_few && found.as_ref().is_none_or(|(_, fewest)| count < *fewest) {
-                found = Some((leaf, count));
+            let named = match leaf.is_narrow {
+                true => leaf.few(tx, self.experiment, self.bounds.few)?,
+                false => None,
+            };
+            exactly &= named.is_some();
+            found = match (found, named) {
+                (Some(mut both), Some(named)) => {
+                    both.retain(|n| named.binary_search(n).is_ok());
+                    Some(both)
+                }
+                (found, named) => found.or(named),
+            };
+            if found.as_ref().is_some_and(Vec::is_empty) {
+                return Ok(Some(Few { runs: Vec::new(), exactly: true }));
             }
         }
-        Ok(Narrowed { narrow: found, scanned })
-    }
-
-    fn range(&self, tx: &mut Tx<'_>) -> Result<Option<Range>, TrackingError> {
-        let sql = "SELECT MIN(n), MAX(n) FROM runs WHERE experiment_n = ?1";
-        let Some(mut row) = tx.query_opt(sql, &[self.experiment.into()])? else { return Ok(None) };
-        Ok(match (row.take(0)?, row.take(1)?) {
-            (Some(first), Some(last)) => Some(Range { first, last }),
-            _ => None,
-        })
+        Ok(found.map(|runs| Few { runs, exactly }))
     }
 
     /// Walks until enough was found; none when more than `patience` runs would have to be looked at.

@@ -7,67 +7,76 @@ use trueline_db::Tx;
 use trueline_search::{Comparison, Expr, Op};
 
 /// Runs that are in, or all but those that are out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Set {
-    base: i64,
+    /// The place of the first word: runs `64 * first` and on.
+    first: i64,
     bits: Vec<u64>,
     /// The bits tell who is out.
     inverted: bool,
 }
 
-/// The numbers of an experiment's runs lie between these.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
-    pub(super) first: i64,
-    pub(super) last: i64,
-}
-
-impl Range {
-    /// How many runs there can be.
-    pub(super) fn size(self) -> usize {
-        usize::try_from(self.last - self.first).unwrap_or(usize::MAX).saturating_add(1)
-    }
-}
-
 impl Set {
-    fn none(range: Range) -> Self {
-        let words = usize::try_from((range.last - range.first) / 64 + 1).unwrap_or(0);
-        Self { base: range.first, bits: vec![0; words], inverted: false }
-    }
-
-    fn all(range: Range) -> Self {
-        Self { inverted: true, ..Self::none(range) }
-    }
-
-    fn at(&self, n: i64) -> Option<(usize, u64)> {
-        let offset = usize::try_from(n.checked_sub(self.base)?).ok()?;
-        (offset / 64 < self.bits.len()).then_some((offset / 64, 1 << (offset % 64)))
-    }
-
-    fn add(&mut self, n: i64) {
-        if let Some((word, bit)) = self.at(n) {
-            self.bits[word] |= bit;
+    /// Just these.
+    pub(super) fn of(runs: &[i64]) -> Self {
+        let mut set = Self::default();
+        let word = |n: i64| n.div_euclid(64);
+        let Some((low, high)) = runs.iter().min().zip(runs.iter().max()) else { return set };
+        set.cover(word(*low), word(*high));
+        for n in runs {
+            if let Some(bits) = set.word_mut(word(*n)) {
+                *bits |= 1 << n.rem_euclid(64);
+            }
         }
+        set
+    }
+
+    fn all() -> Self {
+        Self { inverted: true, ..Self::default() }
+    }
+
+    fn end(&self) -> i64 {
+        self.first.saturating_add(i64::try_from(self.bits.len()).unwrap_or(i64::MAX))
+    }
+
+    /// Makes room for the words from `low` to `high`.
+    fn cover(&mut self, low: i64, high: i64) {
+        if self.bits.is_empty() {
+            self.first = low;
+        }
+        let before = usize::try_from(self.first - low).unwrap_or(0);
+        if before > 0 {
+            self.bits.splice(0..0, std::iter::repeat_n(0, before));
+            self.first = low;
+        }
+        let after = usize::try_from(high + 1 - self.end()).unwrap_or(0);
+        self.bits.resize(self.bits.len() + after, 0);
+    }
+
+    fn word(&self, place: i64) -> u64 {
+        let place = usize::try_from(place - self.first).ok();
+        place.and_then(|place| self.bits.get(place)).copied().unwrap_or(0)
+    }
+
+    fn word_mut(&mut self, place: i64) -> Option<&mut u64> {
+        self.bits.get_mut(usize::try_from(place - self.first).ok()?)
     }
 
     pub(super) fn contains(&self, n: i64) -> bool {
-        let marked = self.at(n).is_some_and(|(word, bit)| self.bits[word] & bit != 0);
+        let marked = self.word(n.div_euclid(64)) & (1 << n.rem_euclid(64)) != 0;
         marked != self.inverted
     }
 
-    /// How many runs are in it, when it tells who is in.
-    pub(super) fn count(&self) -> Option<usize> {
-        let marked = || self.bits.iter().map(|w| w.count_ones() as usize).sum();
-        (!self.inverted).then(marked)
-    }
-
-    /// The runs in it when they are `most` at the most.
+    /// The runs in it, sorted, when they are `most` at the most.
     pub(super) fn few(&self, most: usize) -> Option<Vec<i64>> {
-        let count = self.count().filter(|count| *count <= most)?;
+        let count: usize = self.bits.iter().map(|w| w.count_ones() as usize).sum();
+        if self.inverted || count > most {
+            return None;
+        }
         let mut found = Vec::with_capacity(count);
-        for (word, bits) in (0i64..).zip(&self.bits) {
+        for (place, bits) in (self.first..).zip(&self.bits) {
             let ones = (0..64).filter(|bit| bits & (1 << bit) != 0);
-            found.extend(ones.map(|bit| self.base + word * 64 + bit));
+            found.extend(ones.map(|bit| place * 64 + bit));
         }
         Some(found)
     }
@@ -77,9 +86,13 @@ impl Set {
         self
     }
 
+    /// Joins word by word, over all words of both.
     fn words(&mut self, other: &Self, join: impl Fn(u64, u64) -> u64) {
-        for (own, other) in self.bits.iter_mut().zip(&other.bits) {
-            *own = join(*own, *other);
+        if !other.bits.is_empty() {
+            self.cover(other.first, other.end() - 1);
+        }
+        for (place, own) in (self.first..).zip(&mut self.bits) {
+            *own = join(*own, other.word(place));
         }
     }
 
@@ -102,17 +115,12 @@ impl Set {
 }
 
 /// The runs of an experiment that meet a filter; those that were deleted among them.
-pub(super) fn evaluate(
-    tx: &mut Tx<'_>,
-    experiment: i64,
-    range: Range,
-    filter: &Expr,
-) -> Result<Set, TrackingError> {
+pub(super) fn evaluate(tx: &mut Tx<'_>, experiment: i64, filter: &Expr) -> Result<Set, TrackingError> {
     match filter {
         Expr::And(list) => {
-            let mut all = Set::all(range);
+            let mut all = Set::all();
             for inner in list {
-                all = all.and(&evaluate(tx, experiment, range, inner)?);
+                all = all.and(&evaluate(tx, experiment, inner)?);
                 if all.few(0).is_some() {
                     break;
                 }
@@ -120,30 +128,25 @@ pub(super) fn evaluate(
             Ok(all)
         }
         Expr::Or(list) => {
-            let mut any = Set::none(range);
+            let mut any = Set::default();
             for inner in list {
-                any = any.or(evaluate(tx, experiment, range, inner)?);
+                any = any.or(evaluate(tx, experiment, inner)?);
             }
             Ok(any)
         }
-        Expr::Not(inner) => Ok(evaluate(tx, experiment, range, inner)?.not()),
-        Expr::Comparison(comparison) => compare(tx, experiment, range, comparison),
+        Expr::Not(inner) => Ok(evaluate(tx, experiment, inner)?.not()),
+        Expr::Comparison(comparison) => compare(tx, experiment, comparison),
     }
 }
 
-fn compare(
-    tx: &mut Tx<'_>,
-    experiment: i64,
-    range: Range,
-    comparison: &Comparison,
-) -> Result<Set, TrackingError> {
+fn compare(tx: &mut Tx<'_>, experiment: i64, comparison: &Comparison) -> Result<Set, TrackingError> {
     if comparison.op == Op::IsNull {
         let present = Comparison { op: Op::IsNotNull, ..comparison.clone() };
-        return Ok(compare(tx, experiment, range, &present)?.not());
+        return Ok(compare(tx, experiment, &present)?.not());
     }
-    let mut set = Set::none(range);
-    Leaf::new(comparison)?.scan(tx, experiment, |n| set.add(n))?;
-    Ok(set)
+    let mut found = Vec::new();
+    Leaf::new(comparison)?.scan(tx, experiment, |n| found.push(n))?;
+    Ok(Set::of(&found))
 }
 
 #[cfg(test)]
@@ -152,16 +155,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    const RANGE: Range = Range { first: 10, last: 200 };
-
     fn set(of: &BTreeSet<i64>) -> Set {
-        let mut set = Set::none(RANGE);
-        of.iter().for_each(|n| set.add(*n));
-        set
+        Set::of(&of.iter().copied().collect::<Vec<_>>())
     }
 
     fn numbers() -> impl Strategy<Value = BTreeSet<i64>> {
-        prop::collection::btree_set(RANGE.first..=RANGE.last, 0..60)
+        (0i64..500).prop_flat_map(|from| prop::collection::btree_set(from..from + 200, 0..60))
     }
 
     proptest! {
@@ -169,10 +168,11 @@ mod tests {
         fn sets_join_as_sets_do(a in numbers(), b in numbers(), not_a: bool, not_b: bool) {
             let turn = |s: Set, not: bool| if not { s.not() } else { s };
             let (x, y) = (turn(set(&a), not_a), turn(set(&b), not_b));
-            for n in RANGE.first..=RANGE.last {
+            let (both, either) = (x.clone().and(&y), x.or(y));
+            for n in 0..800 {
                 let (in_a, in_b) = (a.contains(&n) != not_a, b.contains(&n) != not_b);
-                prop_assert_eq!(x.clone().and(&y).contains(n), in_a && in_b);
-                prop_assert_eq!(x.clone().or(y.clone()).contains(n), in_a || in_b);
+                prop_assert_eq!(both.contains(n), in_a && in_b);
+                prop_assert_eq!(either.contains(n), in_a || in_b);
             }
         }
 

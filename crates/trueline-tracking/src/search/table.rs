@@ -3,7 +3,7 @@
 
 use super::order::{Key, Order};
 use super::places::{RunPlaces, attribute};
-use super::sets::{self, Range};
+use super::sets;
 use super::{RunSearch, runs};
 use crate::model::{ExperimentId, Run};
 use crate::{Tracking, TrackingError, logged, many, points};
@@ -189,11 +189,8 @@ pub(super) fn all(
             found.push((row.take(1)?, row.take(0)?));
             Ok::<_, TrackingError>(())
         })?;
-        let numbers = found[first..].iter().map(|(_, n)| *n);
-        let (Some(low), Some(high)) = (numbers.clone().min(), numbers.max()) else { continue };
         if search.filter != Expr::always() {
-            let range = Range { first: low, last: high };
-            let set = sets::evaluate(tx, experiment, range, &search.filter)?;
+            let set = sets::evaluate(tx, experiment, &search.filter)?;
             let mut place = 0;
             found.retain(|(_, n)| {
                 place += 1;
