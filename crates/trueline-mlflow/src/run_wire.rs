@@ -199,16 +199,16 @@ impl Serialize for RunWire<'_> {
 }
 
 /// A page of runs.
-pub(crate) struct RunsWire<'a> {
-    pub(crate) runs: &'a [RunData],
+pub(crate) struct RunsWire {
+    pub(crate) runs: Vec<RunData>,
     pub(crate) next_page_token: Option<String>,
 }
 
-impl Serialize for RunsWire<'_> {
+impl Serialize for RunsWire {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut out = Object(to.serialize_map(None)?);
         out.unless_unset("next_page_token", self.next_page_token.as_ref())?;
-        out.list("runs", self.runs, RunWire)?;
+        out.list("runs", &self.runs, RunWire)?;
         out.0.end()
     }
 }
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_empty_page_is_an_empty_object() {
-        let page = RunsWire { runs: &[], next_page_token: None };
+        let page = RunsWire { runs: Vec::new(), next_page_token: None };
         assert_eq!(serde_json::to_value(page).unwrap(), json!({}));
     }
 }

@@ -94,7 +94,12 @@ async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
     Ok(reply::json(&found_many(&app, &session, &fields).await?))
 }
 
-pub(crate) async fn found_many(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+/// The page of runs that is asked for.
+pub(crate) async fn found_many(
+    app: &Mlflow,
+    session: &Session,
+    fields: &Fields,
+) -> Result<RunsWire, WireError> {
     let page = Paging::read(fields, 1000, 50_000)?;
     let experiments = fields.texts("experiment_ids")?;
     let search = RunSearch {
@@ -106,8 +111,7 @@ pub(crate) async fn found_many(app: &Mlflow, session: &Session, fields: &Fields)
         limit: page.limit,
     };
     let found = app.tracking.search_runs(&session.leave()?, search).await?;
-    let runs = RunsWire { runs: &found.items, next_page_token: page.next_token(found.more) };
-    serde_json::to_value(runs).map_err(|e| WireError::internal(e.to_string()))
+    Ok(RunsWire { runs: found.items, next_page_token: page.next_token(found.more) })
 }
 
 fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {

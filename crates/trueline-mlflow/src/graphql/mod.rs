@@ -87,7 +87,7 @@ async fn resolve(app: &Mlflow, session: &Session, field: &Field) -> Result<Json,
             Ok(found)
         }
         "mlflowSearchRuns" => {
-            let mut found = runs::found_many(app, session, &input).await?;
+            let mut found = json!(runs::found_many(app, session, &input).await?);
             if let Some(runs) = found["runs"].as_array_mut() {
                 extend(app, session, field, runs).await?;
             }
