@@ -5,6 +5,7 @@ mod artifacts;
 mod capture;
 mod error;
 mod experiments;
+mod import;
 mod inputs;
 mod listing;
 mod logged;
@@ -28,6 +29,9 @@ mod validate;
 pub use artifacts::{ArtifactFile, ArtifactPath};
 pub use capture::Capture;
 pub use error::TrackingError;
+pub use import::{
+    ImportedArtifact, ImportedModel, ImportedPoints, ImportedRun, ModelPoint, PlacedExperiment, Placing,
+};
 pub use inputs::{DatasetInput, LoggedDataset};
 pub use listing::{ArtifactEntry, Level};
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};

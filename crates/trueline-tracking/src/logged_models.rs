@@ -360,7 +360,7 @@ fn insert(
     get(tx, project, id)
 }
 
-fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
+pub(crate) fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
     for param in params {
         validate::key("param", &param.key)?;
         tx.execute(
@@ -371,7 +371,7 @@ fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<()
     Ok(())
 }
 
-fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
+pub(crate) fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
     for tag in tags {
         validate::key("tag", &tag.key)?;
         tx.execute(

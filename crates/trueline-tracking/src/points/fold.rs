@@ -112,6 +112,17 @@ pub(super) struct Place {
 
 fn keep(tx: &mut Tx<'_>, place: &Place, by_key: ByKey) -> Result<(), TrackingError> {
     let chunk = seal::open_chunk(tx, seal::Owner::Run, &place.id)?;
+    let added = keep_in(tx, place, chunk, by_key)?;
+    seal::added(tx, seal::Owner::Run, &place.id, added)
+}
+
+/// Puts points into blocks of a chunk and into latest values; answers how many there were.
+pub(super) fn keep_in(
+    tx: &mut Tx<'_>,
+    place: &Place,
+    chunk: i64,
+    by_key: ByKey,
+) -> Result<u64, TrackingError> {
     let mut added = 0;
     for (key, mut points) in by_key {
         tidy(&mut points);
@@ -121,7 +132,7 @@ fn keep(tx: &mut Tx<'_>, place: &Place, by_key: ByKey) -> Result<(), TrackingErr
         added += points.len() as u64;
         add_to_blocks(tx, place.run, &key, chunk, points)?;
     }
-    seal::added(tx, seal::Owner::Run, &place.id, added)
+    Ok(added)
 }
 
 /// Adds points to the open chunk of a series.
