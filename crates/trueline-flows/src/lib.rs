@@ -10,6 +10,7 @@ mod deploy;
 mod erase_event;
 mod fault;
 mod gate_facts;
+mod import_model;
 mod judge_rollouts;
 mod look_up_features;
 mod materialise;
@@ -43,6 +44,7 @@ pub use deploy::{
 };
 pub use erase_event::erase_event;
 pub use fault::{Fault, FaultKind};
+pub use import_model::import_model;
 pub use judge_rollouts::RolloutJudge;
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};

@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod lock;
 mod observe;
+mod offline;
 mod origin;
 mod ready;
 mod rollouts;
@@ -14,6 +15,7 @@ mod rollouts;
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
+pub(crate) use offline::Offline;
 
 use trueline_db::Module;
 
