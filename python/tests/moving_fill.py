@@ -9,8 +9,8 @@ import math
 import os
 import sys
 import tempfile
-import time
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -33,7 +33,7 @@ def series(client, run):
         Metric("last is nan", math.nan, 10, 1),
     ]
     client.log_batch(run, metrics=odd)
-    client.log_batch(run, metrics=odd[:2])
+    client.log_batch(run, metrics=odd[1:4])
 
 
 def logged_model(client, experiment, run, folder):
@@ -77,6 +77,8 @@ def registry(client, run, source, model):
 
 
 def fill(uri):
+    # Older stores look logged models up in the global one.
+    mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     first = client.create_experiment("first", tags={"team": "risk", "long": LONG})
     gone = client.create_experiment("gone")
@@ -106,7 +108,6 @@ def fill(uri):
     client.delete_experiment(gone)
     source = client.get_run(run).info.artifact_uri + "/model"
     registry(client, run, source, model)
-    time.sleep(0)
 
 
 if __name__ == "__main__":

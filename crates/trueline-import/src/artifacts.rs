@@ -47,6 +47,8 @@ pub(crate) struct Copying {
     /// What relative paths begin at.
     base: PathBuf,
     jobs: Vec<(PathBuf, ArtifactPath)>,
+    /// Those of them that get an address here, by folder.
+    folders: HashMap<PathBuf, ArtifactPath>,
 }
 
 /// A file to be copied, by path and name here.
@@ -54,7 +56,7 @@ type File = (PathBuf, ArtifactPath);
 
 impl Copying {
     pub(crate) fn new(mode: Artifacts, root: Option<PathBuf>, base: PathBuf) -> Self {
-        Self { mode, root, base, jobs: Vec::new() }
+        Self { mode, root, base, ..Self::default() }
     }
 
     fn lies(&self, uri: &str) -> Lies {
@@ -101,6 +103,7 @@ impl Copying {
             }
             (Lies::Here(folder), None) => match ArtifactPath::parse(own) {
                 Ok(path) => {
+                    self.folders.insert(folder.clone(), path.clone());
                     self.jobs.push((folder, path));
                     String::new()
                 }
@@ -143,10 +146,8 @@ impl Copying {
             return None;
         }
         // The folder that holds it is one of its own ancestors.
-        let folders: HashMap<&Path, &ArtifactPath> =
-            self.jobs.iter().map(|(folder, own)| (folder.as_path(), own)).collect();
         path.ancestors().find_map(|folder| {
-            let own = folders.get(folder)?;
+            let own = self.folders.get(folder)?;
             let below = path.strip_prefix(folder).ok()?.to_str()?;
             Some(format!("mlflow-artifacts:/{}", own.join(below).ok()?.as_str()))
         })

@@ -10,6 +10,7 @@
 mod artifacts;
 mod error;
 mod importer;
+mod intake;
 pub mod mlflow;
 mod report;
 

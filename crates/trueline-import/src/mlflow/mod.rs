@@ -1,6 +1,7 @@
 //! MLflow's stores: a database of any version from 2.22 on, or a folder of files.
 
 mod experiments;
+mod folder;
 mod inputs;
 mod models;
 mod registry;
@@ -128,9 +129,7 @@ pub fn import(
     match store {
         Store::Sqlite(path) => Db::inspect(path, read)?,
         Store::Postgres(url) => Db::inspect_postgres(url, read)?,
-        Store::Folder(path) => {
-            return Err(ImportError::source(&path.display().to_string(), "folders are not read yet"));
-        }
+        Store::Folder(path) => folder::read(path, &mut importer)?,
     }
     importer.finish()
 }

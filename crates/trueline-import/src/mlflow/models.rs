@@ -28,7 +28,7 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// MLflow's numbers for where an upload stands.
-fn status(number: i64) -> LoggedModelStatus {
+pub(super) fn status(number: i64) -> LoggedModelStatus {
     match number {
         1 => LoggedModelStatus::Pending,
         2 => LoggedModelStatus::Ready,

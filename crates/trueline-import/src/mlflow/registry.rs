@@ -71,45 +71,71 @@ fn versions(
     let mut found: HashMap<String, Vec<ImportedVersion>> = HashMap::new();
     for mut row in rows {
         let name: String = row.take(0)?;
-        let mut version = version(&mut row, importer)?;
+        let mut version = version(Said::from_row(&mut row)?, importer);
         version.tags = tags.remove(&(name.clone(), version.version)).unwrap_or_default();
         found.entry(name).or_default().push(version);
     }
     Ok(found)
 }
 
-fn version(row: &mut Row, importer: &mut Importer) -> Result<ImportedVersion, ImportError> {
-    let created = row.take::<Option<i64>>(2)?.unwrap_or_default();
-    let stage: Option<String> = row.take(5)?;
-    let deleted = stage.as_deref() == Some(DELETED);
-    let said = given(row.take(6)?).unwrap_or_default();
-    let stored = given(row.take(9)?);
-    let moved = |uri: &str| importer.copying.moved(uri);
-    let source = moved(&said).or_else(|| stored.as_deref().and_then(moved)).unwrap_or(said);
-    let model_id = source.strip_prefix("models:/").filter(|id| !id.contains('/')).map(ToOwned::to_owned);
-    let status: Option<String> = row.take(10)?;
-    if !deleted && status.is_some_and(|s| s != "READY") {
-        importer.report.miss(
-            "states of versions",
-            1,
-            "MLflow had not finished them; here a version is ready at once",
-        );
+/// What a store says of a version.
+pub(super) struct Said {
+    pub(super) version: i64,
+    pub(super) created_at_ms: i64,
+    pub(super) updated_at_ms: Option<i64>,
+    pub(super) description: Option<String>,
+    pub(super) stage: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) run_id: Option<String>,
+    pub(super) run_link: Option<String>,
+    /// Where its files lie, when the source is only a name for them.
+    pub(super) stored: Option<String>,
+    pub(super) status: Option<String>,
+}
+
+impl Said {
+    fn from_row(row: &mut Row) -> Result<Self, ImportError> {
+        Ok(Self {
+            version: row.take(1)?,
+            created_at_ms: row.take::<Option<i64>>(2)?.unwrap_or_default(),
+            updated_at_ms: row.take(3)?,
+            description: row.take(4)?,
+            stage: row.take(5)?,
+            source: row.take(6)?,
+            run_id: row.take(7)?,
+            run_link: row.take(8)?,
+            stored: row.take(9)?,
+            status: row.take(10)?,
+        })
     }
-    Ok(ImportedVersion {
-        version: row.take(1)?,
-        description: row.take::<Option<String>>(4)?.unwrap_or_default(),
+}
+
+/// A version without its tags.
+pub(super) fn version(said: Said, importer: &mut Importer) -> ImportedVersion {
+    let deleted = said.stage.as_deref() == Some(DELETED);
+    let source = given(said.source).unwrap_or_default();
+    let moved = |uri: &str| importer.copying.moved(uri);
+    let source = moved(&source).or_else(|| given(said.stored).as_deref().and_then(moved)).unwrap_or(source);
+    let model_id = source.strip_prefix("models:/").filter(|id| !id.contains('/')).map(ToOwned::to_owned);
+    if !deleted && said.status.is_some_and(|status| status != "READY") {
+        let why = "MLflow had not finished them; here a version is ready at once";
+        importer.report.miss("states of versions", 1, why);
+    }
+    ImportedVersion {
+        version: said.version,
+        description: said.description.unwrap_or_default(),
         source,
-        run_id: given(row.take(7)?),
-        run_link: given(row.take(8)?),
+        run_id: given(said.run_id),
+        run_link: given(said.run_link),
         model_id,
-        stage: stage.and_then(|s| Stage::parse(&s)).unwrap_or(Stage::None),
+        stage: said.stage.and_then(|s| Stage::parse(&s)).unwrap_or(Stage::None),
         deleted,
-        created_at_ms: created,
-        updated_at_ms: row.take::<Option<i64>>(3)?.unwrap_or(created),
+        created_at_ms: said.created_at_ms,
+        updated_at_ms: said.updated_at_ms.unwrap_or(said.created_at_ms),
         tags: Vec::new(),
         origins: Vec::new(),
         manifest: None,
-    })
+    }
 }
 
 /// Tags by model and, of versions, number.

@@ -5,10 +5,11 @@ use super::given;
 use super::inputs::{self, Inputs};
 use super::schema::Schema;
 use crate::ImportError;
-use crate::importer::{Importer, PART};
+use crate::importer::Importer;
+use crate::intake::Intake;
 use std::collections::{BTreeSet, HashMap};
 use trueline_db::{Row, Tx, Value};
-use trueline_tracking::{ImportedPoints, ImportedRun, KeyValue, MetricPoint, Run, RunData, RunId, RunStatus};
+use trueline_tracking::{ImportedRun, KeyValue, MetricPoint, Run, RunData, RunId, RunStatus};
 
 /// Runs whose rows are read at once.
 const PAGE: usize = 256;
@@ -102,16 +103,7 @@ fn from_row(row: &mut Row, importer: &mut Importer) -> Result<Option<ImportedRun
         end_time: row.take(6)?,
         lifecycle: lifecycle(row.take(7)?),
     };
-    let data = RunData {
-        run,
-        metrics: Vec::new(),
-        params: Vec::new(),
-        tags: Vec::new(),
-        dataset_inputs: Vec::new(),
-        model_inputs: Vec::new(),
-        model_outputs: Vec::new(),
-    };
-    Ok(Some(ImportedRun { data, deleted_at_ms: row.take(9)?, points: ImportedPoints::new(), more: false }))
+    Ok(Some(ImportedRun { deleted_at_ms: row.take(9)?, ..ImportedRun::bare(run) }))
 }
 
 /// What belongs to the runs of a page.
@@ -164,33 +156,16 @@ fn pairs(
     Ok(found)
 }
 
-/// Hands a run over with its points, in parts when they are many.
-fn take(tx: &mut Tx<'_>, importer: &mut Importer, mut run: ImportedRun) -> Result<(), ImportError> {
+/// Hands a run over with its points.
+fn take(tx: &mut Tx<'_>, importer: &mut Importer, run: ImportedRun) -> Result<(), ImportError> {
     let id = run.data.run.id.clone();
-    let mut points = ImportedPoints::new();
-    let mut held = 0;
-    let mut first = Some(&mut run);
+    let mut intake = Intake::new(importer, run);
     tx.each(POINTS, &[(&id).into()], |row| {
         let key: String = row.take(0)?;
         let (step, at_ms): (i64, i64) = (row.take(1)?, row.take(2)?);
         let (value, is_nan): (f64, bool) = (row.take(3)?, row.take(4)?);
         let value = if is_nan { f64::NAN } else { value };
-        points.entry(key).or_default().push(MetricPoint { step, at_ms, value });
-        held += 1;
-        if held >= PART {
-            if let Some(run) = first.take() {
-                run.more = true;
-                importer.run(run.clone())?;
-            }
-            importer.points(std::mem::take(&mut points))?;
-            held = 0;
-        }
-        Ok::<_, ImportError>(())
+        intake.push(&key, MetricPoint { step, at_ms, value })
     })?;
-    if run.more {
-        importer.points(points)?;
-        return importer.end_of_points();
-    }
-    run.points = points;
-    importer.run(run)
+    intake.finish()
 }

@@ -22,6 +22,9 @@ const HEADS: [(&str, &str); 10] = [
     ("f4a9b2c7d1e6", "3.18"),
 ];
 
+/// Why some things are not taken.
+pub(super) const NO_IMPORT: &str = "an import of them is not offered";
+
 /// Tables whose rows have no place here, with what they are.
 const REST: [(&str, &str); 10] = [
     ("trace_info", "traces"),
@@ -165,8 +168,7 @@ impl Schema {
                 continue;
             }
             let count: Option<i64> = tx.scalar(&format!("SELECT COUNT(*) FROM {table}"), &[])?;
-            let why = "an import of them is not offered";
-            importer.report.miss(what, count.unwrap_or(0).unsigned_abs(), why);
+            importer.report.miss(what, count.unwrap_or(0).unsigned_abs(), NO_IMPORT);
         }
         Ok(())
     }

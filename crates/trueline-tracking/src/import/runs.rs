@@ -3,7 +3,7 @@
 
 use super::{Standing, digest, standing};
 use crate::logged;
-use crate::model::{Lifecycle, RunData, RunId};
+use crate::model::{Lifecycle, Run, RunData, RunId};
 use crate::points::{self, ByKey, Packed};
 use crate::runs::Place;
 use crate::schema::POINTS;
@@ -28,6 +28,23 @@ pub struct ImportedRun {
     pub points: ImportedPoints,
     /// Whether more points follow, with [`Tracking::import_points`], until [`Tracking::finish_imported_run`].
     pub more: bool,
+}
+
+impl ImportedRun {
+    /// A run to which nothing was logged.
+    #[must_use]
+    pub fn bare(run: Run) -> Self {
+        let data = RunData {
+            run,
+            metrics: Vec::new(),
+            params: Vec::new(),
+            tags: Vec::new(),
+            dataset_inputs: Vec::new(),
+            model_inputs: Vec::new(),
+            model_outputs: Vec::new(),
+        };
+        Self { data, deleted_at_ms: None, points: ImportedPoints::new(), more: false }
+    }
 }
 
 /// Points by the key of their metric, in any order.
