@@ -18,11 +18,16 @@ from mlflow.entities import ViewType
 
 def value(number):
     """NaN equals itself here; infinities are the greatest doubles, as MLflow keeps them."""
-    return "NaN" if math.isnan(number) else max(min(number, sys.float_info.max), -sys.float_info.max)
+    return "NaN" if math.isnan(number) else max(min(number, sys.float_info.max), -sys.float_info.max) + 0.0
 
 
 def point(metric):
-    return [metric.step, metric.timestamp, value(metric.value)]
+    return metric.step, metric.timestamp, value(metric.value)
+
+
+def series(client, run, key):
+    """The points of a metric; folders keep one that was logged twice twice."""
+    return sorted(set(map(point, client.get_metric_history(run, key))), key=str)
 
 
 def experiments(client):
@@ -62,14 +67,13 @@ def runs(client, ids, artifacts):
     for one in client.search_runs(ids, run_view_type=ViewType.ALL, max_results=10000):
         run = client.get_run(one.info.run_id)
         info = run.info
-        series = {k: sorted(map(point, client.get_metric_history(info.run_id, k)), key=str) for k in run.data.metrics}
         found[info.run_id] = {
             "info": [info.experiment_id, info.run_name, info.status, info.start_time, info.end_time],
             "who": [info.user_id, info.lifecycle_stage],
             "params": run.data.params,
             "tags": run.data.tags,
             "latest": {k: value(v) for k, v in run.data.metrics.items()},
-            "series": series,
+            "series": {key: series(client, info.run_id, key) for key in run.data.metrics},
             "inputs": inputs(run),
             "files": files(client, info.run_id) if artifacts else None,
         }
