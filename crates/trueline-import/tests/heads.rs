@@ -97,8 +97,7 @@ INSERT INTO inputs VALUES ('o', 'RUN_OUTPUT', 'r1', 'MODEL_OUTPUT', 'm-1', 4);
 ";
 
 fn source(path: &Path, head: &str, shape: Shape) {
-    let workspace =
-        if shape >= Shape::Workspaces { ", workspace VARCHAR DEFAULT 'default'" } else { "" };
+    let workspace = if shape >= Shape::Workspaces { ", workspace VARCHAR DEFAULT 'default'" } else { "" };
     let step = if shape >= Shape::Models { ", step BIGINT DEFAULT 0" } else { "" };
     let tables = TABLES.replace("{workspace}", workspace).replace("{step}", step);
     let connection = Connection::open(path).unwrap();
