@@ -13,6 +13,7 @@ mod importer;
 mod intake;
 pub mod mlflow;
 mod report;
+pub mod wandb;
 
 pub use artifacts::Artifacts;
 pub use error::ImportError;

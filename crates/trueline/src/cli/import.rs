@@ -8,13 +8,15 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use trueline_import::{Artifacts, Count, Leaves, Progress, Report, Target, mlflow};
+use trueline_import::{Artifacts, Count, Leaves, Progress, Report, Target, mlflow, wandb};
 use trueline_ledger::ProjectId;
 
 #[derive(Subcommand)]
 pub(crate) enum ImportCommand {
     /// From MLflow: experiments, runs, logged models, registered models, artifacts
     Mlflow(MlflowArgs),
+    /// From W&B: offline runs, with history, config, console, files
+    Wandb(WandbArgs),
 }
 
 /// Where an import goes to.
@@ -51,6 +53,14 @@ pub(crate) struct MlflowArgs {
     to: Destination,
 }
 
+#[derive(Args)]
+pub(crate) struct WandbArgs {
+    /// A folder offline-run-…, or the folder wandb that holds many
+    folder: PathBuf,
+    #[command(flatten)]
+    to: Destination,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ArtifactsArg {
     Copy,
@@ -60,6 +70,9 @@ enum ArtifactsArg {
 pub(crate) fn run(command: ImportCommand) -> anyhow::Result<()> {
     match command {
         ImportCommand::Mlflow(args) => from_mlflow(args),
+        ImportCommand::Wandb(args) => import(&args.to, |target, runtime, progress| {
+            Ok(wandb::import(&args.folder, target, runtime.handle().clone(), progress)?)
+        }),
     }
 }
 
