@@ -8,7 +8,8 @@ use std::process::Command;
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let binary = shell::built_server()?;
     let models = tempfile::Builder::new().prefix("trueline-bench").tempdir()?;
-    if !["startup", "commit"].iter().any(|part| arguments.iter().any(|a| a == part)) {
+    let needs_no_models = ["startup", "commit", "tracking", "runs", "points"];
+    if !needs_no_models.iter().any(|part| arguments.iter().any(|a| a == part)) {
         say("training the models that are served");
         let mut python = Command::new(setup::python()?);
         python.arg(root().join("python/bench/models.py")).arg(models.path());
@@ -20,5 +21,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         .arg(binary)
         .arg("--models")
         .arg(models.path());
+    if arguments.iter().any(|a| a == "tracking") && !arguments.iter().any(|a| a.starts_with("--mlflow")) {
+        command.arg("--mlflow").arg(setup::mlflow_server()?);
+    }
     shell::run(command.args(arguments))
 }

@@ -20,7 +20,7 @@ cargo xtask test         build and run all tests; further arguments go to `cargo
 cargo xtask screenshots  drive the pages in a browser and keep a picture of each in target/screenshots
 cargo xtask lint         formatting, clippy, documentation
 cargo xtask crash        kill the server under load and cut its power, 50 times each; --quick for 3
-cargo xtask bench        measure the server: startup | commit | predict | all; --out <file> for the numbers as JSON
+cargo xtask bench        measure the server: startup | commit | predict | tracking | runs | points | all; --out <file> for the numbers as JSON
 cargo xtask demo         the demo, act by act; leaves the server up unless --exit is given; --screenshots [folder] walks
                          through its pages in a browser and keeps a picture of each
 ";

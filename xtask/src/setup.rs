@@ -20,6 +20,11 @@ pub(crate) fn python() -> anyhow::Result<PathBuf> {
     environment("venv", "python/requirements.lock")
 }
 
+/// The real MLflow server, which Trueline is measured beside.
+pub(crate) fn mlflow_server() -> anyhow::Result<PathBuf> {
+    Ok(environment("venv-oracle", "python/requirements-oracle.lock")?.with_file_name("mlflow"))
+}
+
 /// What drives the pages.
 pub(crate) struct Browser {
     /// The interpreter that has playwright and axe-core.

@@ -29,10 +29,17 @@ pub struct Connection {
 /// The bytes of a request with a JSON body.
 #[must_use]
 pub fn post_json(path: &str, body: &str) -> Vec<u8> {
+    post_json_with(path, &[], body)
+}
+
+/// The same with headers of its own.
+#[must_use]
+pub fn post_json_with(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let length = body.len();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n\
-         {body}"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         {headers}\r\n{body}"
     )
     .into_bytes()
 }

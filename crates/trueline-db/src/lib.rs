@@ -20,6 +20,7 @@ mod migrate;
 mod postgres_backend;
 mod queue;
 mod sqlite_backend;
+mod sqlite_regexp;
 mod tx;
 mod value;
 
@@ -40,6 +41,7 @@ pub const BOOKKEEPING: &[&str] = &[
     "monitor_windows",
     "rollout_evidence",
     "tasks",
+    "webhook_attempts",
 ];
 
 use job::Work;

@@ -5,6 +5,7 @@ use crate::config::{Durability, Limits};
 use crate::job::{Outcome, Work};
 use crate::migrate::{self, Module};
 use crate::queue::Queue;
+use crate::sqlite_regexp;
 use crate::tx::{Backend, Tx};
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
@@ -79,6 +80,7 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
     c.pragma_update(None, "secure_delete", true)?;
     c.pragma_update(None, "cache_size", -8192)?;
     c.busy_timeout(Duration::from_secs(10))?;
+    sqlite_regexp::install(&c)?;
     c.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(c)
 }

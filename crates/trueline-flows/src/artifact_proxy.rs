@@ -5,7 +5,9 @@
 use crate::RegisterError;
 use trueline_identity::{Authorized, ReadProject};
 use trueline_registry::{Manifest, Registry};
-use trueline_tracking::{ArtifactEntry, ArtifactFile, ArtifactPath, Level, Tracking, TrackingError};
+use trueline_tracking::{
+    ArtifactEntry, ArtifactFile, ArtifactPath, Level, OpenArtifact, Tracking, TrackingError,
+};
 
 /// The folder below which frozen files are found.
 const FROZEN: &str = "model-versions";
@@ -82,7 +84,7 @@ pub async fn find_file(
     registry: &Registry,
     read: &Authorized<ReadProject>,
     path: &ArtifactPath,
-) -> Result<ArtifactFile, RegisterError> {
+) -> Result<OpenArtifact, RegisterError> {
     let missing = || TrackingError::NotFound(format!("No such artifact: '{}'", path.as_str()));
     let (digest, below) = match frozen(path) {
         None => return Ok(tracking.artifact(read, path).await?),
@@ -91,7 +93,7 @@ pub async fn find_file(
     };
     let manifest = registry.manifest_of_digest(read, digest).await?.ok_or_else(missing)?;
     let file = manifest.file(below).ok_or_else(missing)?;
-    Ok(ArtifactFile { path: file.path.clone(), sha256: file.sha256.clone(), size: file.size })
+    Ok(OpenArtifact::blob(&file.sha256, file.size))
 }
 
 /// Refuses a change to frozen files.

@@ -1,13 +1,12 @@
 //! An alert is told to a webhook: one POST, no redirects, to no address that only this machine or its cloud should reach.
 
+use crate::outgoing::{self, Allowed, Post, Unsent};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
 use trueline_ledger::{Actor, Ledger};
 use trueline_monitoring::{Delivery, Monitoring, MonitoringError};
 use trueline_tasks::{Lease, complete};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 /// How long a webhook may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,25 +56,9 @@ impl Reach {
     }
 }
 
-/// Looks names up, and refuses those that lead where no webhook may lie; so a name can't be turned round after a check.
-#[derive(Debug)]
-struct Guarded {
-    reach: Reach,
-    inner: DefaultResolver,
-}
-
-impl Resolver for Guarded {
-    fn resolve(
-        &self,
-        uri: &ureq::http::Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = self.inner.resolve(uri, config, timeout)?;
-        match found.iter().all(|address| self.reach.allows(address.ip())) {
-            true => Ok(found),
-            false => Err(ureq::Error::BadUri("it leads to an address that no webhook may have".to_owned())),
-        }
+impl Allowed for Reach {
+    fn allows(&self, address: IpAddr) -> bool {
+        (*self).allows(address)
     }
 }
 
@@ -101,19 +84,14 @@ fn body(delivery: &Delivery, state: &str) -> Value {
 fn send(reach: Reach, address: &str, task: &str, body: &Value) -> Result<u16, String> {
     // The address may hold a secret, so no message tells it.
     reach.check(address).map_err(|e| e.to_string())?;
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .max_redirects(0)
-        .proxy(None)
-        .http_status_as_error(false)
-        .build();
-    let resolver = Guarded { reach, inner: DefaultResolver::default() };
-    let agent = ureq::Agent::with_parts(config, DefaultConnector::new(), resolver);
-    let answer = agent.post(address).header("x-trueline-delivery", task).send_json(body);
-    match answer {
-        Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
-        Ok(answer) => Err(format!("the webhook answered {}", answer.status())),
-        Err(error) => Err(format!("the webhook can't be reached: {error}")),
+    let headers = [("x-trueline-delivery", task.to_owned())];
+    let request = Post { address, headers: &headers, body: &body.to_string(), patience: PATIENCE };
+    match outgoing::post(&reach, &request) {
+        Ok(answer) if (200..300).contains(&answer.status) => Ok(answer.status),
+        Ok(answer) => Err(format!("the webhook answered {}", answer.status)),
+        Err(Unsent::Forbidden(why) | Unsent::Unreachable(why)) => {
+            Err(format!("the webhook can't be reached: {why}"))
+        }
     }
 }
 

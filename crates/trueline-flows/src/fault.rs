@@ -14,6 +14,7 @@ use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
 use trueline_tracking::TrackingError;
+use trueline_webhooks::WebhookError;
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,7 @@ faults!(
     TaskError,
     TraceError,
     TrackingError,
+    WebhookError,
 );
 
 impl Kind for LedgerError {
@@ -167,8 +169,8 @@ impl Kind for IdentityError {
         match self {
             Self::Unauthenticated(_) => FaultKind::Unauthenticated,
             Self::Denied { .. } => FaultKind::Denied,
-            Self::NotFound { .. } => FaultKind::NotFound,
-            Self::Exists { .. } => FaultKind::Exists,
+            Self::NotFound { .. } | Self::Missing(_) => FaultKind::NotFound,
+            Self::Exists { .. } | Self::Taken(_) => FaultKind::Exists,
             Self::Ledger(inner) => inner.kind(),
             Self::Policy(_) => FaultKind::Internal,
             Self::LastAdmin(_) | Self::FirstUserMustBeAdmin(_) => FaultKind::State,
@@ -304,6 +306,18 @@ impl Kind for FeatureError {
     }
 }
 
+impl Kind for WebhookError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotFound(_) => FaultKind::NotFound,
+            Self::Invalid(_) => FaultKind::Invalid,
+            Self::Sealed { .. } => FaultKind::State,
+            Self::Ledger(inner) => inner.kind(),
+            _ => FaultKind::Internal,
+        }
+    }
+}
+
 impl Kind for NulCharacter {
     fn kind(&self) -> FaultKind {
         FaultKind::Invalid
@@ -324,8 +338,17 @@ macro_rules! passed_on {
 passed_on! {
     DeployError { Serving, Registry }
     FeatureFlowError { Data, Features }
-    RegisterError { Registry, Tracking }
     ReleaseError { Registry, Tracking }
+}
+
+impl Kind for RegisterError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Registry(inner) => inner.kind(),
+            Self::Tracking(inner) => inner.kind(),
+            Self::RemoteFile(_) => FaultKind::Invalid,
+        }
+    }
 }
 
 impl Kind for TraceError {

@@ -36,7 +36,8 @@ async fn freeze(
         // It names what is not here, or what was never a name here: the version stays without files.
         Err(
             RegisterError::Tracking(TrackingError::NotFound(_) | TrackingError::Invalid(_))
-            | RegisterError::Registry(RegistryError::NotFound(_) | RegistryError::Invalid(_)),
+            | RegisterError::Registry(RegistryError::NotFound(_) | RegistryError::Invalid(_))
+            | RegisterError::RemoteFile(_),
         ) => return Ok(()),
         Err(other) => return Err(other),
     };

@@ -1,10 +1,14 @@
 //! Registering a version: find the files that its source names, freeze them in a manifest, give it a number.
 
 use crate::artifact_proxy::frozen_uri;
-use crate::source::{self, Source};
-use trueline_identity::{Authorized, ReadProject, RegisterModel};
-use trueline_registry::{KeyValue, NewVersion, Registry, RegistryError, Version};
+use crate::source::Source;
+use crate::source_rules;
+use trueline_identity::{Authorized, ReadProject, RegisterModel, WriteTracking};
+use trueline_registry::{KeyValue, NewVersion, Registry, RegistryError, Version, VersionKey};
 use trueline_tracking::{RunId, Tracking, TrackingError};
+
+/// So many copies of copies are followed.
+const LONGEST_CHAIN: usize = 32;
 
 /// What a client asks to be registered.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +37,7 @@ pub enum SourceState {
     Same,
     /// The source was changed afterwards; the version still is what was frozen.
     Diverged,
-    /// The files lie where this server can't read them.
+    /// No files were frozen: they lie where this server can't read them, or there were none.
     External,
 }
 
@@ -46,32 +50,33 @@ pub enum RegisterError {
     /// The source could not be read.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
+    /// The source is a file of another machine.
+    #[error(
+        "{0} is not a valid remote uri. For remote access on windows, please consider using a different scheme such as \
+         SMB (e.g. smb://<hostname>/<path>)."
+    )]
+    RemoteFile(String),
 }
 
-/// Registers a version with a frozen manifest.
+/// Registers a version with a frozen manifest, when there are files to be frozen, and notes it with its logged model.
 ///
 /// # Errors
-/// [`RegistryError::NotFound`] without the model, [`RegistryError::Invalid`] when the source names no files of this
-/// server though it should or contradicts the run, or what tracking says of the run or logged model.
+/// [`RegistryError::NotFound`] without the model, [`RegistryError::Invalid`] when the source leads where it may not or
+/// contradicts the run, or what tracking says of the run or logged model.
 pub async fn register_version(
     tracking: &Tracking,
     registry: &Registry,
     read: &Authorized<ReadProject>,
     write: &Authorized<RegisterModel>,
+    log: &Authorized<WriteTracking>,
     ask: Registration,
 ) -> Result<Version, RegisterError> {
     let ask = Registration { run_id: given(ask.run_id), model_id: given(ask.model_id), ..ask };
-    source::refuse_local(tracking, read, &ask).await?;
+    source_rules::check(tracking, read, &ask).await?;
     let found = Source::locate(tracking, registry, read, &ask.source).await?;
     let origin = Origin::of(tracking, read, &found, &ask).await?;
-    let manifest = found.files.manifest(tracking, read).await?;
-    if manifest.as_ref().is_some_and(|m| m.files().is_empty()) {
-        return Err(invalid(format!(
-            "Unable to find model files under source '{}' (this server's artifacts there are empty): log the model \
-             first, then register it.",
-            ask.source
-        )));
-    }
+    // Nothing was there to be frozen: the version is a name for what may come, and no endpoint takes it.
+    let manifest = found.files.freeze(tracking, read).await?.filter(|m| !m.files().is_empty());
     let version = NewVersion {
         model: ask.model,
         source: ask.source,
@@ -83,7 +88,11 @@ pub async fn register_version(
         origins: origin.nodes,
         manifest,
     };
-    Ok(registry.create_version(write, version).await?)
+    let registered = registry.create_version(write, version).await?;
+    if let Some(id) = &registered.model_id {
+        tracking.note_registered(log, id, &registered.key.model, registered.key.version).await?;
+    }
+    Ok(registered)
 }
 
 fn given(text: Option<String>) -> Option<String> {
@@ -165,8 +174,33 @@ pub async fn source_state(
     Ok(if same { SourceState::Same } else { SourceState::Diverged })
 }
 
-/// Where a client finds the files of a version: the frozen ones, or the source itself when they lie elsewhere.
-#[must_use]
-pub fn download_uri(version: &Version) -> String {
-    version.manifest_digest.as_deref().map_or_else(|| version.source.clone(), frozen_uri)
+/// Where a client finds the files of a version: the frozen ones, or the source itself when none were. A copy of another
+/// version is found where that is.
+///
+/// # Errors
+/// What the registry or tracking says.
+pub async fn download_uri(
+    tracking: &Tracking,
+    registry: &Registry,
+    read: &Authorized<ReadProject>,
+    version: &Version,
+) -> Result<String, RegisterError> {
+    let mut version = version.clone();
+    for _ in 0..LONGEST_CHAIN {
+        if let Some(digest) = &version.manifest_digest {
+            return Ok(frozen_uri(digest));
+        }
+        let Some(rest) = version.source.strip_prefix("models:/") else { return Ok(version.source) };
+        let Some((name, number)) = rest.split_once('/') else {
+            return Ok(tracking.logged_model(read, rest).await?.artifact_uri);
+        };
+        let key = VersionKey::parse(name, number)?;
+        match registry.version(read, &key).await {
+            Ok(next) => version = next,
+            Err(RegistryError::NotFound(_)) => return Ok(version.source),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    // Models that were renamed can make a circle of copies.
+    Ok(version.source)
 }

@@ -1,10 +1,11 @@
 //! A request enters: who is it, in which project, and may it do what it wants?
 
+use crate::permissions::{PermissionRules, Readable};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use trueline_identity::{
-    Action, Authenticator, Authorized, Caller, Credentials, Identity, IdentityError, Policy, Project,
-    ReadLedger, ReadProject,
+    Action, Authenticator, Authorized, Caller, Credentials, Identity, IdentityError, Permission, Policy,
+    Project, ReadLedger, ReadProject,
 };
 use trueline_ledger::ProjectId;
 
@@ -15,6 +16,7 @@ pub struct Access {
     authenticator: Authenticator,
     policy: Policy,
     projects: Arc<RwLock<HashMap<String, Project>>>,
+    permissions: Option<PermissionRules>,
 }
 
 /// How many projects are remembered at most.
@@ -26,6 +28,10 @@ pub struct Session {
     caller: Caller,
     project: Project,
     policy: Policy,
+    /// What governs the resource that the request names, where users have permissions on resources.
+    permission: Option<Permission>,
+    /// What a search may find, where users have permissions on resources.
+    readable: Readable,
 }
 
 /// What the server's outer layer leaves in a request's extensions: who calls and in which project, or why not. Each face
@@ -37,7 +43,19 @@ impl Access {
     /// Of these parts.
     #[must_use]
     pub fn new(identity: Identity, authenticator: Authenticator, policy: Policy) -> Self {
-        Self { identity, authenticator, policy, projects: Arc::default() }
+        Self { identity, authenticator, policy, projects: Arc::default(), permissions: None }
+    }
+
+    /// The same, where users have permissions on single resources.
+    #[must_use]
+    pub fn with_permissions(self, rules: PermissionRules) -> Self {
+        Self { permissions: Some(rules), ..self }
+    }
+
+    /// The rules for permissions on single resources; none where there are none.
+    #[must_use]
+    pub fn permissions(&self) -> Option<PermissionRules> {
+        self.permissions
     }
 
     /// The domain of identity.
@@ -65,11 +83,14 @@ impl Access {
     pub async fn enter(&self, credentials: Credentials, project: &str) -> Result<Session, IdentityError> {
         let caller = self.authenticator.caller(credentials).await?;
         let project_row = self.project(project).await?;
-        let session = Session { caller, project: project_row, policy: self.policy.clone() };
-        match session.leave::<ReadProject>() {
-            Ok(_) => Ok(session),
-            Err(_) => Err(IdentityError::NotFound { kind: "project", name: project.to_owned() }),
+        let policy = self.policy.clone();
+        let session =
+            Session { caller, project: project_row, policy, permission: None, readable: Readable::all() };
+        // Where users have permissions on single resources, each request is judged by what it names.
+        if session.leave::<ReadProject>().is_ok() || self.may_hold_permissions(&session) {
+            return Ok(session);
         }
+        Err(IdentityError::NotFound { kind: "project", name: project.to_owned() })
     }
 
     /// A project by name. It is read once: a project is never renamed or deleted, so what was found stays true.
@@ -124,12 +145,30 @@ impl Session {
         &self.caller
     }
 
-    /// Leave to do `A` in this project.
+    /// Leave to do `A` in this project, with the resource that the session is about if it is about one.
     ///
     /// # Errors
     /// [`IdentityError::Denied`].
     pub fn leave<A: Action>(&self) -> Result<Authorized<A>, IdentityError> {
-        self.policy.authorize(&self.caller, &self.project.id)
+        self.policy.authorize_on(&self.caller, &self.project.id, self.permission)
+    }
+
+    /// The same session, about a resource on which a permission governs.
+    #[must_use]
+    pub fn about(&self, permission: Permission) -> Self {
+        Self { permission: Some(permission), ..self.clone() }
+    }
+
+    /// The same session, whose searches find no more than this.
+    #[must_use]
+    pub fn finding(&self, readable: Readable) -> Self {
+        Self { readable, ..self.clone() }
+    }
+
+    /// What searches may find.
+    #[must_use]
+    pub fn readable(&self) -> &Readable {
+        &self.readable
     }
 
     /// The projects whose events the caller may read: all (none is named) with leave for the server, else this one.

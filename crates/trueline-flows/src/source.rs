@@ -1,10 +1,11 @@
 //! What the source of a version names: files of a run or logged model, the frozen files of another version, or
 //! something that lies elsewhere.
 
+use crate::RegisterError;
 use crate::artifact_proxy::{Frozen, files_below, frozen};
-use crate::{RegisterError, Registration};
+use crate::source_rules::local_path;
 use trueline_identity::{Authorized, ReadProject};
-use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, VersionKey};
+use trueline_registry::{Manifest, ManifestFile, Registry, VersionKey};
 use trueline_tracking::{ArtifactOwner, ArtifactPath, RunId, Tracking, TrackingError};
 
 /// A source as this server understands it.
@@ -32,6 +33,18 @@ pub(crate) enum Files {
 }
 
 impl Files {
+    /// The files as they will stay: kept as blobs, wherever they lie. None when they lie elsewhere.
+    pub(crate) async fn freeze(
+        self,
+        tracking: &Tracking,
+        read: &Authorized<ReadProject>,
+    ) -> Result<Option<Manifest>, TrackingError> {
+        match self {
+            Self::Folder(folder) => Ok(Some(manifest(tracking.freeze(read, &folder).await?))),
+            other => other.manifest(tracking, read).await,
+        }
+    }
+
     /// The files as they are now; none when they lie elsewhere.
     pub(crate) async fn manifest(
         self,
@@ -62,7 +75,10 @@ impl Source {
         read: &Authorized<ReadProject>,
         source: &str,
     ) -> Result<Self, RegisterError> {
-        if let Some(path) = ArtifactPath::from_uri(source) {
+        // A path of this machine may go up and down again: what counts is where it ends.
+        let local = local_path(source)?;
+        let named = local.as_deref().map_or(source, |path| path.to_str().unwrap_or(source));
+        if let Some(path) = tracking.artifact_path(read, named) {
             return Self::at(tracking, registry, read, path).await;
         }
         if let Some(rest) = source.strip_prefix("runs:/") {
@@ -75,7 +91,7 @@ impl Source {
             None => {
                 let model = tracking.logged_model(read, rest).await?;
                 let files =
-                    ArtifactPath::from_uri(&model.artifact_uri).map_or(Files::Elsewhere, Files::Folder);
+                    tracking.artifact_path(read, &model.artifact_uri).map_or(Files::Elsewhere, Files::Folder);
                 Ok(Self { files, run: model.source_run, model: Some(model.id), version: None })
             }
             // `models:/<name>/<number>`: another version, whose frozen files these are.
@@ -105,7 +121,7 @@ impl Source {
             Err(TrackingError::NotFound(_)) => return Ok(Self::elsewhere()),
             Err(other) => return Err(other.into()),
         };
-        let files = match ArtifactPath::from_uri(&run.artifact_uri) {
+        let files = match tracking.artifact_path(read, &run.artifact_uri) {
             Some(root) => Files::Folder(root.join(below)?),
             None => Files::Elsewhere,
         };
@@ -134,58 +150,5 @@ impl Source {
                 Ok(Self { files: Files::Folder(path), run, model, version: None })
             }
         }
-    }
-}
-
-/// As MLflow has it, a path of a local disk is a source only inside the artifacts of the run that is named with it:
-/// otherwise a client could have any file of the server's machine taken for a model.
-pub(crate) async fn refuse_local(
-    tracking: &Tracking,
-    read: &Authorized<ReadProject>,
-    ask: &Registration,
-) -> Result<(), RegisterError> {
-    if !is_local(&ask.source) {
-        return Ok(());
-    }
-    if let Some(run) = &ask.run_id
-        && let Ok(run) = tracking.run(read, &RunId::new(run)).await
-        && lies_in(&ask.source, &run.run.artifact_uri)
-    {
-        return Ok(());
-    }
-    Err(RegisterError::Registry(RegistryError::Invalid(format!(
-        "Invalid model version source: '{}'. To use a local path as a model version source, the run_id request parameter \
-         has to be specified and the local path has to be contained within the artifact directory of the run specified by \
-         the run_id.",
-        ask.source
-    ))))
-}
-
-fn is_local(source: &str) -> bool {
-    source.starts_with("file:") || !source.contains(':')
-}
-
-fn lies_in(source: &str, root: &str) -> bool {
-    let rest = source.strip_prefix(root.trim_end_matches('/'));
-    let inside = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    is_local(root) && inside && !source.split('/').any(|part| part == "..")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn local_paths_are_told_from_addresses() {
-        for local in ["/tmp/model", "model", "file:///tmp/model", "./model"] {
-            assert!(is_local(local), "{local}");
-        }
-        for elsewhere in ["s3://bucket/x", "runs:/abc/m", "models:/m/1", "mlflow-artifacts:/1/r", "dbfs:/x"] {
-            assert!(!is_local(elsewhere), "{elsewhere}");
-        }
-        assert!(lies_in("/data/1/run/artifacts/model", "/data/1/run/artifacts"));
-        assert!(!lies_in("/data/1/run/artifacts-2/model", "/data/1/run/artifacts"));
-        assert!(!lies_in("/data/1/run/artifacts/../../secret", "/data/1/run/artifacts"));
-        assert!(!lies_in("mlflow-artifacts:/1/r/artifacts", "mlflow-artifacts:/1/r"));
     }
 }

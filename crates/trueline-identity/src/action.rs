@@ -47,12 +47,24 @@ actions! {
     RunPipeline = "pipeline.run";
     /// Declare monitors, note down and resolve incidents.
     Watch = "monitor.write";
+    /// Declare webhooks: addresses outside that are told what happens in the project.
+    ManageWebhooks = "webhooks.manage";
     /// Read events.
     ReadLedger = "ledger.read";
     /// Check the log against the database.
     VerifyLedger = "ledger.verify";
     /// Erase the payload of an event.
     EraseEvent = "ledger.erase";
+    /// See a single resource.
+    ReadResource = "resource.read";
+    /// Use a single resource.
+    UseResource = "resource.use";
+    /// Change a single resource.
+    UpdateResource = "resource.update";
+    /// Delete a single resource.
+    DeleteResource = "resource.delete";
+    /// Say who may do what with a single resource, or with a workspace.
+    ManageResource = "resource.manage";
     /// Create and rename projects.
     ManageProjects = "projects.manage";
     /// Create users, tokens and role grants.

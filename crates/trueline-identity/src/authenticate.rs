@@ -1,10 +1,12 @@
-//! Who is calling: a token's user, or `local` on a loopback server that has no users yet.
+//! Who is calling: a token's user or a password's, or `local` on a loopback server that has no users yet.
 
+use crate::passwords::Passwords;
 use crate::store::{Identity, hash_token};
 use crate::{IdentityError, Role};
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, RwLock};
-use trueline_ledger::{Millis, ProjectId};
+use trueline_ledger::{Actor, Millis, ProjectId};
 
 /// For how long a token's roles are remembered; a change made by this process is seen at once.
 const REMEMBER_MS: Millis = 2_000;
@@ -14,6 +16,8 @@ const REMEMBER_MS: Millis = 2_000;
 pub struct Credentials {
     /// A bearer token, or the password of basic authentication.
     pub token: Option<String>,
+    /// The user that basic authentication names.
+    pub user: Option<String>,
     /// The request's id, for the events that it causes.
     pub request: Option<String>,
 }
@@ -49,6 +53,23 @@ impl Caller {
             (None, Some(part)) => format!("system:{part}"),
             (None, None) => "local".to_owned(),
         }
+    }
+
+    /// The user, when it is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Whether it is an admin of the whole server.
+    #[must_use]
+    pub fn is_server_admin(&self) -> bool {
+        self.roles_in(&ProjectId::server()).contains(&Role::Admin)
+    }
+
+    pub(crate) fn actor(&self) -> Actor {
+        let request = self.request.clone();
+        Actor { principal: self.principal(), on_behalf_of: None, decision: None, request }
     }
 
     /// Whether a token proved who it is.
@@ -94,6 +115,14 @@ pub struct TokenHolder {
 }
 
 type Grants = Arc<[(ProjectId, Role)]>;
+type Found = (String, Vec<(ProjectId, Role)>);
+
+/// Tokens begin with this, so that a password that is one need not be hashed slowly first.
+pub(crate) fn looks_like_a_token(secret: &str) -> bool {
+    secret
+        .strip_prefix("tl_")
+        .is_some_and(|rest| rest.len() == 64 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
 
 /// Callers by the hashes of their tokens, for a short time.
 #[derive(Debug, Default)]
@@ -109,13 +138,21 @@ pub struct Authenticator {
     identity: Identity,
     loopback: bool,
     remembered: Arc<RwLock<Remembered>>,
+    passwords: Option<Passwords>,
 }
 
 impl Authenticator {
     /// For a server that listens on loopback alone, or not.
     #[must_use]
     pub fn new(identity: Identity, loopback: bool) -> Self {
-        Self { identity, loopback, remembered: Arc::default() }
+        Self { identity, loopback, remembered: Arc::default(), passwords: None }
+    }
+
+    /// The same, that lets users in with their passwords too.
+    #[must_use]
+    pub fn with_passwords(self) -> Self {
+        let passwords = Passwords::new(self.identity.clone());
+        Self { passwords: Some(passwords), ..self }
     }
 
     /// Forgets what it remembers, after users, roles or tokens changed.
@@ -161,11 +198,35 @@ impl Authenticator {
                     .to_owned(),
             ));
         };
-        let (user, grants) = self.user_of(&hash_token(&token)).await?;
+        let (user, grants) = match (&self.passwords, credentials.user) {
+            (Some(passwords), Some(user)) if !looks_like_a_token(&token) => {
+                let key = passwords.key(&user, &token);
+                self.remembered(&key, passwords.user_with(&user, &token, &key)).await?
+            }
+            _ => {
+                let hash = hash_token(&token);
+                self.remembered(&hash, self.user_with_token(&hash)).await?
+            }
+        };
         Ok(Caller { user: Some(user), part: None, grants, request: credentials.request })
     }
 
-    async fn user_of(&self, hash: &str) -> Result<(String, Grants), IdentityError> {
+    async fn user_with_token(&self, hash: &str) -> Result<Found, IdentityError> {
+        self.identity.user_by_token(hash).await?.ok_or_else(|| {
+            IdentityError::Unauthenticated(
+                "this token is not known or was revoked; an admin makes a new one with `trueline token create \
+                 <user>`"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// What is remembered under a key, or what is found now, which is remembered then.
+    async fn remembered(
+        &self,
+        hash: &str,
+        found: impl Future<Output = Result<Found, IdentityError>>,
+    ) -> Result<(String, Grants), IdentityError> {
         let now = self.identity.now();
         let mut before = None;
         if let Ok(remembered) = self.remembered.read() {
@@ -176,13 +237,7 @@ impl Authenticator {
             }
             before = Some(remembered.changes);
         }
-        let (user, grants) = self.identity.user_by_token(hash).await?.ok_or_else(|| {
-            IdentityError::Unauthenticated(
-                "this token is not known or was revoked; an admin makes a new one with `trueline token create \
-                 <user>`"
-                    .to_owned(),
-            )
-        })?;
+        let (user, grants) = found.await?;
         let grants: Grants = grants.into();
         if let Ok(mut remembered) = self.remembered.write()
             && before == Some(remembered.changes)

@@ -54,6 +54,15 @@ pub enum IdentityError {
     /// The last admin can't go.
     #[error("`{0}` is the last admin of the server; make another one first")]
     LastAdmin(String),
+    /// A value breaks a rule.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was named does not exist; the words say what.
+    #[error("{0}")]
+    Missing(String),
+    /// What should be made exists; the words say what.
+    #[error("{0}")]
+    Taken(String),
     /// The policy engine failed; nothing is allowed then.
     #[error("the policy could not be evaluated: {0}")]
     Policy(String),

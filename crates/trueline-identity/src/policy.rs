@@ -1,7 +1,7 @@
 //! The policy: Cedar rules, checked against their schema at start, that turn a caller and an action into an
 //! [`Authorized`] or a refusal that names the roles which would do.
 
-use crate::{Action, Authorized, Caller, IdentityError, Role};
+use crate::{Action, Authorized, Caller, IdentityError, Permission, Role};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
     RestrictedExpression, Schema, ValidationMode, Validator,
@@ -36,6 +36,7 @@ struct Inner {
 struct Question {
     roles: Vec<Role>,
     has_token: bool,
+    permission: Option<Permission>,
     action: &'static str,
 }
 
@@ -70,8 +71,22 @@ impl Policy {
         caller: &Caller,
         project: &ProjectId,
     ) -> Result<Authorized<A>, IdentityError> {
-        let question =
-            Question { roles: caller.roles_in(project), has_token: caller.has_token(), action: A::NAME };
+        self.authorize_on(caller, project, None)
+    }
+
+    /// Leave for `caller` to do `A` in `project` with a resource on which a permission governs, which is one more fact that
+    /// the rules may permit or forbid by.
+    ///
+    /// # Errors
+    /// [`IdentityError::Denied`], naming the roles that would allow it.
+    pub fn authorize_on<A: Action>(
+        &self,
+        caller: &Caller,
+        project: &ProjectId,
+        permission: Option<Permission>,
+    ) -> Result<Authorized<A>, IdentityError> {
+        let (roles, has_token) = (caller.roles_in(project), caller.has_token());
+        let question = Question { roles, has_token, permission, action: A::NAME };
         match self.answer(&question)? {
             Some(rule) => Ok(Authorized::mint(caller, project, &rule)),
             None => Err(self.denied(caller, project, A::NAME)),
@@ -102,6 +117,12 @@ impl Policy {
         let attributes = HashMap::from([
             ("roles".to_owned(), RestrictedExpression::new_set(roles)),
             ("has_token".to_owned(), RestrictedExpression::new_bool(question.has_token)),
+            (
+                "permission".to_owned(),
+                RestrictedExpression::new_string(
+                    question.permission.map_or("", Permission::as_str).to_owned(),
+                ),
+            ),
         ]);
         let caller = Entity::new(principal.clone(), attributes, HashSet::new()).map_err(failed)?;
         let entities = Entities::from_entities([caller], Some(&self.inner.schema)).map_err(failed)?;
@@ -119,7 +140,7 @@ impl Policy {
 
     fn denied(&self, caller: &Caller, project: &ProjectId, action: &'static str) -> IdentityError {
         let enough = |role: Role| {
-            let question = Question { roles: vec![role], has_token: true, action };
+            let question = Question { roles: vec![role], has_token: true, permission: None, action };
             self.answer(&question).ok().flatten().is_some()
         };
         let mut needed: Vec<&str> = Role::ALL.into_iter().filter(|r| enough(*r)).map(Role::as_str).collect();
@@ -159,7 +180,10 @@ mod tests {
             .iter()
             .copied()
             .filter(|action| {
-                policy.answer(&Question { roles: vec![role], has_token, action }).unwrap().is_some()
+                policy
+                    .answer(&Question { roles: vec![role], has_token, permission: None, action })
+                    .unwrap()
+                    .is_some()
             })
             .collect()
     }
@@ -197,6 +221,48 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_on_a_resource_allows_what_its_word_says_and_no_more() {
+        let policy = Policy::built_in().unwrap();
+        let allowed = |permission| -> Vec<&'static str> {
+            let question = |action| Question { roles: vec![], has_token: true, permission, action };
+            NAMES.iter().copied().filter(|a| policy.answer(&question(a)).unwrap().is_some()).collect()
+        };
+        for nothing in [None, Some(Permission::Deny), Some(Permission::NoPermissions)] {
+            assert!(allowed(nothing).is_empty(), "{nothing:?}");
+        }
+        assert_eq!(allowed(Some(Permission::Read)), ["project.read", "resource.read"]);
+        assert_eq!(allowed(Some(Permission::Use)), ["project.read", "resource.read", "resource.use"]);
+        let edit = allowed(Some(Permission::Edit));
+        assert_eq!(
+            edit,
+            [
+                "project.read",
+                "tracking.write",
+                "data.write",
+                "registry.write",
+                "resource.read",
+                "resource.use",
+                "resource.update"
+            ]
+        );
+        let more: Vec<_> =
+            allowed(Some(Permission::Manage)).into_iter().filter(|a| !edit.contains(a)).collect();
+        assert_eq!(more, ["resource.delete", "resource.manage"]);
+    }
+
+    #[test]
+    fn a_denial_on_a_resource_stands_against_every_role_but_an_admins() {
+        let policy = Policy::built_in().unwrap();
+        let may = |role| {
+            let permission = Some(Permission::Deny);
+            let question =
+                Question { roles: vec![role], has_token: true, permission, action: "project.read" };
+            policy.answer(&question).unwrap().is_some()
+        };
+        assert!(!may(Role::Contributor) && !may(Role::Auditor) && may(Role::Admin));
+    }
+
+    #[test]
     fn nobody_approves_without_a_token() {
         let policy = Policy::built_in().unwrap();
         for role in Role::ALL {
@@ -216,7 +282,7 @@ mod tests {
             "users.manage",
             "ledger.erase",
         ] {
-            let question = Question { roles: roles.clone(), has_token: true, action };
+            let question = Question { roles: roles.clone(), has_token: true, permission: None, action };
             assert_eq!(policy.answer(&question).unwrap(), None, "{action}");
         }
     }
@@ -224,7 +290,12 @@ mod tests {
     #[test]
     fn a_decision_names_its_rule() {
         let policy = Policy::built_in().unwrap();
-        let question = Question { roles: vec![Role::Contributor], has_token: true, action: "tracking.write" };
+        let question = Question {
+            roles: vec![Role::Contributor],
+            has_token: true,
+            permission: None,
+            action: "tracking.write",
+        };
         let decision = policy.answer(&question).unwrap().unwrap();
         assert!(decision.starts_with("contributors@"), "{decision}");
     }

@@ -44,6 +44,10 @@ impl Identity {
         Self { ledger, users_seen: Arc::default() }
     }
 
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     pub(crate) fn now(&self) -> Millis {
         self.ledger.sources().now()
     }
@@ -148,6 +152,7 @@ impl Identity {
                 if made == 0 {
                     return Err(IdentityError::Exists { kind: "user", name: name.clone() });
                 }
+                tx.execute("INSERT INTO accounts (user_name) VALUES (?1)", &[name.into()])?;
                 for grant in &user.roles {
                     insert_grant(tx, name, grant)?;
                 }
@@ -322,6 +327,11 @@ impl Identity {
         Ok(seen)
     }
 
+    pub(crate) async fn roles_granted_to(&self, user: &str) -> Result<Vec<(ProjectId, Role)>, IdentityError> {
+        let user = user.to_owned();
+        self.ledger.db().read(move |tx| Ok(grants_of(tx, &user)?)).await
+    }
+
     pub(crate) async fn user_by_token(
         &self,
         hash: &str,
@@ -366,13 +376,17 @@ fn project_from(row: &mut trueline_db::Row) -> Result<Project, IdentityError> {
     Ok(Project { id, name: row.take(1)?, created_at_ms: row.take(2)? })
 }
 
-fn project_row(tx: &mut Tx<'_>, name: &str) -> Result<Option<Project>, IdentityError> {
+pub(crate) fn project_row(tx: &mut Tx<'_>, name: &str) -> Result<Option<Project>, IdentityError> {
     tx.query_opt("SELECT id, name, created_at_ms FROM projects WHERE name = ?1", &[name.into()])?
         .map(|mut row| project_from(&mut row))
         .transpose()
 }
 
-fn insert_project(tx: &mut LedgerTx<'_, '_>, id: &ProjectId, name: &str) -> Result<(), IdentityError> {
+pub(crate) fn insert_project(
+    tx: &mut LedgerTx<'_, '_>,
+    id: &ProjectId,
+    name: &str,
+) -> Result<(), IdentityError> {
     let now = tx.now();
     tx.execute(
         "INSERT INTO projects (id, name, created_at_ms) VALUES (?1, ?2, ?3)",
@@ -382,7 +396,7 @@ fn insert_project(tx: &mut LedgerTx<'_, '_>, id: &ProjectId, name: &str) -> Resu
     Ok(())
 }
 
-fn require_user(tx: &mut Tx<'_>, name: &str) -> Result<(), IdentityError> {
+pub(crate) fn require_user(tx: &mut Tx<'_>, name: &str) -> Result<(), IdentityError> {
     tx.query_opt("SELECT name FROM users WHERE name = ?1", &[name.into()])?
         .map(drop)
         .ok_or_else(|| IdentityError::NotFound { kind: "user", name: name.to_owned() })
@@ -417,7 +431,7 @@ fn insert_token(
     Ok(TokenRow { id, user, label, created_at_ms: now, revoked_at_ms: None })
 }
 
-fn insert_grant(tx: &mut Tx<'_>, user: &str, grant: &RoleGrant) -> Result<u64, IdentityError> {
+pub(crate) fn insert_grant(tx: &mut Tx<'_>, user: &str, grant: &RoleGrant) -> Result<u64, IdentityError> {
     let project = grant_project(tx, grant)?;
     Ok(tx.execute(
         "INSERT INTO role_grants (user_name, project, role) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",

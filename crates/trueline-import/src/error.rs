@@ -45,6 +45,7 @@ impl From<RegisterError> for ImportError {
         match error {
             RegisterError::Registry(error) => error.into(),
             RegisterError::Tracking(error) => error.into(),
+            other => Self::Stopped(other.to_string()),
         }
     }
 }

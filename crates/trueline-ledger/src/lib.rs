@@ -33,7 +33,7 @@ pub use event::{Actor, Entry, EventId, NewEvent, Resource, payload_digest};
 pub use export::{Export, ExportedEvent, exported_events};
 pub use files::{LedgerFiles, LedgerHead};
 pub use ids::{BlobDigest, ProjectId};
-pub use key::LedgerKey;
+pub use key::{LedgerKey, write_private};
 pub use lineage::{Edge, Node, neighbours};
 pub use query::{
     EventFilter, EventPage, EventRow, event, events_after, events_of, leaf, leaf_hash, newest_index,

@@ -2,7 +2,7 @@
 //! idempotently, then moves the cursor: at least once, in order.
 
 use crate::LedgerError;
-use crate::query::{EventRow, events_after};
+use crate::query::{EventRow, events_after, events_of, newest_index};
 use trueline_db::{Db, DbError, Tx};
 
 /// A stored position in the log, by the reactor's name.
@@ -30,6 +30,31 @@ impl Cursor {
                 let at =
                     tx.scalar::<i64>("SELECT idx FROM ledger_cursors WHERE name = ?1", &[name.into()])?;
                 events_after(tx, at.unwrap_or(-1), limit)
+            })
+            .await
+    }
+
+    /// The next events of these actions after the cursor, looking at a stretch of `stretch` indexes at most, with the index
+    /// of the last one that was looked at: where the cursor goes when they are handled. None when there is nothing new.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next_of(
+        &self,
+        actions: &'static [&'static str],
+        stretch: i64,
+    ) -> Result<Option<(Vec<EventRow>, i64)>, LedgerError> {
+        let name = self.name;
+        self.db
+            .read(move |tx: &mut Tx<'_>| {
+                let at =
+                    tx.scalar::<i64>("SELECT idx FROM ledger_cursors WHERE name = ?1", &[name.into()])?;
+                let at = at.unwrap_or(-1);
+                let until = newest_index(tx)?.min(at + stretch);
+                if until <= at {
+                    return Ok(None);
+                }
+                Ok(Some((events_of(tx, actions, at, until)?, until)))
             })
             .await
     }

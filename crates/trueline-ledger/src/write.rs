@@ -168,6 +168,15 @@ impl<'c> LedgerTx<'_, 'c> {
         Ok(id)
     }
 
+    /// The place in the order of commit of an event that this transaction recorded.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], or what the database says.
+    pub fn place(&mut self, event: &EventId) -> Result<i64, LedgerError> {
+        let seq = self.tx.scalar("SELECT seq FROM ledger_events WHERE id = ?1", &[event.into()])?;
+        seq.ok_or_else(|| LedgerError::NotFound(event.clone()))
+    }
+
     /// Records that one thing came from another, under the event that says so.
     ///
     /// # Errors

@@ -4,16 +4,19 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_blobs::BlobError;
-use trueline_flows::{NulCharacter, RegisterError};
+use trueline_flows::{KeepError, NulCharacter, RegisterError};
 use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_registry::RegistryError;
+use trueline_traces::TraceError;
 use trueline_tracking::TrackingError;
+use trueline_webhooks::WebhookError;
 
 /// MLflow's error codes that this face gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidParameterValue,
+    BadRequest,
     /// MLflow has no code of its own for a body that is too large.
     TooLarge,
     ResourceAlreadyExists,
@@ -23,6 +26,7 @@ pub(crate) enum Code {
     InvalidState,
     InternalError,
     NotImplemented,
+    FeatureDisabled,
     TemporarilyUnavailable,
     RequestLimitExceeded,
 }
@@ -34,6 +38,7 @@ impl Code {
             Self::InvalidParameterValue => {
                 ("INVALID_PARAMETER_VALUE", StatusCode::BAD_REQUEST, "KAM00", "INVALID_PARAMETER_VALUE")
             }
+            Self::BadRequest => ("BAD_REQUEST", StatusCode::BAD_REQUEST, "KAM00", "BAD_REQUEST"),
             Self::TooLarge => {
                 ("INVALID_PARAMETER_VALUE", StatusCode::PAYLOAD_TOO_LARGE, "KAM00", "INVALID_PARAMETER_VALUE")
             }
@@ -57,6 +62,9 @@ impl Code {
             }
             Self::NotImplemented => {
                 ("NOT_IMPLEMENTED", StatusCode::NOT_IMPLEMENTED, "XXM00", "NOT_IMPLEMENTED")
+            }
+            Self::FeatureDisabled => {
+                ("FEATURE_DISABLED", StatusCode::INTERNAL_SERVER_ERROR, "KAM00", "FEATURE_DISABLED")
             }
             Self::TemporarilyUnavailable => (
                 "TEMPORARILY_UNAVAILABLE",
@@ -83,6 +91,11 @@ impl WireError {
         Self { code, message: message.into() }
     }
 
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InvalidParameterValue, message)
     }
@@ -95,7 +108,8 @@ impl WireError {
         let code = match error {
             IdentityError::Unauthenticated(_) => Code::Unauthenticated,
             IdentityError::Denied { .. } => Code::PermissionDenied,
-            IdentityError::NotFound { .. } => Code::ResourceDoesNotExist,
+            IdentityError::NotFound { .. } | IdentityError::Missing(_) => Code::ResourceDoesNotExist,
+            IdentityError::Exists { .. } | IdentityError::Taken(_) => Code::ResourceAlreadyExists,
             IdentityError::Ledger(inner) => return ledger(inner),
             _ => Code::InvalidParameterValue,
         };
@@ -160,6 +174,40 @@ impl From<RegistryError> for WireError {
     }
 }
 
+impl From<WebhookError> for WireError {
+    fn from(error: WebhookError) -> Self {
+        let code = match &error {
+            WebhookError::NotFound(_) => Code::ResourceDoesNotExist,
+            WebhookError::Invalid(_) => Code::InvalidParameterValue,
+            WebhookError::Ledger(inner) => return ledger(inner),
+            _ => Code::InternalError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<TraceError> for WireError {
+    fn from(error: TraceError) -> Self {
+        let code = match &error {
+            TraceError::NotFound(_) => Code::ResourceDoesNotExist,
+            TraceError::Invalid(_) => Code::InvalidParameterValue,
+            TraceError::State(_) => Code::InvalidState,
+            TraceError::Ledger(inner) => return ledger(inner),
+            _ => Code::InternalError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<KeepError> for WireError {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Tracking(inner) => inner.into(),
+            KeepError::Traces(inner) => inner.into(),
+        }
+    }
+}
+
 impl From<NulCharacter> for WireError {
     fn from(error: NulCharacter) -> Self {
         Self::invalid(error.to_string())
@@ -171,6 +219,7 @@ impl From<RegisterError> for WireError {
         match error {
             RegisterError::Registry(inner) => inner.into(),
             RegisterError::Tracking(inner) => inner.into(),
+            remote @ RegisterError::RemoteFile(_) => Self::internal(remote.to_string()),
         }
     }
 }

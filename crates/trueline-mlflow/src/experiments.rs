@@ -1,5 +1,6 @@
 //! `/experiments/*`.
 
+use crate::access::narrowed;
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::{App, Caller, Mlflow, render, reply};
@@ -7,8 +8,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::sync::Arc;
+use trueline_flows::Session;
 use trueline_search::mlflow::Kind;
 use trueline_tracking::{ExperimentId, ExperimentSearch, KeyValue, ViewType};
 
@@ -40,10 +42,12 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
 }
 
 async fn by_id(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let id = experiment_id(&fields)?;
-    let found = app.tracking.experiment(&session.leave()?, id).await?;
-    let workspace = &session.project().name;
-    Ok(reply::json(&json!({ "experiment": render::experiment(&found, workspace) })))
+    Ok(reply::json(&found(&app, &session, &fields).await?))
+}
+
+pub(crate) async fn found(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let found = app.tracking.experiment(&session.leave()?, experiment_id(fields)?).await?;
+    Ok(json!({ "experiment": render::experiment(&found, &session.project().name) }))
 }
 
 async fn by_name(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -56,7 +60,7 @@ async fn by_name(State(app): App, Caller(session): Caller, fields: Fields) -> An
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let page = crate::paging::Paging::read(&fields, 0, 50_000)?;
     let search = ExperimentSearch {
-        filter: crate::paging::filter(Kind::Experiments, &fields)?,
+        filter: narrowed(&session, crate::paging::filter(Kind::Experiments, &fields)?, "experiment_id"),
         order_by: crate::paging::order_by(Kind::Experiments, &fields)?,
         view: view_type(&fields, "view_type")?,
         offset: page.offset,

@@ -7,6 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
 use trueline_tracking::KeyValue;
 
 const SEE: &str = "See the API docs for more information about request parameters.";
@@ -19,10 +20,11 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = WireError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, WireError> {
-        if request.method() == Method::GET {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        // Some deletions name what they delete in the query.
+        if request.method() == Method::GET || (request.method() == Method::DELETE && kind.is_none()) {
             return Ok(Self::from_query(request.uri().query().unwrap_or_default()));
         }
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let is_json =
             kind.is_some_and(|k| k.split(';').next().unwrap_or_default().trim() == "application/json");
         if !is_json {
@@ -34,7 +36,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 }
 
 impl Fields {
-    fn from_body(body: &[u8]) -> Result<Self, WireError> {
+    /// The fields of a JSON body.
+    pub(crate) fn from_body(body: &[u8]) -> Result<Self, WireError> {
         if body.is_empty() {
             return Ok(Self::default());
         }
@@ -67,7 +70,8 @@ impl Fields {
         Ok(Self(map))
     }
 
-    fn from_query(query: &str) -> Self {
+    /// The fields of a query, or of a form.
+    pub(crate) fn from_query(query: &str) -> Self {
         let mut map: Map<String, Json> = Map::new();
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -81,7 +85,16 @@ impl Fields {
         Self(map)
     }
 
-    fn get(&self, name: &str) -> Option<&Json> {
+    /// The whole of it as JSON, with another value in a field.
+    pub(crate) fn with(&self, name: &str, value: Json) -> Json {
+        let mut map = self.0.clone();
+        map.remove(&camel_case(name));
+        map.insert(name.to_owned(), value);
+        Json::Object(map)
+    }
+
+    /// A field as it came, in either spelling.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
         let found = self.0.get(name).or_else(|| self.0.get(&camel_case(name)));
         found.filter(|v| !v.is_null())
     }
@@ -154,7 +167,26 @@ impl Fields {
         match self.get(name) {
             None => Ok(default),
             Some(Json::Bool(on)) => Ok(*on),
-            Some(Json::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+            Some(Json::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(Json::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(other) => Err(wrong_type(name, other)),
+        }
+    }
+
+    /// Any value, as it came.
+    pub(crate) fn any(&self, name: &str) -> Option<&Json> {
+        self.get(name)
+    }
+
+    /// Texts by key.
+    pub(crate) fn map(&self, name: &str) -> Result<BTreeMap<String, String>, WireError> {
+        let text =
+            |value: &Json| value.as_str().map(ToOwned::to_owned).ok_or_else(|| wrong_type(name, value));
+        match self.get(name) {
+            None => Ok(BTreeMap::new()),
+            Some(Json::Object(map)) => {
+                map.iter().map(|(key, value)| Ok((key.clone(), text(value)?))).collect()
+            }
             Some(other) => Err(wrong_type(name, other)),
         }
     }
@@ -209,9 +241,14 @@ impl Fields {
         Ok(pairs.map(|KeyValue { key, value }| trueline_registry::KeyValue { key, value }).collect())
     }
 
+    /// Fields that came in another way than as a body: the arguments of a GraphQL field.
+    pub(crate) fn from_map(map: Map<String, Json>) -> Result<Self, WireError> {
+        Self::checked(map)
+    }
+
     /// The whole of it, for tests.
     #[cfg(test)]
-    fn of(value: Json) -> Self {
+    pub(crate) fn of(value: Json) -> Self {
         Self::from_body(value.to_string().as_bytes()).unwrap()
     }
 }
@@ -231,6 +268,11 @@ fn unread(rejection: BytesRejection) -> WireError {
 
 pub(crate) fn missing(name: &str) -> WireError {
     WireError::invalid(format!("Missing value for required parameter '{name}'. {SEE}"))
+}
+
+/// A refusal of a value in the words of MLflow's checks of requests.
+pub(crate) fn invalid_parameter(told: impl std::fmt::Display) -> WireError {
+    WireError::invalid(format!("{told} {SEE}"))
 }
 
 fn wrong_type(name: &str, value: &Json) -> WireError {

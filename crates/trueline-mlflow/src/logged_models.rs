@@ -4,7 +4,8 @@ use crate::error::WireError;
 use crate::experiments::experiment_id;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
-use crate::{App, Caller, Mlflow, artifacts, render, reply};
+use crate::runs::measured_on;
+use crate::{App, Caller, Mlflow, artifacts, download, render, reply};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::Response;
@@ -12,9 +13,7 @@ use axum::routing::{get, patch, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use trueline_search::mlflow::Kind;
-use trueline_tracking::{
-    ArtifactPath, ExperimentId, LoggedModelSearch, LoggedModelStatus, NewLoggedModel, RunId,
-};
+use trueline_tracking::{ExperimentId, LoggedModelSearch, LoggedModelStatus, NewLoggedModel, RunId};
 
 type Answer = Result<Response, WireError>;
 
@@ -26,6 +25,7 @@ pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
         .route("/{id}/tags", patch(set_tags).layer(bulk))
         .route("/{id}/tags/{key}", axum::routing::delete(delete_tag))
         .route("/{id}/artifacts/directories", get(list_artifacts))
+        .route("/{id}/artifacts/files", get(download::of_logged_model))
 }
 
 fn one(model: &trueline_tracking::LoggedModel) -> Response {
@@ -102,9 +102,14 @@ async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
     for (order, asked) in order_by.iter_mut().zip(&asked) {
         order.ascending = asked.switch_or("ascending", true)?;
     }
+    let mut datasets = Vec::new();
+    for asked in fields.messages("datasets")? {
+        datasets.extend(measured_on(&asked, "dataset_name", "dataset_digest")?);
+    }
     let search = LoggedModelSearch {
         experiments: experiments.iter().map(|id| ExperimentId::parse(id)).collect::<Result<_, _>>()?,
         filter: paging::filter(Kind::LoggedModels, &fields)?,
+        datasets,
         order_by,
         offset: page.offset,
         limit: page.limit,
@@ -123,6 +128,5 @@ async fn list_artifacts(
 ) -> Answer {
     let model = app.tracking.logged_model(&session.leave()?, &id).await?;
     let below = fields.text_or_empty("artifact_directory_path")?;
-    let root = ArtifactPath::from_uri(&model.artifact_uri);
-    artifacts::listing(&app, &session, root, &model.artifact_uri, &below).await
+    Ok(reply::json(&artifacts::listing(&app, &session, &model.artifact_uri, &below).await?))
 }

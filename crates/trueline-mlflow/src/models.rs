@@ -1,5 +1,6 @@
 //! `/registered-models/*`.
 
+use crate::access::narrowed;
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
@@ -46,7 +47,7 @@ async fn by_name(State(app): App, Caller(session): Caller, fields: Fields) -> An
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let page = Paging::read(&fields, 100, 1000)?;
     let search = ModelSearch {
-        filter: paging::filter(Kind::RegisteredModels, &fields)?,
+        filter: narrowed(&session, paging::filter(Kind::RegisteredModels, &fields)?, "name"),
         order_by: paging::order_by(Kind::RegisteredModels, &fields)?,
         offset: page.offset,
         limit: page.limit,

@@ -29,11 +29,12 @@ impl Paging {
                 "Invalid value {limit} for parameter 'max_results' supplied. It must be at most {most}"
             )));
         }
-        let offset = match fields.text("page_token")?.filter(|t| !t.is_empty()) {
-            Some(token) => offset(&token)?,
-            None => 0,
-        };
-        Ok(Self { offset, limit: limit.unsigned_abs() })
+        Ok(Self { offset: Self::offset_of(fields)?, limit: limit.unsigned_abs() })
+    }
+
+    /// Where the page begins that `page_token` names.
+    pub(crate) fn offset_of(fields: &Fields) -> Result<u64, WireError> {
+        fields.text("page_token")?.filter(|t| !t.is_empty()).map_or(Ok(0), |token| offset(&token))
     }
 
     /// The token of the page after this one, when there is one.
@@ -64,8 +65,12 @@ fn refused(error: &mlflow::FilterError) -> WireError {
 
 /// The field `filter` in MLflow's grammar.
 pub(crate) fn filter(kind: Kind, fields: &Fields) -> Result<Expr, WireError> {
-    let text = fields.text_or_empty("filter")?;
-    mlflow::parse_filter(kind, &text).map_err(|e| refused(&e))
+    parsed_filter(kind, &fields.text_or_empty("filter")?)
+}
+
+/// A filter of another name.
+pub(crate) fn parsed_filter(kind: Kind, text: &str) -> Result<Expr, WireError> {
+    mlflow::parse_filter(kind, text).map_err(|e| refused(&e))
 }
 
 /// The field `order_by` in MLflow's grammar.

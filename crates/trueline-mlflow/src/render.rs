@@ -1,11 +1,9 @@
 //! Domain values in MLflow's JSON: snake_case, int64 as numbers, NaN and the infinities as strings, unset fields and
 //! empty lists left out.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use trueline_registry::{RegisteredModel, Version};
-use trueline_tracking::{
-    DatasetInput, Experiment, KeyValue, LoggedMetric, LoggedModel, MetricPoint, Run, RunData,
-};
+use trueline_tracking::{Experiment, KeyValue, LoggedModel, MetricPoint};
 
 /// An object without its nulls and empty lists.
 pub(crate) fn compact(value: Json) -> Json {
@@ -49,68 +47,22 @@ pub(crate) fn experiment(e: &Experiment, workspace: &str) -> Json {
     }))
 }
 
-pub(crate) fn run_info(run: &Run) -> Json {
-    compact(json!({
-        "run_id": run.id,
-        "run_uuid": run.id,
-        "run_name": run.name,
-        "experiment_id": run.experiment.to_string(),
-        "user_id": run.claimed_user,
-        "status": run.status.as_str(),
-        "start_time": run.start_time,
-        "end_time": run.end_time,
-        "artifact_uri": run.artifact_uri,
-        "lifecycle_stage": run.lifecycle.as_str(),
-    }))
-}
-
 pub(crate) fn metric(key: &str, point: &MetricPoint) -> Json {
     json!({ "key": key, "value": number(point.value), "timestamp": point.at_ms, "step": point.step })
-}
-
-fn metrics(list: &[LoggedMetric]) -> Vec<Json> {
-    list.iter().map(|m| metric(&m.key, &m.point)).collect()
-}
-
-fn dataset_input(input: &DatasetInput) -> Json {
-    let d = &input.dataset;
-    compact(json!({
-        "tags": pairs(&input.tags),
-        "dataset": compact(json!({
-            "name": d.name, "digest": d.digest, "source_type": d.source_type, "source": d.source,
-            "schema": d.schema, "profile": d.profile,
-        })),
-    }))
-}
-
-pub(crate) fn run(run: &RunData) -> Json {
-    let data = compact(json!({
-        "metrics": metrics(&run.metrics), "params": pairs(&run.params), "tags": pairs(&run.tags),
-    }));
-    let model_inputs: Vec<Json> = run.model_inputs.iter().map(|m| json!({ "model_id": m })).collect();
-    let inputs = compact(json!({
-        "dataset_inputs": run.dataset_inputs.iter().map(dataset_input).collect::<Vec<_>>(),
-        "model_inputs": model_inputs,
-    }));
-    let mut out = Map::new();
-    out.insert("info".to_owned(), run_info(&run.run));
-    out.insert("data".to_owned(), data);
-    out.insert("inputs".to_owned(), inputs);
-    let made = |(model, step): &(String, i64)| json!({ "model_id": model, "step": step });
-    let made: Vec<Json> = run.model_outputs.iter().map(made).collect();
-    out.insert("outputs".to_owned(), compact(json!({ "model_outputs": made })));
-    Json::Object(out)
 }
 
 pub(crate) fn logged_model(m: &LoggedModel) -> Json {
     let metrics: Vec<Json> = m
         .metrics
         .iter()
-        .map(|(run, logged)| {
-            let mut out = metric(&logged.key, &logged.point);
+        .map(|(run, measured)| {
+            let mut out = metric(&measured.metric.key, &measured.metric.point);
             out["model_id"] = json!(m.id);
             out["run_id"] = json!(run);
-            out
+            let dataset = measured.dataset.as_ref();
+            out["dataset_name"] = json!(dataset.map(|d| &d.name));
+            out["dataset_digest"] = json!(dataset.and_then(|d| d.digest.as_ref()));
+            compact(out)
         })
         .collect();
     json!({

@@ -4,6 +4,7 @@ use crate::error::WireError;
 use crate::experiments::{experiment_id, view_type};
 use crate::fields::{Fields, missing};
 use crate::paging::{self, Paging};
+use crate::run_wire::{InfoWire, RunWire, RunsWire};
 use crate::{App, Caller, Mlflow, render, reply};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -11,10 +12,11 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
+use trueline_flows::Session;
 use trueline_search::mlflow::Kind;
 use trueline_tracking::{
-    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MetricPoint,
-    MetricQuery, NewRun, RunId, RunSearch, RunStatus, RunUpdate,
+    Batch, DatasetInput, ExperimentId, KeyValue, Lifecycle, LoggedDataset, LoggedMetric, MeasuredOn,
+    MetricPoint, MetricQuery, ModelMetric, NewRun, RunId, RunSearch, RunStatus, RunUpdate,
 };
 
 type Answer = Result<Response, WireError>;
@@ -54,12 +56,17 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         tags: fields.pairs("tags")?,
     };
     let run = app.tracking.create_run(&session.leave()?, new).await?;
-    Ok(reply::json(&json!({ "run": render::run(&run) })))
+    Ok(reply::json(&json!({ "run": RunWire(&run) })))
 }
 
 async fn by_id(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = app.tracking.run(&session.leave()?, &run_id(&fields)?).await?;
-    Ok(reply::json(&json!({ "run": render::run(&run) })))
+    Ok(reply::json(&json!({ "run": RunWire(&run) })))
+}
+
+pub(crate) async fn found(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let run = app.tracking.run(&session.leave()?, &run_id(fields)?).await?;
+    Ok(json!({ "run": RunWire(&run) }))
 }
 
 async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -70,7 +77,7 @@ async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         name: fields.text("run_name")?,
     };
     let run = app.tracking.update_run(&session.leave()?, &run_id(&fields)?, update).await?;
-    Ok(reply::json(&json!({ "run_info": render::run_info(&run) })))
+    Ok(reply::json(&json!({ "run_info": InfoWire(&run) })))
 }
 
 async fn delete(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -84,19 +91,23 @@ async fn restore(State(app): App, Caller(session): Caller, fields: Fields) -> An
 }
 
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let page = Paging::read(&fields, 1000, 50_000)?;
+    Ok(reply::json(&found_many(&app, &session, &fields).await?))
+}
+
+pub(crate) async fn found_many(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let page = Paging::read(fields, 1000, 50_000)?;
     let experiments = fields.texts("experiment_ids")?;
     let search = RunSearch {
         experiments: experiments.iter().map(|id| ExperimentId::parse(id)).collect::<Result<_, _>>()?,
-        filter: paging::filter(Kind::Runs, &fields)?,
-        order_by: paging::order_by(Kind::Runs, &fields)?,
-        view: view_type(&fields, "run_view_type")?,
+        filter: paging::filter(Kind::Runs, fields)?,
+        order_by: paging::order_by(Kind::Runs, fields)?,
+        view: view_type(fields, "run_view_type")?,
         offset: page.offset,
         limit: page.limit,
     };
     let found = app.tracking.search_runs(&session.leave()?, search).await?;
-    let runs: Vec<Json> = found.items.iter().map(render::run).collect();
-    Ok(reply::json(&render::compact(json!({ "runs": runs, "next_page_token": page.next_token(found.more) }))))
+    let runs = RunsWire { runs: &found.items, next_page_token: page.next_token(found.more) };
+    serde_json::to_value(runs).map_err(|e| WireError::internal(e.to_string()))
 }
 
 fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {
@@ -111,29 +122,42 @@ fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {
 }
 
 /// Points that were measured for a logged model are kept with the model as well.
-fn for_models(list: &[Fields], metrics: &[LoggedMetric]) -> Result<Vec<(String, LoggedMetric)>, WireError> {
+fn for_models(list: &[Fields], metrics: &[LoggedMetric]) -> Result<Vec<(String, ModelMetric)>, WireError> {
     let mut out = Vec::new();
     for (fields, metric) in list.iter().zip(metrics) {
         if let Some(model) = fields.text("model_id")?.filter(|m| !m.is_empty()) {
-            out.push((model, metric.clone()));
+            let dataset = measured_on(fields, "dataset_name", "dataset_digest")?;
+            out.push((model, ModelMetric { metric: metric.clone(), dataset }));
         }
     }
     Ok(out)
+}
+
+/// The dataset that two fields name, if they do.
+pub(crate) fn measured_on(
+    fields: &Fields,
+    name: &str,
+    digest: &str,
+) -> Result<Option<MeasuredOn>, WireError> {
+    let given = |field: &str| Ok::<_, WireError>(fields.text(field)?.filter(|text| !text.is_empty()));
+    let digest = given(digest)?;
+    Ok(given(name)?.map(|name| MeasuredOn { name, digest }))
 }
 
 async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
     let metrics = vec![metric(&fields, "")?];
     let of_models = for_models(std::slice::from_ref(&fields), &metrics)?;
-    let batch = Batch { metrics, of_models, ..Batch::default() };
+    let batch = Batch { metrics, of_models, single: true, ..Batch::default() };
     app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
 async fn log_parameter(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
     let params = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
     let batch = Batch { params, single: true, ..Batch::default() };
-    app.tracking.log_batch(&session.leave()?, &run_id(&fields)?, batch).await?;
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 
@@ -150,9 +174,10 @@ async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> 
 }
 
 async fn set_tag(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let run = run_id(&fields)?;
     let tags = vec![KeyValue::new(fields.required("key")?, fields.text_or_empty("value")?)];
-    let batch = Batch { tags, ..Batch::default() };
-    app.tracking.log_batch(&session.leave()?, &run_id(&fields)?, batch).await?;
+    let batch = Batch { tags, single: true, ..Batch::default() };
+    app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }
 

@@ -1,5 +1,6 @@
 //! `/model-versions/*`.
 
+use crate::access::narrowed;
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
@@ -10,7 +11,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, patch, post};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
-use trueline_flows::{Registration, register_version};
+use trueline_flows::{Registration, Session, register_version};
 use trueline_registry::{KeyValue, Version, VersionKey, VersionSearch};
 use trueline_search::mlflow::Kind;
 
@@ -47,8 +48,11 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
         description: fields.text_or_empty("description")?,
         tags: fields.registry_pairs("tags")?,
     };
-    let (read, write) = (session.leave()?, session.leave()?);
-    Ok(one(&register_version(&app.tracking, &app.registry, &read, &write, ask).await?))
+    if app.source_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&ask.source)) {
+        return Err(WireError::invalid(format!("Invalid model version source: '{}'.", ask.source)));
+    }
+    let (read, write, log) = (session.leave()?, session.leave()?, session.leave()?);
+    Ok(one(&register_version(&app.tracking, &app.registry, &read, &write, &log, ask).await?))
 }
 
 async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -56,17 +60,21 @@ async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
 }
 
 async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let page = Paging::read(&fields, 200_000, 200_000)?;
+    Ok(reply::json(&found(&app, &session, &fields).await?))
+}
+
+pub(crate) async fn found(app: &Mlflow, session: &Session, fields: &Fields) -> Result<Json, WireError> {
+    let page = Paging::read(fields, 200_000, 200_000)?;
     let search = VersionSearch {
-        filter: paging::filter(Kind::ModelVersions, &fields)?,
-        order_by: paging::order_by(Kind::ModelVersions, &fields)?,
+        filter: narrowed(session, paging::filter(Kind::ModelVersions, fields)?, "name"),
+        order_by: paging::order_by(Kind::ModelVersions, fields)?,
         offset: page.offset,
         limit: page.limit,
     };
     let found = app.registry.search_versions(&session.leave()?, search).await?;
     let versions: Vec<Json> = found.items.iter().map(render::version).collect();
     let answer = json!({ "model_versions": versions, "next_page_token": page.next_token(found.more) });
-    Ok(reply::json(&render::compact(answer)))
+    Ok(render::compact(answer))
 }
 
 async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -97,6 +105,8 @@ async fn delete_tag(State(app): App, Caller(session): Caller, fields: Fields) ->
 
 /// Where the client loads a version from: its frozen files.
 async fn download_uri(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let version = app.registry.version(&session.leave()?, &key(&fields)?).await?;
-    Ok(reply::json(&json!({ "artifact_uri": trueline_flows::download_uri(&version) })))
+    let leave = session.leave()?;
+    let version = app.registry.version(&leave, &key(&fields)?).await?;
+    let uri = trueline_flows::download_uri(&app.tracking, &app.registry, &leave, &version).await?;
+    Ok(reply::json(&json!({ "artifact_uri": uri })))
 }

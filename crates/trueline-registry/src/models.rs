@@ -70,6 +70,16 @@ pub(crate) fn id(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Str
     tx.scalar(sql, &[project.into(), name.into()])?.ok_or_else(|| not_found(name))
 }
 
+/// The tag by which MLflow tells prompts from models.
+const IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+
+/// Whether a model is a prompt. Events tell it, because their readers may come when the model is gone.
+pub(crate) fn is_prompt(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<bool, RegistryError> {
+    let sql = "SELECT value FROM registered_model_tags WHERE project = ?1 AND name = ?2 AND key = ?3";
+    let value: Option<String> = tx.scalar(sql, &[project.into(), name.into(), IS_PROMPT.into()])?;
+    Ok(value.is_some_and(|v| v.eq_ignore_ascii_case("true")))
+}
+
 /// Notes on a model that something of it changed.
 pub(crate) fn touch(tx: &mut LedgerTx<'_, '_>, project: &ProjectId, name: &str) -> Result<(), RegistryError> {
     let now = tx.now();
@@ -175,6 +185,19 @@ impl Registry {
         self.ledger.db().read(move |tx| get(tx, &project, &name)).await
     }
 
+    /// Whether a name is that of a prompt, which is a model with a tag; no error when there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_prompt(
+        &self,
+        leave: &Authorized<ReadProject>,
+        name: &str,
+    ) -> Result<bool, RegistryError> {
+        let (project, name) = (leave.project().clone(), name.to_owned());
+        self.ledger.db().read(move |tx| is_prompt(tx, &project, &name)).await
+    }
+
     /// Renames a model with all that belongs to it.
     ///
     /// # Errors
@@ -276,7 +299,9 @@ impl Registry {
             .write(leave.actor(), move |tx| {
                 require(tx, &project, &name)?;
                 upsert_tag(tx, &project, &name, &tag)?;
-                tx.emit(NewEvent::new(&project, "model.tagged", "model", &name).with(json!(tag)))?;
+                let is_prompt = is_prompt(tx, &project, &name)?;
+                let event = NewEvent::new(&project, "model.tagged", "model", &name);
+                tx.emit(event.with(json!({ "key": tag.key, "value": tag.value, "is_prompt": is_prompt })))?;
                 Ok(())
             })
             .await
@@ -296,13 +321,14 @@ impl Registry {
         self.ledger
             .write(leave.actor(), move |tx| {
                 require(tx, &project, &name)?;
+                let is_prompt = is_prompt(tx, &project, &name)?;
                 let gone = tx.execute(
                     "DELETE FROM registered_model_tags WHERE project = ?1 AND name = ?2 AND key = ?3",
                     &[(&project).into(), (&name).into(), (&key).into()],
                 )?;
                 if gone > 0 {
                     let event = NewEvent::new(&project, "model.untagged", "model", &name);
-                    tx.emit(event.with(json!({ "key": key })))?;
+                    tx.emit(event.with(json!({ "key": key, "is_prompt": is_prompt })))?;
                 }
                 Ok(())
             })
@@ -336,10 +362,11 @@ impl Registry {
                      ON CONFLICT (project, name, alias) DO UPDATE SET version = excluded.version",
                     &[(&project).into(), (&key.model).into(), (&alias).into(), key.version.into()],
                 )?;
+                let is_prompt = is_prompt(tx, &project, &key.model)?;
                 let event = NewEvent::new(&project, "alias.set", "alias", format!("{}@{alias}", key.model));
                 tx.emit(event.with(json!({
                     "model": key.model, "alias": alias, "before": before, "after": key.version,
-                    "version_id": version.id,
+                    "version_id": version.id, "is_prompt": is_prompt,
                 })))?;
                 Ok(())
             })
@@ -365,8 +392,11 @@ impl Registry {
                     "DELETE FROM model_aliases WHERE project = ?1 AND name = ?2 AND alias = ?3",
                     &[(&project).into(), (&model).into(), (&alias).into()],
                 )?;
+                let is_prompt = is_prompt(tx, &project, &model)?;
                 let event = NewEvent::new(&project, "alias.deleted", "alias", format!("{model}@{alias}"));
-                tx.emit(event.with(json!({ "model": model, "alias": alias, "before": before })))?;
+                tx.emit(event.with(json!({
+                    "model": model, "alias": alias, "before": before, "is_prompt": is_prompt,
+                })))?;
                 Ok(())
             })
             .await

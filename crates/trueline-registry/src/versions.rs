@@ -215,7 +215,7 @@ impl Registry {
     ) -> Result<Version, RegistryError> {
         self.change_version(leave, key, "version.tagged", move |tx, project, before| {
             upsert_tag(tx, project, &before.key, &tag)?;
-            Ok(json!(tag))
+            Ok(json!({ "key": tag.key, "value": tag.value, "is_prompt": models::is_prompt(tx, project, &before.key.model)? }))
         })
         .await
     }
@@ -235,7 +235,7 @@ impl Registry {
                 "DELETE FROM model_version_tags WHERE project = ?1 AND name = ?2 AND version = ?3 AND key = ?4",
                 &[project.into(), (&before.key.model).into(), before.key.version.into(), (&tag).into()],
             )?;
-            Ok(json!({ "key": tag }))
+            Ok(json!({ "key": tag, "is_prompt": models::is_prompt(tx, project, &before.key.model)? }))
         })
         .await
     }
@@ -276,6 +276,7 @@ impl Registry {
                 "UPDATE model_versions SET stage = ?4 WHERE project = ?1 AND name = ?2 AND version = ?3",
                 &[project.into(), model.into(), number.into(), to.as_str().into()],
             )?;
+            models::touch(tx, project, model)?;
             Ok(json!({ "before": before.stage, "after": to, "archived": archived }))
         })
         .await
@@ -424,6 +425,7 @@ fn record(
         "run_id": new.run_id,
         "model_id": new.model_id,
         "manifest_digest": digest,
+        "description": new.description,
         "tags": new.tags,
     })))?;
     let mut link = |relation: &str, kind: &str, other: &str| {

@@ -13,9 +13,11 @@ mod predictions;
 mod problem;
 mod reproductions;
 mod rollouts;
+mod run_table;
 mod runs;
 mod tasks;
 mod time;
+mod webhooks;
 
 use axum::Json;
 use axum::Router;
@@ -36,6 +38,7 @@ use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
 use trueline_tasks::Tasks;
 use trueline_tracking::Tracking;
+use trueline_webhooks::Webhooks;
 
 /// The largest JSON body of most calls in bytes.
 const LARGEST_BODY: usize = 1 << 20;
@@ -77,6 +80,8 @@ pub struct Rest {
     pub monitoring: Monitoring,
     /// Where alerts may be sent.
     pub reach: Reach,
+    /// Webhooks.
+    pub webhooks: Webhooks,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -178,6 +183,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/monitors", get(monitors::list).post(monitors::create))
         .route("/monitors/{name}", get(monitors::show).put(monitors::declare))
         .route("/monitors/{name}/windows", get(monitors::windows))
+        .route("/webhooks/{id}/deliveries", get(webhooks::deliveries))
         .route("/alerts", get(monitors::alerts))
         .route("/incidents", get(monitors::incidents))
         .route("/incidents/{id}", get(monitors::incident))
@@ -193,6 +199,8 @@ pub fn router(rest: Rest) -> Router {
             "/runs/{id}/capture",
             get(runs::capture).put(runs::set_capture).layer(DefaultBodyLimit::max(LARGEST_CAPTURE)),
         )
+        .route("/runs", get(run_table::runs))
+        .route("/experiments/{id}/columns", get(run_table::columns))
         .route("/runs/{id}/metrics/{*key}", get(runs::series))
         .route("/capture-files", post(runs::put_capture_file))
         .merge(data_routes())

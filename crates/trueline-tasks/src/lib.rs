@@ -10,6 +10,7 @@ mod worker;
 
 pub use schema::MODULE;
 pub use task::{
-    Lease, NewTask, State, TaskError, TaskRow, Tasks, complete, enqueue, enqueue_after, fail, still_leased,
+    Lease, NewTask, State, TaskError, TaskRow, Tasks, complete, enqueue, enqueue_after, fail, give_up,
+    still_leased,
 };
 pub use worker::{Handler, Worker};

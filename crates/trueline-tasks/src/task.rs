@@ -128,6 +128,12 @@ impl Lease {
         self.attempt > self.max_attempts
     }
 
+    /// Whether an error ends the task, because no attempt is left.
+    #[must_use]
+    pub fn is_last_try(&self) -> bool {
+        self.attempt >= self.max_attempts
+    }
+
     /// The number of this lease: of two leases of one task, the one with the higher number holds.
     #[must_use]
     pub fn epoch(&self) -> i64 {
@@ -196,13 +202,10 @@ pub fn fail(
     error: &str,
     retry_after_ms: Millis,
 ) -> Result<(), TaskError> {
-    let result = json!({ "error": error });
-    if lease.attempt >= lease.max_attempts {
-        finish(tx, lease, State::Failed, &result)?;
-        let event = NewEvent::new(&lease.project, "task.failed", "task", &lease.id);
-        tx.emit(event.with(json!({ "kind": lease.kind, "attempt": lease.attempt, "error": error })))?;
-        return Ok(());
+    if lease.is_last_try() {
+        return give_up(tx, lease, error);
     }
+    let result = json!({ "error": error });
     let again = tx.now() + retry_after_ms;
     let touched = tx.execute(
         "UPDATE tasks SET state = 'queued', run_after_ms = ?3, result = ?4, lease_until_ms = NULL
@@ -211,6 +214,17 @@ pub fn fail(
     )?;
     fenced_unless(touched, lease)?;
     let event = NewEvent::new(&lease.project, "task.retried", "task", &lease.id);
+    tx.emit(event.with(json!({ "kind": lease.kind, "attempt": lease.attempt, "error": error })))?;
+    Ok(())
+}
+
+/// Ends a task badly at once, when no further attempt can help.
+///
+/// # Errors
+/// [`TaskError::Fenced`] when the lease was lost.
+pub fn give_up(tx: &mut LedgerTx<'_, '_>, lease: &Lease, error: &str) -> Result<(), TaskError> {
+    finish(tx, lease, State::Failed, &json!({ "error": error }))?;
+    let event = NewEvent::new(&lease.project, "task.failed", "task", &lease.id);
     tx.emit(event.with(json!({ "kind": lease.kind, "attempt": lease.attempt, "error": error })))?;
     Ok(())
 }

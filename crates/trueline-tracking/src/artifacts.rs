@@ -1,9 +1,13 @@
 //! Artifacts: a tree of paths over content-addressed blobs, apart for each project. A run's and a logged model's
-//! files lie under the path that its artifact URI names.
+//! files lie under the path that its artifact URI names. Where a server was told to keep them as plain files
+//! (`places.rs`), the same calls lead there.
 
-use crate::{Tracking, TrackingError};
+use crate::artifact_path::ArtifactPath;
+use crate::folder::{Folder, PlainFile};
+use crate::places::Kept;
+use crate::{Tracking, TrackingError, plain};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::json;
 use std::ops::Range;
@@ -11,89 +15,6 @@ use trueline_blobs::BlobError;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{NewEvent, ProjectId};
-
-/// The longest path in bytes. Paths are keys of an index, whose rows PostgreSQL limits to 2704 bytes.
-const LONGEST_PATH: usize = 1024;
-
-/// A path in the tree: relative, with no part that is empty, `.` or `..`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ArtifactPath(String);
-
-impl ArtifactPath {
-    /// Checks a path. Control characters are refused: no file system or listing shows them, and a line break in a path
-    /// could pass for another file.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`].
-    pub fn parse(path: &str) -> Result<Self, TrackingError> {
-        let trimmed = path.trim_end_matches('/');
-        if trimmed.is_empty() && path.len() <= 1 {
-            return Ok(Self(String::new()));
-        }
-        if trimmed.len() > LONGEST_PATH {
-            return Err(TrackingError::Invalid(format!(
-                "Invalid path: it has {} bytes, the longest allowed has {LONGEST_PATH}.",
-                trimmed.len()
-            )));
-        }
-        let fine = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
-        if !trimmed.contains(char::is_control) && trimmed.split('/').all(fine) {
-            return Ok(Self(trimmed.to_owned()));
-        }
-        Err(TrackingError::Invalid("Invalid path".to_owned()))
-    }
-
-    /// The path that an `mlflow-artifacts:` URI of this server names.
-    #[must_use]
-    pub fn from_uri(uri: &str) -> Option<Self> {
-        let rest = uri.strip_prefix("mlflow-artifacts:")?;
-        // With an authority (`mlflow-artifacts://host/…`) the path begins after it.
-        let path = match rest.strip_prefix("//") {
-            Some(with_host) => with_host.split_once('/')?.1,
-            None => rest.trim_start_matches('/'),
-        };
-        Self::parse(path).ok()
-    }
-
-    /// Whether this is the root of the tree.
-    #[must_use]
-    pub fn is_root(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What is left of this path below `folder`: empty for the folder itself, none when it lies elsewhere.
-    #[must_use]
-    pub fn below(&self, folder: &Self) -> Option<&str> {
-        match self.0.strip_prefix(&folder.0)? {
-            "" => Some(""),
-            rest if folder.is_root() => Some(rest),
-            rest => rest.strip_prefix('/'),
-        }
-    }
-
-    /// The path as text; empty for the root.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// A path below this one.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`].
-    pub fn join(&self, below: &str) -> Result<Self, TrackingError> {
-        match (self.is_root(), below.is_empty()) {
-            (_, true) => Ok(self.clone()),
-            (true, false) => Self::parse(below),
-            (false, false) => Self::parse(&format!("{}/{below}", self.0)),
-        }
-    }
-
-    /// What every path below this one starts with.
-    pub(crate) fn prefix(&self) -> String {
-        if self.is_root() { String::new() } else { format!("{}/", self.0) }
-    }
-}
 
 /// A file of the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +25,38 @@ pub struct ArtifactFile {
     pub sha256: String,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// An artifact that can be read.
+#[derive(Debug)]
+pub struct OpenArtifact {
+    /// Its size in bytes.
+    pub size: u64,
+    /// A word that is another one once the bytes are.
+    pub etag: String,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Blob { sha256: String },
+    Plain(PlainFile),
+}
+
+impl OpenArtifact {
+    /// A blob.
+    #[must_use]
+    pub fn blob(sha256: &str, size: u64) -> Self {
+        Self { size, etag: sha256.to_owned(), source: Source::Blob { sha256: sha256.to_owned() } }
+    }
+
+    fn plain(file: PlainFile) -> Self {
+        Self { size: file.size, etag: file.etag.clone(), source: Source::Plain(file) }
+    }
+}
+
+fn missing(path: &ArtifactPath) -> TrackingError {
+    TrackingError::NotFound(format!("No such artifact: '{}'", path.as_str()))
 }
 
 pub(crate) fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
@@ -179,6 +132,16 @@ impl Tracking {
             return Err(TrackingError::Invalid("Invalid path".to_owned()));
         }
         let project = leave.project().clone();
+        match self.places.kept(&project, &path) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, below) => {
+                let id = self.ledger.sources().id();
+                let (sha256, size) = plain::put(folder, below, id, bytes, limit).await?;
+                let file = ArtifactFile { path: path.as_str().to_owned(), sha256, size };
+                return self.tell_written(leave, file).await;
+            }
+            Kept::ForOthers => return Err(TrackingError::Invalid("Invalid path".to_owned())),
+        }
         let blob = self.blobs.put(&Self::namespace(&project), bytes, limit).await?;
         let file = ArtifactFile { path: path.as_str().to_owned(), sha256: blob.sha256, size: blob.size };
         self.ledger
@@ -203,6 +166,28 @@ impl Tracking {
             .await
     }
 
+    /// Tells the ledger of a plain file, which no row tells of.
+    async fn tell_written(
+        &self,
+        leave: &Authorized<WriteTracking>,
+        file: ArtifactFile,
+    ) -> Result<ArtifactFile, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let event = NewEvent::new(&project, "artifact.written", "artifact", &file.path);
+                tx.emit(event.with(json!({ "sha256": file.sha256, "size": file.size })))?;
+                Ok(file.clone())
+            })
+            .await
+    }
+
+    /// The path that a URI names, when it is one of this project that the server can read.
+    #[must_use]
+    pub fn artifact_path(&self, leave: &Authorized<ReadProject>, uri: &str) -> Option<ArtifactPath> {
+        self.places.path_of(leave.project(), uri)
+    }
+
     /// One artifact, if there is a file at this path.
     ///
     /// # Errors
@@ -211,15 +196,22 @@ impl Tracking {
         &self,
         leave: &Authorized<ReadProject>,
         path: &ArtifactPath,
-    ) -> Result<ArtifactFile, TrackingError> {
+    ) -> Result<OpenArtifact, TrackingError> {
         let (project, path) = (leave.project().clone(), path.clone());
-        self.ledger
-            .db()
-            .read(move |tx| {
-                let missing = || TrackingError::NotFound(format!("No such artifact: '{}'", path.as_str()));
-                find(tx, &project, path.as_str())?.ok_or_else(missing)
-            })
-            .await
+        match self.places.kept(&project, &path) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, below) => {
+                let found = plain::open(folder, below).await?;
+                return found.map(OpenArtifact::plain).ok_or_else(|| missing(&path));
+            }
+            Kept::ForOthers => return Err(missing(&path)),
+        }
+        let found = self.ledger.db().read({
+            let path = path.clone();
+            move |tx| find(tx, &project, path.as_str())
+        });
+        let found: Option<ArtifactFile> = found.await?;
+        found.map(|file| OpenArtifact::blob(&file.sha256, file.size)).ok_or_else(|| missing(&path))
     }
 
     /// The bytes of an artifact, streamed.
@@ -229,10 +221,16 @@ impl Tracking {
     pub async fn artifact_bytes(
         &self,
         leave: &Authorized<ReadProject>,
-        file: &ArtifactFile,
+        file: OpenArtifact,
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, TrackingError> {
-        Ok(self.blobs.get(&Self::namespace(leave.project()), &file.sha256, range).await?)
+        match file.source {
+            Source::Plain(file) => Ok(plain::bytes(file, range).left_stream()),
+            Source::Blob { sha256 } => {
+                let bytes = self.blobs.get(&Self::namespace(leave.project()), &sha256, range).await?;
+                Ok(bytes.right_stream())
+            }
+        }
     }
 
     /// A small blob of this project by its SHA-256, whole.
@@ -248,17 +246,50 @@ impl Tracking {
         Ok(self.blobs.get_bytes(&Self::namespace(leave.project()), sha256, limit).await?)
     }
 
-    /// All files below a folder, with paths relative to it.
+    /// All files below a folder as they are now, with paths relative to it. Plain files are read for their digests.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database or the disk says.
     pub async fn artifacts_below(
         &self,
         leave: &Authorized<ReadProject>,
         folder: &ArtifactPath,
     ) -> Result<Vec<ArtifactFile>, TrackingError> {
         let (project, folder) = (leave.project().clone(), folder.clone());
-        self.ledger.db().read(move |tx| below(tx, &project, &folder)).await
+        let (plain, path) = match self.places.kept(&project, &folder) {
+            Kept::Blobs => return self.ledger.db().read(move |tx| below(tx, &project, &folder)).await,
+            Kept::Plain(plain, path) => (plain, path),
+            Kept::ForOthers => return Ok(Vec::new()),
+        };
+        let mut out = Vec::new();
+        for name in plain::below(plain.clone(), path.clone()).await? {
+            let file = self.measured.measure(plain.clone(), format!("{path}/{name}"), name);
+            out.extend(file.await?);
+        }
+        Ok(out)
+    }
+
+    /// All files below a folder, with paths relative to it, each kept as a blob from here on, whatever becomes of the
+    /// folder. What is kept as blobs already is not copied.
+    ///
+    /// # Errors
+    /// What the database or the disk says.
+    pub async fn freeze(
+        &self,
+        leave: &Authorized<ReadProject>,
+        folder: &ArtifactPath,
+    ) -> Result<Vec<ArtifactFile>, TrackingError> {
+        let Kept::Plain(plain, path) = self.places.kept(leave.project(), folder) else {
+            return self.artifacts_below(leave, folder).await;
+        };
+        let namespace = Self::namespace(leave.project());
+        let mut out = Vec::new();
+        for name in plain::below(plain.clone(), path.clone()).await? {
+            let Some(found) = plain::open(plain.clone(), format!("{path}/{name}")).await? else { continue };
+            let blob = self.blobs.put(&namespace, plain::bytes(found, None), u64::MAX).await?;
+            out.push(ArtifactFile { path: name, sha256: blob.sha256, size: blob.size });
+        }
+        Ok(out)
     }
 
     /// Removes a file, or all files below a folder. Their blobs stay until nothing points at them.
@@ -278,6 +309,11 @@ impl Tracking {
             ));
         }
         let (project, path) = (leave.project().clone(), path.clone());
+        match self.places.kept(&project, &path) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, at) => return self.delete_plain(leave, folder, at, path).await,
+            Kept::ForOthers => return Err(missing(&path)),
+        }
         self.ledger
             .write(leave.actor(), move |tx| {
                 let mut gone: Vec<String> = below(tx, &project, &path)?
@@ -286,8 +322,7 @@ impl Tracking {
                     .collect();
                 gone.extend(find(tx, &project, path.as_str())?.map(|f| f.path));
                 if gone.is_empty() {
-                    let message = format!("No such artifact: '{}'", path.as_str());
-                    return Err(TrackingError::NotFound(message));
+                    return Err(missing(&path));
                 }
                 for file in &gone {
                     tx.execute(
@@ -301,38 +336,25 @@ impl Tracking {
             })
             .await
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stay_inside_the_tree() {
-        for good in ["", "a", "1/r/artifacts/model/MLmodel", "a/b/"] {
-            assert!(ArtifactPath::parse(good).is_ok(), "{good}");
+    async fn delete_plain(
+        &self,
+        leave: &Authorized<WriteTracking>,
+        folder: Folder,
+        at: String,
+        path: ArtifactPath,
+    ) -> Result<(), TrackingError> {
+        let files = plain::remove(folder, at).await?;
+        if files.is_empty() {
+            return Err(missing(&path));
         }
-        let long = "x".repeat(LONGEST_PATH + 1);
-        for bad in ["../x", "a/../b", "/a", "a//b", "./a", "a\\b", "a/\0", "a\nb", "a\u{85}b", "//", &long] {
-            assert!(ArtifactPath::parse(bad).is_err(), "{bad:?}");
-        }
-        assert!(ArtifactPath::parse(&long[1..]).is_ok());
-    }
-
-    #[test]
-    fn a_uri_of_this_server_names_a_path() {
-        let path = |uri| ArtifactPath::from_uri(uri).map(|p| p.as_str().to_owned());
-        assert_eq!(path("mlflow-artifacts:/1/r/artifacts"), Some("1/r/artifacts".into()));
-        assert_eq!(path("mlflow-artifacts://host:5/1/r"), Some("1/r".into()));
-        assert_eq!(path("s3://bucket/x"), None);
-    }
-
-    #[test]
-    fn a_path_lies_below_whole_folders_only() {
-        let path = |text| ArtifactPath::parse(text).unwrap();
-        assert_eq!(path("1/r/a").below(&path("1/r")), Some("a"));
-        assert_eq!(path("1/r").below(&path("1/r")), Some(""));
-        assert_eq!(path("1/r").below(&path("")), Some("1/r"));
-        assert_eq!(path("1/run").below(&path("1/r")), None);
+        let project = leave.project().clone();
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let event = NewEvent::new(&project, "artifact.deleted", "artifact", path.as_str());
+                tx.emit(event.with(json!({ "files": files })))?;
+                Ok(())
+            })
+            .await
     }
 }

@@ -1,11 +1,12 @@
 //! Experiments: made, found, renamed, tagged, deleted with their runs and restored.
 
 use crate::model::{Experiment, ExperimentId, KeyValue, Lifecycle};
+use crate::places::{self, ArtifactPlaces};
 use crate::{Tracking, TrackingError, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
+use trueline_ledger::{Actor, Edge, LedgerTx, NewEvent, Node, ProjectId};
 
 /// The experiment that every project starts with.
 const DEFAULT_NAME: &str = "Default";
@@ -55,10 +56,28 @@ pub(crate) fn tags(
     crate::runs::pairs(rows)
 }
 
-/// The number by which an experiment stands in the tables of runs; unlike its id it is unique over all projects.
-pub(crate) fn number(tx: &mut Tx<'_>, project: &ProjectId, id: ExperimentId) -> Result<i64, TrackingError> {
-    let sql = "SELECT n FROM experiments WHERE project = ?1 AND id = ?2";
-    tx.scalar(sql, &[project.into(), id.into()])?.ok_or_else(|| TrackingError::no_experiment(id))
+/// The number by which an experiment that is not deleted stands in the tables of runs, which unlike its id is unique over all
+/// projects, and where its artifacts lie.
+pub(crate) fn place(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    id: ExperimentId,
+) -> Result<(i64, String), TrackingError> {
+    let sql = "SELECT n, artifact_location, lifecycle FROM experiments WHERE project = ?1 AND id = ?2";
+    let mut row =
+        tx.query_opt(sql, &[project.into(), id.into()])?.ok_or_else(|| TrackingError::no_experiment(id))?;
+    let place = (row.take(0)?, row.take(1)?);
+    match lifecycle(&row.take::<String>(2)?) {
+        Lifecycle::Active => Ok(place),
+        other => Err(not_active(id, other)),
+    }
+}
+
+fn not_active(id: ExperimentId, is: Lifecycle) -> TrackingError {
+    TrackingError::Invalid(format!(
+        "The experiment {id} must be in the 'active' state. Current state is {}.",
+        is.as_str()
+    ))
 }
 
 /// One experiment that is not deleted.
@@ -71,19 +90,26 @@ pub(crate) fn get_active(
     if found.lifecycle == Lifecycle::Active {
         return Ok(found);
     }
-    Err(TrackingError::Invalid(format!(
-        "The experiment {id} must be in the 'active' state. Current state is {}.",
-        found.lifecycle.as_str()
-    )))
+    Err(not_active(id, found.lifecycle))
+}
+
+/// Whether a project has experiments.
+fn begun(tx: &mut Tx<'_>, project: &ProjectId) -> Result<bool, TrackingError> {
+    let any = tx.query_opt("SELECT id FROM experiments WHERE project = ?1 LIMIT 1", &[project.into()])?;
+    Ok(any.is_some())
 }
 
 /// Makes the default experiment of a project if it has none yet.
-fn ensure_default(tx: &mut LedgerTx<'_, '_>, project: &ProjectId) -> Result<(), TrackingError> {
-    let any = tx.query_opt("SELECT id FROM experiments WHERE project = ?1 LIMIT 1", &[project.into()])?;
-    match any {
-        Some(_) => Ok(()),
-        None => insert(tx, project, ExperimentId(0), DEFAULT_NAME, None, &[]).map(drop),
+fn ensure_default(
+    tx: &mut LedgerTx<'_, '_>,
+    places: &ArtifactPlaces,
+    project: &ProjectId,
+) -> Result<(), TrackingError> {
+    if begun(tx, project)? {
+        return Ok(());
     }
+    let location = places.of_experiment(project, ExperimentId(0));
+    insert(tx, project, ExperimentId(0), DEFAULT_NAME, &location, &[]).map(drop)
 }
 
 fn insert(
@@ -91,15 +117,15 @@ fn insert(
     project: &ProjectId,
     id: ExperimentId,
     name: &str,
-    location: Option<&str>,
+    location: &str,
     tags: &[KeyValue],
 ) -> Result<ExperimentId, TrackingError> {
-    let now = tx.now();
-    let location = location.map_or_else(|| format!("mlflow-artifacts:/{id}"), ToOwned::to_owned);
+    // The first one is there before any other, also when it is made in the same moment.
+    let now = tx.now() - i64::from(id == ExperimentId(0));
     tx.execute(
         "INSERT INTO experiments (project, id, name, artifact_location, lifecycle, created_at_ms, updated_at_ms, n)
          VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?5, (SELECT COALESCE(MAX(n), 0) + 1 FROM experiments))",
-        &[project.into(), id.into(), name.into(), (&location).into(), now.into()],
+        &[project.into(), id.into(), name.into(), location.into(), now.into()],
     )?;
     for tag in tags {
         upsert_tag(tx, project, id, tag)?;
@@ -117,7 +143,7 @@ fn upsert_tag(
     id: ExperimentId,
     tag: &KeyValue,
 ) -> Result<(), TrackingError> {
-    validate::key("tag", &tag.key)?;
+    validate::key(validate::Named::TAG, &tag.key)?;
     if tag.value.chars().count() > validate::LONGEST_EXPERIMENT_TAG {
         return Err(TrackingError::Invalid(format!(
             "'value' exceeds the maximum length of {} characters",
@@ -141,8 +167,8 @@ impl Tracking {
         &self,
         leave: &Authorized<WriteTracking>,
     ) -> Result<(), TrackingError> {
-        let project = leave.project().clone();
-        self.ledger.write(leave.actor(), move |tx| ensure_default(tx, &project)).await
+        let (project, places) = (leave.project().clone(), self.places.clone());
+        self.ledger.write(leave.actor(), move |tx| ensure_default(tx, &places, &project)).await
     }
 
     /// Makes an experiment.
@@ -157,10 +183,11 @@ impl Tracking {
         tags: Vec<KeyValue>,
     ) -> Result<ExperimentId, TrackingError> {
         validate::experiment_name(&name)?;
-        let project = leave.project().clone();
+        let location = location.map(places::resolved).transpose()?;
+        let (project, places) = (leave.project().clone(), self.places.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                ensure_default(tx, &project)?;
+                ensure_default(tx, &places, &project)?;
                 let taken = tx.query_opt(
                     "SELECT id FROM experiments WHERE project = ?1 AND name = ?2",
                     &[(&project).into(), (&name).into()],
@@ -171,7 +198,8 @@ impl Tracking {
                 let last: Option<i64> =
                     tx.scalar("SELECT MAX(id) FROM experiments WHERE project = ?1", &[(&project).into()])?;
                 let id = ExperimentId(last.unwrap_or(0) + 1);
-                insert(tx, &project, id, &name, location.as_deref(), &tags)
+                let location = location.clone().unwrap_or_else(|| places.of_experiment(&project, id));
+                insert(tx, &project, id, &name, &location, &tags)
             })
             .await
     }
@@ -192,7 +220,9 @@ impl Tracking {
         });
         match found.await {
             // The default experiment is there before anybody has written to the project.
-            Err(TrackingError::NotFound(_)) if id == ExperimentId(0) => Ok(default_experiment()),
+            Err(TrackingError::NotFound(_)) if id == ExperimentId(0) => {
+                Ok(self.default_experiment(leave.project()))
+            }
             other => other,
         }
     }
@@ -219,7 +249,7 @@ impl Tracking {
         };
         match found.await? {
             Some(found) => Ok(found),
-            None if name == DEFAULT_NAME => Ok(default_experiment()),
+            None if name == DEFAULT_NAME => Ok(self.default_experiment(leave.project())),
             None => Err(TrackingError::NotFound(format!("Could not find experiment with name '{name}'"))),
         }
     }
@@ -345,10 +375,10 @@ impl Tracking {
             + Send
             + 'static,
     {
-        let project = leave.project().clone();
+        let (project, places) = (leave.project().clone(), self.places.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                ensure_default(tx, &project)?;
+                ensure_default(tx, &places, &project)?;
                 let before = get(tx, &project, id)?;
                 let payload = change(tx, &project, &before)?;
                 // As in MLflow, a tag does not make an experiment newer.
@@ -386,14 +416,32 @@ fn set_lifecycle(
     Ok(json!({ "runs": runs }))
 }
 
-pub(crate) fn default_experiment() -> Experiment {
-    Experiment {
-        id: ExperimentId(0),
-        name: DEFAULT_NAME.to_owned(),
-        artifact_location: "mlflow-artifacts:/0".to_owned(),
-        lifecycle: Lifecycle::Active,
-        created_at_ms: 0,
-        updated_at_ms: 0,
-        tags: Vec::new(),
+impl Tracking {
+    /// Makes the default experiment of a project that nobody has written to, so that a search finds it. That is the
+    /// server's own doing, whoever looks.
+    pub(crate) async fn begin_experiments(&self, project: &ProjectId) -> Result<(), TrackingError> {
+        let (project, places) = (project.clone(), self.places.clone());
+        let begun = self.ledger.db().read({
+            let project = project.clone();
+            move |tx| begun(tx, &project)
+        });
+        if begun.await? {
+            return Ok(());
+        }
+        let server = Actor::system("tracking");
+        self.ledger.write(&server, move |tx| ensure_default(tx, &places, &project)).await
+    }
+
+    /// The experiment that every project starts with, as it will be made.
+    pub(crate) fn default_experiment(&self, project: &ProjectId) -> Experiment {
+        Experiment {
+            id: ExperimentId(0),
+            name: DEFAULT_NAME.to_owned(),
+            artifact_location: self.places.of_experiment(project, ExperimentId(0)),
+            lifecycle: Lifecycle::Active,
+            created_at_ms: 0,
+            updated_at_ms: 0,
+            tags: Vec::new(),
+        }
     }
 }

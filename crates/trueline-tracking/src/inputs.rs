@@ -74,7 +74,7 @@ pub(crate) fn datasets_of(
         let sql = some.sql(
             "SELECT d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags, i.run
              FROM run_inputs i JOIN datasets d ON d.id = i.dataset
-             WHERE i.run IN ({list}) AND d.project = {project} ORDER BY i.run, d.name, d.digest",
+             WHERE i.run IN ({list}) AND d.project = {project} ORDER BY i.run, i.position, d.name, d.digest",
         );
         tx.each(&sql.replace("{project}", &project), some.params(), |row| {
             let dataset = LoggedDataset {
@@ -222,7 +222,9 @@ pub(crate) fn insert_dataset(
     let tags: BTreeMap<&str, &str> = tags.iter().map(|t| (t.key.as_str(), t.value.as_str())).collect();
     let context = tags.get("mlflow.data.context").copied();
     tx.execute(
-        "INSERT INTO run_inputs (run, dataset, context, tags) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        "INSERT INTO run_inputs (run, dataset, context, tags, position)
+         VALUES (?1, ?2, ?3, ?4, (SELECT COALESCE(MAX(position), 0) + 1 FROM run_inputs WHERE run = ?1))
+         ON CONFLICT DO NOTHING",
         &[run.into(), (&id).into(), context.into(), json!(tags).to_string().into()],
     )?;
     Ok(id)

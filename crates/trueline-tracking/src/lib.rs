@@ -1,10 +1,13 @@
 //! Experiments and runs, with what is logged to them: params, metrics, tags, dataset inputs, logged models and
 //! artifacts. The wire that it comes over is the faces' matter, versions and aliases are the registry's.
 
+mod artifact_path;
 mod artifacts;
 mod capture;
+mod dataset_summaries;
 mod error;
 mod experiments;
+mod folder;
 mod import;
 mod inputs;
 mod listing;
@@ -14,7 +17,10 @@ mod many;
 mod metrics;
 mod model;
 mod model_history;
+mod model_registrations;
 mod owner;
+mod places;
+mod plain;
 mod points;
 mod reproduction;
 mod runs;
@@ -26,8 +32,10 @@ mod search;
 mod test_databases;
 mod validate;
 
-pub use artifacts::{ArtifactFile, ArtifactPath};
+pub use artifact_path::ArtifactPath;
+pub use artifacts::{ArtifactFile, OpenArtifact};
 pub use capture::Capture;
+pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
 pub use import::{
     ImportedArtifact, ImportedModel, ImportedPoints, ImportedRun, ModelPoint, PlacedExperiment, Placing,
@@ -37,10 +45,11 @@ pub use listing::{ArtifactEntry, Level};
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
 pub use metrics::{MetricPoint, MetricQuery};
 pub use model::{
-    Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus,
-    RunUpdate, ViewType,
+    Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric, NewRun, Run,
+    RunData, RunId, RunStatus, RunUpdate, ViewType,
 };
 pub use owner::ArtifactOwner;
+pub use places::{ArtifactPlaces, PlaceError};
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };
@@ -53,7 +62,7 @@ pub use search::{
 
 use std::sync::Arc;
 use trueline_blobs::{Blobs, Namespace};
-use trueline_ledger::{Ledger, ProjectId};
+use trueline_ledger::{Ledger, Millis, ProjectId};
 
 /// The domain of tracking. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -61,13 +70,33 @@ pub struct Tracking {
     ledger: Ledger,
     blobs: Blobs,
     results: Arc<search::Results>,
+    places: ArtifactPlaces,
+    measured: plain::Measured,
 }
 
 impl Tracking {
-    /// Over a ledger and a blob store.
+    /// Over a ledger and a blob store, in which all artifacts are kept.
     #[must_use]
     pub fn new(ledger: Ledger, blobs: Blobs) -> Self {
-        Self { ledger, blobs, results: Arc::default() }
+        Self {
+            ledger,
+            blobs,
+            results: Arc::default(),
+            places: ArtifactPlaces::default(),
+            measured: plain::Measured::default(),
+        }
+    }
+
+    /// With artifacts at other places.
+    #[must_use]
+    pub fn with_places(self, places: ArtifactPlaces) -> Self {
+        Self { places, ..self }
+    }
+
+    /// The time by the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.ledger.sources().now()
     }
 
     fn namespace(project: &ProjectId) -> Namespace {

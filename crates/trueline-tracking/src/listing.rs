@@ -1,8 +1,10 @@
 //! What a folder of artifacts holds, one level deep. The tree is read in pages by path, and a folder met on the way is
 //! stepped over, so that a listing costs what it shows and not what lies below it.
 
-use crate::artifacts::{ArtifactFile, ArtifactPath, size};
-use crate::{Tracking, TrackingError};
+use crate::artifact_path::ArtifactPath;
+use crate::artifacts::{ArtifactFile, size};
+use crate::places::Kept;
+use crate::{Tracking, TrackingError, plain};
 use serde::Serialize;
 use trueline_db::Tx;
 use trueline_identity::{Authorized, ReadProject};
@@ -26,8 +28,8 @@ pub enum ArtifactEntry {
         name: String,
         /// Its size in bytes.
         size: u64,
-        /// SHA-256 of its bytes.
-        sha256: String,
+        /// SHA-256 of its bytes; none when it is a plain file, which was not read for this.
+        sha256: Option<String>,
     },
 }
 
@@ -42,7 +44,7 @@ impl Level {
     pub fn take(&mut self, file: ArtifactFile) {
         let Some((name, _)) = file.path.split_once('/') else {
             let ArtifactFile { path: name, sha256, size } = file;
-            self.entries.push(ArtifactEntry::File { name, size, sha256 });
+            self.entries.push(ArtifactEntry::File { name, size, sha256: Some(sha256) });
             return;
         };
         let known = matches!(self.entries.last(), Some(ArtifactEntry::Folder { name: last }) if last == name);
@@ -92,6 +94,11 @@ impl Tracking {
         folder: &ArtifactPath,
         most: usize,
     ) -> Result<Vec<ArtifactEntry>, TrackingError> {
+        match self.places.kept(leave.project(), folder) {
+            Kept::Blobs => {}
+            Kept::Plain(folder, path) => return plain::list(folder, path, most).await,
+            Kept::ForOthers => return Ok(Vec::new()),
+        }
         let mut level = Level::default();
         let mut cursor = String::new();
         loop {
@@ -125,7 +132,7 @@ mod tests {
             level.take(file(path));
         }
         let folder = ArtifactEntry::Folder { name: "a".into() };
-        let b = ArtifactEntry::File { name: "b".into(), size: 1, sha256: "0".into() };
+        let b = ArtifactEntry::File { name: "b".into(), size: 1, sha256: Some("0".into()) };
         assert_eq!(level.entries(), [folder, b]);
     }
 }

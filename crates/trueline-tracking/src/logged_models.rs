@@ -1,9 +1,9 @@
 //! Logged models: what `log_model` makes of a trained model before anybody registers it.
 
 use crate::experiments::{self, lifecycle};
-use crate::model::{ExperimentId, KeyValue, Lifecycle, LoggedMetric, RunId, words};
+use crate::model::{ExperimentId, KeyValue, Lifecycle, MeasuredOn, ModelMetric, RunId, words};
 use crate::seal::{self, Owner};
-use crate::{Tracking, TrackingError, metrics, runs, validate};
+use crate::{Tracking, TrackingError, metrics, places, runs, validate};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -70,7 +70,7 @@ pub struct LoggedModel {
     /// Its tags, by key.
     pub tags: Vec<KeyValue>,
     /// Points that were logged for it, with the run that logged each.
-    pub metrics: Vec<(RunId, LoggedMetric)>,
+    pub metrics: Vec<(RunId, ModelMetric)>,
 }
 
 pub(crate) const COLUMNS: &str =
@@ -123,7 +123,7 @@ pub(crate) fn fill(tx: &mut Tx<'_>, mut model: LoggedModel) -> Result<LoggedMode
     let tags =
         tx.query("SELECT key, value FROM logged_model_tags WHERE model = ?1 ORDER BY key", &[id.into()])?;
     let points = tx.query(
-        "SELECT key, step, at_ms, value, is_nan, run FROM logged_model_metrics WHERE model = ?1
+        "SELECT key, step, at_ms, value, is_nan, run, dataset_name, dataset_digest FROM logged_model_metrics WHERE model = ?1
          ORDER BY key, step, at_ms, value",
         &[id.into()],
     )?;
@@ -131,7 +131,9 @@ pub(crate) fn fill(tx: &mut Tx<'_>, mut model: LoggedModel) -> Result<LoggedMode
     model.tags = runs::pairs(tags)?;
     for mut row in points {
         let run = RunId::new(row.take::<String>(5)?);
-        model.metrics.push((run, metrics::metric_from(&mut row)?));
+        let (name, digest) = (row.take::<Option<String>>(6)?, row.take(7)?);
+        let dataset = name.map(|name| MeasuredOn { name, digest });
+        model.metrics.push((run, ModelMetric { metric: metrics::metric_from(&mut row)?, dataset }));
     }
     Ok(model)
 }
@@ -277,7 +279,7 @@ impl Tracking {
             .await
     }
 
-    async fn change_logged_model<F>(
+    pub(crate) async fn change_logged_model<F>(
         &self,
         leave: &Authorized<WriteTracking>,
         id: &str,
@@ -324,8 +326,7 @@ fn insert(
     new: &NewLoggedModel,
 ) -> Result<LoggedModel, TrackingError> {
     let experiment = experiments::get_active(tx, project, new.experiment)?;
-    let artifact_uri =
-        format!("{}/models/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
+    let artifact_uri = places::below(&experiment.artifact_location, &format!("models/{id}/artifacts"));
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO logged_models (id, project, experiment, name, model_type, source_run, artifact_uri, status, lifecycle,
@@ -362,7 +363,7 @@ fn insert(
 
 pub(crate) fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
     for param in params {
-        validate::key("param", &param.key)?;
+        validate::key(validate::Named::PARAM, &param.key)?;
         tx.execute(
             "INSERT INTO logged_model_params (model, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
             &[model.into(), (&param.key).into(), (&param.value).into()],
@@ -373,7 +374,7 @@ pub(crate) fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -
 
 pub(crate) fn upsert_tags(tx: &mut Tx<'_>, model: &str, tags: &[KeyValue]) -> Result<(), TrackingError> {
     for tag in tags {
-        validate::key("tag", &tag.key)?;
+        validate::key(validate::Named::TAG, &tag.key)?;
         tx.execute(
             "INSERT INTO logged_model_tags (model, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (model, key) DO UPDATE SET value = excluded.value",
@@ -388,7 +389,7 @@ pub(crate) fn insert_metrics(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     run: &RunId,
-    points: &[(String, LoggedMetric)],
+    points: &[(String, ModelMetric)],
 ) -> Result<(), TrackingError> {
     let models: BTreeSet<&str> = points.iter().map(|(model, _)| model.as_str()).collect();
     models.into_iter().try_for_each(|model| require(tx, project, model))?;
@@ -399,14 +400,17 @@ fn insert_metric(
     tx: &mut Tx<'_>,
     model: &str,
     run: &RunId,
-    metric: &LoggedMetric,
+    measured: &ModelMetric,
 ) -> Result<(), TrackingError> {
+    let ModelMetric { metric, dataset } = measured;
     let point = metric.point;
+    let name = dataset.as_ref().map(|d| d.name.clone());
+    let digest = dataset.as_ref().and_then(|d| d.digest.clone());
     let (value, is_nan) = point.stored();
     let chunk = seal::open_chunk(tx, Owner::LoggedModel, model)?;
     let new = tx.execute(
-        "INSERT INTO logged_model_metrics (model, key, step, at_ms, value, is_nan, run, chunk)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        "INSERT INTO logged_model_metrics (model, key, step, at_ms, value, is_nan, run, chunk, dataset_name, dataset_digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
         &[
             model.into(),
             (&metric.key).into(),
@@ -416,6 +420,8 @@ fn insert_metric(
             is_nan.into(),
             run.into(),
             chunk.into(),
+            name.into(),
+            digest.into(),
         ],
     )?;
     seal::added(tx, Owner::LoggedModel, model, new)

@@ -1,21 +1,26 @@
 //! Lists of keys in SQL. A list is padded to one of a few lengths, so that the statement is one that was prepared
 //! before.
 
+use std::sync::LazyLock;
 use trueline_db::Value;
 
 const LENGTHS: [usize; 4] = [1, 16, 64, 256];
 
+/// The placeholders of each length.
+static LISTS: LazyLock<[String; LENGTHS.len()]> = LazyLock::new(|| {
+    LENGTHS.map(|length| (1..=length).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", "))
+});
+
 /// Some of the keys, at most 256, and room for a parameter or two of the caller's own.
 pub(crate) struct Some256 {
     params: Vec<Value>,
-    length: usize,
+    list: &'static str,
 }
 
 impl Some256 {
     /// A statement with `{list}` for the keys, which are its first parameters.
     pub(crate) fn sql(&self, text: &str) -> String {
-        let list: Vec<String> = (1..=self.length).map(|i| format!("?{i}")).collect();
-        text.replace("{list}", &list.join(", "))
+        text.replace("{list}", self.list)
     }
 
     /// Adds a parameter after the list; answers its placeholder.
@@ -37,10 +42,12 @@ impl Some256 {
 /// The keys in parts.
 pub(crate) fn batches<K: Copy + Into<Value>>(keys: &[K]) -> impl Iterator<Item = Some256> {
     keys.chunks(LENGTHS[LENGTHS.len() - 1]).map(|some| {
-        let length = LENGTHS.into_iter().find(|l| *l >= some.len()).unwrap_or(some.len());
+        let place = LENGTHS.iter().position(|length| *length >= some.len()).unwrap_or(LENGTHS.len() - 1);
         let padding = some.last().into_iter().cycle();
-        let params = some.iter().chain(padding).take(length).map(|key| (*key).into()).collect();
-        Some256 { params, length }
+        // Room for the caller's parameters, too.
+        let mut params = Vec::with_capacity(LENGTHS[place] + 8);
+        params.extend(some.iter().chain(padding).take(LENGTHS[place]).map(|key| (*key).into()));
+        Some256 { params, list: &LISTS[place] }
     })
 }
 

@@ -3,6 +3,7 @@
 //! they lie is the matter of the modules below `points`.
 
 use crate::model::{LoggedMetric, RunId};
+use crate::validate::Named;
 use crate::{Tracking, TrackingError, points, runs, sample, validate};
 use serde::Serialize;
 use trueline_db::{Row, Tx};
@@ -50,13 +51,14 @@ pub struct MetricQuery {
     pub limit: Option<u64>,
 }
 
-pub(crate) fn check(metric: &LoggedMetric) -> Result<(), TrackingError> {
-    validate::key("metric", &metric.key)?;
+pub(crate) fn check(of: Named, metric: &LoggedMetric) -> Result<(), TrackingError> {
+    validate::key(of, &metric.key)?;
     let MetricPoint { at_ms, value, .. } = metric.point;
     if at_ms < 0 {
         return Err(TrackingError::Invalid(format!(
-            "Invalid value {at_ms} for parameter 'timestamp' supplied: metric '{}' (value={value:?}). Timestamp must be \
-             a nonnegative long (64-bit integer) ",
+            "Invalid value {at_ms} for parameter '{}' supplied: metric '{}' (value={value:?}). Timestamp must be a \
+             nonnegative long (64-bit integer) ",
+            of.field("timestamp"),
             metric.key
         )));
     }

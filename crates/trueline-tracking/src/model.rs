@@ -219,6 +219,25 @@ pub struct LoggedMetric {
     pub point: MetricPoint,
 }
 
+/// A dataset that something was measured on, as the client names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MeasuredOn {
+    /// The dataset's name.
+    pub name: String,
+    /// What the client computed over its contents, when it says so.
+    pub digest: Option<String>,
+}
+
+/// A point that a run measured for a logged model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelMetric {
+    /// The metric's name and the point.
+    #[serde(flatten)]
+    pub metric: LoggedMetric,
+    /// What it was measured on, when the client says so.
+    pub dataset: Option<MeasuredOn>,
+}
+
 /// A run without its data.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {

@@ -4,10 +4,12 @@ use crate::experiments::{self, lifecycle};
 use crate::inputs;
 use crate::logged::{self, Table};
 use crate::model::{
-    ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, Run, RunData, RunId, RunStatus, RunUpdate,
+    ExperimentId, KeyValue, Lifecycle, LoggedMetric, ModelMetric, NewRun, Run, RunData, RunId, RunStatus,
+    RunUpdate,
 };
 use crate::schema::POINTS;
-use crate::{Tracking, TrackingError, logged_models, metrics, points, validate};
+use crate::validate::Named;
+use crate::{Tracking, TrackingError, logged_models, metrics, places, points, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
@@ -29,7 +31,7 @@ pub struct Batch {
     /// Points.
     pub metrics: Vec<LoggedMetric>,
     /// Those of them that were measured for a logged model, with its id; they are kept with the model as well.
-    pub of_models: Vec<(String, LoggedMetric)>,
+    pub of_models: Vec<(String, ModelMetric)>,
     /// Params.
     pub params: Vec<KeyValue>,
     /// Tags.
@@ -195,11 +197,17 @@ fn insert_params(
     }
 }
 
-fn check_params(params: &[KeyValue]) -> Result<(), TrackingError> {
+/// What the items of a request are called: by their place in it, unless it brought one alone.
+fn named(of: Named, alone: bool) -> impl Fn(usize) -> Named {
+    move |at| if alone { of } else { of.at(at) }
+}
+
+fn check_params(params: &[KeyValue], alone: bool) -> Result<(), TrackingError> {
+    let of = named(Named::PARAM, alone);
     let mut seen = std::collections::BTreeSet::new();
     let mut twice = Vec::new();
-    for param in params {
-        validate::key("param", &param.key)?;
+    for (at, param) in params.iter().enumerate() {
+        validate::key(of(at), &param.key)?;
         if !seen.insert(&param.key) && !twice.contains(&param.key) {
             twice.push(param.key.clone());
         }
@@ -215,8 +223,9 @@ fn check_params(params: &[KeyValue]) -> Result<(), TrackingError> {
     )))
 }
 
-fn check_tags(tags: &[KeyValue]) -> Result<(), TrackingError> {
-    tags.iter().try_for_each(|t| validate::key("tag", &t.key))
+fn check_tags(tags: &[KeyValue], alone: bool) -> Result<(), TrackingError> {
+    let of = named(Named::TAG, alone);
+    tags.iter().enumerate().try_for_each(|(at, tag)| validate::key(of(at), &tag.key))
 }
 
 impl Tracking {
@@ -230,7 +239,7 @@ impl Tracking {
         leave: &Authorized<WriteTracking>,
         new: NewRun,
     ) -> Result<RunData, TrackingError> {
-        check_tags(&new.tags)?;
+        check_tags(&new.tags, false)?;
         let new = NewRun { tags: validate::cut(new.tags, validate::LONGEST_RUN_TAG), ..new };
         let name = run_name(&new, || random_name(self.ledger.sources().bytes()))?;
         let id = RunId::new(self.ledger.sources().id());
@@ -283,9 +292,10 @@ impl Tracking {
     ) -> Result<(), TrackingError> {
         validate::batch(batch.metrics.len(), batch.params.len(), batch.tags.len())?;
         let batch = Batch { tags: validate::cut(batch.tags, validate::LONGEST_RUN_TAG), ..batch };
-        check_params(&batch.params)?;
-        batch.metrics.iter().try_for_each(metrics::check)?;
-        check_tags(&batch.tags)?;
+        let metric = named(Named::METRIC, batch.single);
+        batch.metrics.iter().enumerate().try_for_each(|(at, m)| metrics::check(metric(at), m))?;
+        check_params(&batch.params, batch.single)?;
+        check_tags(&batch.tags, batch.single)?;
         let (project, id) = (leave.project().clone(), id.clone());
         let Batch { metrics, of_models, params, tags, single } = batch;
         let points = points::batch(&metrics);
@@ -399,9 +409,8 @@ fn insert(
     name: &str,
     new: &NewRun,
 ) -> Result<RunData, TrackingError> {
-    let experiment = experiments::get_active(tx, project, new.experiment)?;
-    let experiment_n = experiments::number(tx, project, new.experiment)?;
-    let artifact_uri = format!("{}/{id}/artifacts", experiment.artifact_location.trim_end_matches('/'));
+    let (experiment_n, location) = experiments::place(tx, project, new.experiment)?;
+    let artifact_uri = places::below(&location, &format!("{id}/artifacts"));
     let created_by = tx.actor().principal.clone();
     let made = tx.query(
         "INSERT INTO runs (id, project, experiment, experiment_n, name, claimed_user, created_by, status, start_time,

@@ -19,7 +19,11 @@ pub(crate) const INDEXED_CHARS: usize = 250;
 /// Tracking's part of the schema.
 pub const MODULE: Module = Module {
     name: "tracking",
-    migrations: &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }],
+    migrations: &[
+        Migration { version: 1, sql: V1 },
+        Migration { version: 2, sql: V2 },
+        Migration { version: 3, sql: V3 },
+    ],
 };
 
 const V1: &str = "
@@ -298,4 +302,9 @@ CREATE TABLE metric_blocks (
     PRIMARY KEY (run, key, block)
 );
 ALTER TABLE metric_points RENAME TO metric_points_v1;
+";
+
+/// Inputs of a run in the order of logging.
+const V3: &str = "
+ALTER TABLE run_inputs ADD COLUMN position BIGINT NOT NULL DEFAULT 0;
 ";

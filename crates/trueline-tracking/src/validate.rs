@@ -21,38 +21,78 @@ pub(crate) fn json_quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// What a key is of, and where it stands in a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    what: &'static str,
+    /// Its place in its list, when the request brought a list.
+    at: Option<usize>,
+}
+
+impl Named {
+    pub(crate) const METRIC: Self = Self { what: "metric", at: None };
+    pub(crate) const PARAM: Self = Self { what: "param", at: None };
+    pub(crate) const TAG: Self = Self { what: "tag", at: None };
+
+    /// As an item of a list.
+    pub(crate) fn at(self, at: usize) -> Self {
+        Self { at: Some(at), ..self }
+    }
+
+    /// What MLflow calls a field of it.
+    pub(crate) fn field(self, field: &str) -> String {
+        match self.at {
+            None => field.to_owned(),
+            Some(at) => format!("{}s[{at}].{field}", self.what),
+        }
+    }
+
+    fn key_field(self) -> String {
+        self.field(if self.what == "metric" { "name" } else { "key" })
+    }
+
+    /// What MLflow calls the key when it is too long.
+    fn long_key(self) -> String {
+        match self.what {
+            "metric" => "Metric name".to_owned(),
+            "param" => "Param key".to_owned(),
+            _ => self.key_field(),
+        }
+    }
+}
+
 /// Checks a metric's, param's or tag's key.
-pub(crate) fn key(kind: &str, key: &str) -> Result<(), TrackingError> {
+pub(crate) fn key(of: Named, key: &str) -> Result<(), TrackingError> {
     let allowed = |c: char| c.is_alphanumeric() || "_-. :/".contains(c);
     if key.is_empty() {
-        return Err(TrackingError::Invalid(format!("Missing value for required parameter '{kind}.key'.")));
+        return Err(TrackingError::Invalid(format!(
+            "Missing value for required parameter '{}'.",
+            of.key_field()
+        )));
     }
     if !key.chars().all(allowed) {
         return Err(TrackingError::Invalid(format!(
-            "Invalid value {} for parameter 'name' supplied: {NAME_RULE}",
-            json_quoted(key)
+            "Invalid value {} for parameter '{}' supplied: {NAME_RULE}",
+            json_quoted(key),
+            of.key_field()
         )));
     }
     if !is_normal_path(key) {
         return Err(TrackingError::Invalid(format!(
-            "Invalid value {} for parameter 'name' supplied: Names may be treated as files in certain cases, and must \
+            "Invalid value {} for parameter '{}' supplied: Names may be treated as files in certain cases, and must \
              not resolve to other names when treated as such. This name would resolve to '{}'",
             json_quoted(key),
+            of.key_field(),
             normal_path(key)
         )));
     }
     if key.chars().count() > LONGEST_KEY {
-        let kind = capitalised(kind);
         return Err(TrackingError::Invalid(format!(
-            "'{kind} name' exceeds the maximum length of {LONGEST_KEY} characters"
+            "'{}' exceeds the maximum length of {LONGEST_KEY} characters",
+            of.long_key()
         )));
     }
     Ok(())
-}
-
-fn capitalised(word: &str) -> String {
-    let mut chars = word.chars();
-    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
 /// What `posixpath.normpath` makes of a path.
@@ -145,18 +185,22 @@ mod tests {
     #[test]
     fn keys_follow_the_rule_of_normal_paths() {
         for good in ["a", "a/b", "train.loss", "a b:c-d_e", "é"] {
-            assert!(key("metric", good).is_ok(), "{good}");
+            assert!(key(Named::METRIC, good).is_ok(), "{good}");
         }
         for bad in ["", "/a", "a//b", "a/", "./a", "../a", "a/..", "a\\b", "a\nb", "."] {
-            assert!(key("metric", bad).is_err(), "{bad}");
+            assert!(key(Named::METRIC, bad).is_err(), "{bad}");
         }
-        let error = key("metric", "a\\b").unwrap_err().to_string();
+        let error = key(Named::METRIC, "a\\b").unwrap_err().to_string();
         assert!(
             error.starts_with(r#"Invalid value "a\\b" for parameter 'name' supplied: Names may only"#),
             "{error}"
         );
-        let error = key("metric", &"x".repeat(251)).unwrap_err().to_string();
+        let error = key(Named::METRIC, &"x".repeat(251)).unwrap_err().to_string();
         assert_eq!(error, "'Metric name' exceeds the maximum length of 250 characters");
+        let of = |named: Named, bad: &str| key(named, bad).unwrap_err().to_string();
+        assert!(of(Named::METRIC.at(0), "../bad").contains("for parameter 'metrics[0].name' supplied"));
+        assert!(of(Named::PARAM.at(2), "a\\b").contains("for parameter 'params[2].key' supplied"));
+        assert!(of(Named::TAG, "").contains("required parameter 'key'"));
     }
 
     #[test]

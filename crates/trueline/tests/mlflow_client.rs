@@ -48,6 +48,13 @@ fn the_client_loads_what_was_registered_after_the_source_was_spoilt() {
 }
 
 #[test]
+fn what_mlflows_pages_ask_is_answered() {
+    for on in [On::Sqlite, On::Postgres] {
+        script("mlflow_pages.py", &[&Server::start(on).url]);
+    }
+}
+
+#[test]
 fn two_projects_with_equal_names_inside_stay_apart_on_sqlite() {
     two_projects(On::Sqlite);
 }
@@ -55,4 +62,14 @@ fn two_projects_with_equal_names_inside_stay_apart_on_sqlite() {
 #[test]
 fn two_projects_with_equal_names_inside_stay_apart_on_postgres() {
     two_projects(On::Postgres);
+}
+
+#[test]
+fn traces_judgements_and_evaluation_datasets_work_on_sqlite() {
+    script("mlflow_traces.py", &[&Server::start(On::Sqlite).url]);
+}
+
+#[test]
+fn traces_judgements_and_evaluation_datasets_work_on_postgres() {
+    script("mlflow_traces.py", &[&Server::start(On::Postgres).url]);
 }

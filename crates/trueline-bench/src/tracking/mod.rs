@@ -1,5 +1,5 @@
 //! Tracking through the public door, the same requests to Trueline and to the real MLflow server in one run: batches of a
-//! hundred points, new runs, searches; then what only a large database shows.
+//! hundred points, new runs, searches, traces; then what only a large database shows.
 
 mod bare;
 mod large;
@@ -33,10 +33,11 @@ struct Kind {
     request: fn(&Requests, u64) -> Vec<u8>,
 }
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind { name: "log-batch, 100 points", at_least: 100.0, request: Requests::log_batch },
     Kind { name: "runs/create", at_least: 60.0, request: Requests::create },
     Kind { name: "runs/search, 50 of 1,000 runs", at_least: 100.0, request: Requests::search },
+    Kind { name: "/v1/traces, a trace of 10 spans", at_least: 20.0, request: Requests::trace },
 ];
 
 /// On PostgreSQL less is asked for: its commits are its own.
@@ -83,6 +84,8 @@ pub fn tracking(binary: &Path, against: &Against, table: &mut Table) -> anyhow::
     for (kind, ours) in KINDS.iter().zip(ours) {
         let peak = peak(peer.address(), |n| (kind.request)(&requests, n))?;
         table.add(&group, &format!("{}, MLflow", kind.name), peak.rate_per_s(), "/s");
+        #[allow(clippy::cast_precision_loss)]
+        table.add(&group, &format!("{}, MLflow, failed", kind.name), peak.failed as f64, "");
         table.add(
             &group,
             &format!("{}, MLflow, p50", kind.name),
@@ -97,7 +100,12 @@ pub fn tracking(binary: &Path, against: &Against, table: &mut Table) -> anyhow::
 }
 
 /// The peaks of all kinds of requests on Trueline.
-fn ours(binary: &Path, against: &Against, group: &str, table: &mut Table) -> anyhow::Result<[f64; 3]> {
+fn ours(
+    binary: &Path,
+    against: &Against,
+    group: &str,
+    table: &mut Table,
+) -> anyhow::Result<[f64; KINDS.len()]> {
     let work = tempfile::tempdir()?;
     let mut launch = Launch::new(binary, work.path(), &work.path().join("data"))?;
     if let Some(postgres) = &against.postgres {
@@ -109,11 +117,12 @@ fn ours(binary: &Path, against: &Against, group: &str, table: &mut Table) -> any
     let idle = Memory::of(server.process_id())?;
     table.add_with_budget(group, "idle memory, resident", idle.resident_mib, "MiB", 60.0);
     let requests = Requests::prepare(address, CALLERS, SEARCHED)?;
-    let mut peaks = [0.0; 3];
+    let mut peaks = [0.0; KINDS.len()];
     let mut most_memory = 0.0_f64;
     for (kind, rate) in KINDS.iter().zip(&mut peaks) {
         let request = |n| (kind.request)(&requests, n);
         let peak = peak(address, request)?;
+        ensure!(peak.failed == 0, "{} requests failed: {:?}", peak.failed, peak.failures);
         *rate = peak.rate_per_s();
         most_memory = most_memory.max(Memory::of(server.process_id())?.peak_mib);
         table.add(group, &format!("{}, peak", kind.name), *rate, "/s");
@@ -136,7 +145,5 @@ fn ours(binary: &Path, against: &Against, group: &str, table: &mut Table) -> any
 
 fn peak(address: SocketAddr, request: impl Fn(u64) -> Vec<u8> + Sync) -> anyhow::Result<LoadReport> {
     let until = Until::Elapsed(PEAK);
-    let report = ClosedLoop { address, until, connections: CALLERS, timeout: TIMEOUT, request }.run()?;
-    ensure!(report.failed == 0, "{} requests failed: {:?}", report.failed, report.failures);
-    Ok(report)
+    Ok(ClosedLoop { address, until, connections: CALLERS, timeout: TIMEOUT, request }.run()?)
 }

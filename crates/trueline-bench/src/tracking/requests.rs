@@ -1,7 +1,7 @@
 //! The requests that both servers get.
 
 use super::TIMEOUT;
-use crate::http::{Connection, post_json};
+use crate::http::{Connection, post_json, post_json_with};
 use anyhow::{Context, ensure};
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
@@ -71,6 +71,35 @@ impl Requests {
         });
         post_json("/api/2.0/mlflow/runs/search", &ask.to_string())
     }
+
+    /// A trace as OpenTelemetry's exporters send one.
+    pub(super) fn trace(&self, n: u64) -> Vec<u8> {
+        let spans: Vec<Json> = (0..SPANS).map(|i| span(n, i)).collect();
+        let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] });
+        post_json_with("/v1/traces", &[("x-mlflow-experiment-id", &self.experiment)], &body.to_string())
+    }
+}
+
+const SPANS: u64 = 10;
+
+/// Span `i` of trace `n`: a chain of calls, each with inputs and tokens.
+fn span(n: u64, i: u64) -> Json {
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let (id, start) = (|i: u64| format!("{:016x}", i + 1), (START_MS + n) * 1_000_000 + i * 1000);
+    json!({
+        "traceId": format!("{:016x}{:016x}", START_MS, n + 1),
+        "spanId": id(i),
+        "parentSpanId": i.checked_sub(1).map(id),
+        "name": format!("step {i}"),
+        "startTimeUnixNano": start.to_string(),
+        "endTimeUnixNano": (start + 500_000_000).to_string(),
+        "status": { "code": 1 },
+        "attributes": [
+            text("mlflow.spanType", "LLM"),
+            text("mlflow.spanInputs", "Why is the sky blue, and not green? Answer in two sentences, please."),
+            text("mlflow.chat.tokenUsage", r#"{"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}"#),
+        ],
+    })
 }
 
 /// A fraction that looks like chance and is the same for the same number.

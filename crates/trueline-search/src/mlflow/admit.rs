@@ -82,7 +82,11 @@ fn traces_ops(rules: &Rules, field: &Field, comparator: &str, numeric: bool) -> 
         Entity::Issue => {
             (ISSUE_OPS, format!("issue.{key} comparator '{comparator}' not one of '{}'", op_set(ISSUE_OPS)))
         }
-        Entity::Tag if key == "mlflow.linkedPrompts" && comparator != "=" => {
+        Entity::Tag
+            if key == "mlflow.linkedPrompts"
+                && Op::from_text(comparator)
+                    .is_some_and(|op| op != Op::Eq && TRACE_TAG_OPS.contains(&op)) =>
+        {
             return invalid(format!(
                 "Invalid comparator '{comparator}' for prompts filter. Only '=' is supported with format: prompt = \
                  \"name/version\""

@@ -14,10 +14,12 @@ mod order;
 mod parse;
 mod python;
 mod rules;
+mod trace_metrics;
 
 pub use admit::admit;
 pub use order::{OrderBy, parse_order_by, parse_order_by_list};
 pub use parse::parse_clauses;
+pub use trace_metrics::{MetricField, MetricFilter, parse_metric_filter};
 
 use crate::{Expr, Field, Value};
 

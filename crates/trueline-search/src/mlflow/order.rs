@@ -38,8 +38,8 @@ pub fn parse_order_by(kind: Kind, text: &str) -> Result<OrderBy, FilterError> {
     Ok(OrderBy { field, ascending })
 }
 
-/// Reads a whole list and resolves its aliases. For runs, a field may stand in it once, and must be something a run can be
-/// sorted by.
+/// Reads a whole list and resolves its aliases. For runs and traces a field may stand in it once; for runs it must be
+/// something a run can be sorted by.
 ///
 /// # Errors
 /// [`FilterError`], with MLflow's message; a field that stands twice is [`FilterError::Internal`].
@@ -52,13 +52,14 @@ pub fn parse_order_by_list<T: AsRef<str>>(kind: Kind, texts: &[T]) -> Result<Vec
             if order.field.entity == Entity::Dataset {
                 return invalid(format!("Invalid identifier type '{}'", order.field.entity));
             }
-            if orders.iter().any(|earlier| earlier.field == order.field) {
-                let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-                return Err(FilterError::Internal(format!(
-                    "`order_by` contains duplicate fields: {}",
-                    repr_list(&texts)
-                )));
-            }
+        }
+        let is_twice = || orders.iter().any(|earlier| earlier.field == order.field);
+        if matches!(kind, Kind::Runs | Kind::Traces) && is_twice() {
+            let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+            return Err(FilterError::Internal(format!(
+                "`order_by` contains duplicate fields: {}",
+                repr_list(&texts)
+            )));
         }
         orders.push(order);
     }

@@ -373,15 +373,15 @@ fn strip(text: &str, quote: char) -> Option<&str> {
     text.strip_prefix(quote)?.strip_suffix(quote)
 }
 
-fn strip_quotes(text: &str) -> Option<&str> {
+pub(super) fn strip_quotes(text: &str) -> Option<&str> {
     strip(text, '\'').or_else(|| strip(text, '"'))
 }
 
-fn strip_backquotes(text: &str) -> &str {
+pub(super) fn strip_backquotes(text: &str) -> &str {
     strip(text, '`').unwrap_or(text)
 }
 
-fn text_value(found: &str) -> Result<Value, FilterError> {
+pub(super) fn text_value(found: &str) -> Result<Value, FilterError> {
     match strip_quotes(found) {
         Some(text) => Ok(Value::Text(text.to_owned())),
         None => invalid(format!(

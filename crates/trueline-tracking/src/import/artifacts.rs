@@ -1,7 +1,8 @@
 //! Files of another store.
 
 use super::digest;
-use crate::artifacts::{self, ArtifactPath};
+use crate::artifact_path::ArtifactPath;
+use crate::artifacts;
 use crate::{Tracking, TrackingError};
 use bytes::Bytes;
 use futures::Stream;

@@ -8,7 +8,7 @@ use crate::points::{self, ByKey, Packed};
 use crate::runs::Place;
 use crate::schema::POINTS;
 use crate::seal::{self, Owner};
-use crate::{Tracking, TrackingError, experiments, inputs};
+use crate::{Tracking, TrackingError, inputs};
 use serde_json::json;
 use trueline_identity::{Authorized, WriteTracking};
 use trueline_ledger::{Edge, EventId, LedgerTx, Millis, NewEvent, Node, ProjectId};
@@ -117,7 +117,7 @@ impl Tracking {
         self.ledger
             .write_summarised(POINTS, move |tx| {
                 let place = crate::runs::place(tx, &project, &run)?;
-                points::keep_more(tx, place, run.as_str(), points.clone()).map(drop)
+                points::keep_more(tx, place, points.clone())
             })
             .await
     }
@@ -208,7 +208,9 @@ fn insert(
     imported: &ImportedRun,
 ) -> Result<Place, TrackingError> {
     let run = &imported.data.run;
-    let experiment_n = experiments::number(tx, project, run.experiment)?;
+    let sql = "SELECT n FROM experiments WHERE project = ?1 AND id = ?2";
+    let experiment_n: Option<i64> = tx.scalar(sql, &[project.into(), run.experiment.into()])?;
+    let experiment_n = experiment_n.ok_or_else(|| TrackingError::no_experiment(run.experiment))?;
     let created_by = tx.actor().principal.clone();
     let uri = match run.artifact_uri.as_str() {
         "" => format!("mlflow-artifacts:/{}/{}/artifacts", run.experiment, run.id),

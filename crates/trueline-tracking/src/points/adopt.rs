@@ -1,7 +1,7 @@
 //! Points of databases from before there were blocks: a row each. They are moved series by series when the server starts,
 //! with the chunks that they were sealed in.
 
-use super::fold::add_to_blocks;
+use super::fold::blocks;
 use crate::metrics::MetricPoint;
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError};
@@ -73,7 +73,9 @@ pub(super) fn adopt(tx: &mut Tx<'_>) -> Result<u64, TrackingError> {
     let moved = points.len() as u64;
     let run: Option<i64> = tx.scalar("SELECT n FROM runs WHERE id = ?1", &[(&id).into()])?;
     if let Some(run) = run {
-        add_to_blocks(tx, run, &key, chunk, points)?;
+        for block in blocks(tx, run, &key, chunk, points)? {
+            block.put(tx, run)?;
+        }
     }
     Ok(moved)
 }

@@ -1,7 +1,7 @@
 //! Points of an import: whole series that go straight into blocks and latest values, not through the inbox.
 
 use super::codec::{self, MOST_POINTS};
-use super::fold::{self, Place};
+use super::fold;
 use super::{ByKey, tidy};
 use crate::TrackingError;
 use crate::metrics::MetricPoint;
@@ -51,20 +51,7 @@ impl Packed {
 /// Writes the points of a run that has none yet, into its first chunk.
 pub(crate) fn keep_packed(tx: &mut Tx<'_>, run: runs::Place, packed: &Packed) -> Result<(), TrackingError> {
     for Series { key, last, blocks } in &packed.series {
-        let (value, is_nan) = last.stored();
-        tx.execute(
-            "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan, experiment_n)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            &[
-                run.n.into(),
-                key.into(),
-                last.step.into(),
-                last.at_ms.into(),
-                value.into(),
-                is_nan.into(),
-                run.experiment_n.into(),
-            ],
-        )?;
+        fold::put_latest(tx, (run.n, run.experiment_n), key, last)?;
         for (number, (points, body)) in (0i64..).zip(blocks) {
             tx.execute(
                 "INSERT INTO metric_blocks (run, key, block, chunk, points, body) VALUES (?1, ?2, ?3, 0, ?4, ?5)",
@@ -75,16 +62,19 @@ pub(crate) fn keep_packed(tx: &mut Tx<'_>, run: runs::Place, packed: &Packed) ->
     Ok(())
 }
 
-/// Adds a part of the points of a run that is on its way in; answers how many there were.
-pub(crate) fn keep_more(
-    tx: &mut Tx<'_>,
-    run: runs::Place,
-    id: &str,
-    mut points: ByKey,
-) -> Result<u64, TrackingError> {
-    points.values_mut().flatten().for_each(|p| *p = p.normal());
-    let place = Place { run: run.n, id: id.to_owned(), experiment: run.experiment_n };
-    fold::keep_in(tx, &place, 0, points)
+/// Adds a part of the points of a run that is on its way in, to its first chunk.
+pub(crate) fn keep_more(tx: &mut Tx<'_>, run: runs::Place, points: ByKey) -> Result<(), TrackingError> {
+    for (key, mut series) in points {
+        series.iter_mut().for_each(|p| *p = p.normal());
+        tidy(&mut series);
+        if let Some(latest) = fold::newer(tx, run.n, &key, series.last())? {
+            fold::put_latest(tx, (run.n, run.experiment_n), &key, &latest)?;
+        }
+        for block in fold::blocks(tx, run.n, &key, 0, series)? {
+            block.put(tx, run.n)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes out all points of a run.

@@ -1,7 +1,7 @@
 //! Folding: what waits in the inbox goes into blocks and latest values, a run at a time.
 
 use super::codec::{self, MOST_POINTS};
-use super::{ByKey, inbox, order, tidy};
+use super::{inbox, order, tidy};
 use crate::metrics::MetricPoint;
 use crate::schema::POINTS;
 use crate::{TrackingError, seal};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use trueline_db::Tx;
 use trueline_ledger::Ledger;
 
-/// Rows of the inbox that one transaction folds at the most, so that the writer is not held up.
-const ROWS: i64 = 1000;
+/// Rows of the inbox that are folded at a time, so that neither memory nor the writer is taken up for long.
+const ROWS: i64 = 512;
 /// A block with fewer points is written again with the new ones, not beside them.
 const SMALL: usize = 1024;
 /// A run is folded when so many rows of it wait,
@@ -19,7 +19,7 @@ const WAITING: i64 = 256;
 /// or when the oldest has waited so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Runs that are folded side by side, so that they share commits.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 4;
 
 /// Decides when which run is folded.
 #[derive(Debug, Default)]
@@ -86,115 +86,167 @@ async fn fold_all(ledger: &Ledger, runs: Vec<i64>) -> Result<(), TrackingError> 
 }
 
 async fn fold_run(ledger: &Ledger, run: i64) -> Result<(), TrackingError> {
-    while ledger.write_summarised(POINTS, move |tx| fold(tx, run)).await? {}
-    Ok(())
-}
-
-/// Folds a part of a run's inbox; answers whether there may be more.
-fn fold(tx: &mut Tx<'_>, run: i64) -> Result<bool, TrackingError> {
-    let Some((by_key, last)) = inbox::of_run(tx, run, ROWS)? else { return Ok(false) };
-    let facts = tx.query_opt("SELECT id, experiment_n FROM runs WHERE n = ?1", &[run.into()])?;
-    if let Some(mut facts) = facts {
-        let (id, experiment): (String, i64) = (facts.take(0)?, facts.take(1)?);
-        keep(tx, &Place { run, id, experiment }, by_key)?;
-    }
-    let gone =
-        tx.execute("DELETE FROM metric_inbox WHERE run = ?1 AND id <= ?2", &[run.into(), last.into()])?;
-    Ok(i64::try_from(gone).unwrap_or(i64::MAX) >= ROWS)
-}
-
-/// Whose points they are.
-pub(super) struct Place {
-    pub(super) run: i64,
-    pub(super) id: String,
-    pub(super) experiment: i64,
-}
-
-fn keep(tx: &mut Tx<'_>, place: &Place, by_key: ByKey) -> Result<(), TrackingError> {
-    let chunk = seal::open_chunk(tx, seal::Owner::Run, &place.id)?;
-    let added = keep_in(tx, place, chunk, by_key)?;
-    seal::added(tx, seal::Owner::Run, &place.id, added)
-}
-
-/// Puts points into blocks of a chunk and into latest values; answers how many there were.
-pub(super) fn keep_in(
-    tx: &mut Tx<'_>,
-    place: &Place,
-    chunk: i64,
-    by_key: ByKey,
-) -> Result<u64, TrackingError> {
-    let mut added = 0;
-    for (key, mut points) in by_key {
-        tidy(&mut points);
-        if let Some(last) = points.last() {
-            keep_latest(tx, place, &key, last)?;
+    loop {
+        // Decoding, sorting and encoding happen beside the writer, which only writes.
+        let Some(folded) = ledger.db().read(move |tx| Folded::of(tx, run)).await? else { return Ok(()) };
+        let last = folded.rows < ROWS;
+        let kept = ledger.write_summarised(POINTS, move |tx| folded.keep(tx)).await?;
+        if kept && last {
+            return Ok(());
         }
-        added += points.len() as u64;
-        add_to_blocks(tx, place.run, &key, chunk, points)?;
     }
-    Ok(added)
 }
 
-/// Adds points to the open chunk of a series.
-pub(super) fn add_to_blocks(
+/// What comes of a part of a run's inbox.
+struct Folded {
+    run: i64,
+    /// The id and the experiment of the run; none when it is gone, and its points with it.
+    of: Option<(String, i64)>,
+    /// The rows of the inbox that it takes the place of: how many, and the last.
+    rows: i64,
+    last: i64,
+    /// Points before any that came twice were left out.
+    points: u64,
+    blocks: Vec<Block>,
+    latest: Vec<(String, MetricPoint)>,
+}
+
+impl Folded {
+    fn of(tx: &mut Tx<'_>, run: i64) -> Result<Option<Self>, TrackingError> {
+        let Some(taken) = inbox::of_run(tx, run, ROWS)? else { return Ok(None) };
+        let facts = tx.query_opt("SELECT id, experiment_n FROM runs WHERE n = ?1", &[run.into()])?;
+        let of = facts.map(|mut row| Ok::<_, TrackingError>((row.take(0)?, row.take(1)?))).transpose()?;
+        let (rows, last) = (taken.rows, taken.last);
+        let mut folded = Self { run, of, rows, last, points: 0, blocks: Vec::new(), latest: Vec::new() };
+        let Some((id, _)) = &folded.of else { return Ok(Some(folded)) };
+        let chunk = seal::open_chunk(tx, seal::Owner::Run, id)?;
+        for (key, mut points) in taken.points {
+            tidy(&mut points);
+            folded.points += points.len() as u64;
+            if let Some(latest) = newer(tx, run, &key, points.last())? {
+                folded.latest.push((key.clone(), latest));
+            }
+            folded.blocks.extend(blocks(tx, run, &key, chunk, points)?);
+        }
+        Ok(Some(folded))
+    }
+
+    /// Puts it in the place of its rows; answers no when somebody else has folded them meanwhile.
+    fn keep(&self, tx: &mut Tx<'_>) -> Result<bool, TrackingError> {
+        // Rows are folded from the first on, so whoever was faster has taken some of these.
+        let sql = "SELECT COUNT(*) FROM metric_inbox WHERE run = ?1 AND id <= ?2";
+        let there: Option<i64> = tx.scalar(sql, &[self.run.into(), self.last.into()])?;
+        if there != Some(self.rows) {
+            return Ok(false);
+        }
+        let sql = "DELETE FROM metric_inbox WHERE run = ?1 AND id <= ?2";
+        tx.execute(sql, &[self.run.into(), self.last.into()])?;
+        let Some((id, experiment)) = &self.of else { return Ok(true) };
+        for block in &self.blocks {
+            block.put(tx, self.run)?;
+        }
+        for (key, point) in &self.latest {
+            put_latest(tx, (self.run, *experiment), key, point)?;
+        }
+        seal::added(tx, seal::Owner::Run, id, self.points)?;
+        Ok(true)
+    }
+}
+
+/// A block that is ready to be written.
+pub(super) struct Block {
+    key: String,
+    number: i64,
+    chunk: i64,
+    points: i64,
+    body: Vec<u8>,
+}
+
+impl Block {
+    pub(super) fn put(&self, tx: &mut Tx<'_>, run: i64) -> Result<(), TrackingError> {
+        tx.execute(
+            "INSERT INTO metric_blocks (run, key, block, chunk, points, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (run, key, block) DO UPDATE SET points = excluded.points, body = excluded.body",
+            &[
+                run.into(),
+                (&self.key).into(),
+                self.number.into(),
+                self.chunk.into(),
+                self.points.into(),
+                self.body.as_slice().into(),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// The blocks that a series of the open chunk gets with these points: new ones, and its last one when that is small.
+pub(super) fn blocks(
     tx: &mut Tx<'_>,
     run: i64,
     key: &str,
     chunk: i64,
     mut points: Vec<MetricPoint>,
-) -> Result<(), TrackingError> {
+) -> Result<Vec<Block>, TrackingError> {
     let small = i64::try_from(SMALL).unwrap_or(i64::MAX);
     let last = tx.query_opt(
         "SELECT block, CASE WHEN chunk = ?3 AND points < ?4 THEN body END FROM metric_blocks
          WHERE run = ?1 AND key = ?2 ORDER BY block DESC LIMIT 1",
         &[run.into(), key.into(), chunk.into(), small.into()],
     )?;
-    let mut block = 0;
+    let mut first = 0;
     if let Some(mut row) = last {
-        block = row.take::<i64>(0)? + 1;
+        first = row.take::<i64>(0)? + 1;
         if let Some(body) = row.take::<Option<Vec<u8>>>(1)? {
-            block -= 1;
+            first -= 1;
             codec::block(&body, &mut points)?;
             tidy(&mut points);
         }
     }
-    for (number, some) in (block..).zip(points.chunks(MOST_POINTS)) {
+    let block = |(number, some): (i64, &[MetricPoint])| {
         let mut body = Vec::with_capacity(some.len() * 12);
         codec::put_block(&mut body, some);
-        let count = i64::try_from(some.len()).unwrap_or(i64::MAX);
-        tx.execute(
-            "INSERT INTO metric_blocks (run, key, block, chunk, points, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (run, key, block) DO UPDATE SET points = excluded.points, body = excluded.body",
-            &[run.into(), key.into(), number.into(), chunk.into(), count.into(), body.into()],
-        )?;
-    }
-    Ok(())
+        let points = i64::try_from(some.len()).unwrap_or(i64::MAX);
+        Block { key: key.to_owned(), number, chunk, points, body }
+    };
+    Ok((first..).zip(points.chunks(MOST_POINTS)).map(block).collect())
 }
 
-fn keep_latest(tx: &mut Tx<'_>, place: &Place, key: &str, last: &MetricPoint) -> Result<(), TrackingError> {
+/// The last point of a series, if it comes after the one that is known as the latest.
+pub(super) fn newer(
+    tx: &mut Tx<'_>,
+    run: i64,
+    key: &str,
+    last: Option<&MetricPoint>,
+) -> Result<Option<MetricPoint>, TrackingError> {
     let known = tx.query_opt(
         "SELECT key, step, at_ms, value, is_nan FROM latest_metrics WHERE run = ?1 AND key = ?2",
-        &[place.run.into(), key.into()],
+        &[run.into(), key.into()],
     )?;
-    if let Some(mut row) = known
-        && order(last, &crate::metrics::metric_from(&mut row)?.point).is_le()
-    {
-        return Ok(());
-    }
-    let (value, is_nan) = last.stored();
+    let known = known.map(|mut row| crate::metrics::metric_from(&mut row)).transpose()?;
+    Ok(last.filter(|last| known.is_none_or(|known| order(last, &known.point).is_gt())).copied())
+}
+
+pub(super) fn put_latest(
+    tx: &mut Tx<'_>,
+    (run, experiment): (i64, i64),
+    key: &str,
+    point: &MetricPoint,
+) -> Result<(), TrackingError> {
+    let (value, is_nan) = point.stored();
     tx.execute(
         "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan, experiment_n)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at_ms = excluded.at_ms,
              value = excluded.value, is_nan = excluded.is_nan",
         &[
-            place.run.into(),
+            run.into(),
             key.into(),
-            last.step.into(),
-            last.at_ms.into(),
+            point.step.into(),
+            point.at_ms.into(),
             value.into(),
             is_nan.into(),
-            place.experiment.into(),
+            experiment.into(),
         ],
     )?;
     Ok(())

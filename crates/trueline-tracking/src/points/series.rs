@@ -12,8 +12,8 @@ pub(crate) fn series(tx: &mut Tx<'_>, run: i64, key: &str) -> Result<Vec<MetricP
     let mut points = Vec::new();
     let sql = "SELECT body FROM metric_blocks WHERE run = ?1 AND key = ?2 ORDER BY block";
     tx.each(sql, &[run.into(), key.into()], |row| codec::block(&row.take::<Vec<u8>>(0)?, &mut points))?;
-    if let Some((mut waiting, _)) = inbox::of_run(tx, run, i64::MAX)? {
-        points.extend(waiting.remove(key).unwrap_or_default());
+    if let Some(mut waiting) = inbox::of_run(tx, run, i64::MAX)? {
+        points.extend(waiting.points.remove(key).unwrap_or_default());
     }
     if !points.is_sorted_by(|a, b| super::order(a, b).is_lt()) {
         tidy(&mut points);
@@ -48,8 +48,8 @@ pub(crate) fn latest_of(
             Ok::<_, TrackingError>(())
         })?;
         for run in waiting {
-            if let Some((points, _)) = inbox::of_run(tx, run, i64::MAX)? {
-                overlay(found.entry(run).or_default(), points);
+            if let Some(waiting) = inbox::of_run(tx, run, i64::MAX)? {
+                overlay(found.entry(run).or_default(), waiting.points);
             }
         }
     }

@@ -11,7 +11,7 @@ mod table;
 mod walk;
 
 use crate::model::{Experiment, ExperimentId, RunData, ViewType};
-use crate::{LoggedModel, Tracking, TrackingError, experiments, logged_models, points};
+use crate::{LoggedModel, MeasuredOn, Tracking, TrackingError, experiments, logged_models, points};
 use places::{ExperimentPlaces, LoggedModelPlaces};
 pub(crate) use table::Results;
 pub use table::{Cell, ColumnNames, TableRow, TableWindow};
@@ -69,6 +69,8 @@ pub struct LoggedModelSearch {
     pub experiments: Vec<ExperimentId>,
     /// That meet this.
     pub filter: Expr,
+    /// Measured on one of these, as are the metrics of the filter; on anything when there is none.
+    pub datasets: Vec<MeasuredOn>,
     /// In this order; the newest first when there is none.
     pub order_by: Vec<OrderBy>,
     /// Skip so many.
@@ -110,6 +112,26 @@ impl Query {
     fn experiments(&mut self, column: &str, experiments: &[ExperimentId]) {
         let list: Vec<String> = experiments.iter().map(|id| self.value(*id)).collect();
         self.sql.push_str(&format!(" AND {column} IN ({})", list.join(", ")));
+    }
+
+    /// Of logged models that were measured on one of these datasets only; answers where their fields lie then.
+    fn measured_on(&mut self, datasets: &[MeasuredOn]) -> LoggedModelPlaces {
+        let one = |dataset: &MeasuredOn| {
+            let name = self.value(dataset.name.as_str());
+            match &dataset.digest {
+                None => format!("x.dataset_name = {name}"),
+                Some(digest) => {
+                    format!("x.dataset_name = {name} AND x.dataset_digest = {}", self.value(digest.as_str()))
+                }
+            }
+        };
+        let any: Vec<String> = datasets.iter().map(one).collect();
+        if any.is_empty() {
+            return LoggedModelPlaces { metrics: "x.model = m.id".to_owned() };
+        }
+        let metrics = format!("x.model = m.id AND ({})", any.join(" OR "));
+        self.sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE {metrics})"));
+        LoggedModelPlaces { metrics }
     }
 
     /// Orders by fields, what is missing last whatever the direction, NaN before it.
@@ -196,6 +218,7 @@ impl Tracking {
         search: ExperimentSearch,
     ) -> Result<Page<Experiment>, TrackingError> {
         let project = leave.project().clone();
+        self.begin_experiments(&project).await?;
         self.ledger
             .db()
             .read(move |tx| {
@@ -208,7 +231,7 @@ impl Tracking {
                 }
                 query.filter(&search.filter, &ExperimentPlaces)?;
                 let newest = match search.order_by.is_empty() {
-                    true => "e.updated_at_ms DESC, e.id DESC",
+                    true => "e.created_at_ms DESC, e.id",
                     false => "e.id",
                 };
                 query.order(&search.order_by, &ExperimentPlaces, newest)?;
@@ -242,8 +265,9 @@ impl Tracking {
                 let sql = format!("SELECT {columns} WHERE m.project = ?1 AND m.lifecycle = 'active'");
                 let mut query = Query::new(sql, vec![(&project).into()]);
                 query.experiments("m.experiment", &search.experiments);
-                query.filter(&search.filter, &LoggedModelPlaces)?;
-                query.order(&search.order_by, &LoggedModelPlaces, "m.created_at_ms DESC, m.id")?;
+                let places = query.measured_on(&search.datasets);
+                query.filter(&search.filter, &places)?;
+                query.order(&search.order_by, &places, "m.created_at_ms DESC, m.id")?;
                 query.page(search.offset, search.limit);
                 let page = query.run(tx, search.limit, |row| Ok(logged_models::from_row(row)?.0))?;
                 let mut items = Vec::with_capacity(page.items.len());

@@ -91,24 +91,26 @@ impl Order {
         Ok(Self { by: by.collect::<Result<_, TrackingError>>()? })
     }
 
-    /// The columns of a [`Hit`] of `runs r`, as they stand after `SELECT`.
-    pub(super) fn columns(&self, mut bind: impl FnMut(Value) -> String) -> String {
+    /// What a statement selects for [`Order::read`], and from where: runs are `r`.
+    pub(super) fn select(&self, mut bind: impl FnMut(Value) -> String) -> String {
         let mut columns = "r.n, r.start_time, r.id".to_owned();
-        for by in &self.by {
+        let mut from = "runs r".to_owned();
+        for (i, by) in self.by.iter().enumerate() {
             match &by.place {
                 Place::Column { sql, .. } => columns.push_str(&format!(", {sql}")),
-                Place::Rows { from, on, value, nan, .. } => {
-                    let key = bind(by.key.as_str().into());
-                    let pick =
-                        |what: &str| format!(", (SELECT {what} FROM {from} WHERE {on} AND x.key = {key})");
-                    columns.push_str(&pick(value));
+                Place::Rows { from: table, on, value, nan, .. } => {
+                    let own = |text: &str| text.replace("x.", &format!("x{i}."));
+                    let table = table.strip_suffix(" x").unwrap_or(table);
+                    let (on, key) = (own(on), bind(by.key.as_str().into()));
+                    from.push_str(&format!(" LEFT JOIN {table} x{i} ON {on} AND x{i}.key = {key}"));
+                    columns.push_str(&format!(", {}", own(value)));
                     if nan.is_some() {
-                        columns.push_str(&pick("x.is_nan"));
+                        columns.push_str(&format!(", x{i}.is_nan"));
                     }
                 }
             }
         }
-        columns
+        format!("SELECT {columns} FROM {from}")
     }
 
     pub(super) fn read(&self, row: &mut Row) -> Result<Hit, TrackingError> {

@@ -91,7 +91,10 @@ impl Places for ExperimentPlaces {
 }
 
 /// Where the fields of logged models lie.
-pub(super) struct LoggedModelPlaces;
+pub(super) struct LoggedModelPlaces {
+    /// Which metrics of a model count.
+    pub(super) metrics: String,
+}
 
 impl Places for LoggedModelPlaces {
     fn place(&self, field: &Field) -> Option<Place> {
@@ -109,7 +112,7 @@ impl Places for LoggedModelPlaces {
                 column("m.updated_at_ms", Int)
             }
             (Entity::Metric, _) => {
-                rows("logged_model_metrics", of_model, "x.value", Real, Some("x.is_nan = 1"))
+                rows("logged_model_metrics", &self.metrics, "x.value", Real, Some("x.is_nan = 1"))
             }
             (Entity::Param, _) => rows("logged_model_params", of_model, "x.value", Text, None),
             (Entity::Tag, _) => rows("logged_model_tags", of_model, "x.value", Text, None),

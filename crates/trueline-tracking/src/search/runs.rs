@@ -25,6 +25,8 @@ use trueline_search::{Comparison, Entity, Expr};
 pub(super) struct Bounds {
     /// As many runs are looked at one by one.
     pub(super) few: usize,
+    /// Sets that take no more rows of indexes are made at once.
+    pub(super) scanned: usize,
     /// As many are walked past before sets are made.
     pub(super) patience: usize,
     /// Runs of the first stretch of a walk: few, in case that is enough.
@@ -38,8 +40,11 @@ pub(super) struct Bounds {
 impl Bounds {
     /// As measured: a run that is looked at takes some microseconds, one that is walked past in a set a tenth of one.
     pub(super) const MEASURED: Self =
-        Self { few: 5_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
+        Self { few: 5_000, scanned: 8_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
 }
+
+/// A run is looked at in the time in which so many are walked past.
+const LOOK_COSTS: usize = 12;
 
 /// Whether it is decided or ordered by what points say.
 pub(super) fn asks_for_metrics(search: &RunSearch) -> bool {
@@ -111,6 +116,21 @@ pub(super) fn rows(tx: &mut Tx<'_>, page: &[i64]) -> Result<HashMap<i64, Run>, T
     Ok(found)
 }
 
+/// Whether runs that are looked at are known to meet the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filter {
+    Ask,
+    Met,
+}
+
+/// What indexes know of a filter before a search.
+struct Narrowed {
+    /// The comparison that every hit meets and the fewest runs do, and how many do, when these are few.
+    narrow: Option<(Leaf, usize)>,
+    /// How many rows of indexes sets would take to make, when that is known.
+    scanned: Option<usize>,
+}
+
 /// A search through one experiment.
 struct Search<'a> {
     experiment: i64,
@@ -124,7 +144,11 @@ struct Search<'a> {
 impl Search<'_> {
     /// The first hits, in order.
     fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
-        let narrow = self.narrowest(tx)?;
+        let Narrowed { narrow, scanned } = self.narrowest(tx)?;
+        let filtered = self.search.filter != Expr::always();
+        if filtered && scanned.is_some_and(|rows| rows <= self.bounds.scanned) {
+            return self.by_sets(tx);
+        }
         // Looking at few costs as much as walking past as many, so the walk gets half of that to try.
         let patience = match &narrow {
             Some((_, count)) => count / 2,
@@ -133,35 +157,55 @@ impl Search<'_> {
         if let Some(hits) = self.walk(tx, None, patience)? {
             return Ok(hits);
         }
-        if let Some((leaf, _)) = narrow {
-            let mut few = Vec::new();
-            leaf.scan(tx, self.experiment, |n| few.push(n))?;
-            return self.look_at(tx, &few);
+        match narrow {
+            Some((leaf, _)) => {
+                let mut few = Vec::new();
+                leaf.scan(tx, self.experiment, |n| few.push(n))?;
+                self.look_at(tx, &few, Filter::Ask)
+            }
+            None => self.by_sets(tx),
         }
-        let Some(range) = self.range(tx)? else { return Ok(Vec::new()) };
-        let set = sets::evaluate(tx, self.experiment, range, &self.search.filter)?;
-        if let Some(few) = set.few(self.bounds.few) {
-            return self.look_at(tx, &few);
-        }
-        Ok(self.walk(tx, Some(&set), usize::MAX)?.unwrap_or_default())
     }
 
-    /// The comparison that every hit meets and the fewest runs do, when these are few.
-    fn narrowest(&self, tx: &mut Tx<'_>) -> Result<Option<(Leaf, usize)>, TrackingError> {
+    fn by_sets(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
+        let Some(range) = self.range(tx)? else { return Ok(Vec::new()) };
+        let set = sets::evaluate(tx, self.experiment, range, &self.search.filter)?;
+        match set.count().filter(|members| self.looking_is_quicker(*members, range)).and_then(|n| set.few(n))
+        {
+            Some(few) => self.look_at(tx, &few, Filter::Met),
+            None => Ok(self.walk(tx, Some(&set), usize::MAX)?.unwrap_or_default()),
+        }
+    }
+
+    /// Whether all members of a set are looked at more quickly than a walk meets as many of them as are wanted.
+    fn looking_is_quicker(&self, members: usize, range: Range) -> bool {
+        if members <= self.bounds.short {
+            return true;
+        }
+        let passed = self.wanted.saturating_mul(range.size() / members);
+        members <= self.bounds.few && members <= self.wanted.saturating_add(passed / LOOK_COSTS)
+    }
+
+    /// What indexes know of the filter beforehand.
+    fn narrowest(&self, tx: &mut Tx<'_>) -> Result<Narrowed, TrackingError> {
         let mut found: Option<(Leaf, usize)> = None;
-        for comparison in needed(&self.search.filter) {
+        let needed = needed(&self.search.filter);
+        let mut scanned = (needed.len() == self.search.filter.comparisons().len()).then_some(0);
+        for comparison in needed {
             let leaf = Leaf::new(comparison)?;
             if !leaf.is_narrow {
+                scanned = None;
                 continue;
             }
-            let most = found.as_ref().map_or(self.bounds.few, |(_, count)| *count);
-            let bound = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+            let bound = i64::try_from(self.bounds.few).unwrap_or(i64::MAX).saturating_add(1);
             let count = usize::try_from(leaf.count(tx, self.experiment, bound)?).unwrap_or(usize::MAX);
-            if count <= most {
+            let is_few = count <= self.bounds.few;
+            scanned = scanned.filter(|_| is_few).map(|rows| rows + count);
+            if is_few && found.as_ref().is_none_or(|(_, fewest)| count < *fewest) {
                 found = Some((leaf, count));
             }
         }
-        Ok(found)
+        Ok(Narrowed { narrow: found, scanned })
     }
 
     fn range(&self, tx: &mut Tx<'_>) -> Result<Option<Range>, TrackingError> {
@@ -181,11 +225,15 @@ impl Search<'_> {
         patience: usize,
     ) -> Result<Option<Vec<Hit>>, TrackingError> {
         let mut walk = Walk::new(self.experiment, self.order);
+        let filter = if within.is_some() { Filter::Met } else { Filter::Ask };
         let mut found: Vec<Hit> = Vec::new();
         let mut passed = 0;
         while !walk.is_at_end() {
             let short = self.wanted.max(passed).clamp(self.bounds.short, self.bounds.medium);
-            let most = if within.is_some() { self.bounds.long } else { short.min(patience - passed) };
+            let most = match within {
+                Some(_) => passed.clamp(self.bounds.medium, self.bounds.long),
+                None => short.min(patience - passed),
+            };
             if most == 0 {
                 return Ok(None);
             }
@@ -196,14 +244,14 @@ impl Search<'_> {
             let inside = |n: &&i64| within.is_none_or(|set| set.contains(**n));
             // Of the group that is still open all must come before any of it counts.
             let closed: Vec<i64> = closed.iter().filter(inside).copied().collect();
-            self.check(tx, &closed, &walk, &mut found)?;
+            self.check(tx, (&closed, filter), &walk, &mut found)?;
             let sure = if stretch.open_from > 0 || ended { found.len() } else { 0 };
             let before_open = found.len();
             let open: Vec<i64> = open.iter().filter(inside).copied().collect();
             if sure.min(before_open) >= self.wanted && !ended {
                 break;
             }
-            self.check(tx, &open, &walk, &mut found)?;
+            self.check(tx, (&open, filter), &walk, &mut found)?;
             if ended {
                 if found.len() >= self.wanted {
                     break;
@@ -217,9 +265,9 @@ impl Search<'_> {
     }
 
     /// Those of these runs that meet the filter, in order.
-    fn look_at(&self, tx: &mut Tx<'_>, runs: &[i64]) -> Result<Vec<Hit>, TrackingError> {
+    fn look_at(&self, tx: &mut Tx<'_>, runs: &[i64], filter: Filter) -> Result<Vec<Hit>, TrackingError> {
         let mut found = Vec::new();
-        self.each_hit(tx, runs, |hit| found.push(hit))?;
+        self.each_hit(tx, runs, filter, |hit| found.push(hit))?;
         found.sort_unstable_by(|a, b| self.order.compare(a, b));
         found.truncate(self.wanted);
         Ok(found)
@@ -228,11 +276,11 @@ impl Search<'_> {
     fn check(
         &self,
         tx: &mut Tx<'_>,
-        runs: &[i64],
+        (runs, filter): (&[i64], Filter),
         walk: &Walk,
         found: &mut Vec<Hit>,
     ) -> Result<(), TrackingError> {
-        self.each_hit(tx, runs, |hit| {
+        self.each_hit(tx, runs, filter, |hit| {
             if walk.takes(&hit) {
                 found.push(hit);
             }
@@ -240,16 +288,22 @@ impl Search<'_> {
     }
 
     /// Asks the database which of these runs meet the filter.
-    fn each_hit(&self, tx: &mut Tx<'_>, runs: &[i64], mut see: impl FnMut(Hit)) -> Result<(), TrackingError> {
+    fn each_hit(
+        &self,
+        tx: &mut Tx<'_>,
+        runs: &[i64],
+        filter: Filter,
+        mut see: impl FnMut(Hit),
+    ) -> Result<(), TrackingError> {
         for mut some in many::batches(runs) {
-            let columns = self.order.columns(|value: Value| some.push(value));
+            let select = self.order.select(|value: Value| some.push(value));
             let experiment = some.push(self.experiment);
-            let mut sql = some.sql(&format!("SELECT {columns} FROM runs r WHERE r.n IN ({{list}})"));
+            let mut sql = some.sql(&format!("{select} WHERE r.n IN ({{list}})"));
             sql.push_str(&format!(" AND r.experiment_n = {experiment}"));
             if let Some(lifecycle) = self.search.view.lifecycle() {
                 sql.push_str(&format!(" AND r.lifecycle = {}", some.push(lifecycle.as_str())));
             }
-            if self.search.filter != Expr::always() {
+            if filter == Filter::Ask && self.search.filter != Expr::always() {
                 let condition = compile(&self.search.filter, &RunPlaces, some.next())?;
                 values(condition.params).for_each(|value| drop(some.push(value)));
                 sql.push_str(&format!(" AND ({})", condition.sql));

@@ -22,6 +22,13 @@ pub(super) struct Range {
     pub(super) last: i64,
 }
 
+impl Range {
+    /// How many runs there can be.
+    pub(super) fn size(self) -> usize {
+        usize::try_from(self.last - self.first).unwrap_or(usize::MAX).saturating_add(1)
+    }
+}
+
 impl Set {
     fn none(range: Range) -> Self {
         let words = usize::try_from((range.last - range.first) / 64 + 1).unwrap_or(0);
@@ -48,13 +55,16 @@ impl Set {
         marked != self.inverted
     }
 
+    /// How many runs are in it, when it tells who is in.
+    pub(super) fn count(&self) -> Option<usize> {
+        let marked = || self.bits.iter().map(|w| w.count_ones() as usize).sum();
+        (!self.inverted).then(marked)
+    }
+
     /// The runs in it when they are `most` at the most.
     pub(super) fn few(&self, most: usize) -> Option<Vec<i64>> {
-        let count: u64 = self.bits.iter().map(|w| u64::from(w.count_ones())).sum();
-        if self.inverted || count > most as u64 {
-            return None;
-        }
-        let mut found = Vec::with_capacity(most.min(usize::try_from(count).unwrap_or(most)));
+        let count = self.count().filter(|count| *count <= most)?;
+        let mut found = Vec::with_capacity(count);
         for (word, bits) in (0i64..).zip(&self.bits) {
             let ones = (0..64).filter(|bit| bits & (1 << bit) != 0);
             found.extend(ones.map(|bit| self.base + word * 64 + bit));

@@ -169,7 +169,11 @@ impl Tracking {
 }
 
 /// All runs that meet a search, in its order.
-fn all(tx: &mut Tx<'_>, project: &ProjectId, search: &RunSearch) -> Result<Vec<i64>, TrackingError> {
+pub(super) fn all(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    search: &RunSearch,
+) -> Result<Vec<i64>, TrackingError> {
     let order = Order::new(&search.order_by)?;
     let mut found: Vec<(Option<i64>, i64)> = Vec::new();
     let mut keys: Vec<HashMap<i64, Key>> = vec![HashMap::new(); search.order_by.len()];

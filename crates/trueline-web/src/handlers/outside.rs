@@ -84,7 +84,9 @@ pub(super) async fn sign_in_page(State(app): App, RawQuery(query): RawQuery) -> 
 
 pub(super) async fn sign_in(State(app): App, headers: HeaderMap, Form(form): Form) -> Answer {
     let (token, next) = (field(&form, "token").trim().to_owned(), local(&field(&form, "next")));
-    if let Err(error) = app.access.known(Credentials { token: Some(token.clone()), request: None }).await {
+    if let Err(error) =
+        app.access.known(Credentials { token: Some(token.clone()), ..Credentials::default() }).await
+    {
         let shell = bare_shell(&app, "Sign in");
         return page(&SignInPage { shell, next, problem: Some(error.to_string()) });
     }

@@ -15,7 +15,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeSet;
 use trueline_ledger::{Edge, Node, neighbours};
-use trueline_tracking::{ArtifactEntry as Entry, ArtifactPath, Lifecycle, RunData, RunId};
+use trueline_tracking::{ArtifactEntry as Entry, Lifecycle, RunData, RunId};
 
 /// Runs that can stand side by side.
 const COMPARED: usize = 20;
@@ -171,11 +171,11 @@ async fn listing(
     run: &RunData,
     below: &str,
 ) -> Result<ArtifactListing, Failure> {
-    let Some(root) = ArtifactPath::from_uri(&run.run.artifact_uri) else {
+    let leave = visitor.session.leave()?;
+    let Some(root) = app.tracking.artifact_path(&leave, &run.run.artifact_uri) else {
         return Ok(ArtifactListing::default());
     };
-    let entries =
-        app.tracking.list_artifacts(&visitor.session.leave()?, &root.join(below)?, ENTRIES + 1).await?;
+    let entries = app.tracking.list_artifacts(&leave, &root.join(below)?, ENTRIES + 1).await?;
     let path = |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
     let mut parents = Vec::new();
     let mut so_far = String::new();
@@ -192,7 +192,7 @@ async fn listing(
             path: path(name),
             is_dir: false,
             size: Some(*size),
-            sha256: Some(sha256.clone()),
+            sha256: sha256.clone(),
         },
     };
     let mut shown: Vec<ArtifactEntry> = entries.iter().take(ENTRIES).map(entry).collect();
@@ -208,10 +208,11 @@ pub(super) async fn artifact(
 ) -> Answer {
     let leave = visitor.session.leave()?;
     let run = app.tracking.run(&leave, &RunId::new(id)).await?;
-    let root = ArtifactPath::from_uri(&run.run.artifact_uri);
+    let root = app.tracking.artifact_path(&leave, &run.run.artifact_uri);
     let root = root.ok_or_else(|| Failure::not_found("the artifacts of this run lie elsewhere"))?;
     let file = app.tracking.artifact(&leave, &root.join(&path)?).await?;
-    let bytes = app.tracking.artifact_bytes(&leave, &file, None).await?;
+    let size = file.size;
+    let bytes = app.tracking.artifact_bytes(&leave, file, None).await?;
     let name = path.rsplit('/').next().unwrap_or_default();
     let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
     let mut response: Response = Body::from_stream(bytes).into_response();
@@ -220,7 +221,7 @@ pub(super) async fn artifact(
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.size));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
     Ok(response)
 }
 

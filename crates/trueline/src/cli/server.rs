@@ -1,10 +1,13 @@
 //! `trueline server`.
 
-use crate::server::{Limits, LogFormat, ServerConfig, start_logging};
+use crate::server::{Limits, LogFormat, OriginArgs, OriginRules, ServerConfig, start_logging};
 use clap::Args;
+use regex::Regex;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use trueline_mlflow::Modes;
+use trueline_tracking::ArtifactPlaces;
 
 #[derive(Args)]
 pub(crate) struct ServerArgs {
@@ -20,15 +23,59 @@ pub(crate) struct ServerArgs {
     /// PostgreSQL to use instead of the embedded database: postgres://user:password@host:port/name
     #[arg(long, env = "TRUELINE_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    #[command(flatten)]
+    artifacts: ArtifactArgs,
+    #[command(flatten)]
+    origins: OriginArgs,
+    /// Register only versions in whose source this pattern is found
+    #[arg(long, env = "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX", value_name = "REGEX")]
+    version_source_pattern: Option<Regex>,
     /// Requests that are worked on at a time; one more is answered 503
     #[arg(long, env = "TRUELINE_MAX_REQUESTS", default_value_t = 512, value_parser = positive)]
     max_requests: u32,
     /// Seconds that a request may take, uploads of files apart
     #[arg(long, env = "TRUELINE_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
     request_timeout: u32,
+    /// Let users in with passwords, with permissions on single resources as MLflow has them
+    #[arg(long, env = "TRUELINE_APP_NAME", value_parser = ["basic-auth"])]
+    app_name: Option<String>,
+    /// Let MLflow's clients choose a workspace, which is a project
+    #[arg(long, env = "MLFLOW_ENABLE_WORKSPACES", value_parser = clap::builder::BoolishValueParser::new())]
+    enable_workspaces: bool,
     /// How log lines are written
     #[arg(long, env = "TRUELINE_LOG", value_enum, default_value = "text")]
     log: LogFormat,
+}
+
+/// Where artifacts go, and whether they pass through this server. The flags are those of `mlflow server`.
+#[derive(Args)]
+struct ArtifactArgs {
+    /// Where the artifacts of new experiments go: `mlflow-artifacts:/` through this server, or a folder or URI that
+    /// clients write to themselves
+    #[arg(long, env = "MLFLOW_DEFAULT_ARTIFACT_ROOT", value_name = "URI")]
+    default_artifact_root: Option<String>,
+    /// Folder that keeps artifacts that pass through this server as plain files, instead of the data directory
+    #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "FOLDER")]
+    artifacts_destination: Option<String>,
+    /// Let artifacts pass through this server, as it does anyway
+    #[arg(long, overrides_with = "no_serve_artifacts")]
+    serve_artifacts: bool,
+    /// Let no artifacts pass through this server; needs --default-artifact-root
+    #[arg(long, requires = "default_artifact_root", overrides_with = "serve_artifacts")]
+    no_serve_artifacts: bool,
+    /// Answer nothing of MLflow's wire but the artifact proxy
+    #[arg(long, env = "MLFLOW_ARTIFACTS_ONLY", conflicts_with = "no_serve_artifacts")]
+    artifacts_only: bool,
+}
+
+impl ArtifactArgs {
+    fn modes(&self) -> Modes {
+        match (self.artifacts_only, self.no_serve_artifacts) {
+            (true, _) => Modes::ArtifactsOnly,
+            (false, true) => Modes::NoArtifacts,
+            (false, false) => Modes::All,
+        }
+    }
 }
 
 fn positive(text: &str) -> Result<u32, String> {
@@ -48,6 +95,24 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
-    let ServerArgs { data_dir, host, port, database, .. } = args;
-    crate::server::run(ServerConfig { data_dir, host, port, database, limits, began })
+    let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);
+    let ServerArgs { data_dir, host, port, database, artifacts, origins, version_source_pattern, .. } = args;
+    let origins = OriginRules::new(origins, host.is_loopback());
+    let modes = artifacts.modes();
+    let (root, destination) = (&artifacts.default_artifact_root, &artifacts.artifacts_destination);
+    let places = ArtifactPlaces::new(root.as_deref(), destination.as_deref())?;
+    crate::server::run(ServerConfig {
+        data_dir,
+        host,
+        port,
+        database,
+        places,
+        modes,
+        version_source_pattern,
+        origins,
+        limits,
+        basic_auth,
+        workspaces,
+        began,
+    })
 }

@@ -16,8 +16,10 @@ use trueline_db::{Config, Db, DbError, Durability, Limits};
 use trueline_features::OnlineStore;
 use trueline_flows::{OnlineFeatures, Predictor};
 use trueline_ledger::Sources;
+use trueline_mlflow::Modes;
 use trueline_predictions::{Options, PredictionLog};
 use trueline_serving::DataPlane;
+use trueline_tracking::ArtifactPlaces;
 
 /// How long requests that are under way may take to finish at a stop.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -37,8 +39,20 @@ pub(crate) struct ServerConfig {
     pub(crate) port: u16,
     /// A PostgreSQL URL; none for the embedded database.
     pub(crate) database: Option<String>,
+    /// Where artifacts lie.
+    pub(crate) places: ArtifactPlaces,
+    /// What of MLflow's wire is answered.
+    pub(crate) modes: Modes,
+    /// What has to be found in the source of a new version.
+    pub(crate) version_source_pattern: Option<regex::Regex>,
+    /// From where requests may come.
+    pub(crate) origins: super::origin::OriginRules,
     /// How many requests at a time, and for how long.
     pub(crate) limits: super::limits::Limits,
+    /// Whether users come in with passwords and have permissions on single resources.
+    pub(crate) basic_auth: bool,
+    /// Whether a request's header may choose a workspace, which is a project.
+    pub(crate) workspaces: bool,
     /// When the process began.
     pub(crate) began: Instant,
 }
@@ -108,7 +122,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
 
     let address = SocketAddr::new(config.host, config.port);
     let (began, data_dir) = (config.began, config.data_dir.clone());
-    let guard = http::Guard { loopback: config.host.is_loopback(), limits: config.limits };
+    let guard = http::Guard { origins: config.origins.clone(), limits: config.limits };
     let (stop, stopping) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();

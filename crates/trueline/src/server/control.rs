@@ -2,8 +2,7 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
-use super::limits::Limits;
-use super::{MODULES, ServerConfig, layout, rollouts};
+use super::{MODULES, ServerConfig, access, layout, rollouts, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use trueline_flows::{
     TRAINING_SET_TASK, Tracer, TrainingReferences, VERIFY_TASK, Watcher, deliver_alert, materialise_task,
     react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
-use trueline_identity::{Authenticator, Identity, Policy};
+use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
 use trueline_mlflow::Mlflow;
 use trueline_monitoring::{DELIVERY_TASK, Monitoring};
@@ -30,8 +29,10 @@ use trueline_rest::Rest;
 use trueline_serving::rollout::Rollouts;
 use trueline_serving::{DataPlane, Endpoints, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 use trueline_web::Web;
+use trueline_webhooks::Webhooks;
 
 /// How often a database that can't be reached is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -70,6 +71,8 @@ struct Parts {
     log: Arc<PredictionLog>,
     releases: Releases,
     monitoring: Monitoring,
+    webhooks: Webhooks,
+    workspaces: bool,
     reach: Reach,
 }
 
@@ -98,7 +101,7 @@ pub(crate) async fn live(
         &parts,
         folders.ledger.clone(),
         ledger_key.clone(),
-        grounds.config.limits,
+        &grounds.config,
     ))));
     let _ = ready.send(());
     if late {
@@ -166,6 +169,12 @@ async fn run(
                 move |lease| deliver_alert(monitoring.clone(), ledger.clone(), reach, lease)
             });
     let deliveries = tokio::spawn(deliveries.run(stopping.clone()));
+    let hooks = tokio::spawn(webhooks::run(
+        parts.ledger.clone(),
+        parts.webhooks.clone(),
+        parts.tasks.clone(),
+        stopping.clone(),
+    ));
     let watcher = Watcher {
         monitoring: parts.monitoring.clone(),
         log: Arc::clone(&parts.log),
@@ -193,6 +202,7 @@ async fn run(
         ("sealer of points", sealer),
         ("follower of predictions", watcher),
         ("teller of alerts", deliveries),
+        ("teller of webhooks", hooks),
     ] {
         finish(part, running).await;
     }
@@ -264,12 +274,11 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     ledger.check_not_behind(files.size()).await?;
     let identity = Identity::new(ledger.clone());
     identity.ensure_default_project().await?;
-    require_users_beyond_loopback(config, &identity).await?;
-    let authenticator = Authenticator::new(identity.clone(), config.host.is_loopback());
     let policy = Policy::built_in()?;
-    let access = Access::new(identity.clone(), authenticator, policy.clone());
+    let access = access::open(config, &identity, policy.clone()).await?;
+    require_users_beyond_loopback(config, &identity).await?;
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
-    let tracking = Tracking::new(ledger.clone(), blobs.clone());
+    let tracking = Tracking::new(ledger.clone(), blobs.clone()).with_places(config.places.clone());
     tracking.adopt_old_points().await?;
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
@@ -295,6 +304,8 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
     Ok(Parts {
         monitoring: Monitoring::new(ledger.clone()),
+        webhooks: webhooks::open(&config.data_dir, &ledger)?,
+        workspaces: config.workspaces,
         reach: Reach { loopback: config.host.is_loopback() },
         ledger,
         files,
@@ -310,7 +321,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     })
 }
 
-fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limits) -> Control {
+fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &ServerConfig) -> Control {
     let registry = &parts.deployments.registry;
     let tracer = Tracer {
         log: Arc::clone(&parts.log),
@@ -351,9 +362,21 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, limits: Limi
         releases: parts.releases.clone(),
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,
+        webhooks: parts.webhooks.clone(),
     };
-    let mlflow = Mlflow::new(parts.tracking.clone(), registry.clone(), trueline_mlflow::Limits::default());
-    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, limits)
+    let traces = Traces::new(parts.ledger.clone());
+    let mlflow = Mlflow::new(
+        parts.access.clone(),
+        parts.tracking.clone(),
+        registry.clone(),
+        parts.webhooks.clone(),
+        traces,
+        trueline_mlflow::Limits::default(),
+    )
+    .with_workspaces(parts.workspaces)
+    .with_modes(config.modes)
+    .with_source_pattern(config.version_source_pattern.clone());
+    Control::new(parts.access.clone(), parts.ledger.clone(), rest, mlflow, web, config.limits)
 }
 
 async fn require_users_beyond_loopback(config: &ServerConfig, identity: &Identity) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::limits::{self, Gate, IDLE_BODY, Limits};
-use super::origin::{host_is_loopback, origin_is_foreign};
+use super::origin::{Asked, OriginRules};
 use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
 use axum::Router;
@@ -89,14 +89,14 @@ struct Door {
     inference: Router,
     sources: Sources,
     metrics: PrometheusHandle,
-    loopback: bool,
+    origins: OriginRules,
 }
 
 /// What the door lets through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Guard {
-    /// The server listens on loopback alone, so that only its own names are hosts of it.
-    pub(crate) loopback: bool,
+    /// From where requests may come.
+    pub(crate) origins: OriginRules,
     /// How many requests at a time, and for how long.
     pub(crate) limits: Limits,
 }
@@ -108,10 +108,10 @@ pub(crate) fn app(
     guard: Guard,
 ) -> Router {
     let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
-    let Guard { loopback, limits } = guard;
+    let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
     let inference = furnished(trueline_inference::router(predictor), limits);
-    let door = Door { control, plane, inference, sources, metrics, loopback };
+    let door = Door { control, plane, inference, sources, metrics, origins: origins.clone() };
     Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
@@ -120,6 +120,15 @@ pub(crate) fn app(
         .route("/metrics", get(metrics_text))
         .fallback(enter)
         .with_state(Arc::new(door))
+        .layer(from_fn_with_state(Arc::new(origins), mark))
+}
+
+/// Adds the headers that browsers heed.
+async fn mark(State(origins): State<Arc<OriginRules>>, request: Request, next: Next) -> Response {
+    let (path, asked) = (request.uri().path().to_owned(), Asked::of(request.headers()));
+    let mut response = next.run(request).await;
+    origins.mark(&path, &asked, response.headers_mut());
+    response
 }
 
 /// Leaves the route's pattern with the answer, so that metrics are counted by route and not by path.
@@ -161,8 +170,10 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     let began = Instant::now();
     let id = request_id(request.headers(), &door.sources);
     let method = request.method().clone();
-    let mut response = match refuse_foreign(&door, &request) {
+    let mut response = match door.origins.turn_away(request.method(), request.uri().path(), request.headers())
+    {
         Some(refusal) => refusal,
+        None if request.uri().path().starts_with("//") => to_single_slash(request.uri()),
         None => {
             let project = take_project(&mut request);
             match request.uri().path().starts_with(ENDPOINTS) {
@@ -191,13 +202,21 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     with_headers(response, &id)
 }
 
+/// Clients put an address and a path together, and some with a slash too many: they are shown the way, as MLflow does.
+fn to_single_slash(uri: &Uri) -> Response {
+    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let place = format!("/{}{query}", uri.path().trim_start_matches(['/', '\\']));
+    (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, place)]).into_response()
+}
+
 /// The faces that stand on the database.
 async fn control(door: &Door, project: String, id: String, mut request: Request) -> Response {
     let Some(control) = door.control.load_full() else {
         let retry = [(header::RETRY_AFTER, "2")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry, NO_DATABASE).into_response();
     };
-    let credentials = Credentials { token: token(request.headers()), request: Some(id) };
+    let (user, token) = (user(request.headers()), token(request.headers()));
+    let credentials = Credentials { token, user, request: Some(id) };
     let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
     request.extensions_mut().insert(entry);
     let Ok(response) = control.faces.clone().oneshot(request).await;
@@ -223,8 +242,6 @@ fn with_headers(mut response: Response, id: &str) -> Response {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
     response
 }
 
@@ -233,21 +250,6 @@ fn request_id(headers: &HeaderMap, sources: &Sources) -> String {
     let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
     let sane = |id: &&str| !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_graphic());
     given.filter(sane).map_or_else(|| sources.id(), ToOwned::to_owned)
-}
-
-/// Refuses what a web page of another origin can make a browser send.
-fn refuse_foreign(door: &Door, request: &Request<Body>) -> Option<Response> {
-    let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if door.loopback && !host_is_loopback(host) {
-        let text = "Invalid Host header - possible DNS rebinding attack detected";
-        return Some((StatusCode::FORBIDDEN, text).into_response());
-    }
-    let origin = headers.get(header::ORIGIN).and_then(|v| v.to_str().ok());
-    if !request.method().is_safe() && origin.is_some_and(|o| origin_is_foreign(o, host)) {
-        return Some((StatusCode::FORBIDDEN, "Cross-origin request blocked").into_response());
-    }
-    None
 }
 
 /// The project that a request names: in its path, which is shortened by it, or in a header.
@@ -278,7 +280,8 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
     let below = uri.path().strip_prefix(PROJECT_PREFIX)?;
     let (project, rest) = below.split_once('/')?;
     // Pages have paths of their own below a project; only the faces for programs are reached this way.
-    if !["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face)) {
+    let face = ["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face));
+    if !face && !trueline_mlflow::OUTSIDE_API.contains(&rest) {
         return None;
     }
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
@@ -287,18 +290,27 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
 
 /// A bearer token, the password of basic authentication, or a browser's cookie.
 fn token(headers: &HeaderMap) -> Option<String> {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if let Some((scheme, value)) = authorization.and_then(|a| a.split_once(' ')) {
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(value.trim().to_owned());
-        }
-        if scheme.eq_ignore_ascii_case("basic") {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
-            let text = String::from_utf8(decoded).ok()?;
-            return Some(text.split_once(':')?.1.to_owned());
-        }
+    match authorization(headers) {
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("bearer") => Some(value.trim().to_owned()),
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => Some(basic(value)?.1),
+        _ => cookie(headers, TOKEN_COOKIE),
     }
-    cookie(headers, TOKEN_COOKIE)
+}
+
+/// The user that basic authentication names.
+fn user(headers: &HeaderMap) -> Option<String> {
+    let (_, value) = authorization(headers).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))?;
+    Some(basic(value)?.0)
+}
+
+fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')
+}
+
+fn basic(value: &str) -> Option<(String, String)> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -319,6 +331,7 @@ mod tests {
     fn a_project_in_the_path_is_taken_off() {
         let expected = Some(("fraud".to_owned(), "/api/2.0/mlflow/runs/get?run_id=1".to_owned()));
         assert_eq!(split("/projects/fraud/api/2.0/mlflow/runs/get?run_id=1"), expected);
+        assert_eq!(split("/projects/fraud/v1/traces"), Some(("fraud".to_owned(), "/v1/traces".to_owned())));
         assert_eq!(split("/projects/fraud/runs"), None);
         assert_eq!(split("/api/2.0/mlflow/runs/get"), None);
     }

@@ -1,5 +1,6 @@
 //! The server: its parts put together, its HTTP layer, its life from start to drained stop.
 
+mod access;
 mod assemble;
 mod control;
 mod data_dir;
@@ -11,11 +12,13 @@ mod offline;
 mod origin;
 mod ready;
 mod rollouts;
+mod webhooks;
 
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
 pub(crate) use offline::Offline;
+pub(crate) use origin::{OriginArgs, OriginRules};
 
 use trueline_db::Module;
 
@@ -25,12 +28,14 @@ pub(crate) const MODULES: &[Module] = &[
     trueline_tasks::MODULE,
     trueline_identity::MODULE,
     trueline_tracking::MODULE,
+    trueline_traces::MODULE,
     trueline_registry::MODULE,
     trueline_data::MODULE,
     trueline_features::MODULE,
     trueline_serving::MODULE,
     trueline_pipelines::MODULE,
     trueline_monitoring::MODULE,
+    trueline_webhooks::MODULE,
 ];
 
 /// Names of what lies in a data directory.
@@ -44,6 +49,8 @@ pub(crate) mod layout {
     pub(crate) const LEDGER: &str = "ledger";
     /// The key that signs checkpoints.
     pub(crate) const KEY: &str = "ledger.key";
+    /// The key that webhooks' secrets are kept under.
+    pub(crate) const SECRETS: &str = "secrets.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
     /// The online store of features.

@@ -30,6 +30,7 @@ pub struct Server {
     pub url: String,
     pub data_dir: PathBuf,
     database: Option<String>,
+    variables: Vec<(String, String)>,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -49,30 +50,39 @@ pub fn fresh_database() -> String {
 
 impl Server {
     pub fn start(on: On) -> Self {
+        Self::start_on(on, &[])
+    }
+
+    /// With variables of the environment, which it keeps over a restart.
+    pub fn start_on(on: On, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let data_dir = folder.path().join("data");
         let database = (on == On::Postgres).then(fresh_database);
-        let mut server = Self::start_in(&data_dir, database);
+        let mut server = Self::launch(&folder.path().join("data"), database, variables, &[]);
         server._folder = Some(folder);
         server
     }
 
     /// On the embedded database, with variables of the environment.
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        Self::start_on(On::Sqlite, variables)
+    }
+
+    /// On the embedded database, with more flags.
+    pub fn start_with_flags(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Self::launch(&folder.path().join("data"), None, variables);
+        let mut server = Self::launch(&folder.path().join("data"), None, &[], flags);
         server._folder = Some(folder);
         server
     }
 
     pub fn start_in(data_dir: &Path, database: Option<String>) -> Self {
-        Self::launch(data_dir, database, &[])
+        Self::launch(data_dir, database, &[], &[])
     }
 
-    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)]) -> Self {
+    fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)], flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.envs(variables.iter().copied());
-        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir);
+        command.args(["server", "--port", "0", "--log", "json", "--data-dir"]).arg(data_dir).args(flags);
         if let Some(url) = &database {
             command.args(["--database", url]);
         }
@@ -89,7 +99,8 @@ impl Server {
         };
         // Somebody must read the log, or the server stops when the pipe is full.
         std::thread::spawn(move || for _ in lines.lines() {});
-        Self { child, url, data_dir: data_dir.to_owned(), database, _folder: None }
+        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Self { child, url, data_dir: data_dir.to_owned(), database, variables, _folder: None }
     }
 
     /// Ends the server without a warning, while others still talk to it.
@@ -99,10 +110,17 @@ impl Server {
     }
 
     /// Ends the server without a warning, unless it has ended, and starts it again on the same data.
-    pub fn kill_and_restart(mut self) -> Self {
+    pub fn kill_and_restart(self) -> Self {
+        let variables = self.variables.clone();
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        self.kill_and_restart_with(&variables)
+    }
+
+    /// The same with other variables of the environment.
+    pub fn kill_and_restart_with(mut self, variables: &[(&str, &str)]) -> Self {
         drop(self.child.kill());
         self.child.wait().expect("it ended");
-        let mut again = Self::start_in(&self.data_dir, self.database.clone());
+        let mut again = Self::launch(&self.data_dir, self.database.clone(), variables, &[]);
         again._folder = self._folder.take();
         again
     }
