@@ -234,8 +234,8 @@ async fn bring(
     let mut ready: Vec<ImportedArtifact> = Vec::with_capacity(files.len());
     for some in files.chunks(AT_ONCE) {
         let mut reading = tokio::task::JoinSet::new();
-        for (path, own) in some.iter().cloned() {
-            let target = Arc::clone(target);
+        for (path, own) in some {
+            let (target, path, own) = (Arc::clone(target), path.clone(), own.clone());
             reading.spawn(async move { put(&target, &path, &own).await });
         }
         while let Some(done) = reading.join_next().await {

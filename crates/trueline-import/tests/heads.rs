@@ -184,7 +184,7 @@ fn every_schema_from_2_22_on_comes_in() {
         assert_eq!((champion.key.version, champion.stage.as_str()), (1, "Production"));
         if shape >= Shape::Models {
             let model = wait.block_on(place.tracking.logged_model(&read, "m-1")).unwrap();
-            assert_eq!((model.params[0].value.as_str(), model.metrics[0].1.point.value), ("3", 0.75));
+            assert_eq!((model.params[0].value.as_str(), model.metrics[0].1.metric.point.value), ("3", 0.75));
         }
 
         let again = place.import(&file, &mlflow::Options::default()).unwrap();

@@ -111,7 +111,7 @@ impl Told {
                 if let Some(summary) = run.summary.take() {
                     self.summary(&summary);
                 }
-                self.run = run;
+                self.run = *run;
             }
             Kind::Config(items) => self.config(&items),
             Kind::Summary(items) => self.summary(&items),

@@ -22,8 +22,8 @@ pub(super) enum Kind {
     Artifact(Artifact),
     #[prost(message, tag = "13")]
     Output(Output),
-    #[prost(message, tag = "17")]
-    Run(Run),
+    #[prost(message, boxed, tag = "17")]
+    Run(Box<Run>),
     #[prost(message, tag = "18")]
     Exit(Exit),
     #[prost(message, tag = "26")]

@@ -47,7 +47,7 @@ pub(super) fn read(folder: &Path, of: i64, importer: &mut Importer) -> Result<()
                 match point(&key, line) {
                     Some(point) => points.push(point),
                     None => {
-                        importer.report.miss("points", 1, "their lines in files of metrics can't be read")
+                        importer.report.miss("points", 1, "their lines in files of metrics can't be read");
                     }
                 }
             }
