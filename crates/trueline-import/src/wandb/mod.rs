@@ -322,3 +322,87 @@ fn take(told: Told, path: &Path, consoles: &Path, importer: &mut Importer) -> Re
     }
     intake.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Exit, Item, Output, Timestamp};
+
+    fn item(key: &str, json: &str) -> Item {
+        Item { key: key.into(), nested_key: Vec::new(), value_json: json.into() }
+    }
+
+    fn items(list: &[(&str, &str)]) -> Items {
+        Items { items: list.iter().map(|(key, json)| item(key, json)).collect() }
+    }
+
+    fn told(kinds: Vec<Kind>) -> Told {
+        let mut told = Told::default();
+        for kind in kinds {
+            // As it comes from the file.
+            let bytes = Record { kind: Some(kind) }.encode_to_vec();
+            told.take(Record::decode(bytes.as_slice()).unwrap().kind.unwrap());
+        }
+        told.summary_points();
+        told
+    }
+
+    fn run() -> Kind {
+        Kind::Run(Box::new(record::Run {
+            run_id: "abc".into(),
+            project: "flights".into(),
+            display_name: "sunny".into(),
+            tags: vec!["try".into()],
+            config: Some(items(&[("lr", "0.1"), ("deep", r#"{"a": {"b": [1]}}"#), ("_wandb", "{}")])),
+            start_time: Some(Timestamp { seconds: 5, nanos: 7_000_000 }),
+            ..record::Run::default()
+        }))
+    }
+
+    #[test]
+    fn a_log_tells_params_points_tags_and_how_it_ended() {
+        let told = told(vec![
+            run(),
+            Kind::History(items(&[
+                ("loss", "1.5"),
+                ("_step", "0"),
+                ("_timestamp", "10.5"),
+                ("note", "\"x\""),
+            ])),
+            Kind::History(items(&[
+                ("loss", "NaN"),
+                ("val/acc", "2"),
+                ("_step", "3"),
+                ("_timestamp", "11.0"),
+            ])),
+            Kind::Stats(record::Stats {
+                timestamp: Some(Timestamp { seconds: 12, nanos: 0 }),
+                items: vec![item("cpu", "7.5")],
+            }),
+            Kind::Summary(items(&[("loss", "9"), ("best", "0.25"), ("said", "\"yes\""), ("_runtime", "3")])),
+            Kind::Output(Output { line: "hello\n".into() }),
+            Kind::Exit(Exit { exit_code: 0 }),
+        ]);
+        let params: Vec<(&str, &str)> = told.config.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(params, [("deep.a.b", "[1]"), ("lr", "0.1")]);
+        let keys: Vec<&str> = told.points.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["best", "loss", "system/cpu", "val/acc"]);
+        assert_eq!(told.points["loss"][0], MetricPoint { step: 0, at_ms: 10_500, value: 1.5 });
+        assert!(told.points["loss"][1].value.is_nan());
+        assert_eq!(told.points["best"], [MetricPoint { step: 3, at_ms: 11_000, value: 0.25 }]);
+        assert_eq!(told.points["system/cpu"][0].at_ms, 12_000);
+        let tags = told.tags();
+        let tag = |key: &str| tags.iter().find(|t| t.key == key).map(|t| t.value.as_str());
+        assert_eq!(tag("mlflow.runName"), Some("sunny"));
+        assert_eq!((tag("wandb.tag.try"), tag("wandb.summary.said")), (Some("true"), Some("yes")));
+        assert_eq!((told.texts, told.console.as_str()), (1, "hello\n"));
+        assert_eq!(told.status(), RunStatus::Finished);
+        assert_eq!(told.id().as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_run_that_did_not_say_how_it_ended_was_killed() {
+        assert_eq!(told(vec![run()]).status(), RunStatus::Killed);
+        assert_eq!(told(vec![run(), Kind::Exit(Exit { exit_code: 1 })]).status(), RunStatus::Failed);
+    }
+}
