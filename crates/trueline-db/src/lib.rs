@@ -98,6 +98,18 @@ impl Db {
         job(&mut Tx::new(tx::Backend::Sqlite(&connection)))
     }
 
+    /// Reads a PostgreSQL database of anybody in one read-only snapshot, for as long as it takes.
+    ///
+    /// # Errors
+    /// The job's own, or what the database says.
+    pub fn inspect_postgres<T, E: From<DbError>>(
+        url: &str,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = postgres_backend::connect_to_read(url)?;
+        job(&mut Tx::new(tx::Backend::Postgres(&mut connection)))
+    }
+
     /// Which database stands behind this handle.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

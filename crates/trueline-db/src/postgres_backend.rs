@@ -50,6 +50,16 @@ fn connect(url: &str) -> Result<PgConnection, DbError> {
     Ok(PgConnection::new(client))
 }
 
+/// A connection in a read-only snapshot whose statements may take long.
+pub(crate) fn connect_to_read(url: &str) -> Result<PgConnection, DbError> {
+    let mut connection = connect(url)?;
+    connection.client.batch_execute(
+        "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TIME ZONE 'UTC'",
+    )?;
+    connection.client.batch_execute(BEGIN_READ)?;
+    Ok(connection)
+}
+
 /// What is said to PostgreSQL is not encrypted as yet, passwords among it: beyond this machine only to whoever asks for it.
 fn refuse_unencrypted(config: &postgres::Config) -> Result<(), DbError> {
     if config.get_ssl_mode() == SslMode::Disable {

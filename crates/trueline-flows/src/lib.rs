@@ -11,6 +11,7 @@ mod deploy;
 mod erase_event;
 mod fault;
 mod gate_facts;
+mod import_model;
 mod judge_rollouts;
 mod keep_traces;
 mod look_up_features;
@@ -51,6 +52,7 @@ pub use deploy::{
 };
 pub use erase_event::erase_event;
 pub use fault::{Fault, FaultKind};
+pub use import_model::import_model;
 pub use judge_rollouts::RolloutJudge;
 pub use keep_traces::{KeepError, KeepLeave, TraceKeeper};
 pub use look_up_features::OnlineFeatures;

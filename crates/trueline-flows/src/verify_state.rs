@@ -95,9 +95,9 @@ fn failed(error: impl std::fmt::Display) -> LedgerError {
 /// The seals among events; those whose payload was erased are only counted.
 fn seals(events: &[EventRow], compared: &mut Compared) -> Vec<Seal> {
     let told = events.iter().filter(|event| Seal::ACTIONS.contains(&event.action.as_str()));
-    let found: Vec<Option<Seal>> = told.map(Seal::of).collect();
-    compared.unknowable += found.iter().filter(|seal| seal.is_none()).count() as u64;
-    found.into_iter().flatten().collect()
+    let found: Vec<Option<Vec<Seal>>> = told.map(Seal::of).collect();
+    compared.unknowable += found.iter().filter(|seals| seals.is_none()).count() as u64;
+    found.into_iter().flatten().flatten().collect()
 }
 
 fn disagreement(broken: Broken) -> Disagreement {

@@ -90,7 +90,12 @@ pub(crate) fn touch(tx: &mut LedgerTx<'_, '_>, project: &ProjectId, name: &str) 
     Ok(())
 }
 
-fn upsert_tag(tx: &mut Tx<'_>, project: &ProjectId, name: &str, tag: &KeyValue) -> Result<(), RegistryError> {
+pub(crate) fn upsert_tag(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    name: &str,
+    tag: &KeyValue,
+) -> Result<(), RegistryError> {
     validate::tag("Registered model", tag)?;
     tx.execute(
         "INSERT INTO registered_model_tags (project, name, key, value) VALUES (?1, ?2, ?3, ?4)

@@ -2,6 +2,7 @@
 //! the rows, for `trueline ledger verify --state`.
 
 use crate::RegistryError;
+use crate::import::IMPORTED;
 use crate::release_replay::Releases;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,7 @@ impl Replay {
     pub const ACTIONS: &[&str] = &[
         "version.registered",
         "version.deleted",
+        IMPORTED,
         "alias.set",
         "alias.deleted",
         "model.renamed",
@@ -106,6 +108,7 @@ impl Replay {
                     self.aliases.retain(|(model, _), to| *model != key.0 || *to != Some(key.1));
                 }
             }
+            IMPORTED => self.import(event),
             "alias.set" => {
                 let told = payload.map(|p| p["after"].as_i64().unwrap_or_default());
                 self.aliases.extend(alias_key(event).map(|key| (key, told)));
@@ -116,6 +119,22 @@ impl Replay {
             "model.renamed" => self.rename(event),
             "model.deleted" => self.forget(&(event.project.clone(), event.resource.id.clone())),
             _ => {}
+        }
+    }
+
+    fn import(&mut self, event: &EventRow) {
+        let model: ModelKey = (event.project.clone(), event.resource.id.clone());
+        let Some(payload) = &event.payload else {
+            self.lost_names.insert(event.project.clone());
+            return;
+        };
+        for told in payload["versions"].as_array().into_iter().flatten() {
+            let content = (text(told, "manifest_digest"), text(told, "source"));
+            self.versions
+                .insert((model.clone(), told["version"].as_i64().unwrap_or_default()), Some(content));
+        }
+        for told in payload["aliases"].as_array().into_iter().flatten() {
+            self.aliases.insert((model.clone(), text(told, "alias")), told["version"].as_i64());
         }
     }
 

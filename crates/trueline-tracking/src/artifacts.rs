@@ -63,7 +63,11 @@ pub(crate) fn size(row: &mut Row, i: usize) -> Result<u64, TrackingError> {
     Ok(u64::try_from(row.take::<i64>(i)?).unwrap_or(0))
 }
 
-fn find(tx: &mut Tx<'_>, project: &ProjectId, path: &str) -> Result<Option<ArtifactFile>, TrackingError> {
+pub(crate) fn find(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    path: &str,
+) -> Result<Option<ArtifactFile>, TrackingError> {
     let row = tx.query_opt(
         "SELECT path, sha256, size FROM artifacts WHERE project = ?1 AND path = ?2",
         &[project.into(), path.into()],

@@ -195,7 +195,7 @@ fn found(tx: &mut Tx<'_>, project: &ProjectId, model: &str) -> Result<Option<Nod
     }
 }
 
-fn insert_dataset(
+pub(crate) fn insert_dataset(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     experiment: i64,
@@ -230,7 +230,7 @@ fn insert_dataset(
     Ok(id)
 }
 
-fn insert_model(
+pub(crate) fn insert_model(
     tx: &mut Tx<'_>,
     run: &RunId,
     direction: &str,

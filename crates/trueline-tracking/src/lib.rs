@@ -8,6 +8,7 @@ mod dataset_summaries;
 mod error;
 mod experiments;
 mod folder;
+mod import;
 mod inputs;
 mod listing;
 mod logged;
@@ -36,6 +37,9 @@ pub use artifacts::{ArtifactFile, OpenArtifact};
 pub use capture::Capture;
 pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
+pub use import::{
+    ImportedArtifact, ImportedModel, ImportedPoints, ImportedRun, ModelPoint, PlacedExperiment, Placing,
+};
 pub use inputs::{DatasetInput, LoggedDataset};
 pub use listing::{ArtifactEntry, Level};
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};

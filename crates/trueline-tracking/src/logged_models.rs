@@ -361,7 +361,7 @@ fn insert(
     get(tx, project, id)
 }
 
-fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
+pub(crate) fn insert_params(tx: &mut Tx<'_>, model: &str, params: &[KeyValue]) -> Result<(), TrackingError> {
     for param in params {
         validate::key(validate::Named::PARAM, &param.key)?;
         tx.execute(

@@ -4,6 +4,7 @@
 //! The chunks of a run are sealed when it has ended, those of a logged model when they have been left alone for a
 //! while. Reading and hashing happen page by page on the readers; the writer only checks that nothing was added since.
 
+use crate::metrics::MetricPoint;
 use crate::points::{self, Folder};
 use crate::{Tracking, TrackingError};
 use serde_json::json;
@@ -16,6 +17,8 @@ use trueline_ledger::{Actor, EventRow, NewEvent, ProjectId};
 
 /// What the event of a sealed chunk is called.
 const SEALED: &str = "metrics.sealed";
+/// Events of imports seal the first chunk of everything that came with them.
+pub(crate) const IMPORTED: [&str; 2] = ["runs.imported", "logged_models.imported"];
 /// Points read and hashed at a time.
 const PAGE: i64 = 5_000;
 /// Chunks sealed in one round at the most.
@@ -73,6 +76,44 @@ pub(crate) fn added(tx: &mut Tx<'_>, owner: Owner, id: &str, points: u64) -> Res
         )?;
     }
     Ok(())
+}
+
+/// Notes that an owner's first chunk is sealed by the event of this transaction.
+pub(crate) fn first_is_sealed(tx: &mut Tx<'_>, owner: Owner, id: &str) -> Result<(), TrackingError> {
+    tx.execute(
+        "INSERT INTO metric_chunks (kind, owner, chunk, points) VALUES (?1, ?2, 1, 0)",
+        &[owner.word().into(), id.into()],
+    )?;
+    Ok(())
+}
+
+/// What an import's event says of the points of one owner.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct FirstSeal {
+    owner: &'static str,
+    id: String,
+    points: i64,
+    sha256: String,
+}
+
+impl FirstSeal {
+    /// Of points in the order of their keys, as (key, run, point).
+    pub(crate) fn of<'p>(
+        owner: Owner,
+        id: &str,
+        points: impl Iterator<Item = (&'p str, &'p str, MetricPoint)>,
+    ) -> Self {
+        let mut all = Points::default();
+        for (key, run, point) in points {
+            let (value, is_nan) = point.stored();
+            all.add(key, run, (point.step, point.at_ms), (value, is_nan.into()));
+        }
+        Self { owner: owner.word(), id: id.to_owned(), points: all.count, sha256: all.sha256() }
+    }
+
+    pub(crate) fn points(&self) -> u64 {
+        self.points.unsigned_abs()
+    }
 }
 
 /// A chunk by its place.
@@ -288,13 +329,21 @@ pub struct Broken {
 
 impl Seal {
     /// The actions whose events seal points.
-    pub const ACTIONS: &[&str] = &[SEALED];
+    pub const ACTIONS: &[&str] = &[SEALED, IMPORTED[0], IMPORTED[1]];
 
-    /// What an event says; none when it seals nothing, or its payload was erased.
+    /// What an event says, an import's of many chunks; none when it is no event of a seal, or its payload was erased.
     #[must_use]
-    pub fn of(event: &EventRow) -> Option<Self> {
-        let payload = event.payload.as_ref().filter(|_| event.action == SEALED)?;
-        Self::said(&event.project, &event.resource.kind, &event.resource.id, payload)
+    pub fn of(event: &EventRow) -> Option<Vec<Self>> {
+        let payload = event.payload.as_ref()?;
+        let project = &event.project;
+        if event.action == SEALED {
+            return Some(vec![Self::said(project, &event.resource.kind, &event.resource.id, payload)?]);
+        }
+        if !IMPORTED.contains(&event.action.as_str()) {
+            return None;
+        }
+        let sealed = payload["sealed"].as_array()?;
+        sealed.iter().map(|s| Self::said(project, s["owner"].as_str()?, s["id"].as_str()?, s)).collect()
     }
 
     pub(crate) fn said(project: &str, owner: &str, id: &str, payload: &serde_json::Value) -> Option<Self> {
@@ -302,7 +351,7 @@ impl Seal {
             chunk: Chunk {
                 owner: Owner::parse(owner)?,
                 id: id.to_owned(),
-                number: payload["chunk"].as_i64()?,
+                number: payload.get("chunk").map_or(Some(0), serde_json::Value::as_i64)?,
             },
             project: project.to_owned(),
             points: payload["points"].as_i64()?,

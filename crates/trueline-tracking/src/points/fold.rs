@@ -213,7 +213,7 @@ pub(super) fn blocks(
 }
 
 /// The last point of a series, if it comes after the one that is known as the latest.
-fn newer(
+pub(super) fn newer(
     tx: &mut Tx<'_>,
     run: i64,
     key: &str,
@@ -227,7 +227,7 @@ fn newer(
     Ok(last.filter(|last| known.is_none_or(|known| order(last, &known.point).is_gt())).copied())
 }
 
-fn put_latest(
+pub(super) fn put_latest(
     tx: &mut Tx<'_>,
     (run, experiment): (i64, i64),
     key: &str,

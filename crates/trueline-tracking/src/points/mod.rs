@@ -3,6 +3,7 @@
 //! takes blocks and inbox together, so that it makes no difference when that happens.
 
 mod adopt;
+mod bulk;
 mod codec;
 mod fold;
 mod inbox;
@@ -10,6 +11,7 @@ mod inbox;
 mod migration;
 mod series;
 
+pub(crate) use bulk::{Packed, forget, keep_more, keep_packed};
 pub(crate) use fold::{Folder, fold_waiting};
 pub(crate) use inbox::{batch, put};
 pub(crate) use series::{blocks_of_chunk, latest, latest_of, series};
@@ -19,7 +21,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Points by the key of their metric.
-type ByKey = BTreeMap<String, Vec<MetricPoint>>;
+pub(crate) type ByKey = BTreeMap<String, Vec<MetricPoint>>;
 
 /// The order of a series; the last point of it is the metric's latest value.
 pub(crate) fn order(a: &MetricPoint, b: &MetricPoint) -> Ordering {

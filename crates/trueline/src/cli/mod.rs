@@ -8,11 +8,13 @@ mod endpoint;
 mod export;
 mod features;
 mod identity;
+mod import;
 mod incident;
 mod ledger;
 mod model;
 mod monitor;
 mod pipeline;
+mod progress;
 mod replay;
 mod reproduce;
 mod rollout;
@@ -99,6 +101,9 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
+    /// Bring in what another tool keeps, into the data directory of a server that is stopped
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -154,6 +159,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Incident(command) => incident::incident(command),
         Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Import(command) => import::run(command),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

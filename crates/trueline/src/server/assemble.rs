@@ -5,7 +5,7 @@ use super::control::{self, Grounds};
 use super::{MODULES, data_dir, http, layout, lock, observe};
 use anyhow::Context;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -59,13 +59,18 @@ pub(crate) struct ServerConfig {
 
 impl ServerConfig {
     pub(super) fn database(&self) -> Config {
+        Self::database_in(&self.data_dir, self.database.as_deref())
+    }
+
+    /// The PostgreSQL database of a URL, or the embedded one of a data directory.
+    pub(super) fn database_in(data_dir: &Path, url: Option<&str>) -> Config {
         let limits = Limits::default();
-        match &self.database {
-            Some(url) => Config::Postgres { url: url.clone(), limits },
+        match url {
+            Some(url) => Config::Postgres { url: url.to_owned(), limits },
             None => {
                 let off = std::env::var_os(SYNCHRONOUS_OFF).is_some_and(|value| value == "1");
                 let durability = if off { Durability::OffForCrashTests } else { Durability::Full };
-                Config::Sqlite { path: self.data_dir.join(layout::DATABASE), durability, limits }
+                Config::Sqlite { path: data_dir.join(layout::DATABASE), durability, limits }
             }
         }
     }

@@ -8,6 +8,7 @@ mod http;
 mod limits;
 mod lock;
 mod observe;
+mod offline;
 mod origin;
 mod ready;
 mod rollouts;
@@ -16,6 +17,7 @@ mod webhooks;
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};
+pub(crate) use offline::Offline;
 pub(crate) use origin::{OriginArgs, OriginRules};
 
 use trueline_db::Module;
