@@ -21,7 +21,7 @@ pub(crate) struct OriginArgs {
     /// loopback, and any elsewhere
     #[arg(long, env = "MLFLOW_SERVER_ALLOWED_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
     allowed_hosts: Vec<String>,
-    /// Origins whose pages may call the API, with `*` for any text: https://app.example
+    /// Origins whose pages may call the API, with `*` for any text: `https://app.example`
     #[arg(long, env = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGINS")]
     cors_allowed_origins: Vec<String>,
     /// Which pages may show this server's in a frame: SAMEORIGIN, DENY or NONE for no word on it
