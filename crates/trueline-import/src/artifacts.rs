@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     fn copying() -> Copying {
-        Copying::new(Artifacts::Copy, Some("/dest".into()), "/work".into())
+        Copying::new(Artifacts::Copy, Some("/dest".into()), "/data".into())
     }
 
     #[test]
@@ -273,10 +273,10 @@ mod tests {
         let lies = |uri| copying().lies(uri);
         assert_eq!(lies("mlflow-artifacts:/1/r/artifacts"), Lies::Here("/dest/1/r/artifacts".into()));
         assert_eq!(lies("file:///a%20b/c"), Lies::Here("/a b/c".into()));
-        assert_eq!(lies("./mlruns/0"), Lies::Here("/work/./mlruns/0".into()));
+        assert_eq!(lies("./mlruns/0"), Lies::Here("/data/./mlruns/0".into()));
         assert_eq!(lies("/abs"), Lies::Here("/abs".into()));
         assert_eq!(lies("s3://bucket/x"), Lies::Away("s3".into()));
-        let without = Copying::new(Artifacts::Copy, None, "/work".into());
+        let without = Copying::new(Artifacts::Copy, None, "/data".into());
         assert_eq!(without.lies("mlflow-artifacts:/1"), Lies::Behind);
     }
 
