@@ -1,6 +1,7 @@
 //! Domain values in MLflow's JSON: snake_case, int64 as numbers, NaN and the infinities as strings, unset fields and
 //! empty lists left out.
 
+use crate::run_wire::{Metric, Number, Pair};
 use serde_json::{Value as Json, json};
 use trueline_registry::{RegisteredModel, Version};
 use trueline_tracking::{Experiment, KeyValue, LoggedModel, MetricPoint};
@@ -16,18 +17,13 @@ pub(crate) fn compact(value: Json) -> Json {
     }
 }
 
+/// A number as the wire has it.
 pub(crate) fn number(value: f64) -> Json {
-    if value.is_nan() {
-        return json!("NaN");
-    }
-    if value.is_infinite() {
-        return json!(if value > 0.0 { "Infinity" } else { "-Infinity" });
-    }
-    json!(value)
+    json!(Number(value))
 }
 
 pub(crate) fn pairs(list: &[KeyValue]) -> Vec<Json> {
-    list.iter().map(|p| json!({ "key": p.key, "value": p.value })).collect()
+    list.iter().map(|pair| json!(Pair(pair))).collect()
 }
 
 fn registry_pairs(list: &[trueline_registry::KeyValue]) -> Vec<Json> {
@@ -48,7 +44,7 @@ pub(crate) fn experiment(e: &Experiment, workspace: &str) -> Json {
 }
 
 pub(crate) fn metric(key: &str, point: &MetricPoint) -> Json {
-    json!({ "key": key, "value": number(point.value), "timestamp": point.at_ms, "step": point.step })
+    json!(Metric(key, point))
 }
 
 pub(crate) fn logged_model(m: &LoggedModel) -> Json {

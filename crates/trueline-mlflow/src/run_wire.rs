@@ -1,10 +1,10 @@
 //! A run in MLflow's JSON, written straight from the domain's value: searches answer with a thousand of them.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
-use trueline_tracking::{DatasetInput, KeyValue, LoggedMetric, Run, RunData};
+use trueline_tracking::{DatasetInput, KeyValue, MetricPoint, Run, RunData};
 
 /// A number, with text for what JSON has none for.
-struct Number(f64);
+pub(crate) struct Number(pub(crate) f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -66,7 +66,8 @@ impl<M: SerializeMap> Object<M> {
     }
 }
 
-struct Pair<'a>(&'a KeyValue);
+/// A key with its value.
+pub(crate) struct Pair<'a>(pub(crate) &'a KeyValue);
 
 impl Serialize for Pair<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -77,16 +78,17 @@ impl Serialize for Pair<'_> {
     }
 }
 
-struct Metric<'a>(&'a LoggedMetric);
+/// A point under its metric's name.
+pub(crate) struct Metric<'a>(pub(crate) &'a str, pub(crate) &'a MetricPoint);
 
 impl Serialize for Metric<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let point = &self.0.point;
+        let Self(key, point) = self;
         let mut out = to.serialize_struct("metric", 4)?;
-        out.serialize_field("key", &self.0.key)?;
-        out.serialize_field("step", &point.step)?;
-        out.serialize_field("timestamp", &point.at_ms)?;
+        out.serialize_field("key", key)?;
         out.serialize_field("value", &Number(point.value))?;
+        out.serialize_field("timestamp", &point.at_ms)?;
+        out.serialize_field("step", &point.step)?;
         out.end()
     }
 }
@@ -117,7 +119,7 @@ struct Data<'a>(&'a RunData);
 impl Serialize for Data<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut out = Object(to.serialize_map(None)?);
-        out.list("metrics", &self.0.metrics, Metric)?;
+        out.list("metrics", &self.0.metrics, |m| Metric(&m.key, &m.point))?;
         out.list("params", &self.0.params, Pair)?;
         out.list("tags", &self.0.tags, Pair)?;
         out.0.end()
@@ -217,7 +219,7 @@ impl Serialize for RunsWire {
 mod tests {
     use super::*;
     use serde_json::json;
-    use trueline_tracking::{ExperimentId, Lifecycle, LoggedDataset, MetricPoint, RunId, RunStatus};
+    use trueline_tracking::{ExperimentId, Lifecycle, LoggedDataset, LoggedMetric, RunId, RunStatus};
 
     fn run() -> RunData {
         let metric = |key: &str, value: f64| LoggedMetric {

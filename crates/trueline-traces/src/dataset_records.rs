@@ -352,10 +352,10 @@ impl Traces {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn record(json: Json) -> NewRecord {
+    pub(crate) fn record(json: Json) -> NewRecord {
         let object = |key: &str| json.get(key).and_then(Json::as_object).cloned().unwrap_or_default();
         NewRecord {
             inputs: object("inputs"),

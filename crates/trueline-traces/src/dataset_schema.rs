@@ -64,16 +64,7 @@ pub(crate) fn profile(records: i64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn record(json: Json) -> NewRecord {
-        let object = |key: &str| json.get(key).and_then(Json::as_object).cloned().unwrap_or_default();
-        NewRecord {
-            inputs: object("inputs"),
-            outputs: json.get("outputs").cloned(),
-            expectations: object("expectations"),
-            ..NewRecord::default()
-        }
-    }
+    use crate::dataset_records::tests::record;
 
     #[test]
     fn a_schema_keeps_the_first_type_of_each_field() {
