@@ -8,6 +8,7 @@
 
 mod approvals;
 mod error;
+pub mod export;
 mod gate_runs;
 mod gates;
 mod import;

@@ -138,6 +138,21 @@ fn read(row: &mut Row) -> Result<DatasetRecord, TraceError> {
     })
 }
 
+/// Shows the records of a dataset in turn, each with its hash.
+pub(crate) fn each(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    dataset: &str,
+    mut see: impl FnMut(DatasetRecord, String) -> Result<(), TraceError>,
+) -> Result<(), TraceError> {
+    let sql = COLUMNS.replace(" FROM", ", r.input_hash FROM");
+    let sql = format!("SELECT {sql} WHERE r.project = ?1 AND r.dataset = ?2 ORDER BY r.created_at_ms, r.id");
+    tx.each(&sql, &[project.into(), dataset.into()], |row| {
+        let hash = row.take(12)?;
+        see(read(row)?, hash)
+    })
+}
+
 /// The members of a column with new ones over them; none if there are none.
 fn merged(kept: Option<String>, new: &Members) -> Option<String> {
     let kept: Option<Members> = kept.and_then(|text| serde_json::from_str(&text).ok());

@@ -10,6 +10,7 @@ mod dataset_schema;
 mod datasets;
 mod delete;
 mod error;
+pub mod export;
 mod filter;
 mod ingest;
 mod links;

@@ -79,7 +79,11 @@ fn id_of(
     Ok(tx.scalar(sql, &[project.into(), experiment.into(), name.into()])?)
 }
 
-fn versions(tx: &mut Tx<'_>, condition: &str, params: &[Value]) -> Result<Vec<ScorerVersion>, TraceError> {
+pub(crate) fn versions(
+    tx: &mut Tx<'_>,
+    condition: &str,
+    params: &[Value],
+) -> Result<Vec<ScorerVersion>, TraceError> {
     let sql = format!(
         "SELECT {COLUMNS} WHERE s.project = ?1 AND {condition} ORDER BY s.experiment, s.name, v.version"
     );
@@ -95,6 +99,28 @@ fn of_name(
     let params = [project.into(), experiment.into(), name.into()];
     let found = versions(tx, "s.experiment = ?2 AND s.name = ?3", &params)?;
     if found.is_empty() { Err(no_scorer(experiment, name, None)) } else { Ok(found) }
+}
+
+/// How many traces a scorer is to judge, where it was said.
+pub(crate) fn sampling(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    scorer: &str,
+) -> Result<Option<Sampling>, TraceError> {
+    let row = tx.query_opt(
+        "SELECT p.id, p.scorer, s.experiment, p.sample_rate, p.filter FROM scorer_sampling p
+         JOIN scorers s ON s.project = p.project AND s.id = p.scorer
+         WHERE p.project = ?1 AND p.scorer = ?2",
+        &[project.into(), scorer.into()],
+    )?;
+    let Some(mut row) = row else { return Ok(None) };
+    Ok(Some(Sampling {
+        id: row.take(0)?,
+        scorer: row.take(1)?,
+        experiment: row.take(2)?,
+        sample_rate: row.take(3)?,
+        filter: row.take(4)?,
+    }))
 }
 
 /// Whether the source of a function is in it, that a server would run.
@@ -316,21 +342,7 @@ impl Traces {
             .read(move |tx| {
                 let mut found = Vec::new();
                 for scorer in &scorers {
-                    let row = tx.query_opt(
-                        "SELECT p.id, p.scorer, s.experiment, p.sample_rate, p.filter FROM scorer_sampling p
-                         JOIN scorers s ON s.project = p.project AND s.id = p.scorer
-                         WHERE p.project = ?1 AND p.scorer = ?2",
-                        &[(&project).into(), scorer.into()],
-                    )?;
-                    if let Some(mut row) = row {
-                        found.push(Sampling {
-                            id: row.take(0)?,
-                            scorer: row.take(1)?,
-                            experiment: row.take(2)?,
-                            sample_rate: row.take(3)?,
-                            filter: row.take(4)?,
-                        });
-                    }
+                    found.extend(sampling(tx, &project, scorer)?);
                 }
                 Ok(found)
             })

@@ -7,6 +7,7 @@ mod capture;
 mod dataset_summaries;
 mod error;
 mod experiments;
+pub mod export;
 mod folder;
 mod import;
 mod inputs;
