@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
-use trueline_db::{Row, Tx, Value};
+use trueline_db::{DbError, Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{LedgerTx, Millis, ProjectId};
 
@@ -139,12 +139,12 @@ fn read(row: &mut Row) -> Result<DatasetRecord, TraceError> {
 }
 
 /// Shows the records of a dataset in turn, each with its hash.
-pub(crate) fn each(
+pub(crate) fn each<E: From<TraceError> + From<DbError>>(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     dataset: &str,
-    mut see: impl FnMut(DatasetRecord, String) -> Result<(), TraceError>,
-) -> Result<(), TraceError> {
+    mut see: impl FnMut(DatasetRecord, String) -> Result<(), E>,
+) -> Result<(), E> {
     let sql = COLUMNS.replace(" FROM", ", r.input_hash FROM");
     let sql = format!("SELECT {sql} WHERE r.project = ?1 AND r.dataset = ?2 ORDER BY r.created_at_ms, r.id");
     tx.each(&sql, &[project.into(), dataset.into()], |row| {

@@ -8,7 +8,7 @@ use crate::rows::{COLUMNS, PairKind, TraceRow, placeholders, with_project};
 use crate::scorers::{Sampling, ScorerVersion};
 use crate::{DatasetRecord, TraceError, dataset_records, links, scorers};
 use std::collections::HashMap;
-use trueline_db::{Tx, Value};
+use trueline_db::{DbError, Tx, Value};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::{Millis, ProjectId};
 
@@ -239,11 +239,11 @@ fn assessments(
 ///
 /// # Errors
 /// What the database says, and what `see` says.
-pub fn links(
+pub fn links<E: From<DbError>>(
     tx: &mut Tx<'_>,
     leave: &Authorized<ReadProject>,
-    mut see: impl FnMut(TraceLink) -> Result<(), TraceError>,
-) -> Result<(), TraceError> {
+    mut see: impl FnMut(TraceLink) -> Result<(), E>,
+) -> Result<(), E> {
     let sql = "SELECT trace, kind, target FROM trace_links WHERE project = ?1 ORDER BY trace, kind, target";
     tx.each(sql, &[leave.project().into()], |row| {
         let to_prompt = row.take::<String>(1)? == links::PROMPT;
@@ -276,12 +276,12 @@ pub fn datasets(
 ///
 /// # Errors
 /// What the database says, and what `see` says.
-pub fn records(
+pub fn records<E: From<TraceError> + From<DbError>>(
     tx: &mut Tx<'_>,
     leave: &Authorized<ReadProject>,
     dataset: &str,
-    see: impl FnMut(DatasetRecord, String) -> Result<(), TraceError>,
-) -> Result<(), TraceError> {
+    see: impl FnMut(DatasetRecord, String) -> Result<(), E>,
+) -> Result<(), E> {
     dataset_records::each(tx, leave.project(), dataset, see)
 }
 

@@ -2,10 +2,13 @@
 //! read in one snapshot, which the caller holds; how the other store keeps it is the faces' matter.
 
 use crate::import::ImportedRun;
-use crate::model::{Experiment, KeyValue, Lifecycle};
-use crate::{LoggedModel, MetricPoint, TrackingError, experiments, logged_models, points, runs};
+use crate::model::{Experiment, KeyValue, Lifecycle, RunId};
+use crate::{
+    ArtifactFile, LoggedDataset, LoggedModel, MetricPoint, TrackingError, artifacts, experiments,
+    logged_models, points, runs,
+};
 use std::collections::HashMap;
-use trueline_db::Tx;
+use trueline_db::{DbError, Row, Tx};
 use trueline_identity::{Authorized, ReadProject};
 
 /// All experiments, deleted ones too, by id.
@@ -73,6 +76,38 @@ pub fn runs(
     Ok(deleted.into_iter().zip(data).map(whole).collect())
 }
 
+/// Whether there is such a run.
+///
+/// # Errors
+/// What the database says.
+pub fn has_run(tx: &mut Tx<'_>, leave: &Authorized<ReadProject>, id: &RunId) -> Result<bool, TrackingError> {
+    runs::exists(tx, leave.project(), id)
+}
+
+/// Shows the datasets that runs read, each with its experiment.
+///
+/// # Errors
+/// What the database says, and what `see` says.
+pub fn datasets<E: From<DbError>>(
+    tx: &mut Tx<'_>,
+    leave: &Authorized<ReadProject>,
+    mut see: impl FnMut(i64, LoggedDataset) -> Result<(), E>,
+) -> Result<(), E> {
+    let sql = "SELECT experiment, name, digest, source_type, source, schema, profile FROM datasets WHERE project = ?1
+               ORDER BY experiment, name, digest";
+    tx.each(sql, &[leave.project().into()], |row| {
+        let dataset = LoggedDataset {
+            name: row.take(1)?,
+            digest: row.take(2)?,
+            source_type: row.take(3)?,
+            source: row.take(4)?,
+            schema: row.take(5)?,
+            profile: row.take(6)?,
+        };
+        see(row.take(0)?, dataset)
+    })
+}
+
 /// Shows the points of a run, one series after another, each in the order of its steps and without repetitions.
 ///
 /// # Errors
@@ -105,4 +140,62 @@ pub fn logged_models(
         found.push((logged_models::fill(tx, model)?, lifecycle));
     }
     Ok(found)
+}
+
+/// Where the files of a logged model lie, when there is one of this id, deleted or not.
+///
+/// # Errors
+/// What the database says.
+pub fn logged_model_uri(
+    tx: &mut Tx<'_>,
+    leave: &Authorized<ReadProject>,
+    id: &str,
+) -> Result<Option<String>, TrackingError> {
+    let sql = "SELECT artifact_uri FROM logged_models WHERE project = ?1 AND id = ?2";
+    Ok(tx.scalar(sql, &[leave.project().into(), id.into()])?)
+}
+
+/// Where the files of a run lie, when there is one of this id, deleted or not.
+///
+/// # Errors
+/// What the database says.
+pub fn run_uri(
+    tx: &mut Tx<'_>,
+    leave: &Authorized<ReadProject>,
+    id: &str,
+) -> Result<Option<String>, TrackingError> {
+    let sql = "SELECT artifact_uri FROM runs WHERE project = ?1 AND id = ?2";
+    Ok(tx.scalar(sql, &[leave.project().into(), id.into()])?)
+}
+
+/// The file that is kept as a blob at a path of the proxy's tree.
+///
+/// # Errors
+/// What the database says.
+pub fn artifact(
+    tx: &mut Tx<'_>,
+    leave: &Authorized<ReadProject>,
+    path: &str,
+) -> Result<Option<ArtifactFile>, TrackingError> {
+    artifacts::find(tx, leave.project(), path)
+}
+
+/// The next files of the proxy's tree that are kept as blobs, after the one at `after`, by path.
+///
+/// # Errors
+/// What the database says.
+pub fn artifacts(
+    tx: &mut Tx<'_>,
+    leave: &Authorized<ReadProject>,
+    after: &str,
+    most: u32,
+) -> Result<Vec<ArtifactFile>, TrackingError> {
+    let sql = format!(
+        "SELECT path, sha256, size FROM artifacts WHERE project = ?1 AND path > ?2 ORDER BY path LIMIT {most}"
+    );
+    let rows = tx.query(&sql, &[leave.project().into(), after.into()])?;
+    let file = |mut row: Row| {
+        Ok(ArtifactFile { path: row.take(0)?, sha256: row.take(1)?, size: artifacts::size(&mut row, 2)? })
+    };
+    rows.into_iter().map(file).collect()
 }

@@ -6,6 +6,7 @@ mod client;
 mod data;
 mod endpoint;
 mod export;
+mod export_mlflow;
 mod features;
 mod identity;
 mod import;
@@ -104,6 +105,9 @@ enum Command {
     /// Bring in what another tool keeps, into the data directory of a server that is stopped
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Hand a project over to another tool, out of the data directory of a server that is stopped
+    #[command(subcommand)]
+    Export(export_mlflow::ExportCommand),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -160,6 +164,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Import(command) => import::run(command),
+        Command::Export(command) => export_mlflow::run(command),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

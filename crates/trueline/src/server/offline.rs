@@ -6,7 +6,7 @@ use super::{MODULES, data_dir, layout, lock};
 use anyhow::Context;
 use std::path::Path;
 use trueline_blobs::Blobs;
-use trueline_db::Db;
+use trueline_db::{Config, Db, DbError, Tx};
 use trueline_identity::{Caller, Identity, IdentityError, Policy, ProjectName};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
@@ -19,6 +19,7 @@ pub(crate) struct Offline {
     policy: Policy,
     identity: Identity,
     caller: Caller,
+    config: Config,
     _lock: lock::DirectoryLock,
 }
 
@@ -27,8 +28,9 @@ impl Offline {
     pub(crate) fn open(folder: &Path, database: Option<String>) -> anyhow::Result<Self> {
         data_dir::make(folder)?;
         let lock = lock::acquire(&folder.join(layout::LOCK))
-            .context("an import works on the data directory of a server that is stopped")?;
-        let db = Db::open(&ServerConfig::database_in(folder, database.as_deref()), MODULES)?;
+            .context("this works on the data directory of a server that is stopped")?;
+        let config = ServerConfig::database_in(folder, database.as_deref());
+        let db = Db::open(&config, MODULES)?;
         let ledger = Ledger::new(db, Sources::system());
         let blobs = Blobs::local(&folder.join(layout::BLOBS))?;
         Ok(Self {
@@ -37,8 +39,38 @@ impl Offline {
             policy: Policy::built_in()?,
             identity: Identity::new(ledger),
             caller: Caller::local(None),
+            config,
             _lock: lock,
         })
+    }
+
+    /// Opens a data directory that is there.
+    pub(crate) fn open_existing(folder: &Path, database: Option<String>) -> anyhow::Result<Self> {
+        let there = folder.join(layout::DATABASE).exists() || (database.is_some() && folder.exists());
+        anyhow::ensure!(
+            there,
+            "there is no data of a server in {}; name its data directory with --data-dir, and its PostgreSQL, when it has one, \
+             with --database",
+            folder.display()
+        );
+        Self::open(folder, database)
+    }
+
+    /// Reads the database in one snapshot, for as long as it takes.
+    pub(crate) fn inspect<T, E: From<DbError>>(
+        &self,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match &self.config {
+            Config::Sqlite { path, .. } => Db::inspect(path, job),
+            Config::Postgres { url, .. } => Db::inspect_postgres(url, job),
+        }
+    }
+
+    /// The project of a name.
+    pub(crate) async fn existing_project(&self, name: &str) -> anyhow::Result<ProjectId> {
+        self.tracking.adopt_old_points().await?;
+        Ok(self.identity.project(name).await?.id)
     }
 
     /// The project of a name, which is made if it is missing.
