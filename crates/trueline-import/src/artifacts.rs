@@ -139,6 +139,11 @@ impl Copying {
         }
     }
 
+    /// Whether a URI leads to a folder of this machine that is not there, as of most traces, so that there is nothing to copy.
+    pub(crate) fn is_nothing(&self, uri: &str) -> bool {
+        self.mode == Artifacts::Copy && matches!(self.lies(uri), Lies::Here(folder) if !folder.is_dir())
+    }
+
     /// What an experiment's artifact location is from now on; empty for one of this server.
     pub(crate) fn location(&self, uri: &str) -> String {
         match (self.mode, self.lies(uri)) {

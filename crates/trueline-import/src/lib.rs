@@ -10,6 +10,7 @@
 
 mod artifacts;
 mod error;
+mod evaluated;
 pub mod export;
 mod importer;
 mod intake;

@@ -108,10 +108,14 @@ impl Source {
     }
 }
 
+/// What tells records of these inputs from others.
+pub(crate) fn hash(inputs: &Json) -> String {
+    hex::encode(Sha256::digest(to_json(&sorted(inputs))))
+}
+
 impl NewRecord {
-    /// What tells records apart.
     fn hash(&self) -> String {
-        hex::encode(Sha256::digest(to_json(&sorted(&Json::Object(self.inputs.clone())))))
+        hash(&Json::Object(self.inputs.clone()))
     }
 
     fn user(&self) -> Option<&str> {
@@ -224,6 +228,41 @@ fn upsert(
         ],
     )?;
     Ok(false)
+}
+
+/// Writes a record of another server unless there is one of its id or inputs; answers how many that were.
+pub(crate) fn insert_whole(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    dataset: &str,
+    record: &DatasetRecord,
+    hash: &str,
+) -> Result<u64, TraceError> {
+    let text = |json: &Option<Json>| json.as_ref().map(to_json);
+    let tags = record.tags.as_object().filter(|tags| !tags.is_empty());
+    let made = tx.execute(
+        "INSERT INTO evaluation_records (project, dataset, id, input_hash, inputs, outputs, expectations, tags, source,
+             source_id, source_type, created_at_ms, updated_at_ms, created_by, updated_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING",
+        &[
+            project.into(),
+            dataset.into(),
+            (&record.id).into(),
+            hash.into(),
+            to_json(&record.inputs).into(),
+            text(&record.outputs).into(),
+            text(&record.expectations).into(),
+            tags.map(to_json).into(),
+            text(&record.source).into(),
+            record.source_id.as_ref().into(),
+            record.source_type.as_ref().into(),
+            record.created_at_ms.into(),
+            record.updated_at_ms.into(),
+            record.created_by.as_ref().into(),
+            record.updated_by.as_ref().into(),
+        ],
+    )?;
+    Ok(made)
 }
 
 fn count(tx: &mut Tx<'_>, project: &ProjectId, dataset: &str) -> Result<i64, TraceError> {

@@ -94,6 +94,8 @@ pub struct KeptAssessment {
     pub value: String,
     /// What went wrong with judging, as JSON.
     pub error: Option<String>,
+    /// Its metadata as JSON.
+    pub metadata: Option<String>,
     /// The number that its value counts as.
     pub number: Option<f64>,
     /// Whether it is one by itself.
@@ -217,7 +219,7 @@ fn assessments(
 ) -> Result<HashMap<String, Vec<KeptAssessment>>, TraceError> {
     let mut found: HashMap<String, Vec<KeptAssessment>> = HashMap::new();
     let sql = format!(
-        "SELECT {}, a.number, a.is_number, a.value, a.error FROM assessments a
+        "SELECT {}, a.number, a.is_number, a.value, a.error, a.metadata FROM assessments a
          WHERE a.project = ?1 AND a.trace IN ({{list}}) ORDER BY a.created_at_ms, a.id",
         assessment::COLUMNS
     );
@@ -227,6 +229,7 @@ fn assessments(
             is_number: row.take(16)?,
             value: row.take(17)?,
             error: row.take(18)?,
+            metadata: row.take(19)?,
             assessment: Assessment::read(row)?,
         };
         found.entry(kept.assessment.trace.clone()).or_default().push(kept);

@@ -185,8 +185,7 @@ fn write_assessment(
     (experiment, started_ms): (i64, i64),
     kept: KeptAssessment,
 ) -> Result<(), ImportError> {
-    let KeptAssessment { assessment: of, value, error, number, is_number } = kept;
-    let metadata = (!of.metadata.is_empty()).then(|| serde_json::json!(of.metadata).to_string());
+    let KeptAssessment { assessment: of, value, error, metadata, number, is_number } = kept;
     let row = vec![
         of.id.into(),
         of.trace.into(),

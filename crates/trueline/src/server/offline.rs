@@ -10,12 +10,14 @@ use trueline_db::{Config, Db, DbError, Tx};
 use trueline_identity::{Caller, Identity, IdentityError, Policy, ProjectName};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 
 /// The parts of a server that keep things, without its doors.
 pub(crate) struct Offline {
     pub(crate) tracking: Tracking,
     pub(crate) registry: Registry,
+    pub(crate) traces: Traces,
     policy: Policy,
     identity: Identity,
     caller: Caller,
@@ -36,6 +38,7 @@ impl Offline {
         Ok(Self {
             tracking: Tracking::new(ledger.clone(), blobs),
             registry: Registry::new(ledger.clone()),
+            traces: Traces::new(ledger.clone()),
             policy: Policy::built_in()?,
             identity: Identity::new(ledger),
             caller: Caller::local(None),
