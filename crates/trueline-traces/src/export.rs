@@ -52,8 +52,6 @@ pub struct KeptTrace {
     pub tags: Pairs,
     /// Its metadata.
     pub metadata: Pairs,
-    /// Its spans.
-    pub spans: Vec<KeptSpan>,
     /// Its assessments.
     pub assessments: Vec<KeptAssessment>,
 }
@@ -113,7 +111,7 @@ pub struct TraceLink {
     pub target: String,
 }
 
-/// The next traces after the one with the id `after`, by id.
+/// The next traces after the one with the id `after`, by id; their spans, which may be long, are read by [`spans`].
 ///
 /// # Errors
 /// What the database says.
@@ -134,7 +132,6 @@ pub fn traces(
     }
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let params = with_project(project, &ids);
-    let mut spans = spans(tx, &params)?;
     let mut pairs = pairs(tx, &params)?;
     let mut assessments = assessments(tx, &params)?;
     let whole = |row: TraceRow| {
@@ -142,7 +139,6 @@ pub fn traces(
         KeptTrace {
             tags,
             metadata,
-            spans: spans.remove(&row.id).unwrap_or_default(),
             assessments: assessments.remove(&row.id).unwrap_or_default(),
             id: row.id,
             experiment: row.experiment,
@@ -169,31 +165,34 @@ fn of_page(sql: &str, params: &[Value]) -> String {
     sql.replace("{list}", &placeholders(2, params.len() - 1))
 }
 
-fn spans(tx: &mut Tx<'_>, params: &[Value]) -> Result<HashMap<String, Vec<KeptSpan>>, TraceError> {
-    let mut found: HashMap<String, Vec<KeptSpan>> = HashMap::new();
-    let sql = of_page(
-        "SELECT trace, id, parent, name, kind, status, started_ns, ended_ns, input_cost, output_cost, total_cost, model,
-                provider, content
-         FROM spans WHERE project = ?1 AND trace IN ({list}) ORDER BY trace, started_ns, id",
-        params,
-    );
-    tx.each(&sql, params, |row| {
-        found.entry(row.take(0)?).or_default().push(KeptSpan {
-            id: row.take(1)?,
-            parent: row.take(2)?,
-            name: row.take(3)?,
-            kind: row.take(4)?,
-            status: row.take(5)?,
-            started_ns: row.take(6)?,
-            ended_ns: row.take(7)?,
-            cost: [row.take(8)?, row.take(9)?, row.take(10)?],
-            model: row.take(11)?,
-            provider: row.take(12)?,
-            content: row.take(13)?,
-        });
-        Ok::<_, TraceError>(())
-    })?;
-    Ok(found)
+/// Shows the spans of a trace, in the order in which they began.
+///
+/// # Errors
+/// What the database says, and what `see` says.
+pub fn spans<E: From<DbError>>(
+    tx: &mut Tx<'_>,
+    leave: &Authorized<ReadProject>,
+    trace: &str,
+    mut see: impl FnMut(KeptSpan) -> Result<(), E>,
+) -> Result<(), E> {
+    let sql = "SELECT id, parent, name, kind, status, started_ns, ended_ns, input_cost, output_cost, total_cost, model,
+                      provider, content
+               FROM spans WHERE project = ?1 AND trace = ?2 ORDER BY started_ns, id";
+    tx.each(sql, &[leave.project().into(), trace.into()], |row| {
+        see(KeptSpan {
+            id: row.take(0)?,
+            parent: row.take(1)?,
+            name: row.take(2)?,
+            kind: row.take(3)?,
+            status: row.take(4)?,
+            started_ns: row.take(5)?,
+            ended_ns: row.take(6)?,
+            cost: [row.take(7)?, row.take(8)?, row.take(9)?],
+            model: row.take(10)?,
+            provider: row.take(11)?,
+            content: row.take(12)?,
+        })
+    })
 }
 
 /// Tags and metadata by trace.

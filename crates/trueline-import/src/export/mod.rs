@@ -138,9 +138,15 @@ pub fn export(
     registry::write(tx, &mut export)?;
     let Export { sheet, artifacts, mut report, mut progress, .. } = export;
     artifacts.copy_blobs(tx, &mut report, |report| progress(report))?;
-    for ((table, column, longest), count) in sheet.finish()? {
+    let too_long = sheet.finish()?;
+    for ((table, column, longest), count) in too_long.cut {
         let why = format!("they were cut to the {longest} characters that MLflow has room for");
         report.miss(&format!("values of {table}.{column}"), count, why);
+    }
+    for ((table, column, longest), count) in too_long.left_out {
+        let why =
+            format!("MLflow has room for {longest} characters of {column} on PostgreSQL; SQLite has more");
+        report.miss(&format!("rows of {table}"), count, why);
     }
     progress(&report);
     Ok(report.finished())

@@ -4,7 +4,7 @@ use super::Export;
 use super::sheet::Table;
 use crate::ImportError;
 use sha2::{Digest, Sha256};
-use trueline_db::{Tx, Value};
+use trueline_db::{Dialect, Tx, Value};
 use trueline_tracking::{
     DatasetInput, ImportedRun, Lifecycle, LoggedModel, LoggedModelStatus, MetricPoint, RunData, export,
 };
@@ -137,6 +137,13 @@ pub(super) fn write(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportEr
     to.report.all_runs = export::count_runs(tx, to.read)?;
     for one in export::experiments(tx, to.read)? {
         let id = one.id.0;
+        if to.sheet.dialect() == Dialect::Postgres && i32::try_from(id).is_err() {
+            let why = format!(
+                "experiment {id} has an id that MLflow has no room for on PostgreSQL, as those of its folders are; export to \
+                 SQLite"
+            );
+            return Err(ImportError::no_target(&to.report.target, why));
+        }
         let row = vec![
             id.into(),
             one.name.into(),

@@ -1,6 +1,6 @@
 //! MLflow 3.17.2's schema: its statements for each database, the order of its tables, and how long its texts may be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use trueline_db::Dialect;
 
 /// The head that MLflow 3.17.2 expects; it opens a database at this head as it is.
@@ -70,12 +70,19 @@ pub(super) struct Facts {
     pub(super) place: usize,
     /// The most characters of each text.
     longest: HashMap<&'static str, usize>,
+    /// The columns by which rows are known or refer to others.
+    keys: HashSet<&'static str>,
 }
 
 impl Facts {
     /// The most characters of a column, when there is a limit.
     pub(super) fn longest(&self, column: &str) -> Option<usize> {
         self.longest.get(column).copied()
+    }
+
+    /// Whether rows are known by a column or refer to others by it.
+    pub(super) fn is_key(&self, column: &str) -> bool {
+        self.keys.contains(column)
     }
 }
 
@@ -89,7 +96,9 @@ pub(super) fn facts() -> HashMap<&'static str, Facts> {
                 let (column, rest) = part.trim().split_once(" VARCHAR(")?;
                 Some((column, rest.split_once(')')?.0.parse().ok()?))
             });
-            Some((name, Facts { place, longest: columns.collect() }))
+            let lists = body.split(" KEY").skip(1).filter_map(|rest| rest.split_once('(')?.1.split_once(')'));
+            let keys = lists.flat_map(|(columns, _)| columns.split(',').map(str::trim)).collect();
+            Some((name, Facts { place, longest: columns.collect(), keys }))
         })
         .collect()
 }

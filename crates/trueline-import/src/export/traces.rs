@@ -5,6 +5,7 @@ use super::runs::derived;
 use super::sheet::Table;
 use crate::ImportError;
 use trueline_db::{Tx, Value};
+use trueline_traces::IN_STORE;
 use trueline_traces::export::{self, KeptAssessment, KeptSpan, KeptTrace};
 
 const TRACES: Table = Table {
@@ -105,7 +106,7 @@ pub(super) fn write(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportEr
         let page = export::traces(tx, to.read, &after)?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.id);
-        page.into_iter().try_for_each(|trace| write_trace(to, trace))?;
+        page.into_iter().try_for_each(|trace| write_trace(tx, to, trace))?;
         to.tell();
     }
     export::links(tx, to.read, |link| {
@@ -117,11 +118,12 @@ pub(super) fn write(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportEr
     })
 }
 
-fn write_trace(to: &mut Export<'_>, mut trace: KeptTrace) -> Result<(), ImportError> {
+fn write_trace(tx: &mut Tx<'_>, to: &mut Export<'_>, mut trace: KeptTrace) -> Result<(), ImportError> {
     let id = trace.id.as_str();
     let own = format!("{}/traces/{id}/artifacts", trace.experiment);
     let place = to.artifacts.adopt(&trace.artifact_location, &own, &mut to.report)?;
     trace.tags.insert(ARTIFACT_LOCATION.to_owned(), place);
+    let in_store = trace.spans_location.as_deref() == Some(IN_STORE);
     if let Some(spans) = trace.spans_location.take() {
         trace.tags.insert(SPANS_LOCATION.to_owned(), spans);
     }
@@ -138,7 +140,7 @@ fn write_trace(to: &mut Export<'_>, mut trace: KeptTrace) -> Result<(), ImportEr
         trace.request_preview.take().into(),
         trace.response_preview.take().into(),
         // Counts how often spans were written, so that an archiving server notices; once is how often.
-        i64::from(!trace.spans.is_empty()).into(),
+        i64::from(in_store).into(),
         trace.name.take().into(),
         trace.session.take().into(),
     ];
@@ -151,9 +153,12 @@ fn write_trace(to: &mut Export<'_>, mut trace: KeptTrace) -> Result<(), ImportEr
         }
     }
     to.report.traces += 1;
-    to.report.spans += trace.spans.len() as u64;
     to.report.assessments += trace.assessments.len() as u64;
-    trace.spans.into_iter().try_for_each(|span| write_span(to, id, trace.experiment, span))?;
+    let read = to.read;
+    export::spans(tx, read, id, |span| {
+        to.report.spans += 1;
+        write_span(to, id, trace.experiment, span)
+    })?;
     let of = (trace.experiment, trace.started_ms);
     trace.assessments.into_iter().try_for_each(|one| write_assessment(to, of, one))
 }

@@ -13,8 +13,8 @@ use trueline_traces::{
     Assessment, AssessmentSource, Home, Judgement, NewTrace, Pairs, TraceState, WholeTrace,
 };
 
-/// Traces that are read, and come in, at once.
-const PAGE: usize = 200;
+/// Traces that are read, and come in, at once; each may have many spans.
+const PAGE: usize = 50;
 
 const COLUMNS: [&str; 19] = [
     "request_id",

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use trueline_import::NotTaken;
 use trueline_import::export::{self, Exported, Progress, Project, To};
 
 #[derive(Subcommand)]
@@ -63,7 +64,30 @@ pub(crate) fn run(command: ExportCommand) -> anyhow::Result<()> {
     let progress: Progress =
         Box::new(move |report| line.show(began.elapsed(), || told(report, began.elapsed())));
     let project = Project { read: &read, tracking: &place.tracking, runtime: runtime.handle() };
-    let report = place.inspect(|tx| export::export(tx, &project, &to, folder.as_deref(), progress))?;
+    let users = runtime.block_on(place.users())?;
+    let report = place.inspect(|tx| {
+        let webhooks = trueline_webhooks::export::count(tx, &read)?;
+        let mut report = export::export(tx, &project, &to, folder.as_deref(), progress)?;
+        let left =
+            |what: &str, count, why: &str| NotTaken { what: what.to_owned(), count, why: why.to_owned() };
+        report.not_told.extend(
+            [
+                left(
+                    "webhooks",
+                    webhooks,
+                    "their secrets can only be sealed with MLflow's own key; make them there",
+                ),
+                left(
+                    "users",
+                    users,
+                    "MLflow keeps users and permissions in a database of their own; make them there",
+                ),
+            ]
+            .into_iter()
+            .filter(|left| left.count > 0),
+        );
+        Ok::<_, anyhow::Error>(report)
+    })?;
     ProgressLine::new().finish(&told(&report, began.elapsed()));
     if args.json {
         table::json(&json!(report));

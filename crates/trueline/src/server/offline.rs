@@ -70,6 +70,11 @@ impl Offline {
         }
     }
 
+    /// How many users have accounts.
+    pub(crate) async fn users(&self) -> anyhow::Result<u64> {
+        Ok(self.identity.accounts().await?.len() as u64)
+    }
+
     /// The project of a name.
     pub(crate) async fn existing_project(&self, name: &str) -> anyhow::Result<ProjectId> {
         self.tracking.adopt_old_points().await?;
