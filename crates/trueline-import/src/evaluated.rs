@@ -23,7 +23,7 @@ impl Importer {
     /// that the report does not speak of any.
     pub(crate) fn place_trace(&mut self, trace: &mut WholeTrace) {
         let own = format!("{}/traces/{}/artifacts", trace.home.experiment, trace.told.id);
-        let in_store = !trace.spans.is_empty() || trace.told.tags.contains_key(SPANS_LOCATION);
+        let in_store = trace.told.tags.contains_key(SPANS_LOCATION);
         let uri = trace.told.tags.get(ARTIFACT_LOCATION).filter(|uri| !uri.is_empty());
         let moved = match uri {
             Some(uri) if self.copying.is_nothing(uri) => String::new(),

@@ -100,7 +100,7 @@ fn datasets(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportError> {
                 record.id.into(),
                 id.into(),
                 record.inputs.to_string().into(),
-                json!({ WRAPPED: record.outputs.unwrap_or_else(|| json!({})) }).to_string().into(),
+                text(record.outputs.map(|outputs| json!({ WRAPPED: outputs }))),
                 text(record.expectations),
                 record.tags.to_string().into(),
                 text(record.source),

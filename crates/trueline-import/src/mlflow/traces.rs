@@ -77,13 +77,15 @@ pub(super) fn read(
             after = row.take(0)?;
             page.extend(from_row(after.clone(), &mut row, experiments, importer)?);
         }
+        pairs(tx, &mut page)?;
+        for trace in &mut page {
+            // Of one that is here the files may not be, when an import was killed.
+            importer.place_trace(trace);
+        }
         let ids = page.iter().map(|trace| trace.told.id.clone()).collect();
         let known = importer.known_traces(ids)?;
         page.retain(|trace| !known.contains(&trace.told.id));
         fill(tx, schema, &mut page)?;
-        for trace in &mut page {
-            importer.place_trace(trace);
-        }
         importer.traces(page)?;
         if last {
             return Ok(());
@@ -142,17 +144,19 @@ fn counted(row: &mut Row, columns: std::ops::Range<usize>) -> Result<Option<Stri
     Ok((!members.is_empty()).then(|| Json::Object(members).to_string()))
 }
 
-/// Adds what belongs to the traces of a page.
-fn fill(tx: &mut Tx<'_>, schema: &Schema, page: &mut [WholeTrace]) -> Result<(), ImportError> {
+/// The traces of a page by id, their ids as parameters, and the places for these.
+type ById<'p> = (HashMap<String, &'p mut WholeTrace>, Vec<Value>, String);
+
+fn by_id(page: &mut [WholeTrace]) -> Option<ById<'_>> {
     let ids: Vec<Value> = page.iter().map(|trace| (&trace.told.id).into()).collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let mut of = HashMap::new();
-    for trace in page {
-        of.insert(trace.told.id.clone(), trace);
-    }
     let list = list(ids.len());
+    let traces = page.iter_mut().map(|trace| (trace.told.id.clone(), trace)).collect();
+    (!ids.is_empty()).then_some((traces, ids, list))
+}
+
+/// Adds tags and metadata to the traces of a page.
+fn pairs(tx: &mut Tx<'_>, page: &mut [WholeTrace]) -> Result<(), ImportError> {
+    let Some((mut of, ids, list)) = by_id(page) else { return Ok(()) };
     each_pair(tx, "trace_tags", &list, &ids, |trace, key, value| {
         if let Some(trace) = of.get_mut(&trace) {
             trace.told.tags.entry(key).or_insert(value);
@@ -164,6 +168,12 @@ fn fill(tx: &mut Tx<'_>, schema: &Schema, page: &mut [WholeTrace]) -> Result<(),
             trace.told.metadata.entry(key).or_insert(value);
         }
     })?;
+    Ok(())
+}
+
+/// Adds spans, assessments and links to the traces of a page.
+fn fill(tx: &mut Tx<'_>, schema: &Schema, page: &mut [WholeTrace]) -> Result<(), ImportError> {
+    let Some((mut of, ids, list)) = by_id(page) else { return Ok(()) };
     if schema.has_table("spans") {
         let sql = format!(
             "SELECT trace_id, content FROM spans WHERE trace_id IN ({list}) ORDER BY trace_id, start_time_unix_nano"

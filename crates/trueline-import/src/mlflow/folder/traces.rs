@@ -115,7 +115,7 @@ pub(super) fn read(folder: &Path, of: i64, importer: &mut Importer) -> Result<()
     for page in all.chunks(PAGE) {
         let known = importer.known_traces(page.iter().map(|(id, _)| id.clone()).collect())?;
         let mut batch = Vec::new();
-        for (id, place) in page.iter().filter(|(id, _)| !known.contains(id)) {
+        for (id, place) in page {
             let Some(mut trace) = trace(id, experiment.0, place)? else {
                 importer.report.miss("traces", 1, "their trace_info.yaml is missing or can't be read");
                 continue;
@@ -125,6 +125,11 @@ pub(super) fn read(folder: &Path, of: i64, importer: &mut Importer) -> Result<()
                 let beside = std::path::absolute(&beside).unwrap_or(beside).display().to_string();
                 trace.told.tags.insert("mlflow.artifactLocation".to_owned(), beside);
             }
+            // Of one that is here the files may not be, when an import was killed.
+            importer.place_trace(&mut trace);
+            if known.contains(id) {
+                continue;
+            }
             for (_, file) in files(&place.join("assessments"))? {
                 let read = serde_saphyr::from_str(&text(&file)?).ok().and_then(AssessmentMeta::read);
                 match read {
@@ -132,7 +137,6 @@ pub(super) fn read(folder: &Path, of: i64, importer: &mut Importer) -> Result<()
                     None => importer.report.miss("assessments", 1, "their files can't be read"),
                 }
             }
-            importer.place_trace(&mut trace);
             batch.push(trace);
         }
         importer.traces(batch)?;
