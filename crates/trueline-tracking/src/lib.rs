@@ -22,6 +22,7 @@ mod owner;
 mod places;
 mod plain;
 mod points;
+mod purge;
 mod reproduction;
 mod runs;
 mod sample;
@@ -50,6 +51,7 @@ pub use model::{
 };
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};
+pub use purge::{PurgeOrder, Purgeable, Purged, Referrers};
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };
