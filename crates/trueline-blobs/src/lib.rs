@@ -6,10 +6,12 @@
 //! whoever knows all that refers to them; here it is seen to that none goes that was put a moment ago.
 
 mod error;
+mod reference;
 mod store;
 mod sweep;
 
 pub use error::BlobError;
+pub use reference::{Reference, References};
 pub use store::{BlobRef, Blobs, LocalFile, Namespace, Put};
 pub use sweep::{Listed, size_below};
 pub use tempfile::NamedTempFile;

@@ -19,6 +19,7 @@ mod policy;
 mod release_replay;
 mod replay;
 mod resolve;
+mod retention;
 mod schema;
 mod search;
 mod signature;
@@ -36,6 +37,7 @@ pub use model::{Alias, KeyValue, NewVersion, RegisteredModel, Stage, Version, Ve
 pub use policies::DeclaredPolicy;
 pub use policy::{ApprovalRule, ApproverRole, Better, Gate, GateRule, ReleasePolicy, SchemaMode, Side};
 pub use replay::{Compared, Disagreement, Replay};
+pub use retention::{forgettable_manifests, logged_models_of_versions, manifests_after, runs_of_versions};
 pub use schema::MODULE;
 pub use search::{ModelSearch, Page, VersionSearch};
 pub use signature::{Column, Signature};

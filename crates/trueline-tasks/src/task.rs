@@ -431,6 +431,16 @@ impl Tasks {
     }
 }
 
+/// What the tasks of a kind that are not finished were told.
+///
+/// # Errors
+/// What the database says.
+pub fn unfinished(tx: &mut Tx<'_>, project: &ProjectId, kind: &'static str) -> Result<Vec<Json>, TaskError> {
+    let sql = "SELECT payload FROM tasks WHERE project = ?1 AND kind = ?2 AND state IN ('queued', 'running')";
+    let rows = tx.query(sql, &[project.into(), kind.into()])?;
+    rows.into_iter().map(|mut row| Ok(parse(&row.take::<String>(0)?))).collect()
+}
+
 fn parse(text: &str) -> Json {
     serde_json::from_str(text).unwrap_or(Json::Null)
 }

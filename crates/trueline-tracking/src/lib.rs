@@ -3,6 +3,7 @@
 
 mod artifact_path;
 mod artifacts;
+mod blob_references;
 mod capture;
 mod dataset_summaries;
 mod error;
@@ -35,6 +36,7 @@ mod validate;
 
 pub use artifact_path::ArtifactPath;
 pub use artifacts::{ArtifactFile, OpenArtifact};
+pub use blob_references::{artifact_blobs, capture_blobs};
 pub use capture::Capture;
 pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
