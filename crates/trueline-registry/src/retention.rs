@@ -86,6 +86,22 @@ pub fn manifests_after(
     Ok((found, next))
 }
 
+/// The versions that have a manifest, each as `model/number`.
+///
+/// # Errors
+/// What the database says.
+pub fn versions_with_manifest(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    digest: &str,
+) -> Result<Vec<String>, RegistryError> {
+    let sql = "SELECT name, version FROM model_versions WHERE project = ?1 AND manifest_digest = ?2 ORDER BY name, version";
+    let rows = tx.query(sql, &[project.into(), digest.into()])?;
+    rows.into_iter()
+        .map(|mut row| Ok(format!("{}/{}", row.take::<String>(0)?, row.take::<i64>(1)?)))
+        .collect()
+}
+
 /// The digests of manifests that no version has any more, since then or before.
 ///
 /// # Errors
