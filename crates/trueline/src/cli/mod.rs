@@ -7,6 +7,7 @@ mod data;
 mod endpoint;
 mod export;
 mod features;
+mod gc;
 mod identity;
 mod import;
 mod incident;
@@ -104,6 +105,8 @@ enum Command {
     /// Bring in what another tool keeps, into the data directory of a server that is stopped
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Delete for good what was deleted long ago, and collect bytes that nothing refers to
+    Gc(gc::GcArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -160,6 +163,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Import(command) => import::run(command),
+        Command::Gc(args) => gc::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

@@ -7,15 +7,19 @@ use anyhow::Context;
 use std::path::Path;
 use trueline_blobs::Blobs;
 use trueline_db::Db;
-use trueline_identity::{Caller, Identity, IdentityError, Policy, ProjectName};
+use trueline_flows::{CollectOrder, Collection, Collector};
+use trueline_identity::{Authorized, Caller, CollectStorage, Identity, IdentityError, Policy, ProjectName};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 
 /// The parts of a server that keep things, without its doors.
 pub(crate) struct Offline {
     pub(crate) tracking: Tracking,
     pub(crate) registry: Registry,
+    ledger: Ledger,
+    blobs: Blobs,
     policy: Policy,
     identity: Identity,
     caller: Caller,
@@ -27,13 +31,15 @@ impl Offline {
     pub(crate) fn open(folder: &Path, database: Option<String>) -> anyhow::Result<Self> {
         data_dir::make(folder)?;
         let lock = lock::acquire(&folder.join(layout::LOCK))
-            .context("an import works on the data directory of a server that is stopped")?;
+            .context("this works on the data directory of a server that is stopped")?;
         let db = Db::open(&ServerConfig::database_in(folder, database.as_deref()), MODULES)?;
         let ledger = Ledger::new(db, Sources::system());
         let blobs = Blobs::local(&folder.join(layout::BLOBS))?;
         Ok(Self {
-            tracking: Tracking::new(ledger.clone(), blobs),
+            tracking: Tracking::new(ledger.clone(), blobs.clone()),
             registry: Registry::new(ledger.clone()),
+            ledger: ledger.clone(),
+            blobs,
             policy: Policy::built_in()?,
             identity: Identity::new(ledger),
             caller: Caller::local(None),
@@ -45,6 +51,8 @@ impl Offline {
     pub(crate) async fn project(&self, name: &str) -> anyhow::Result<ProjectId> {
         self.identity.ensure_default_project().await?;
         self.tracking.adopt_old_points().await?;
+        // What a purge has yet to clear may lie where an import is about to put things.
+        self.tracking.finish_purges().await?;
         match self.identity.project(name).await {
             Ok(project) => Ok(project.id),
             Err(IdentityError::NotFound { .. }) => {
@@ -55,6 +63,20 @@ impl Offline {
             }
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Deletes for good and collects.
+    pub(crate) async fn collect(&self, order: CollectOrder) -> anyhow::Result<Collection> {
+        let leave: Authorized<CollectStorage> = self.leave(&ProjectId::server())?;
+        let collector = Collector {
+            ledger: self.ledger.clone(),
+            identity: self.identity.clone(),
+            tracking: self.tracking.clone(),
+            traces: Traces::new(self.ledger.clone()),
+            registry: self.registry.clone(),
+            blobs: self.blobs.clone(),
+        };
+        Ok(collector.collect(order, leave.actor()).await?)
     }
 
     /// Leave to do something in a project.
