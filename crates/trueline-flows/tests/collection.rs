@@ -134,7 +134,8 @@ impl House {
                 assert_eq!(done.is_ok(), there);
             }
             Step::Delete { run } | Step::Restore { run } => {
-                let to = if matches!(step, Step::Delete { .. }) { Lifecycle::Deleted } else { Lifecycle::Active };
+                let to =
+                    if matches!(step, Step::Delete { .. }) { Lifecycle::Deleted } else { Lifecycle::Active };
                 let done = tracking.set_run_lifecycle(&self.leave(), &self.runs[*run], to).await;
                 assert_eq!(done.is_ok(), expected[*run].is_some());
                 if let Some((_, deleted)) = &mut expected[*run] {

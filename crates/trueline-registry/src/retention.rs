@@ -6,7 +6,7 @@ use crate::{Registry, RegistryError};
 use serde_json::json;
 use std::collections::BTreeSet;
 use trueline_db::{DbError, Tx, Value};
-use trueline_ledger::{Actor, Millis, NewEvent, ProjectId};
+use trueline_ledger::{Actor, LedgerTx, Millis, NewEvent, ProjectId};
 
 /// Manifests of one page.
 const PAGE: usize = 100;
@@ -118,6 +118,20 @@ pub fn forgettable_manifests(
     rows.into_iter().map(|mut row| Ok(row.take(0)?)).collect()
 }
 
+/// Notes that a deletion left manifests without a version: that with this digest, or all of which that is not known.
+pub(crate) fn left_unused(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    digest: Option<&str>,
+) -> Result<u64, RegistryError> {
+    let now = tx.now();
+    let sql = format!(
+        "UPDATE version_manifests SET unused_since_ms = ?2
+         WHERE project = ?1 AND unused_since_ms IS NULL AND (?3 = '' OR digest = ?3) AND {UNUSED}"
+    );
+    Ok(tx.execute(&sql, &[project.into(), now.into(), digest.unwrap_or_default().into()])?)
+}
+
 impl Registry {
     /// Notes since when manifests have no version any more, and lets go of those that have none since `until` or before;
     /// answers how many.
@@ -134,7 +148,7 @@ impl Registry {
         let mut forgotten = 0;
         loop {
             let of = project.clone();
-            let job = move |tx: &mut trueline_ledger::LedgerTx<'_, '_>| {
+            let job = move |tx: &mut LedgerTx<'_, '_>| {
                 let digests = forgettable_manifests(tx, &of, until)?;
                 let some: Vec<&String> = digests.iter().take(usize::try_from(AT_ONCE).unwrap_or(1)).collect();
                 for digest in &some {
@@ -169,12 +183,7 @@ impl Registry {
         let of = project.clone();
         self.ledger
             .write(actor, move |tx| {
-                let now = tx.now();
-                let sql = format!(
-                    "UPDATE version_manifests SET unused_since_ms = ?2
-                     WHERE project = ?1 AND unused_since_ms IS NULL AND {UNUSED}"
-                );
-                let manifests = tx.execute(&sql, &[(&of).into(), now.into()])?;
+                let manifests = left_unused(tx, &of, None)?;
                 if manifests > 0 {
                     let event = NewEvent::new(&of, "retention.begun", "project", of.as_str());
                     tx.emit(event.with(json!({ "manifests": manifests })))?;

@@ -14,7 +14,8 @@ const MLFLOW: &str = "/api/2.0/mlflow";
 
 /// A server that deletes for good and collects at once, when it is asked.
 fn server(on: On) -> Server {
-    let at_once = [("TRUELINE_RETENTION", "0s"), ("TRUELINE_BLOB_GRACE", "0s"), ("TRUELINE_COLLECT_EVERY", "off")];
+    let at_once =
+        [("TRUELINE_RETENTION", "0s"), ("TRUELINE_BLOB_GRACE", "0s"), ("TRUELINE_COLLECT_EVERY", "off")];
     Server::start_on(on, &at_once)
 }
 
@@ -27,7 +28,8 @@ fn run(server: &Server, experiment: &str) -> String {
     let asked = json!({ "experiment_id": experiment, "start_time": 1 });
     let made = server.ok(&format!("{MLFLOW}/runs/create"), asked);
     let id = made["run"]["info"]["run_id"].as_str().unwrap().to_owned();
-    let points: Vec<Value> = (0..50).map(|s| json!({"key": "m", "value": 0.5, "timestamp": s, "step": s})).collect();
+    let points: Vec<Value> =
+        (0..50).map(|s| json!({"key": "m", "value": 0.5, "timestamp": s, "step": s})).collect();
     let batch = json!({ "run_id": id, "metrics": points, "params": [{"key": "p", "value": "1"}] });
     server.ok(&format!("{MLFLOW}/runs/log-batch"), batch);
     server.ok(&format!("{MLFLOW}/runs/update"), json!({ "run_id": id, "status": "FINISHED", "end_time": 2 }));
@@ -35,7 +37,11 @@ fn run(server: &Server, experiment: &str) -> String {
 }
 
 fn put(server: &Server, path: &str, bytes: &str) {
-    assert_eq!(server.call_bytes("PUT", &format!("{PROXY}/{path}"), Some(bytes.into()), &[]).0, 200, "{path}");
+    assert_eq!(
+        server.call_bytes("PUT", &format!("{PROXY}/{path}"), Some(bytes.into()), &[]).0,
+        200,
+        "{path}"
+    );
 }
 
 fn get(server: &Server, path: &str) -> (u16, String) {
@@ -108,7 +114,11 @@ fn a_deleted_run_comes_back_until_its_time_is_over_and_then_it_and_its_bytes_are
         delete_run(&server, &gone);
 
         let told = gc(&server, &["--dry-run"]);
-        assert_eq!((&told["purged"]["runs"], &told["removed"]), (&json!(1), &json!({"count": 1, "bytes": 7})), "{on:?}");
+        assert_eq!(
+            (&told["purged"]["runs"], &told["removed"]),
+            (&json!(1), &json!({"count": 1, "bytes": 7})),
+            "{on:?}"
+        );
         assert_eq!(blobs(&server.data_dir).0, 3, "a dry run changes nothing");
         let done = gc(&server, &[]);
         assert_eq!((&done["purged"], &done["removed"]), (&told["purged"], &told["removed"]), "{on:?}");
@@ -118,7 +128,10 @@ fn a_deleted_run_comes_back_until_its_time_is_over_and_then_it_and_its_bytes_are
         let (status, told) = server.post(&format!("{MLFLOW}/runs/restore"), json!({ "run_id": gone }));
         assert_eq!(status, 404);
         assert!(told["message"].as_str().unwrap().contains("deleted for good"), "{told}");
-        assert_eq!(get(&server, &format!("{id}/{stays}/artifacts/shared")), (200, "both have this".to_owned()));
+        assert_eq!(
+            get(&server, &format!("{id}/{stays}/artifacts/shared")),
+            (200, "both have this".to_owned())
+        );
         let (_, history) = server.get(&format!("{MLFLOW}/metrics/get-history?run_id={stays}&metric_key=m"));
         assert_eq!(history["metrics"].as_array().unwrap().len(), 50);
 
@@ -217,7 +230,8 @@ fn a_stopped_servers_data_directory_is_collected_too_and_a_running_ones_is_not()
 
 #[test]
 fn a_server_collects_by_itself_when_it_is_time() {
-    let often = [("TRUELINE_RETENTION", "0s"), ("TRUELINE_BLOB_GRACE", "0s"), ("TRUELINE_COLLECT_EVERY", "1s")];
+    let often =
+        [("TRUELINE_RETENTION", "0s"), ("TRUELINE_BLOB_GRACE", "0s"), ("TRUELINE_COLLECT_EVERY", "1s")];
     let server = Server::start_on(On::Sqlite, &often);
     let id = experiment(&server, "e");
     let deleted = run(&server, &id);

@@ -367,6 +367,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         monitoring: parts.monitoring.clone(),
         deployments: parts.deployments.clone(),
         tracer: tracer.clone(),
+        retention: parts.retention,
     };
     let rest = Rest {
         access: parts.access.clone(),
