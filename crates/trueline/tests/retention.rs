@@ -154,6 +154,7 @@ fn a_run_stays_while_a_version_stands_on_it_and_a_version_whose_bytes_are_lost_i
     let id = experiment(&server, "e");
     let made = run(&server, &id);
     put(&server, &format!("{id}/{made}/artifacts/model/MLmodel"), "flavors: {}");
+    wait_for_seals(&server, 1);
     server.ok(&format!("{MLFLOW}/registered-models/create"), json!({ "name": "m" }));
     let source = json!({ "name": "m", "source": format!("runs:/{made}/model"), "run_id": made });
     server.ok(&format!("{MLFLOW}/model-versions/create"), source);
