@@ -280,7 +280,12 @@ impl Tracking {
         folder: &ArtifactPath,
     ) -> Result<Vec<ArtifactFile>, TrackingError> {
         let Kept::Plain(plain, path) = self.places.kept(leave.project(), folder) else {
-            return self.artifacts_below(leave, folder).await;
+            let files = self.artifacts_below(leave, folder).await?;
+            // Whoever is told of them is about to refer to them, and by then the artifacts may be deleted.
+            for file in &files {
+                self.blobs.keep_alive(&Self::namespace(leave.project()), &file.sha256).await?;
+            }
+            return Ok(files);
         };
         let namespace = Self::namespace(leave.project());
         let mut out = Vec::new();

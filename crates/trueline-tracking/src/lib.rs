@@ -3,6 +3,7 @@
 
 mod artifact_path;
 mod artifacts;
+mod blob_references;
 mod capture;
 mod dataset_summaries;
 mod error;
@@ -23,6 +24,7 @@ mod owner;
 mod places;
 mod plain;
 mod points;
+mod purge;
 mod reproduction;
 mod runs;
 mod sample;
@@ -35,6 +37,7 @@ mod validate;
 
 pub use artifact_path::ArtifactPath;
 pub use artifacts::{ArtifactFile, OpenArtifact};
+pub use blob_references::{artifact_blobs, capture_blobs};
 pub use capture::Capture;
 pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
@@ -51,6 +54,7 @@ pub use model::{
 };
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};
+pub use purge::{PurgeOrder, Purgeable, Purged, Referrers};
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };

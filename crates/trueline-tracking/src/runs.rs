@@ -7,6 +7,7 @@ use crate::model::{
     ExperimentId, KeyValue, Lifecycle, LoggedMetric, ModelMetric, NewRun, Run, RunData, RunId, RunStatus,
     RunUpdate,
 };
+use crate::purge::{Kind, explained};
 use crate::schema::POINTS;
 use crate::validate::Named;
 use crate::{Tracking, TrackingError, logged_models, metrics, places, points, validate};
@@ -361,7 +362,7 @@ impl Tracking {
     /// Deletes a run, or restores it.
     ///
     /// # Errors
-    /// [`TrackingError::NotFound`].
+    /// [`TrackingError::NotFound`], also when it was purged.
     pub async fn set_run_lifecycle(
         &self,
         leave: &Authorized<WriteTracking>,
@@ -371,7 +372,10 @@ impl Tracking {
         let (project, id) = (leave.project().clone(), id.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                let run = get(tx, &project, &id)?;
+                let run = match get(tx, &project, &id) {
+                    Ok(run) => run,
+                    Err(error) => return Err(explained(tx, &project, (Kind::Run, id.as_str()), error)?),
+                };
                 if run.lifecycle == to {
                     return Ok(());
                 }

@@ -254,7 +254,7 @@ impl Links {
         "/search".to_owned()
     }
 
-    /// A page of the settings: `projects`, `users`, `roles` or `tokens`.
+    /// A page of the settings: `projects`, `users`, `roles`, `tokens` or `storage`.
     #[must_use]
     pub fn settings(&self, part: &str) -> String {
         format!("/settings/{}", segment(part))

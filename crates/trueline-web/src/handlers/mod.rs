@@ -73,6 +73,8 @@ pub struct Web {
     pub deployments: Deployments,
     /// Traces predictions back.
     pub tracer: Tracer,
+    /// How long deleted things are kept.
+    pub retention: trueline_flows::Retention,
 }
 
 type App = State<Arc<Web>>;
@@ -131,6 +133,7 @@ pub fn router(web: Web) -> Router {
         .route("/settings/users", get(settings::users).post(settings::create_user))
         .route("/settings/roles", get(settings::roles).post(settings::grant))
         .route("/settings/roles/revoke", post(settings::revoke_role))
+        .route("/settings/storage", get(settings::storage).post(settings::collect))
         .route("/settings/tokens", get(settings::tokens).post(settings::create_token))
         .route("/settings/tokens/{id}/revoke", post(settings::revoke_token))
         .route("/sign-in", get(outside::sign_in_page).post(outside::sign_in))

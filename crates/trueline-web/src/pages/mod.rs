@@ -49,7 +49,10 @@ pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };
 pub use search::{Hit, SearchPage};
-pub use settings::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
+pub use settings::{
+    CollectedRow, CollectionView, FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow,
+    UserRow,
+};
 
 use crate::format;
 

@@ -1059,6 +1059,22 @@ pub fn settings(part: &str, full: bool) -> SettingsPage {
             .map(|(r, w)| (r.into(), w.into()))
             .to_vec(),
         },
+        "storage" => SettingsBody::Storage {
+            rules: vec!["What was deleted can be restored for 30 days; then it is deleted for good.".into()],
+            last: full.then(|| CollectionView {
+                state: Badge::new(Tone::Good, "Done"),
+                at: ago(3_600),
+                dry_run: true,
+                error: None,
+                projects: vec![CollectedRow {
+                    project: PROJECT.into(),
+                    purged: "2 runs, 1 logged model".into(),
+                    kept_back: 1,
+                    freed: 7_340_032,
+                    left: 1_073_741_824,
+                }],
+            }),
+        },
         _ => SettingsBody::Tokens {
             tokens: [
                 ("a1", "CI of churn-training", "Active"),
@@ -1177,6 +1193,8 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("settings-roles-empty", settings("roles", false).render().unwrap()),
         ("settings-tokens", settings("tokens", true).render().unwrap()),
         ("settings-tokens-empty", settings("tokens", false).render().unwrap()),
+        ("settings-storage", settings("storage", true).render().unwrap()),
+        ("settings-storage-empty", settings("storage", false).render().unwrap()),
         ("error", error(true).render().unwrap()),
         ("error-outside", error(false).render().unwrap()),
         ("sign-in", sign_in(false).render().unwrap()),

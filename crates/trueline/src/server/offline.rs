@@ -7,7 +7,8 @@ use anyhow::Context;
 use std::path::Path;
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Tx};
-use trueline_identity::{Caller, Identity, IdentityError, Policy, ProjectName};
+use trueline_flows::{CollectOrder, Collection, Collector};
+use trueline_identity::{Authorized, Caller, CollectStorage, Identity, IdentityError, Policy, ProjectName};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
 use trueline_traces::Traces;
@@ -18,6 +19,8 @@ pub(crate) struct Offline {
     pub(crate) tracking: Tracking,
     pub(crate) registry: Registry,
     pub(crate) traces: Traces,
+    ledger: Ledger,
+    blobs: Blobs,
     policy: Policy,
     identity: Identity,
     caller: Caller,
@@ -36,9 +39,11 @@ impl Offline {
         let ledger = Ledger::new(db, Sources::system());
         let blobs = Blobs::local(&folder.join(layout::BLOBS))?;
         Ok(Self {
-            tracking: Tracking::new(ledger.clone(), blobs),
+            tracking: Tracking::new(ledger.clone(), blobs.clone()),
             registry: Registry::new(ledger.clone()),
             traces: Traces::new(ledger.clone()),
+            ledger: ledger.clone(),
+            blobs,
             policy: Policy::built_in()?,
             identity: Identity::new(ledger),
             caller: Caller::local(None),
@@ -85,6 +90,8 @@ impl Offline {
     pub(crate) async fn project(&self, name: &str) -> anyhow::Result<ProjectId> {
         self.identity.ensure_default_project().await?;
         self.tracking.adopt_old_points().await?;
+        // What a purge has yet to clear may lie where an import is about to put things.
+        self.tracking.finish_purges().await?;
         match self.identity.project(name).await {
             Ok(project) => Ok(project.id),
             Err(IdentityError::NotFound { .. }) => {
@@ -95,6 +102,20 @@ impl Offline {
             }
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Deletes for good and collects.
+    pub(crate) async fn collect(&self, order: CollectOrder) -> anyhow::Result<Collection> {
+        let leave: Authorized<CollectStorage> = self.leave(&ProjectId::server())?;
+        let collector = Collector {
+            ledger: self.ledger.clone(),
+            identity: self.identity.clone(),
+            tracking: self.tracking.clone(),
+            traces: self.traces.clone(),
+            registry: self.registry.clone(),
+            blobs: self.blobs.clone(),
+        };
+        Ok(collector.collect(order, leave.actor()).await?)
     }
 
     /// Leave to do something in a project.
