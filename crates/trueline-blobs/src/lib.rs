@@ -3,10 +3,22 @@
 //!
 //! A put is spooled to the data directory while it is hashed, so memory stays constant whatever the size; it is
 //! answered only when file and folder are fsynced (local), or when the store has it (remote).
+//!
+//! Beside them, plain objects of a bucket ([`Bucket`]), which lie under keys that others know and may change.
 
+mod bucket;
 mod error;
+mod multipart;
+mod pour;
+mod reading;
+mod s3;
 mod store;
 
+pub use bucket::{Bucket, BucketEntry, Object};
 pub use error::BlobError;
-pub use store::{BlobRef, Blobs, LocalFile, Namespace, Put};
+pub use multipart::{MOST_PARTS, SignedUpload, Stored};
+pub use pour::{Poured, pour};
+pub use reading::stream_file;
+pub use s3::{BucketError, is_bucket};
+pub use store::{BlobRef, Blobs, LocalFile, Namespace};
 pub use tempfile::NamedTempFile;
