@@ -18,6 +18,7 @@ mod metrics;
 mod model;
 mod model_history;
 mod model_registrations;
+mod objects;
 mod owner;
 mod places;
 mod plain;
@@ -48,6 +49,7 @@ pub use model::{
     Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric, NewRun, Run,
     RunData, RunId, RunStatus, RunUpdate, ViewType,
 };
+pub use objects::SignedRead;
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};
 pub use reproduction::{

@@ -23,6 +23,7 @@ pub const MODULE: Module = Module {
         Migration { version: 1, sql: V1 },
         Migration { version: 2, sql: V2 },
         Migration { version: 3, sql: V3 },
+        Migration { version: 4, sql: V4 },
     ],
 };
 
@@ -307,4 +308,21 @@ ALTER TABLE metric_points RENAME TO metric_points_v1;
 /// Inputs of a run in the order of logging.
 const V3: &str = "
 ALTER TABLE run_inputs ADD COLUMN position BIGINT NOT NULL DEFAULT 0;
+";
+
+const V4: &str = "
+CREATE TABLE bucket_uploads (
+    place TEXT NOT NULL,
+    id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    begun_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (place, id)
+);
+CREATE TABLE object_digests (
+    place TEXT NOT NULL,
+    path TEXT NOT NULL,
+    etag TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (place, path)
+);
 ";
