@@ -14,6 +14,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How S3 calls that it does not let somebody in.
+const REFUSALS: [&str; 5] = [
+    "<Code>AccessDenied<",
+    "<Code>InvalidAccessKeyId<",
+    "<Code>SignatureDoesNotMatch<",
+    "<Code>InvalidToken<",
+    "<Code>ExpiredToken<",
+];
+
 /// A folder of a bucket. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Bucket {
@@ -80,10 +89,10 @@ impl Bucket {
         let text = error.to_string();
         match error {
             _ if text.contains("NoSuchBucket") => BlobError::NoBucket(self.name.to_string()),
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => self.refused(&text),
+            // A listing tells of it in its text alone.
+            _ if REFUSALS.iter().any(|code| text.contains(code)) => self.refused(&text),
             Error::NotFound { path, .. } => BlobError::NotFound(path),
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                BlobError::Refused { bucket: self.name.to_string(), told: told(&text) }
-            }
             Error::Generic { .. }
                 if text.contains("HTTP error") || text.contains("error sending request") =>
             {
@@ -91,6 +100,10 @@ impl Bucket {
             }
             other => BlobError::Store(other.to_string()),
         }
+    }
+
+    fn refused(&self, text: &str) -> BlobError {
+        BlobError::Refused { bucket: self.name.to_string(), told: told(text) }
     }
 
     /// Size and ETag of the object at a path, if there is one.
@@ -179,6 +192,15 @@ impl Bucket {
         Ok(found)
     }
 
+    /// Whether there is an object at a path that may be a folder as well.
+    async fn holds(&self, path: &str) -> Result<bool, BlobError> {
+        let key = self.key(path)?;
+        // Of all keys that begin with this one, it is the first.
+        let options = PaginatedListOptions { max_keys: Some(1), ..Default::default() };
+        let page = self.s3.list_paginated(Some(key.as_ref()), options).await.map_err(|e| self.failed(e))?;
+        Ok(page.result.objects.iter().any(|object| object.location == key))
+    }
+
     /// Removes the object at a path, and all below it; answers the paths of those that are gone.
     ///
     /// # Errors
@@ -186,7 +208,7 @@ impl Bucket {
     pub async fn remove(&self, path: &str) -> Result<Vec<String>, BlobError> {
         let mut gone: Vec<String> =
             self.below(path).await?.into_iter().map(|o| format!("{path}/{}", o.path)).collect();
-        gone.extend(self.find(path).await?.map(|object| object.path));
+        gone.extend(self.holds(path).await?.then(|| path.to_owned()));
         let keys: Vec<_> = gone.iter().map(|path| self.key(path)).collect::<Result<_, _>>()?;
         let keys = futures::stream::iter(keys.into_iter().map(Ok)).boxed();
         let mut deleted = self.s3.delete_stream(keys);

@@ -18,6 +18,7 @@ mod metrics;
 mod model;
 mod model_history;
 mod model_registrations;
+mod object_notes;
 mod objects;
 mod owner;
 mod places;

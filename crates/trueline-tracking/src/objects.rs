@@ -1,12 +1,10 @@
 //! Artifacts that are objects of a bucket: what passes through the server is put under the key where MLflow would put it,
 //! and clients may send the parts of a large file, or fetch it, by addresses that are signed for them.
-//!
-//! Two tables help, neither of which says anything that the bucket does not: uploads that were begun and not ended yet, so
-//! that what a crash or a client left is given up after a day, and digests of objects by their ETag, so that an object is
-//! read once and not whenever somebody looks whether it has changed.
+//! What is noted of the bucket in the database is `object_notes.rs`.
 
 use crate::artifact_path::ArtifactPath;
 use crate::artifacts::missing;
+use crate::object_notes::Notes;
 use crate::places::Kept;
 use crate::{ArtifactEntry, ArtifactFile, Tracking, TrackingError};
 use bytes::Bytes;
@@ -17,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use trueline_blobs::{BlobError, Bucket, BucketEntry, MOST_PARTS, Object, SignedUpload, Stored};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Ledger, Millis, NewEvent};
+use trueline_ledger::{Millis, NewEvent};
 
 /// An upload that was begun so long ago is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 3_600);
@@ -31,79 +29,6 @@ pub struct SignedRead {
     pub url: String,
     /// The file's size in bytes.
     pub size: u64,
-}
-
-/// What is known of a bucket's objects in the database.
-#[derive(Clone, Copy)]
-struct Notes<'a> {
-    ledger: &'a Ledger,
-    bucket: &'a Bucket,
-}
-
-impl Notes<'_> {
-    async fn digest(self, path: &str, etag: &str) -> Result<Option<String>, TrackingError> {
-        let (place, path, etag) = (self.bucket.uri(), path.to_owned(), etag.to_owned());
-        let found = self.ledger.db().read(move |tx| {
-            tx.query_opt(
-                "SELECT sha256 FROM object_digests WHERE place = ?1 AND path = ?2 AND etag = ?3",
-                &[(&place).into(), (&path).into(), (&etag).into()],
-            )
-        });
-        let found: Option<trueline_db::Row> = found.await?;
-        Ok(found.map(|mut row| row.take(0)).transpose()?)
-    }
-
-    /// Remembers the digest of an object. Without an ETag nobody could tell whether it is still true.
-    async fn measured(self, path: &str, etag: &str, sha256: &str) -> Result<(), TrackingError> {
-        if etag.is_empty() {
-            return Ok(());
-        }
-        let (place, path, etag) = (self.bucket.uri(), path.to_owned(), etag.to_owned());
-        let sha256 = sha256.to_owned();
-        let noted = self.ledger.db().bookkeep(move |tx| {
-            tx.execute(
-                "INSERT INTO object_digests (place, path, etag, sha256) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (place, path) DO UPDATE SET etag = excluded.etag, sha256 = excluded.sha256",
-                &[(&place).into(), (&path).into(), (&etag).into(), (&sha256).into()],
-            )
-        });
-        let _: u64 = noted.await?;
-        Ok(())
-    }
-
-    async fn begun(self, path: &str, id: &str) -> Result<(), TrackingError> {
-        let (place, path, id) = (self.bucket.uri(), path.to_owned(), id.to_owned());
-        let now = self.ledger.sources().now();
-        let noted = self.ledger.db().bookkeep(move |tx| {
-            tx.execute(
-                "INSERT INTO bucket_uploads (place, id, path, begun_at_ms) VALUES (?1, ?2, ?3, ?4)",
-                &[(&place).into(), (&id).into(), (&path).into(), now.into()],
-            )
-        });
-        let _: u64 = noted.await?;
-        Ok(())
-    }
-
-    async fn ended(self, id: &str) -> Result<(), TrackingError> {
-        let (place, id) = (self.bucket.uri(), id.to_owned());
-        let noted = self.ledger.db().bookkeep(move |tx| {
-            let statement = "DELETE FROM bucket_uploads WHERE place = ?1 AND id = ?2";
-            tx.execute(statement, &[(&place).into(), (&id).into()])
-        });
-        let _: u64 = noted.await?;
-        Ok(())
-    }
-
-    /// Id and path of uploads that were begun before a time.
-    async fn begun_before(self, time: Millis) -> Result<Vec<(String, String)>, TrackingError> {
-        let place = self.bucket.uri();
-        let found = self.ledger.db().read(move |tx| {
-            let statement = "SELECT id, path FROM bucket_uploads WHERE place = ?1 AND begun_at_ms < ?2";
-            let rows = tx.query(statement, &[(&place).into(), time.into()])?;
-            rows.into_iter().map(|mut row| Ok((row.take(0)?, row.take(1)?))).collect()
-        });
-        found.await
-    }
 }
 
 /// What a folder of a bucket holds, by name, at most so many entries.
@@ -242,7 +167,10 @@ impl Tracking {
         etags: Vec<String>,
     ) -> Result<bool, TrackingError> {
         let Some((bucket, key)) = self.in_bucket(leave.project(), path)? else { return Ok(false) };
-        let Object { size, etag, .. } = bucket.complete(&key, id, etags).await?;
+        let Object { size, etag, .. } = match bucket.complete(&key, id, etags).await {
+            Err(BlobError::NotFound(_)) => return Err(no_upload(id, path)),
+            other => other?,
+        };
         self.notes(&bucket).ended(id).await?;
         let (project, path) = (leave.project().clone(), path.as_str().to_owned());
         let write = self.ledger.write(leave.actor(), move |tx| {
@@ -315,12 +243,23 @@ impl Tracking {
 
     async fn sweep_uploads(&self, bucket: &Bucket, age: Duration) -> Result<(), TrackingError> {
         let age = Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX);
+        let mut failed = None;
         for (id, path) in self.notes(bucket).begun_before(self.now().saturating_sub(age)).await? {
-            bucket.abort(&path, &id).await?;
-            self.notes(bucket).ended(&id).await?;
+            match bucket.abort(&path, &id).await {
+                Ok(()) => self.notes(bucket).ended(&id).await?,
+                // The others are not to wait for it.
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+fn no_upload(id: &str, path: &ArtifactPath) -> TrackingError {
+    TrackingError::NotFound(format!(
+        "There is no upload {id} to '{}': it was put together or given up before. Begin another.",
+        path.as_str()
+    ))
 }
 
 fn joined(folder: &str, name: &str) -> String {
@@ -334,4 +273,88 @@ async fn digest(bucket: &Bucket, object: &Object) -> Result<String, TrackingErro
         Ok(hash)
     });
     Ok(hex::encode(hash.await?.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ArtifactPlaces;
+    use crate::test_databases::configs;
+    use std::convert::Infallible;
+    use trueline_blobs::Blobs;
+    use trueline_db::Db;
+    use trueline_ledger::{Ledger, Sources};
+    use trueline_s3server::S3Server;
+
+    async fn tracking(
+        config: trueline_db::Config,
+        s3: &S3Server,
+        folder: &std::path::Path,
+    ) -> (Tracking, Bucket) {
+        let opened =
+            tokio::task::spawn_blocking(move || Db::open(&config, &[trueline_ledger::MODULE, crate::MODULE]));
+        let variables = s3.variables();
+        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
+        let bucket = Bucket::open("s3://team/x", find).unwrap();
+        let ledger = Ledger::new(opened.await.unwrap().unwrap(), Sources::system());
+        let places = ArtifactPlaces::default().in_bucket(bucket.clone());
+        (Tracking::new(ledger, Blobs::local(&folder.join("blobs")).unwrap()).with_places(places), bucket)
+    }
+
+    fn uploads(root: &std::path::Path) -> usize {
+        let names = std::fs::read_dir(root).unwrap();
+        names.filter(|name| name.as_ref().unwrap().file_name().to_string_lossy().contains("upload")).count()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn uploads_that_nobody_ended_are_given_up_whatever_becomes_of_others() {
+        let (folder, configs) = configs("objects");
+        for (n, config) in configs.into_iter().enumerate() {
+            let root = folder.path().join(format!("s3-{n}"));
+            std::fs::create_dir(&root).unwrap();
+            let s3 = S3Server::start(&root).unwrap();
+            s3.make_bucket("team").unwrap();
+            let (tracking, bucket) = tracking(config, &s3, folder.path()).await;
+            let begun = bucket.begin_signed("1/a", 1).await.unwrap();
+            tracking.notes(&bucket).begun("1/a", &begun.id).await.unwrap();
+            tracking.notes(&bucket).begun("1/b", "never-begun").await.unwrap();
+            assert_eq!(uploads(&root), 1);
+            tracking.sweep_uploads(&bucket, Duration::from_secs(3_600)).await.unwrap();
+            assert_eq!(uploads(&root), 1, "it is not old yet");
+            tokio::time::timeout(Duration::from_secs(20), async {
+                while uploads(&root) > 0 {
+                    // What the bucket does not know stays noted, and is told.
+                    drop(tracking.sweep_uploads(&bucket, Duration::ZERO).await);
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .unwrap();
+            let left = tracking.notes(&bucket).begun_before(Millis::MAX).await.unwrap();
+            assert!(!left.iter().any(|(id, _)| *id == begun.id), "{left:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_digest_is_remembered_for_one_state_of_an_object() {
+        let (folder, configs) = configs("digests");
+        for (n, config) in configs.into_iter().enumerate() {
+            let root = folder.path().join(format!("s3-{n}"));
+            std::fs::create_dir(&root).unwrap();
+            let s3 = S3Server::start(&root).unwrap();
+            s3.make_bucket("team").unwrap();
+            let (tracking, bucket) = tracking(config, &s3, folder.path()).await;
+            let put = async |text: &'static str| {
+                let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(text.as_bytes()))]);
+                tracking.put_object(&bucket, "1/a", bytes, 100).await.unwrap()
+            };
+            let one = put("one").await;
+            let notes = tracking.notes(&bucket);
+            assert_eq!(notes.digest("1/a", &one.object.etag).await.unwrap(), Some(one.sha256.clone()));
+            let two = put("two").await;
+            assert_eq!(notes.digest("1/a", &one.object.etag).await.unwrap(), None);
+            let files = tracking.objects_below(&bucket, "1").await.unwrap();
+            assert_eq!(files, [ArtifactFile { path: "a".to_owned(), sha256: two.sha256, size: 3 }]);
+        }
+    }
 }

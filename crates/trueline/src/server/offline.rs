@@ -10,7 +10,7 @@ use trueline_db::Db;
 use trueline_identity::{Caller, Identity, IdentityError, Policy, ProjectName};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
-use trueline_tracking::Tracking;
+use trueline_tracking::{ArtifactPlaces, Tracking};
 
 /// The parts of a server that keep things, without its doors.
 pub(crate) struct Offline {
@@ -39,6 +39,11 @@ impl Offline {
             caller: Caller::local(None),
             _lock: lock,
         })
+    }
+
+    /// With artifacts where the server is told to keep them.
+    pub(crate) fn with_places(self, places: ArtifactPlaces) -> Self {
+        Self { tracking: self.tracking.with_places(places), ..self }
     }
 
     /// The project of a name, which is made if it is missing.
