@@ -1,13 +1,13 @@
 //! Put, get and range over one store.
 
-use crate::BlobError;
 use crate::sweep::{Gates, is_young, refresh};
+use crate::{BlobError, Poured, pour, stream_file};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 const PART: usize = 8 << 20;
 /// Parts under way to a remote store at once.
 const PARTS_IN_FLIGHT: usize = 4;
-/// Hashing and writing move off the async threads in pieces of this size.
+/// Files are read in pieces of this size.
 const PIECE: usize = 1 << 20;
 
 /// Whose blobs these are: a project's id. Blobs of one project are not found through another.
@@ -70,22 +70,6 @@ impl LocalFile {
     }
 }
 
-/// An upload in progress; dropping it leaves nothing behind.
-#[derive(Debug)]
-pub struct Put {
-    file: tempfile::NamedTempFile,
-    hash: Sha256,
-    size: u64,
-}
-
-impl Put {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.hash.update(bytes);
-        self.size += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-}
-
 impl Blobs {
     /// Blobs in a local folder, which is made if it is missing. What a crash left in its spool is removed.
     ///
@@ -123,26 +107,9 @@ impl Blobs {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        let mut stream = std::pin::pin!(stream);
-        let mut put = self.begin()?;
-        let mut received = 0;
-        let mut pieces: Vec<Bytes> = Vec::new();
-        let mut waiting = 0;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|e| BlobError::Interrupted { received, message: e.to_string() })?;
-            received += chunk.len() as u64;
-            if received > limit {
-                return Err(BlobError::TooLarge { limit });
-            }
-            waiting += chunk.len();
-            pieces.push(chunk);
-            if waiting >= PIECE {
-                put = append(put, std::mem::take(&mut pieces)).await?;
-                waiting = 0;
-            }
-        }
-        put = append(put, pieces).await?;
-        self.finish(namespace, put).await
+        let file = self.spool()?;
+        let Poured { sha256, size } = pour(file.reopen()?, stream, limit).await?;
+        self.finish(namespace, file, BlobRef { sha256, size }).await
     }
 
     /// Keeps bytes that are in memory already.
@@ -171,19 +138,20 @@ impl Blobs {
         namespace: &Namespace,
         file: tempfile::NamedTempFile,
     ) -> Result<BlobRef, BlobError> {
-        let put = blocking(move || {
+        let measured = blocking(move || {
             let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; PIECE]);
             let mut source = file.reopen()?;
             loop {
                 let n = source.read(&mut buffer)?;
                 if n == 0 {
-                    return Ok(Put { file, hash, size });
+                    return Ok((file, BlobRef { sha256: hex::encode(hash.finalize()), size }));
                 }
                 hash.update(&buffer[..n]);
                 size += n as u64;
             }
         });
-        self.finish(namespace, put.await?).await
+        let (file, blob) = measured.await?;
+        self.finish(namespace, file, blob).await
     }
 
     /// A blob as a file that can be read at any place: where it lies, or a copy that goes away with the answer.
@@ -208,7 +176,7 @@ impl Blobs {
     ) -> Result<tempfile::NamedTempFile, BlobError> {
         let copy = self.spool()?;
         let mut to = tokio::fs::File::from_std(copy.reopen()?);
-        let mut bytes = self.get(namespace, sha256, None).await?;
+        let mut bytes = std::pin::pin!(self.get(namespace, sha256, None).await?);
         while let Some(chunk) = bytes.try_next().await? {
             tokio::io::AsyncWriteExt::write_all(&mut to, &chunk).await?;
         }
@@ -216,13 +184,12 @@ impl Blobs {
         Ok(copy)
     }
 
-    fn begin(&self) -> Result<Put, BlobError> {
-        Ok(Put { file: self.spool()?, hash: Sha256::new(), size: 0 })
-    }
-
-    async fn finish(&self, namespace: &Namespace, put: Put) -> Result<BlobRef, BlobError> {
-        let Put { file, hash, size } = put;
-        let blob = BlobRef { sha256: hex::encode(hash.finalize()), size };
+    async fn finish(
+        &self,
+        namespace: &Namespace,
+        file: tempfile::NamedTempFile,
+        blob: BlobRef,
+    ) -> Result<BlobRef, BlobError> {
         let key = key(namespace, &blob.sha256)?;
         match &self.local {
             Some(root) => {
@@ -275,12 +242,27 @@ impl Blobs {
         sha256: &str,
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, BlobError> {
+        let key = key(namespace, sha256)?;
+        if let Some(root) = &self.local {
+            let path = root.join(key.as_ref());
+            let opened = blocking(move || {
+                let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => BlobError::NotFound(key.to_string()),
+                    _ => error.into(),
+                })?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            });
+            let (file, size) = opened.await?;
+            let range = range.map_or(0..size, |range| range.start.min(size)..range.end.min(size));
+            return Ok(stream_file(file, range)?.left_stream());
+        }
         let options = object_store::GetOptions {
             range: range.map(object_store::GetRange::Bounded),
             ..Default::default()
         };
-        let found = self.store.get_opts(&key(namespace, sha256)?, options).await?;
-        Ok(found.into_stream().map_err(BlobError::from))
+        let found = self.store.get_opts(&key, options).await?;
+        Ok(found.into_stream().map_err(BlobError::from).right_stream())
     }
 
     /// A whole blob of at most `limit` bytes.
@@ -314,16 +296,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| BlobError::Store(e.to_string()))?
-}
-
-async fn append(mut put: Put, pieces: Vec<Bytes>) -> Result<Put, BlobError> {
-    blocking(move || {
-        for piece in &pieces {
-            put.write(piece)?;
-        }
-        Ok(put)
-    })
-    .await
 }
 
 /// Renames a spooled file to its place, under the gate that `hold` gives; one that is there already is made young instead.
@@ -361,6 +333,7 @@ fn place<G>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn stream(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, String>> + Send + use<> {
         let parts: Vec<_> = parts.iter().map(|p| Ok(Bytes::from_static(p))).collect();

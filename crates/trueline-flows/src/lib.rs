@@ -43,7 +43,7 @@ mod verify_segments;
 mod verify_state;
 mod watch;
 
-pub use artifact_proxy::{check_changeable, find_file, frozen_uri, list_folder};
+pub use artifact_proxy::{check_changeable, find_file, frozen_uri, is_frozen, list_folder};
 pub use capture_source::{
     Keep, capture_code, capture_environment, interpreter_of, packages, seeds, was_kept,
 };

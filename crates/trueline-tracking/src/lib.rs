@@ -20,6 +20,8 @@ mod metrics;
 mod model;
 mod model_history;
 mod model_registrations;
+mod object_notes;
+mod objects;
 mod owner;
 mod places;
 mod plain;
@@ -52,6 +54,7 @@ pub use model::{
     Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric, NewRun, Run,
     RunData, RunId, RunStatus, RunUpdate, ViewType,
 };
+pub use objects::SignedRead;
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};
 pub use purge::{PurgeOrder, Purgeable, Purged, Referrers};

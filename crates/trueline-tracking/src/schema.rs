@@ -24,6 +24,7 @@ pub const MODULE: Module = Module {
         Migration { version: 2, sql: V2 },
         Migration { version: 3, sql: V3 },
         Migration { version: 4, sql: V4 },
+        Migration { version: 5, sql: V5 },
     ],
 };
 
@@ -331,4 +332,22 @@ CREATE TABLE purged (
 );
 CREATE INDEX purged_uncleared ON purged (at_ms) WHERE cleared = 0;
 CREATE INDEX purged_n ON purged (kind, n);
+";
+
+/// Uploads in parts that a bucket keeps, and the digests of objects that were read once.
+const V5: &str = "
+CREATE TABLE bucket_uploads (
+    place TEXT NOT NULL,
+    id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    begun_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (place, id)
+);
+CREATE TABLE object_digests (
+    place TEXT NOT NULL,
+    path TEXT NOT NULL,
+    etag TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (place, path)
+);
 ";

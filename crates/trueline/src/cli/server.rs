@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use trueline_flows::Retention;
+use trueline_blobs::{Bucket, is_bucket};
 use trueline_mlflow::Modes;
 use trueline_pipelines::Span;
 use trueline_tracking::ArtifactPlaces;
@@ -91,8 +92,9 @@ struct ArtifactArgs {
     /// clients write to themselves
     #[arg(long, env = "MLFLOW_DEFAULT_ARTIFACT_ROOT", value_name = "URI")]
     default_artifact_root: Option<String>,
-    /// Folder that keeps artifacts that pass through this server as plain files, instead of the data directory
-    #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "FOLDER")]
+    /// Folder or bucket (s3://bucket/folder) that keeps artifacts that pass through this server as plain files, instead of
+    /// the data directory
+    #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "FOLDER|BUCKET")]
     artifacts_destination: Option<String>,
     /// Let artifacts pass through this server, as it does anyway
     #[arg(long, overrides_with = "no_serve_artifacts")]
@@ -126,6 +128,20 @@ fn host(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is no IP address; use 127.0.0.1, ::1 or 0.0.0.0"))
 }
 
+/// Where artifacts lie: below a folder, or in a bucket that the environment tells how to reach.
+pub(crate) fn artifact_places(
+    root: Option<&str>,
+    destination: Option<&str>,
+) -> anyhow::Result<ArtifactPlaces> {
+    match destination.filter(|place| is_bucket(place)) {
+        Some(uri) => {
+            let bucket = Bucket::open(uri, |name| std::env::var(name).ok())?;
+            Ok(ArtifactPlaces::new(root, None)?.in_bucket(bucket))
+        }
+        None => Ok(ArtifactPlaces::new(root, destination)?),
+    }
+}
+
 pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
     start_logging(args.log);
     let limits = Limits {
@@ -138,7 +154,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
     let origins = OriginRules::new(origins, host.is_loopback());
     let modes = artifacts.modes();
     let (root, destination) = (&artifacts.default_artifact_root, &artifacts.artifacts_destination);
-    let places = ArtifactPlaces::new(root.as_deref(), destination.as_deref())?;
+    let places = artifact_places(root.as_deref(), destination.as_deref())?;
     crate::server::run(ServerConfig {
         data_dir,
         host,

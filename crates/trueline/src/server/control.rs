@@ -160,6 +160,10 @@ async fn run(
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
         async move { tracking.run_sealer(stopping).await }
     });
+    let sweeper = tokio::spawn({
+        let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
+        async move { tracking.run_upload_sweeper(stopping).await }
+    });
     let recorder = tokio::spawn({
         let (log, segments) = (Arc::clone(&parts.log), SealedSegments::new(parts.ledger.clone()));
         let stopping = stopping.clone();
@@ -211,6 +215,7 @@ async fn run(
         ("recorder of sealed predictions", recorder),
         ("judge of rollouts", judge),
         ("sealer of points", sealer),
+        ("sweeper of uploads", sweeper),
         ("follower of predictions", watcher),
         ("teller of alerts", deliveries),
         ("teller of webhooks", hooks),

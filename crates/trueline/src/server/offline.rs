@@ -12,7 +12,7 @@ use trueline_identity::{Authorized, Caller, CollectStorage, Identity, IdentityEr
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
 use trueline_traces::Traces;
-use trueline_tracking::Tracking;
+use trueline_tracking::{ArtifactPlaces, Tracking};
 
 /// The parts of a server that keep things, without its doors.
 pub(crate) struct Offline {
@@ -84,6 +84,11 @@ impl Offline {
     pub(crate) async fn existing_project(&self, name: &str) -> anyhow::Result<ProjectId> {
         self.tracking.adopt_old_points().await?;
         Ok(self.identity.project(name).await?.id)
+    }
+
+    /// With artifacts where the server is told to keep them.
+    pub(crate) fn with_places(self, places: ArtifactPlaces) -> Self {
+        Self { tracking: self.tracking.with_places(places), ..self }
     }
 
     /// The project of a name, which is made if it is missing.
