@@ -28,24 +28,51 @@ macro_rules! files {
 }
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    files![
+    let mut files = files![
         CSS "app.css",
         JS "theme.js",
         JS "app.js",
         JS "charts.js",
+        JS "runs.js",
+        JS "runs/body.js",
+        JS "runs/cells.js",
+        JS "runs/feed.js",
+        JS "runs/columns.js",
+        JS "runs/head.js",
         SVG "favicon.svg",
         JS "vendor/htmx/htmx.min.js",
         JS "vendor/echarts/echarts.common.min.js",
-    ]
+    ];
+    // A module and its parts go by one hash, so that what it imports by a relative path is found under it, too.
+    let hashes: Vec<String> = files.iter().map(|f| hash(&parts(&files, f))).collect();
+    for (file, hash) in files.iter_mut().zip(hashes) {
+        file.hash = hash;
+    }
+    files
 });
 
 fn asset(name: &'static str, mime: &'static str, body: &'static [u8]) -> Asset {
-    // 64 bits name a file well enough: this is a cache key, not a proof.
-    let hash = Sha256::digest(body).iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+    Asset { name, mime, body, hash: String::new() }
+}
+
+/// `runs` of `runs.js` and of `runs/feed.js`; a vendor's file belongs to no family but its own.
+fn family(name: &str) -> &str {
+    let end = if name.starts_with("vendor/") { None } else { name.find(['/', '.']) };
+    &name[..end.unwrap_or(name.len())]
+}
+
+fn parts(files: &[Asset], file: &Asset) -> Vec<&'static [u8]> {
+    let beside = |f: &&Asset| f.mime == JS && file.mime == JS && family(f.name) == family(file.name);
+    files.iter().filter(|f| f.name == file.name || beside(f)).map(|f| f.body).collect()
+}
+
+/// 64 bits name a file well enough: this is a cache key, not a proof.
+fn hash(parts: &[&[u8]]) -> String {
+    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
+    digest.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    });
-    Asset { name, mime, body, hash }
+    })
 }
 
 /// The URL of an embedded file, for example `app.css`. An unknown name gives a path that answers 404.
@@ -115,6 +142,14 @@ mod tests {
         let answer = get("/assets/0123456789abcdef/app.css", None).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(field(&answer, header::CACHE_CONTROL), "no-cache");
+    }
+
+    #[tokio::test]
+    async fn what_a_module_imports_by_a_relative_path_may_be_kept_for_ever() {
+        let beside = url("runs.js").replace("runs.js", "runs/feed.js");
+        let answer = get(&beside, None).await;
+        assert!(field(&answer, header::CACHE_CONTROL).contains("immutable"), "{beside}");
+        assert_ne!(url("app.css").split('/').nth(2), url("app.js").split('/').nth(2), "a style is no part of a module");
     }
 
     #[tokio::test]

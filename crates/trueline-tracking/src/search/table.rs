@@ -50,7 +50,7 @@ pub struct TableRow {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Cell {
-    /// A number; NaN has none in JSON and is text.
+    /// A number; NaN and infinities have none in JSON and are text.
     Number(f64),
     /// Text.
     Text(String),
@@ -64,6 +64,7 @@ impl From<Key> for Cell {
     fn from(key: Key) -> Self {
         match key {
             Key::Int(v) => Self::Int(v),
+            Key::Real(v) if v.is_infinite() => Self::Text(if v > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()),
             Key::Real(v) => Self::Number(v),
             Key::Text(v) => Self::Text(v),
             Key::Nan => Self::Text("NaN".to_owned()),

@@ -15,6 +15,7 @@ mod pipelines;
 mod predictions;
 mod release;
 mod rollouts;
+mod run_table;
 mod runs;
 mod settings;
 
@@ -93,7 +94,9 @@ pub fn router(web: Web) -> Router {
         .route("/", get(home::start))
         .route("/p/{project}", get(home::home))
         .route("/p/{project}/experiments", get(experiments::list))
-        .route("/p/{project}/experiments/{id}", get(experiments::one))
+        .route("/p/{project}/experiments/{id}", get(run_table::one))
+        .route("/p/{project}/experiments/{id}/views", post(run_table::save_view))
+        .route("/p/{project}/experiments/{id}/views/delete", post(run_table::delete_view))
         .route("/p/{project}/compare", get(runs::compare))
         .route("/p/{project}/runs/{id}", get(runs::one))
         .route("/p/{project}/runs/{id}/artifacts/{*path}", get(runs::artifact))
