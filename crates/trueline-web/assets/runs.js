@@ -181,12 +181,11 @@ function writeRow(row, index) {
     row.time.dateTime = run.started_at;
     row.time.title = absolute(began);
   }
-  let place = 0;
   for (const [i, column] of columns.entries()) {
     const td = row.parts[i];
     if (column.key === "duration") td.textContent = lasted(run, began);
     else if (column.key === "by") td.textContent = td.title = person(run);
-    else if (column.kind) writeCell(td, column, run.cells[place++]);
+    else if (column.kind) writeCell(td, run, column);
   }
 }
 
@@ -198,8 +197,10 @@ function lasted(run, began) {
   return began && ended !== null ? duration(Math.max(ended - began, 0)) : MISSING;
 }
 
-function writeCell(td, column, value) {
-  const { text, title, missing, numeric } = cell(column.kind, value);
+const cellOf = (run, column) => cell(column.kind, run.of(field(column.key)));
+
+function writeCell(td, run, column) {
+  const { text, title, missing, numeric } = cellOf(run, column);
   td.textContent = text;
   td.title = title ?? "missing";
   td.classList.toggle("missing", Boolean(missing));
@@ -229,10 +230,10 @@ function measureOnce() {
   unmeasured = false;
   const [from] = body.seen();
   const rows = Array.from({ length: 40 }, (_, i) => feed.row(from + i)).filter(Boolean);
-  open().forEach((column, place) => {
-    const values = rows.map((run) => cell(column.kind, run.cells[place])).filter((c) => !c.missing);
+  for (const column of open()) {
+    const values = rows.map((run) => cellOf(run, column)).filter((c) => !c.missing);
     if (values.length && values.every((c) => c.numeric)) numericKeys.add(column.key);
-  });
+  }
   build();
 }
 
@@ -241,7 +242,7 @@ function build() {
   const [from] = body.seen();
   const rows = Array.from({ length: 40 }, (_, i) => feed.row(from + i)).filter(Boolean);
   const texts = (column) => {
-    if (column.kind) return rows.map((run) => cell(column.kind, run.cells[open().findIndex((c) => c.key === column.key)]).text);
+    if (column.kind) return rows.map((run) => cellOf(run, column).text);
     if (column.key === "name") return rows.map((run) => `${run.name}    `);
     return ["000 min 00 s"];
   };
@@ -473,13 +474,12 @@ async function begin() {
   columns = layoutNow();
   takeWidths();
   view.delete("gone");
-  feed.ask(query(), given.result ? { result: given.result, total: Number(given.total) } : {});
+  feed.ask(query(), given.result || null);
   const result = await feed.rows(start, Math.min(start + 60, Number(given.total)));
   if (!result.length && Number(given.total)) return;
   pane.classList.add("virtual");
   document.querySelector("[data-pages]").hidden = true;
   filter.querySelector("button[type=submit]").hidden = true;
-  showTotal(Number(given.total));
   build();
   if (start) body.scrollTo(start);
   carry();

@@ -25,7 +25,7 @@ export class Body {
 
   /** `make()` builds a row, `write(row, index)` fills it; `told(first, last)` hears what is to be seen. */
   constructor(pane, table, { make, write, told }) {
-    Object.assign(this, { pane, table, make, write, told, total: 0, columns: 1 });
+    Object.assign(this, { pane, table, make, write, told, total: 0 });
     this.part = table.tBodies[0];
     this.rowHeight = this.part.rows[0]?.getBoundingClientRect().height || 34;
     this.asked = false;
@@ -70,7 +70,7 @@ export class Body {
 
   /** All rows are built anew: other columns. */
   rebuild(columns) {
-    this.columns = columns;
+    const at = this.pane.scrollTop;
     this.#rows = [];
     this.part.replaceChildren();
     for (const { part, cell } of [this.#above, this.#below]) {
@@ -78,6 +78,10 @@ export class Body {
       if (!part.isConnected) this.table.append(part);
     }
     this.table.insertBefore(this.#above.part, this.part);
+    // As tall as ever, so that neither the pane shrinks nor its place is lost.
+    this.#above.cell.style.height = `${Math.min(this.#whole(), TALLEST)}px`;
+    this.#above.part.hidden = false;
+    this.pane.scrollTop = at;
     this.show();
   }
 
@@ -97,7 +101,7 @@ export class Body {
     this.#above.cell.style.height = `${above}px`;
     this.#below.cell.style.height = `${Math.max(tall - above - (last - first) * this.rowHeight, 0)}px`;
     this.#above.part.hidden = above === 0;
-    this.told(seenFirst, seenLast);
+    if (this.total) this.told(seenFirst, seenLast);
   }
 
   #shift(first, n) {

@@ -16,37 +16,35 @@ export class Feed {
   #result = null;
   #timer = 0;
   #turn = 0;
+  // What is held is of another table than is asked for.
+  #other = false;
 
   /** `told.rows()` when rows have come, `told.total(n)` when the table's length is known, `told.refused(text)` when not. */
   constructor(url, told) {
     this.#url = url;
     this.told = told;
-    this.total = 0;
-    this.groups = null;
   }
 
-  /** Another table; with a `result` that is known to the server it is that. */
-  ask(query, { result = null, total = this.total } = {}) {
+  /** Another table; with a `result` that is known to the server it is that. Until its rows come, the old ones are told. */
+  ask(query, result = null) {
     this.#turn += 1;
     this.#query = query;
     this.#result = result;
-    this.total = total;
-    this.#windows.clear();
+    this.#other = true;
     for (const flight of this.#flying.values()) flight.abort();
     this.#flying.clear();
   }
 
   /** The same rows with other columns. */
   look(query) {
-    this.ask(query, { result: this.#result, total: this.total });
+    const other = this.#other;
+    this.ask(query, this.#result);
+    this.#other = other;
   }
 
-  get result() {
-    return this.#result;
-  }
-
+  /** A run, with `of(key)` for what it has in a column. */
   row(index) {
-    return this.#windows.get(Math.floor(index / WINDOW))?.[index % WINDOW];
+    return this.#windows.get(Math.floor(index / WINDOW))?.rows[index % WINDOW];
   }
 
   /** Sees to it that the rows from `first` to before `last` come. */
@@ -56,19 +54,19 @@ export class Feed {
     const lacking = this.#lacking();
     if (!lacking.length) return;
     const nothing = this.row(first) === undefined && this.row(last - 1) === undefined;
-    this.#timer = setTimeout(() => this.#fly(), nothing && this.#windows.size ? REST_MS : 0);
+    this.#timer = setTimeout(() => this.#fly(), nothing && this.#result ? REST_MS : 0);
   }
 
   /** Fetches again what is looked at: cells of runs that go on. */
   async refresh() {
     if (!this.#result || this.#flying.size) return;
-    for (const place of this.#places()) await this.#fetch(place);
+    for (const place of this.#places()) await this.#fetch(place, true);
   }
 
   /** The rows from `first` to before `last`, however long they take. */
   async rows(first, last) {
     for (let place = Math.floor(first / WINDOW); place * WINDOW < last; place += 1) {
-      if (!this.#windows.has(place)) await this.#fetch(place);
+      if (!this.#has(place)) await this.#fetch(place, true);
     }
     return Array.from({ length: last - first }, (_, i) => this.row(first + i)).filter(Boolean);
   }
@@ -81,7 +79,11 @@ export class Feed {
   }
 
   #lacking() {
-    return this.#places().filter((place) => !this.#windows.has(place));
+    return this.#places().filter((place) => !this.#has(place));
+  }
+
+  #has(place) {
+    return this.#windows.get(place)?.turn === this.#turn;
   }
 
   #fly() {
@@ -99,11 +101,12 @@ export class Feed {
     }
   }
 
-  async #fetch(place) {
+  // What is needed for certain comes, whatever is looked at meanwhile.
+  async #fetch(place, certain = false) {
     const flight = new AbortController();
     const turn = this.#turn;
     const asked = this.#result;
-    this.#flying.set(place, flight);
+    if (!certain) this.#flying.set(place, flight);
     const query = new URLSearchParams(this.#query);
     query.set("offset", place * WINDOW);
     query.set("limit", WINDOW);
@@ -116,26 +119,26 @@ export class Feed {
         this.told.refused(body.detail ?? `The server answered ${answer.status}.`);
         return;
       }
-      if (asked !== body.result) this.#windows.clear();
+      const other = this.#other || asked !== body.result;
+      if (other) this.#windows.clear();
+      this.#other = false;
       this.#result = body.result;
-      this.groups = body.groups ?? null;
-      this.#keep(place, body.rows);
-      if (asked !== body.result) {
-        this.total = body.total;
-        this.told.total(body.total);
-      }
+      this.#keep(place, body.rows, body.columns);
+      if (other) this.told.total(body.total);
       this.told.rows();
     } catch (error) {
       if (error.name !== "AbortError" && turn === this.#turn) this.told.refused(`Rows can't be fetched: ${error.message}. Scroll to try again.`);
     } finally {
       if (this.#flying.get(place) === flight) this.#flying.delete(place);
-      if (turn === this.#turn && !flight.signal.aborted && this.#windows.has(place)) this.#fly();
+      if (turn === this.#turn && !flight.signal.aborted && this.#has(place)) this.#fly();
     }
   }
 
-  #keep(place, rows) {
+  #keep(place, rows, columns) {
+    const places = new Map(columns.map((name, at) => [name, at]));
+    for (const row of rows) row.of = (name) => row.cells[places.get(name)];
     this.#windows.delete(place);
-    this.#windows.set(place, rows);
+    this.#windows.set(place, { rows, turn: this.#turn });
     for (const old of this.#windows.keys()) {
       if (this.#windows.size <= KEPT) break;
       this.#windows.delete(old);
