@@ -1,11 +1,11 @@
 // Takes the table of runs over: all rows that match scroll, sort and filter without another page, columns are chosen and
 // pinned at once, and the address always says what is shown. The rows come from `GET /api/v1/runs` (docs/search.md).
 
-import { Body } from "./runs/body.js";
-import { absolute, cell, count, duration, icon, MISSING, relative, state as stateOf, turnIcon } from "./runs/cells.js";
-import { arrange, field, first as firstColumns, panel } from "./runs/columns.js";
-import { Feed } from "./runs/feed.js";
-import { layout, widths, writeHead } from "./runs/head.js";
+import { Body } from "./runs-body.js";
+import { absolute, cell, count, duration, icon, MISSING, relative, state as stateOf, turnIcon } from "./cells.js";
+import { arrange, field, first as firstColumns, panel } from "./runs-columns.js";
+import { Feed } from "./runs-feed.js";
+import { layout, widths, writeHead } from "./runs-head.js";
 
 const TYPING_MS = 250;
 const RESTING_MS = 400;

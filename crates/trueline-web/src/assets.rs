@@ -1,5 +1,6 @@
 //! The files that pages load, embedded in the binary. The path of each holds a hash of its content, so a browser
-//! may keep it for ever and a new binary is seen at once.
+//! may keep it for ever and a new binary is seen at once. Our own modules share one hash of them all, so that
+//! `import "./charts.js"` leads to the same address as the page's script element does.
 
 use axum::Router;
 use axum::extract::Path;
@@ -28,48 +29,40 @@ macro_rules! files {
 }
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    let mut files = files![
+    let mut assets = files![
         CSS "app.css",
         JS "theme.js",
         JS "app.js",
         JS "charts.js",
+        JS "cells.js",
         JS "runs.js",
-        JS "runs/body.js",
-        JS "runs/cells.js",
-        JS "runs/feed.js",
-        JS "runs/columns.js",
-        JS "runs/head.js",
+        JS "runs-body.js",
+        JS "runs-columns.js",
+        JS "runs-feed.js",
+        JS "runs-head.js",
+        JS "compare.js",
+        JS "compare-axes.js",
+        JS "compare-contour.js",
+        JS "compare-parallel.js",
+        JS "compare-scatter.js",
         SVG "favicon.svg",
         JS "vendor/htmx/htmx.min.js",
         JS "vendor/echarts/echarts.common.min.js",
     ];
-    // A module and its parts go by one hash, so that what it imports by a relative path is found under it, too.
-    let hashes: Vec<String> = files.iter().map(|f| hash(&parts(&files, f))).collect();
-    for (file, hash) in files.iter_mut().zip(hashes) {
-        file.hash = hash;
-    }
-    files
+    let is_module = |asset: &Asset| asset.mime == JS && !asset.name.starts_with("vendor/");
+    let modules: Vec<u8> = assets.iter().filter(|a| is_module(a)).flat_map(|a| a.body).copied().collect();
+    let shared = hash(&modules);
+    assets.iter_mut().filter(|a| is_module(a)).for_each(|a| a.hash.clone_from(&shared));
+    assets
 });
 
 fn asset(name: &'static str, mime: &'static str, body: &'static [u8]) -> Asset {
-    Asset { name, mime, body, hash: String::new() }
-}
-
-/// `runs` of `runs.js` and of `runs/feed.js`; a vendor's file belongs to no family but its own.
-fn family(name: &str) -> &str {
-    let end = if name.starts_with("vendor/") { None } else { name.find(['/', '.']) };
-    &name[..end.unwrap_or(name.len())]
-}
-
-fn parts(files: &[Asset], file: &Asset) -> Vec<&'static [u8]> {
-    let beside = |f: &&Asset| f.mime == JS && file.mime == JS && family(f.name) == family(file.name);
-    files.iter().filter(|f| f.name == file.name || beside(f)).map(|f| f.body).collect()
+    Asset { name, mime, body, hash: hash(body) }
 }
 
 /// 64 bits name a file well enough: this is a cache key, not a proof.
-fn hash(parts: &[&[u8]]) -> String {
-    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
-    digest.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+fn hash(body: &[u8]) -> String {
+    Sha256::digest(body).iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -145,16 +138,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_module_imports_by_a_relative_path_may_be_kept_for_ever() {
-        let beside = url("runs.js").replace("runs.js", "runs/feed.js");
-        let answer = get(&beside, None).await;
-        assert!(field(&answer, header::CACHE_CONTROL).contains("immutable"), "{beside}");
-        assert_ne!(url("app.css").split('/').nth(2), url("app.js").split('/').nth(2), "a style is no part of a module");
-    }
-
-    #[tokio::test]
     async fn an_unknown_file_is_not_found() {
         assert_eq!(get(&url("secrets.txt"), None).await.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_module_that_another_imports_has_the_address_that_pages_give_it() {
+        let folder = |name: &str| url(name).trim_end_matches(name).to_owned();
+        for asset in ASSETS.iter().filter(|a| a.mime == JS && !a.name.starts_with("vendor/")) {
+            let text = std::str::from_utf8(asset.body).unwrap();
+            let imports = text.split(" from \"./").skip(1).chain(text.split("import(\"./").skip(1));
+            for imported in imports.filter_map(|rest| rest.split('"').next()) {
+                assert_eq!(folder(imported), folder(asset.name), "{} imports {imported}", asset.name);
+            }
+        }
+        assert_ne!(folder("app.css"), folder("charts.js"));
     }
 
     #[test]

@@ -73,6 +73,12 @@ impl Links {
         self.within("compare")
     }
 
+    /// The same runs as a table in CSV.
+    #[must_use]
+    pub fn compare_csv(&self) -> String {
+        self.within("compare.csv")
+    }
+
     /// One run.
     #[must_use]
     pub fn run(&self, id: &str) -> String {

@@ -25,6 +25,7 @@ NAME = "many runs"
 # Longer than this no step may take, whatever the machine has to do besides.
 PATIENCE_MS = 15_000
 COLUMNS = "&".join(f"col={key}" for key in ["metrics.train/loss", "metrics.val/loss", "metrics.val/auc", "params.model", "params.depth"])
+DRAWINGS = {"parallel": "through", "scatter": "metrics.", "contour": "over"}
 LOSSES = 'th[data-key="metrics.val/loss"] a'
 
 
@@ -236,6 +237,59 @@ def a_hundred_are_compared(ann: Visitor, clock: Clock, path: str) -> None:
         ann.page.wait_for_url("**/compare?**")
         ann.page.locator("main h1").wait_for()
     ann.expect(ann.page.locator("table.compare thead th").count() == 100, "not all hundred stand side by side")
+    compared = ann.page.url.removeprefix(ann.url)
+    ann.look("compare-hundred")
+    ann.page.get_by_role("link", name="Differences only").click()
+    ann.page.wait_for_url("**diff=1**")
+    ann.shows("val/loss", "seed")
+    for kind, what in DRAWINGS.items():
+        with clock(f"a hundred runs as {kind}"):
+            ann.go(f"{compared}&plot={kind}", f"compare-{kind}")
+            ann.page.locator(f'#drawing[data-drawn="{kind}"]').wait_for()
+        ann.expect(what in (ann.page.locator("#drawing svg").get_attribute("aria-label") or ""), f"does not say “{what}”")
+        ann.look(f"compare-{kind}")
+    choices_stand_in_the_address(ann, f"{compared}&plot=scatter")
+    axes_are_brushed(ann, f"{compared}&plot=parallel")
+
+
+def drawn(look: Visitor, path: str, name: str) -> Locator:
+    look.go(path, name)
+    drawing = look.page.locator("#drawing[data-drawn]")
+    drawing.wait_for()
+    return drawing
+
+
+def choices_stand_in_the_address(ann: Visitor, path: str) -> None:
+    drawing = drawn(ann, path, "choosing what is drawn")
+    ann.page.get_by_label("Across").select_option("metrics.train/loss")
+    ann.page.get_by_label("Colour").select_option("params.depth")
+    label = drawing.locator("svg")
+    until(ann, "the drawing is of what was chosen", lambda: "over metrics.train/loss" in (label.get_attribute("aria-label") or ""))
+    ann.expect("x=metrics.train" in ann.page.url and "z=params.depth" in ann.page.url, "the address does not tell the choices")
+    ann.page.reload()
+    drawing.wait_for()
+    ann.expect("over metrics.train/loss" in (label.get_attribute("aria-label") or ""), "a reload draws something else")
+    run = drawing.locator("svg a").first.get_attribute("data-run")
+    drawing.locator("svg a .dot").first.dispatch_event("click")
+    ann.page.wait_for_url(f"**/runs/{run}")
+
+
+def axes_are_brushed(ann: Visitor, path: str) -> None:
+    drawing = drawn(ann, path, "brushing an axis")
+    rail = drawing.locator(".rail").first.bounding_box()
+    assert rail
+    ann.page.mouse.move(rail["x"] + rail["width"] / 2, rail["y"] + 8)
+    ann.page.mouse.down()
+    ann.page.mouse.move(rail["x"] + rail["width"] / 2, rail["y"] + rail["height"] / 2, steps=4)
+    ann.page.mouse.up()
+    ann.expect("of 100 runs pass" in drawing.locator(".told").inner_text(), "does not tell how many pass")
+    dimmed = drawing.locator("a.out").count()
+    ann.expect(0 < dimmed < 100, f"{dimmed} lines are dimmed")
+    ann.expect("range=" in ann.page.url, "the address does not tell the range")
+    ann.picture("compare-brushed")
+    ann.page.reload()
+    drawing.wait_for()
+    ann.expect(drawing.locator("a.out").count() == dimmed, "a reload lets others pass")
 
 
 def main() -> int:

@@ -574,6 +574,12 @@ pub fn compare() -> ComparePage {
         ],
         charts: charts(&["val_auc", "val_logloss"], &names),
         axis: Axis::Step,
+        left_out: 0,
+        rows: 6,
+        next_cursor: None,
+        csv_url: "/p/churn-prediction/compare.csv".into(),
+        charts_at: (0, 2),
+        plot: Plot::default(),
     }
 }
 

@@ -2,6 +2,8 @@
 // whether the server or the module of the table has written it.
 
 export const MISSING = "–";
+/** The name of SVG's elements, as those of the page have it. */
+export const SVG = document.querySelector("svg").namespaceURI;
 
 function grouped(text) {
   const sign = text.startsWith("-") ? "-" : "";
@@ -60,10 +62,10 @@ const STATES = {
 };
 
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "use"));
+  svg.append(document.createElementNS(SVG, "use"));
   turnIcon(svg, name);
   return svg;
 }
