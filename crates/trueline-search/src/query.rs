@@ -298,7 +298,9 @@ impl<'t> Parser<'t> {
             Entity::Attribute if self.attributes.numbers.contains(&name.as_str()) => Holds::Numbers,
             Entity::Attribute => {
                 self.at = start;
-                let all = [self.attributes.texts, self.attributes.times, self.attributes.numbers].concat().join(", ");
+                let all = [self.attributes.texts, self.attributes.times, self.attributes.numbers]
+                    .concat()
+                    .join(", ");
                 return Err(self.error(format!(
                     "`{name}` is no field: use one of {all}, or a family such as metrics.loss"
                 )));

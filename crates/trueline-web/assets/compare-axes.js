@@ -29,6 +29,15 @@ export function ticks(low, high, n) {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * by).toPrecision(12)));
 }
 
+// The powers of ten between two of them.
+function powers(start, end) {
+  const first = Math.ceil(start - 1e-9);
+  return Array.from({ length: Math.floor(end + 1e-9) - first + 1 }, (_, i) => 10 ** (first + i));
+}
+
+// From this ratio of the greatest to the least on, an axis is logarithmic; it says so.
+const ORDERS = 500;
+
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 /** Numbers along a line from `from` to `to`; text stands at places of its own. Answers `at(value)`, and labels with places. */
@@ -37,9 +46,12 @@ export function scale(values, from, to, n = 5) {
   if (there.length && there.every(isNumber)) {
     let [low, high] = there.reduce(([l, h], v) => [Math.min(l, v), Math.max(h, v)], [Infinity, -Infinity]);
     if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-    const at = (value) => (isNumber(value) ? from + ((value - low) / (high - low)) * (to - from) : null);
-    const back = (place) => low + ((place - from) / (to - from)) * (high - low);
-    return { at, back, low, high, labels: ticks(low, high, n).map((v) => ({ text: number(v), at: at(v) })) };
+    // What spans orders of magnitude, as learning rates do, would otherwise lie in one place.
+    const log = low > 0 && high / low >= ORDERS;
+    const [bend, start, end] = log ? [Math.log10, Math.log10(low), Math.log10(high)] : [(v) => v, low, high];
+    const at = (value) => (isNumber(value) ? from + ((bend(value) - start) / (end - start)) * (to - from) : null);
+    const marks = log ? powers(start, end) : ticks(low, high, n);
+    return { at, log, labels: marks.map((v) => ({ text: number(v), at: at(v) })) };
   }
   const words = [...new Set(there.map(String))].sort();
   const at = (value) => {
@@ -80,6 +92,9 @@ export function cut(words, most, attributes) {
   return el("text", attributes, short, el("title", {}, words));
 }
 
+/** The name of an axis. */
+export const named = (name, { log }) => (log ? `${name}, log` : name);
+
 /** Two axes with their names and lines, for what lies in the plane. */
 export function plane(width, xs, ys, names) {
   const box = { left: 64, right: width - 16, top: 40, bottom: HEIGHT - 44 };
@@ -96,13 +111,13 @@ export function plane(width, xs, ys, names) {
     ]),
     el("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }),
     el("line", { class: "axis", x1: box.left, x2: box.left, y1: box.top, y2: box.bottom }),
-    el("text", { x: (box.left + box.right) / 2, y: HEIGHT - 8, "text-anchor": "middle", class: "name" }, names.x),
-    cut(names.y, 40, { x: 4, y: 24, class: "name" }),
+    el("text", { x: (box.left + box.right) / 2, y: HEIGHT - 8, "text-anchor": "middle", class: "name" }, named(names.x, x)),
+    cut(named(names.y, y), 40, { x: 4, y: 24, class: "name" }),
   ];
   return { x, y, box, axes: el("g", {}, ...lines) };
 }
 
 /** What leads to a run: a link around its mark, which is not a stop of the tab key since the table of values has one. */
 export function toRun(run, url, ...marks) {
-  return el("a", { href: url + encodeURIComponent(run.id), tabindex: "-1", "data-run": run.id }, ...marks);
+  return el("a", { href: url + encodeURIComponent(run.id), tabindex: "-1", "aria-label": run.name, "data-run": run.id }, ...marks);
 }

@@ -84,6 +84,6 @@ export function contour(runs, chosen, width, url) {
   return {
     title,
     told: `${whole.length} of ${runs.length} runs have all three. Between them the height is interpolated by inverse distance.`,
-    parts: [el("g", { opacity: 0.35, "shape-rendering": "crispEdges" }, ...squares), flat.axes, ...lines, ...dots(whole, chosen, flat, heights, url), legend(z, heights, width - 16)],
+    parts: [el("g", { class: "ground" }, ...squares), flat.axes, ...lines, ...dots(whole, chosen, flat, heights, url), legend(z, heights, width - 16)],
   };
 }

@@ -1,7 +1,7 @@
 // A line for each run through axes that stand side by side. A stretch of an axis that is dragged over keeps the runs that pass
 // through it and dims the others.
 
-import { colours, cut, el, HEIGHT, legend, scale, toRun } from "./compare-axes.js";
+import { colours, cut, el, HEIGHT, legend, named, scale, toRun } from "./compare-axes.js";
 
 const [TOP, BOTTOM] = [72, HEIGHT - 16];
 
@@ -79,7 +79,7 @@ export function parallel(runs, { dims, z, ranges }, width, url, told) {
       {},
       el("line", { class: "axis", x1: x, x2: x, y1: TOP, y2: BOTTOM }),
       cut(key.slice(dot + 1), room, { ...head, y: 46, class: "name" }),
-      el("text", { ...head, y: 60 }, key.slice(0, dot)),
+      el("text", { ...head, y: 60 }, named(key.slice(0, dot), scales[i])),
       ...scales[i].labels.slice(0, 12).map((t) => cut(t.text, room, { x: x + 8, y: t.at + 4, class: "height" })),
       brush,
       rail,

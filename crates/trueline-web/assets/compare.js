@@ -74,7 +74,7 @@ function draw() {
     return;
   }
   const told2 = `${made.title}. ${made.told}`;
-  drawn = el("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": told2 }, ...made.parts);
+  drawn = el("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "group", "aria-label": told2 }, ...made.parts);
   drawn.style.minWidth = `${Math.min(width, view.clientWidth < width ? width : 0)}px`;
   view.replaceChildren(drawn);
   figure.querySelector("figcaption strong").textContent = made.title;

@@ -12,7 +12,7 @@ const RESTING_MS = 400;
 const RUNNING_MS = 5_000;
 const MOST_COMPARED = 100;
 // What the address holds of a view that is kept under a name.
-const VIEW_KEYS = ["filter", "sort", "col", "pin", "fold", "by", "deleted"];
+const VIEW_KEYS = ["filter", "sort", "col", "pin", "fold", "deleted"];
 const ORDERS = { name: "run_name", started_at: "start_time", duration: "duration" };
 
 const $ = (id) => document.getElementById(id);
@@ -216,7 +216,7 @@ function takeWidths() {
   const heads = [...table.tHead.rows[1].cells];
   const keys = layoutNow().map((c) => c.key);
   if (heads.length !== keys.length) return;
-  heads.forEach((th, i) => known.set(keys[i], th.getBoundingClientRect().width));
+  heads.forEach((th, i) => known.set(keys[i], Math.ceil(th.getBoundingClientRect().width) + 1));
 }
 
 function layoutNow() {
@@ -307,8 +307,12 @@ function follow(rows) {
   feed.want(first, Math.max(last, first + 1));
 }
 
-// The forms of the page carry what the view is now.
+// The forms and links of the page carry what the view is now.
 function carry() {
+  const whole = address(changed((p) => ["filter", "deleted"].forEach((key) => p.delete(key))));
+  const clear = $("clear");
+  clear.hidden = !view.get("filter") && !view.get("deleted");
+  for (const link of [clear, $("no-match").querySelector("a")]) link.href = whole;
   const saving = $("save-view");
   if (saving) {
     const kept = new URLSearchParams([...view].filter(([key]) => VIEW_KEYS.includes(key)));
@@ -376,10 +380,23 @@ panel($("columns").closest("details"), given.columnsUrl, {
   },
 });
 
-addEventListener("popstate", () => {
-  view = new URLSearchParams(location.search);
+for (const link of [$("clear"), $("no-match").querySelector("a")]) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    go(changed((p) => ["filter", "deleted"].forEach((key) => p.delete(key))));
+    tellFilter();
+    input.focus();
+  });
+}
+
+function tellFilter() {
   input.value = view.get("filter") ?? "";
   filter.elements.namedItem("deleted").value = view.get("deleted") ?? "";
+}
+
+addEventListener("popstate", () => {
+  view = new URLSearchParams(location.search);
+  tellFilter();
   follow("new");
 });
 

@@ -399,6 +399,13 @@ impl ViewUrl {
         self.with(key, "")
     }
 
+    /// The URL without some keys.
+    #[must_use]
+    pub fn cleared(&self, keys: &[&str]) -> String {
+        let kept = self.pairs.iter().filter(|(k, _)| k != CURSOR && !keys.contains(&k.as_str()));
+        write(&self.path, kept)
+    }
+
     /// The URL that sorts by `key`: `?sort=key` ascending, `?sort=-key` descending, which comes first.
     #[must_use]
     pub fn sorted(&self, key: &str) -> String {
@@ -464,7 +471,8 @@ mod tests {
         assert_eq!(view.toggled("pin", "a"), "/t?pin=b&gone=x");
         assert_eq!(view.toggled("pin", "c"), "/t?pin=a&pin=b&gone=x&pin=c");
         assert_eq!(view.query_of(&["pin"]), "pin=a&pin=b");
-        assert_eq!(view.query_of(&["by"]), "");
+        assert_eq!(view.cleared(&["gone", "filter"]), "/t?pin=a&pin=b");
+        assert_eq!(view.query_of(&["col"]), "");
     }
 
     #[test]

@@ -119,8 +119,9 @@ def scrolled_to_the_end(ann: Visitor, clock: Clock, runs: int) -> None:
     with clock("to the middle"):
         pane.evaluate("(pane) => { pane.scrollTop = pane.scrollHeight / 2; }")
         until(ann, "rows of the middle can be seen", lambda: abs(number_of(first_seen(ann)) - runs / 2) < 60)
-    until(ann, "the address tells where one is", lambda: "cursor=" in ann.page.url)
     at = first_seen(ann)[0]
+    # The newest is first.
+    until(ann, "the address tells where one is", lambda: f"cursor={runs - 1 - number_of([at])}" in ann.page.url)
     ann.page.reload()
     ann.page.locator("#runs[data-ready]").wait_for()
     until(ann, "a reload shows the same rows", lambda: first_seen(ann)[0] == at)

@@ -64,7 +64,9 @@ impl From<Key> for Cell {
     fn from(key: Key) -> Self {
         match key {
             Key::Int(v) => Self::Int(v),
-            Key::Real(v) if v.is_infinite() => Self::Text(if v > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()),
+            Key::Real(v) if v.is_infinite() => {
+                Self::Text(if v > 0.0 { "Infinity" } else { "-Infinity" }.to_owned())
+            }
             Key::Real(v) => Self::Number(v),
             Key::Text(v) => Self::Text(v),
             Key::Nan => Self::Text("NaN".to_owned()),

@@ -4,7 +4,8 @@ use super::runs::series_url;
 use super::{Answer, App, Failure, Visitor, Web, offset, page, timestamp};
 use crate::links::ViewUrl;
 use crate::pages::{
-    Axis, Chart, ChartSeries, ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField, PlotKind,
+    Axis, Chart, ChartSeries, ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField,
+    PlotKind,
 };
 use crate::parts::{Badge, Cell};
 use crate::shell::{Crumb, Section};
@@ -49,7 +50,8 @@ fn param(run: &RunData, key: &str) -> Cell {
 
 /// All rows of both sections.
 fn sections(runs: &[RunData]) -> Vec<ComparedSection> {
-    let metrics: BTreeSet<&str> = runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
+    let metrics: BTreeSet<&str> =
+        runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
     let params: BTreeSet<&str> = runs.iter().flat_map(|r| r.params.iter().map(|p| p.key.as_str())).collect();
     let rows = |keys: BTreeSet<&str>, cell: fn(&RunData, &str) -> Cell| {
         let row = |key: &str| ComparedRow {
@@ -89,8 +91,8 @@ fn field(kind: &str, row: &ComparedRow) -> PlotField {
 /// What is drawn: as the URL has it, else what says most at first.
 fn plot(sections: &[ComparedSection], view: &ViewUrl, rows_url: String) -> Plot {
     let [metrics, params] = sections else { return Plot::default() };
-    let metrics = metrics.rows.iter().map(|row| field("metrics", row));
-    let fields: Vec<PlotField> = metrics.chain(params.rows.iter().map(|row| field("params", row))).collect();
+    let params = params.rows.iter().map(|row| field("params", row));
+    let fields: Vec<PlotField> = params.chain(metrics.rows.iter().map(|row| field("metrics", row))).collect();
     let of = |kind: &'static str, numeric: bool| {
         let fits = move |f: &&PlotField| f.key.starts_with(kind) && f.differs && (f.numeric || !numeric);
         fields.iter().filter(fits).map(|f| f.key.clone())
@@ -100,7 +102,8 @@ fn plot(sections: &[ComparedSection], view: &ViewUrl, rows_url: String) -> Plot 
         found.map(|f| f.key.clone())
     };
     let result = of("metrics.", true).next();
-    let mut numbers = of("params.", true).chain(of("metrics.", true)).filter(|key| Some(key) != result.as_ref());
+    let mut numbers =
+        of("params.", true).chain(of("metrics.", true)).filter(|key| Some(key) != result.as_ref());
     let (x, second) = (numbers.next(), numbers.next());
     let kind = PlotKind::parse(view.get("plot"));
     let mut dims: Vec<String> =
@@ -241,7 +244,9 @@ mod tests {
     use super::*;
 
     fn section(title: &'static str, rows: &[(&str, &[&str])]) -> ComparedSection {
-        let cells = |values: &[&str]| values.iter().map(|v| Cell::param(Some(*v).filter(|v| !v.is_empty()))).collect();
+        let cells = |values: &[&str]| {
+            values.iter().map(|v| Cell::param(Some(*v).filter(|v| !v.is_empty()))).collect()
+        };
         let rows = rows.iter().map(|(key, values)| ComparedRow { key: (*key).into(), cells: cells(values) });
         ComparedSection { title, rows: rows.collect() }
     }
@@ -255,9 +260,13 @@ mod tests {
 
     #[test]
     fn what_says_most_is_drawn_first() {
-        let drawn = |query: &[(&str, &str)]| plot(&some(), &ViewUrl::new("/", query.iter().copied()), String::new());
+        let drawn =
+            |query: &[(&str, &str)]| plot(&some(), &ViewUrl::new("/", query.iter().copied()), String::new());
         let scatter = drawn(&[("plot", "scatter")]);
-        assert_eq!((scatter.x.as_str(), scatter.y.as_str(), scatter.z.as_str()), ("params.depth", "metrics.auc", ""));
+        assert_eq!(
+            (scatter.x.as_str(), scatter.y.as_str(), scatter.z.as_str()),
+            ("params.depth", "metrics.auc", "")
+        );
         let contour = drawn(&[("plot", "contour"), ("x", "params.model")]);
         assert_eq!(
             (contour.x.as_str(), contour.y.as_str(), contour.z.as_str()),

@@ -29,7 +29,7 @@ const MOST_COLUMNS: usize = 100;
 /// A saved view is a tag of this name and its own.
 const VIEW_TAG: &str = "trueline.view.";
 /// What makes up a view: neither the page that is shown of it nor who is selected.
-const VIEW_KEYS: [&str; 7] = ["filter", "sort", "col", "pin", "fold", "by", "deleted"];
+const VIEW_KEYS: [&str; 6] = ["filter", "sort", "col", "pin", "fold", "deleted"];
 
 /// The columns that the URL names, or a few to start with.
 fn shown(view: &ViewUrl, choices: &[Column]) -> Vec<Column> {
@@ -108,10 +108,8 @@ fn row(row: &TableRow, columns: &[&Column], selected: &[&str], now: i64) -> RunR
 
 /// Params whose values on the page are all numbers stand as numbers do.
 fn tell_numeric(groups: &mut [ColumnGroup], window: &TableWindow) {
-    let mut place = 0;
-    for column in groups.iter_mut().filter(|g| !g.folded).flat_map(|g| &mut g.columns) {
-        let at = place;
-        place += 1;
+    let open = groups.iter_mut().filter(|g| !g.folded).flat_map(|g| &mut g.columns);
+    for (at, column) in open.enumerate() {
         if column.group == "Params" {
             let values: Vec<Cell> =
                 window.rows.iter().filter_map(|r| r.cells.get(at)).map(|v| cell(column, v)).collect();
@@ -148,7 +146,9 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     let view = ViewUrl::new(shell.to.experiment(&id), visitor.query.clone());
     let gone = view.get("gone").to_owned();
     if !gone.is_empty() {
-        shell.notice = Some(format!("The view “{gone}” is deleted. What it showed is still here: save it again to undo."));
+        shell.notice = Some(format!(
+            "The view “{gone}” is deleted. What it showed is still here: save it again to undo."
+        ));
     }
     let names = app.tracking.column_names(&leave, vec![found.id]).await?;
     let mut choices = choices(&names);
@@ -282,7 +282,10 @@ mod tests {
         };
         assert_eq!(keys(&[]), ["metrics.a", "metrics.b", "metrics.c", "metrics.d"]);
         assert_eq!(keys(&[("pin", "metrics.e")]).last().map(String::as_str), Some("metrics.e"));
-        assert_eq!(keys(&[("col", "params.x"), ("col", "nonsense"), ("pin", "tags.y")]), ["params.x", "tags.y"]);
+        assert_eq!(
+            keys(&[("col", "params.x"), ("col", "nonsense"), ("pin", "tags.y")]),
+            ["params.x", "tags.y"]
+        );
     }
 
     #[test]

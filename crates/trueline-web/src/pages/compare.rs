@@ -35,17 +35,16 @@ impl ComparedRow {
         self.cells.windows(2).any(|pair| pair[0] != pair[1])
     }
 
-    /// The cells, each with whether it is unlike most of the row. Where no value is the commonest, none stands out.
+    /// The cells, each with whether it is unlike most of the row. Where most don't agree, none stands out.
     pub(crate) fn marked(&self) -> Vec<(&Cell, bool)> {
         let words: Vec<String> = self.cells.iter().map(|cell| format!("{cell:?}")).collect();
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for word in &words {
             *counts.entry(word).or_default() += 1;
         }
-        let most = counts.values().copied().max().unwrap_or(0);
-        let is_most = |word: &String| counts.get(word.as_str()) == Some(&most);
-        let stands_out = most > 1 && counts.len() > 1 && counts.values().filter(|n| **n == most).count() == 1;
-        self.cells.iter().zip(&words).map(|(cell, word)| (cell, stands_out && !is_most(word))).collect()
+        let usual = counts.into_iter().find(|(_, n)| n * 2 > words.len()).map(|(word, _)| word.to_owned());
+        let is_unlike = |word: &String| usual.as_ref().is_some_and(|usual| usual != word);
+        self.cells.iter().zip(&words).map(|(cell, word)| (cell, is_unlike(word))).collect()
     }
 }
 
@@ -149,10 +148,18 @@ impl Plot {
             PlotKind::Curves => Vec::new(),
             PlotKind::Parallel => vec![("z", "Colour", &self.z, true)],
             PlotKind::Scatter => {
-                vec![("x", "Across", &self.x, false), ("y", "Up", &self.y, false), ("z", "Colour", &self.z, true)]
+                vec![
+                    ("x", "Across", &self.x, false),
+                    ("y", "Up", &self.y, false),
+                    ("z", "Colour", &self.z, true),
+                ]
             }
             PlotKind::Contour => {
-                vec![("x", "Across", &self.x, false), ("y", "Up", &self.y, false), ("z", "Height", &self.z, false)]
+                vec![
+                    ("x", "Across", &self.x, false),
+                    ("y", "Up", &self.y, false),
+                    ("z", "Height", &self.z, false),
+                ]
             }
         }
     }
@@ -212,7 +219,9 @@ impl ComparePage {
     /// Where the charts after these are, and those before.
     pub(crate) fn more_charts(&self) -> (Option<String>, Option<String>) {
         let ((first, all), n) = (self.charts_at, self.charts.len());
-        let at = |place: usize| self.view.with("charts", &if place == 0 { String::new() } else { place.to_string() });
+        let at = |place: usize| {
+            self.view.with("charts", &if place == 0 { String::new() } else { place.to_string() })
+        };
         ((first > 0).then(|| at(first.saturating_sub(CHARTS))), (first + n < all).then(|| at(first + n)))
     }
 }
@@ -225,14 +234,15 @@ mod tests {
     use super::*;
 
     fn marks(values: &[&str]) -> Vec<bool> {
-        let row = ComparedRow { key: "k".into(), cells: values.iter().map(|v| Cell::param(Some(v))).collect() };
+        let row =
+            ComparedRow { key: "k".into(), cells: values.iter().map(|v| Cell::param(Some(v))).collect() };
         row.marked().into_iter().map(|(_, stands_out)| stands_out).collect()
     }
 
     #[test]
     fn a_value_stands_out_where_most_runs_agree_on_another() {
         assert_eq!(marks(&["a", "b", "a", "a"]), [false, true, false, false]);
-        assert_eq!(marks(&["a", "b", "a", "b"]), [false; 4], "neither is the commonest");
+        assert_eq!(marks(&["a", "b", "a", "b"]), [false; 4], "half is not most");
         assert_eq!(marks(&["1", "2", "3"]), [false; 3], "all differ");
         assert_eq!(marks(&["a", "a"]), [false; 2]);
     }

@@ -21,8 +21,8 @@ mod run_table;
 mod search;
 mod settings;
 
-pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField, PlotKind};
 pub(crate) use compare::CHARTS as COMPARED_CHARTS;
+pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField, PlotKind};
 pub use data::{
     ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
 };

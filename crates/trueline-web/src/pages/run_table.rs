@@ -79,7 +79,12 @@ impl ColumnGroup {
             columns.into_iter().partition(|c| pinned.contains(&c.key.as_str()));
         let mut groups = Vec::new();
         if !pins.is_empty() {
-            groups.push(Self { key: String::new(), title: "Pinned".to_owned(), columns: pins, folded: false });
+            groups.push(Self {
+                key: String::new(),
+                title: "Pinned".to_owned(),
+                columns: pins,
+                folded: false,
+            });
         }
         let order = |c: &Column| (kind_place(c.group), c.prefix().to_owned(), c.name.clone());
         rest.sort_by_key(order);
@@ -178,7 +183,7 @@ pub struct RunTableFeed {
 
 /// One experiment. The view reads `filter` (the grammar of docs/search.md), `sort` (`started_at`, `duration`, `name` or a
 /// column's key; with `-` descending), `col`, `pin` and `fold` (as often as given), `selected` (ids with commas),
-/// `deleted`, `by` and `cursor`.
+/// `deleted` and `cursor`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "experiment.html")]
 pub struct ExperimentPage {
@@ -231,8 +236,7 @@ impl ExperimentPage {
 
     /// The keys of all columns, folded ones too, for the module.
     pub(crate) fn keys(&self) -> String {
-        let keys: Vec<&str> =
-            self.groups.iter().flat_map(|g| &g.columns).map(|c| c.key.as_str()).collect();
+        let keys: Vec<&str> = self.groups.iter().flat_map(|g| &g.columns).map(|c| c.key.as_str()).collect();
         serde_json::Value::from(keys).to_string()
     }
 
@@ -260,7 +264,8 @@ impl ExperimentPage {
     pub(crate) fn grouped<'a>(&'a self, row: &'a RunRow) -> Vec<(&'a ColumnGroup, &'a [Cell])> {
         let mut rest = row.cells.as_slice();
         let of_group = |group: &'a ColumnGroup| {
-            let (own, after) = rest.split_at(if group.folded { 0 } else { group.columns.len().min(rest.len()) });
+            let (own, after) =
+                rest.split_at(if group.folded { 0 } else { group.columns.len().min(rest.len()) });
             rest = after;
             (group, own)
         };
@@ -284,7 +289,8 @@ mod tests {
 
     #[test]
     fn columns_stand_by_kind_and_prefix_and_pinned_ones_first() {
-        let keys = ["tags.team", "metrics.val/auc", "params.lr", "metrics.loss", "metrics.val/f1", "params.a.b"];
+        let keys =
+            ["tags.team", "metrics.val/auc", "params.lr", "metrics.loss", "metrics.val/f1", "params.a.b"];
         let columns: Vec<_> = keys.iter().filter_map(|k| Column::parse(k)).collect();
         let groups = ColumnGroup::arrange(columns, &["params.lr"], &["metrics.val/"]);
         let shown: Vec<_> = groups

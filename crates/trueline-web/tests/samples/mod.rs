@@ -293,9 +293,8 @@ pub fn experiment(full: bool) -> ExperimentPage {
         columns: columns.to_vec(),
         folded: false,
     };
-    let groups =
-        vec![group("metrics.", "Metrics", &columns[..5]), group("params.", "Params", &columns[5..])];
-    let mut choices = columns.clone();
+    let groups = vec![group("metrics.", "Metrics", &columns[..5]), group("params.", "Params", &columns[5..])];
+    let mut choices = columns;
     choices.extend(["val_brier", "epoch_time_s"].map(Column::metric));
     choices.extend([Column::param("seed", true), Column::tag("git.branch"), Column::tag("team")]);
     let names = [
@@ -359,7 +358,11 @@ pub fn experiment(full: bool) -> ExperimentPage {
         all_columns: choices.len(),
         choices: if full { choices } else { vec![] },
         next_cursor: full.then(|| "50".into()),
-        views: vec![SavedView { name: "best by AUC".into(), href: "?sort=-metrics.val_auc".into(), current: true }],
+        views: vec![SavedView {
+            name: "best by AUC".into(),
+            href: "?sort=-metrics.val_auc".into(),
+            current: true,
+        }],
         view_query: "sort=-metrics.val_auc".into(),
         view_name: String::new(),
         can_save: true,
