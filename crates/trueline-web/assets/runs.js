@@ -2,15 +2,16 @@
 // pinned at once, and the address always says what is shown. The rows come from `GET /api/v1/runs` (docs/search.md).
 
 import { Body } from "./runs-body.js";
-import { absolute, cell, count, duration, icon, MISSING, relative, state as stateOf, turnIcon } from "./cells.js";
+import { count, turnIcon } from "./cells.js";
 import { arrange, field, first as firstColumns, panel } from "./runs-columns.js";
 import { Feed } from "./runs-feed.js";
 import { layout, widths, writeHead } from "./runs-head.js";
+import { picks } from "./runs-picks.js";
+import { cellOf, makeRow, writeRow } from "./runs-row.js";
 
 const TYPING_MS = 250;
 const RESTING_MS = 400;
 const RUNNING_MS = 5_000;
-const MOST_COMPARED = 100;
 // What the address holds of a view that is kept under a name.
 const VIEW_KEYS = ["filter", "sort", "col", "pin", "fold", "deleted"];
 const ORDERS = { name: "run_name", started_at: "start_time", duration: "duration" };
@@ -86,11 +87,13 @@ const feed = new Feed(given.rowsUrl, {
   refused: tellProblem,
 });
 
+const mark = (node, name, on) => (on ? node.setAttribute(name, "true") : node.removeAttribute(name));
+
 function tellProblem(text) {
   problem.hidden = !text;
   problem.querySelector("span").textContent = text;
   input.classList.toggle("bad-field", Boolean(text));
-  input.toggleAttribute("aria-invalid", Boolean(text));
+  mark(input, "aria-invalid", Boolean(text));
 }
 
 function showTotal(n) {
@@ -104,108 +107,8 @@ function showTotal(n) {
 }
 
 // --- Rows.
-const now = () => Date.now();
-
-function makeRow() {
-  const row = document.createElement("tr");
-  row.parts = columns.map((column, i) => {
-    const td = document.createElement(i === 0 ? "th" : "td");
-    if (i === 0) {
-      td.scope = "row";
-      const box = document.createElement("input");
-      box.type = "checkbox";
-      const pick = document.createElement("span");
-      pick.className = "pick";
-      pick.append(box);
-      const link = document.createElement("a");
-      link.className = "row-link clip";
-      td.append(pick, link);
-      Object.assign(row, { box, link });
-    }
-    if (column.key === "status") {
-      const badge = document.createElement("span");
-      row.badge = badge;
-      row.badgeWord = document.createTextNode("");
-      badge.append(icon("circle"), row.badgeWord);
-      td.append(badge);
-    }
-    if (column.key === "started_at") {
-      row.time = document.createElement("time");
-      td.append(row.time);
-    }
-    if (column.folded) td.className = "folded";
-    if (column.numeric) td.classList.add("num");
-    if (column.pinned) {
-      td.classList.add("stick");
-      td.style.left = `${column.left}px`;
-    }
-    row.append(td);
-    return td;
-  });
-  return row;
-}
-
-function writeRow(row, index) {
-  const run = feed.row(index);
-  row.setAttribute("aria-rowindex", index + 3);
-  row.toggleAttribute("data-waiting", !run);
-  row.box.hidden = !run;
-  row.toggleAttribute("data-selected", Boolean(run && selected.has(run.run_id)));
-  if (!run) {
-    row.link.textContent = "";
-    row.link.removeAttribute("href");
-    row.badge.className = "";
-    row.badgeWord.data = "";
-    row.badge.hidden = true;
-    row.time.textContent = "";
-    for (const [i, column] of columns.entries()) if (column.kind || column.key === "duration" || column.key === "by") row.parts[i].textContent = "";
-    return;
-  }
-  const name = run.name || run.run_id;
-  row.link.textContent = name;
-  row.link.title = name;
-  row.link.href = given.runUrl + encodeURIComponent(run.run_id);
-  row.box.value = run.run_id;
-  row.box.checked = selected.has(run.run_id);
-  row.box.setAttribute("aria-label", `Select ${name}`);
-  const [tone, sign, word] = stateOf(run.status);
-  row.badge.hidden = false;
-  row.badge.className = `badge ${tone}`;
-  turnIcon(row.badge.firstChild, sign);
-  row.badgeWord.data = word;
-  const began = run.started_at && Date.parse(run.started_at);
-  row.time.textContent = began ? relative(began, now()) : MISSING;
-  row.time.className = began ? "" : "muted";
-  row.time.removeAttribute("data-local");
-  if (began) {
-    row.time.dateTime = run.started_at;
-    row.time.title = absolute(began);
-  }
-  for (const [i, column] of columns.entries()) {
-    const td = row.parts[i];
-    if (column.key === "duration") td.textContent = lasted(run, began);
-    else if (column.key === "by") td.textContent = td.title = person(run);
-    else if (column.kind) writeCell(td, run, column);
-  }
-}
-
-const person = (run) => run.created_by.replace(/^user:/, "");
-
-function lasted(run, began) {
-  const running = run.status === "RUNNING" || run.status === "SCHEDULED";
-  const ended = run.ended_at ? Date.parse(run.ended_at) : running ? now() : null;
-  return began && ended !== null ? duration(Math.max(ended - began, 0)) : MISSING;
-}
-
-const cellOf = (run, column) => cell(column.kind, run.of(field(column.key)));
-
-function writeCell(td, run, column) {
-  const { text, title, missing, numeric } = cellOf(run, column);
-  td.textContent = text;
-  td.title = title ?? "missing";
-  td.classList.toggle("missing", Boolean(missing));
-  td.classList.toggle("num", Boolean(numeric || missing));
-}
+const rowOf = () => makeRow(columns);
+const write = (row, index) => writeRow(row, index, feed.row(index), columns, { selected, runUrl: given.runUrl });
 
 // --- Columns.
 const known = new Map();
@@ -291,7 +194,6 @@ function go(next, { push = true, rows = "new" } = {}) {
 
 // `rows` is "new" for another filter or order, "same" for other columns of the same rows.
 function follow(rows) {
-  unmeasured = true;
   columns = layoutNow();
   if (rows === "new") {
     feed.ask(query());
@@ -322,7 +224,7 @@ function carry() {
   for (const link of document.querySelectorAll(".saved a")) {
     const own = [...new URL(link.href).searchParams].map(String).sort().join("&");
     const here = own === current;
-    link.toggleAttribute("aria-current", here);
+    mark(link, "aria-current", here);
     turnIcon(link.querySelector("svg"), here ? "check" : "eye");
   }
 }
@@ -439,45 +341,19 @@ document.addEventListener("keydown", (event) => {
 });
 
 // --- Selection.
-const compare = $("compare");
-const compareButton = $("compare-button");
-function showSelected() {
-  const n = selected.size;
-  compareButton.querySelector("[data-count]").textContent = n ? ` ${n}` : "";
-  compareButton.disabled = n < 2 || n > MOST_COMPARED;
-  compareButton.title = n > MOST_COMPARED ? `At most ${MOST_COMPARED} runs can be compared` : "Select rows, or a range with Shift";
-}
-function keepSelected() {
-  setOrDrop(view, "selected", [...selected].join(","));
-  history.replaceState(null, "", address(view));
-  showSelected();
-}
-let lastPicked = null;
-table.addEventListener("click", async (event) => {
-  const box = event.target;
-  if (!box.matches?.("tbody input[type=checkbox]")) return;
-  const at = box.closest("tr").at;
-  const ids = [box.value];
-  if (event.shiftKey && lastPicked !== null && lastPicked !== at) {
-    const [from, to] = [Math.min(at, lastPicked), Math.max(at, lastPicked)];
-    ids.push(...(await feed.rows(from, Math.min(to + 1, from + 1_000))).map((run) => run.run_id));
-  }
-  for (const id of ids) {
-    if (box.checked) selected.add(id);
-    else selected.delete(id);
-  }
-  lastPicked = at;
-  body.rewrite();
-  keepSelected();
-});
-compare.addEventListener("submit", () => {
-  compare.replaceChildren(...[...selected].map((id) => Object.assign(document.createElement("input"), { type: "hidden", name: "run", value: id })));
+const showSelected = picks(table, selected, {
+  rows: (from, to) => feed.rows(from, to),
+  changed: () => {
+    setOrDrop(view, "selected", [...selected].join(","));
+    history.replaceState(null, "", address(view));
+    body.rewrite();
+  },
 });
 
 // --- The start: the page's own rows stay until the module has them.
 const body = new Body(pane, table, {
-  make: makeRow,
-  write: writeRow,
+  make: rowOf,
+  write,
   told: (first, last) => {
     feed.want(first, last);
     rests(first);
@@ -503,7 +379,6 @@ async function begin() {
   showSelected();
   pane.dataset.ready = "";
 }
-addEventListener("pageshow", showSelected);
 new ResizeObserver(() => {
   if (pane.dataset.ready !== undefined && columns.length) {
     setWidths();

@@ -40,6 +40,8 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         JS "runs-columns.js",
         JS "runs-feed.js",
         JS "runs-head.js",
+        JS "runs-picks.js",
+        JS "runs-row.js",
         JS "compare.js",
         JS "compare-axes.js",
         JS "compare-contour.js",

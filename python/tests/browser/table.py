@@ -163,6 +163,18 @@ def filtered_while_typing(ann: Visitor, clock: Clock, runs: int) -> None:
     ann.expect(not ann.page.locator("#filter-problem").is_visible(), "the problem is still told")
 
 
+def what_matches_nothing_says_so(ann: Visitor) -> None:
+    field = ann.page.get_by_label("Filter", exact=True)
+    before = field.input_value()
+    field.fill("status = 'NONE'")
+    ann.page.get_by_text("No run matches").wait_for()
+    ann.expect(not ann.page.locator("#runs").is_visible(), "an empty table is shown")
+    ann.page.get_by_role("link", name="Show all runs").click()
+    until(ann, "all runs are there again", lambda: ann.page.locator("#runs").is_visible() and field.input_value() == "")
+    field.fill(before)
+    until(ann, "the filter is told in the address", lambda: "filter=" in ann.page.url)
+
+
 def columns_chosen_and_pinned(ann: Visitor) -> None:
     ann.page.locator(".columns > summary").click()
     ann.page.get_by_label("Find a column").fill("see")
@@ -310,6 +322,7 @@ def main() -> int:
         scrolled_to_the_end(ann, clock, many_runs)
         sorted_by_a_metric(ann, clock, many_runs)
         filtered_while_typing(ann, clock, many_runs)
+        what_matches_nothing_says_so(ann)
         columns_chosen_and_pinned(ann)
         a_view_is_saved_for_a_colleague(look, ann, clock)
         rows_by_keyboard(ann, path)
