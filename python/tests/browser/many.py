@@ -1,7 +1,8 @@
-"""Fills an experiment with very many runs, through the public door, from several connections at once.
+"""Fills an experiment with very many runs, through the public door, from many connections at once.
 
-`fill(url, token, runs)` answers the experiment's id. The runs are those of a search for good parameters: metrics of training
-and validation, params of which some are numbers, a tag. What each run has follows from its number, so that a story knows it.
+`fill(url, token, runs)` answers the experiment's id. The runs are those of a search for good parameters: metrics of
+training and validation, params of which some are numbers, a tag. What each run has follows from its number, so that a
+story knows it.
 """
 
 from __future__ import annotations
