@@ -260,6 +260,19 @@ impl Tracking {
         self.ledger.db().read(move |tx| one(tx, &project, &id)).await
     }
 
+    /// Some runs with their data, deleted or not, in the order that they were asked for.
+    ///
+    /// # Errors
+    /// [`TrackingError::NotFound`] for the first that there is not.
+    pub async fn runs(
+        &self,
+        leave: &Authorized<ReadProject>,
+        ids: Vec<RunId>,
+    ) -> Result<Vec<RunData>, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger.db().read(move |tx| ids.iter().map(|id| one(tx, &project, id)).collect()).await
+    }
+
     /// Changes a run's status, end or name. The metric points of a run that has ended are sealed soon after.
     ///
     /// # Errors

@@ -287,7 +287,14 @@ pub fn experiment(full: bool) -> ExperimentPage {
         .map(|m| Column::metric(m))
         .chain(params.iter().map(|p| Column::param(p, !matches!(*p, "model" | "features"))))
         .collect();
-    let mut choices = columns.clone();
+    let group = |key: &str, title: &str, columns: &[Column]| ColumnGroup {
+        key: key.into(),
+        title: title.into(),
+        columns: columns.to_vec(),
+        folded: false,
+    };
+    let groups = vec![group("metrics.", "Metrics", &columns[..5]), group("params.", "Params", &columns[5..])];
+    let mut choices = columns;
     choices.extend(["val_brier", "epoch_time_s"].map(Column::metric));
     choices.extend([Column::param("seed", true), Column::tag("git.branch"), Column::tag("team")]);
     let names = [
@@ -317,6 +324,7 @@ pub fn experiment(full: bool) -> ExperimentPage {
                 created_by: ["user:ann", "user:ci-churn", "user:bo"][i % 3].into(),
                 started_at: Some(ago(1_870 + i as i64 * 5_400)),
                 duration_ms: Some(183_000 + (i as i64 * 7_919) % 900_000),
+                selected: i == 1,
                 cells: vec![
                     metric(0.923_417 - x * 0.001_37),
                     metric(0.211_03 + x * 0.002_9),
@@ -346,9 +354,19 @@ pub fn experiment(full: bool) -> ExperimentPage {
         artifact_location: "mlflow-artifacts:/12".into(),
         tags: if full { vec![Pair::new("team", "retention")] } else { vec![] },
         filter_problem: None,
-        columns: if full { columns } else { vec![] },
+        groups: if full { groups } else { vec![] },
+        all_columns: choices.len(),
         choices: if full { choices } else { vec![] },
-        pager: Pager { rows: runs.len(), noun: "run", next_cursor: full.then(|| "cnVu".into()) },
+        next_cursor: full.then(|| "50".into()),
+        views: vec![SavedView {
+            name: "best by AUC".into(),
+            href: "?sort=-metrics.val_auc".into(),
+            current: true,
+        }],
+        view_query: "sort=-metrics.val_auc".into(),
+        view_name: String::new(),
+        can_save: true,
+        feed: RunTableFeed { total: if full { 41_233 } else { 0 }, ..RunTableFeed::default() },
         runs,
         tracking_uri: URI.into(),
     }
@@ -559,6 +577,12 @@ pub fn compare() -> ComparePage {
         ],
         charts: charts(&["val_auc", "val_logloss"], &names),
         axis: Axis::Step,
+        left_out: 0,
+        rows: 6,
+        next_cursor: None,
+        csv_url: "/p/churn-prediction/compare.csv".into(),
+        charts_at: (0, 2),
+        plot: Plot::default(),
     }
 }
 
