@@ -2,7 +2,9 @@
 
 Run as `python mlflow_places.py shared <tracking-uri> <folder>` against a server whose `--default-artifact-root` is
 `file://<folder>`, so that the client writes there itself, or as `python mlflow_places.py destination <tracking-uri>
-<folder>` against one whose `--artifacts-destination` is the folder. It exits 0 only if every check passed.
+<folder>` against one whose `--artifacts-destination` is the folder, or as `python mlflow_places.py bucket <tracking-uri>
+<folder>` against one whose destination is a bucket, which an S3 server keeps as files of the folder. It exits 0 only if
+every check passed.
 """
 
 from __future__ import annotations
@@ -133,7 +135,7 @@ def destination(place: Place) -> None:
 
     checks.section("Deletion")
     requests.delete(f"{proxied}/{folder}/model", timeout=30).raise_for_status()
-    checks.equal("a folder is gone from the disk", on_disk.exists(), False)
+    checks.equal("its files are gone from the disk", [path for path in on_disk.rglob("*") if path.is_file()], [])
 
     checks.section("Another project")
     requests.post(f"{place.uri}/api/v1/projects", json={"name": f"p-{place.mark}"}, timeout=30).raise_for_status()
@@ -148,7 +150,60 @@ def destination(place: Place) -> None:
     checks.equal("or write", requests.put(f"{proxied}/{found}", data=b"x", timeout=30).status_code, 400)
 
 
+def asked(place: Place, route: str) -> int:
+    """How often a route was asked, as the server counts."""
+    lines = place.get("/metrics").text.splitlines()
+    counted = [line for line in lines if line.startswith("trueline_http_requests_total") and route in line]
+    return sum(int(line.rsplit(" ", 1)[1]) for line in counted)
+
+
+def bucket(place: Place) -> None:
+    """What passes through the server lies in a bucket, and large files go there past it."""
+    destination(place)
+    checks, client = place.checks, use_server(place.uri)
+    checks.section("Large files")
+    info = place.get("/api/3.0/mlflow/server-info").json()
+    told = [info["multipart_uploads_enabled"], info["multipart_downloads_enabled"]]
+    checks.equal("the server offers parts", told, [True, True])
+    five = str(5 * 1024**2)
+    for name in ("UPLOAD_MINIMUM_FILE_SIZE", "UPLOAD_CHUNK_SIZE", "DOWNLOAD_CHUNK_SIZE"):
+        os.environ[f"MLFLOW_MULTIPART_{name}"] = five
+    content = {"large one.bin": bytes(range(251)) * 70_000, "small.txt": b"small"}
+    run = client.create_run(client.create_experiment(f"large-{place.mark}"))
+    with tempfile.TemporaryDirectory() as made:
+        for name, data in content.items():
+            Path(made, name).write_bytes(data)
+        client.log_artifacts(run.info.run_id, made, "data")
+    checks.equal("the client takes up the offer", asked(place, "/mpu/complete/"), 1)
+    lies = place.folder / run.info.artifact_uri.removeprefix("mlflow-artifacts:/") / "data"
+    checks.equal("and the file lies in the bucket", (lies / "large one.bin").read_bytes(), content["large one.bin"])
+    checks.equal("both come back", downloaded(f"{run.info.artifact_uri}/data"), content)
+    checks.equal("read from the bucket itself", asked(place, "/presigned/") >= len(content), True)
+
+    checks.section("A version of it")
+    name = f"large-{place.mark}"
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/data", run.info.run_id)
+    (lies / "large one.bin").unlink()
+    checks.equal("stays when the bucket has it no more", downloaded(f"models:/{name}/1"), content)
+
+    checks.section("An upload that is given up")
+    proxy = f"{place.uri}/api/2.0/mlflow-artifacts"
+    below = run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    begun = requests.post(
+        f"{proxy}/mpu/create/{below}", json={"path": "/tmp/half.bin", "num_parts": 2}, timeout=30
+    ).json()
+    checks.equal("has an address for each part", [c["part_number"] for c in begun["credentials"]], [1, 2])
+    requests.put(begun["credentials"][0]["url"], data=b"half", timeout=30).raise_for_status()
+    given_up = {"path": "/tmp/half.bin", "upload_id": begun["upload_id"]}
+    requests.post(f"{proxy}/mpu/abort/{below}", json=given_up, timeout=30).raise_for_status()
+    late = requests.put(begun["credentials"][1]["url"], data=b"late", timeout=30)
+    checks.that("takes no more parts", late.status_code >= 400, late.text)
+    answer = requests.get(f"{proxy}/artifacts/{below}/half.bin", timeout=30)
+    checks.equal("and leaves nothing", answer.status_code, 404)
+
+
 if __name__ == "__main__":
-    script = {"shared": shared, "destination": destination}[sys.argv[1]]
+    script = {"shared": shared, "destination": destination, "bucket": bucket}[sys.argv[1]]
     place_of = (sys.argv[2].rstrip("/"), Path(sys.argv[3]))
     sys.exit(run_checked(lambda checks: script(Place(*place_of, checks))))

@@ -8,7 +8,7 @@ use std::process::Command;
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let binary = shell::built_server()?;
     let models = tempfile::Builder::new().prefix("trueline-bench").tempdir()?;
-    let needs_no_models = ["startup", "commit", "tracking", "runs", "points"];
+    let needs_no_models = ["startup", "commit", "tracking", "runs", "points", "artifacts"];
     if !needs_no_models.iter().any(|part| arguments.iter().any(|a| a == part)) {
         say("training the models that are served");
         let mut python = Command::new(setup::python()?);

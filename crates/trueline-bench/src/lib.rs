@@ -1,6 +1,7 @@
 //! Measures a server and its parts. A developer's tool, never shipped. `cargo xtask bench` runs it; the load generator
 //! ([`OpenLoop`], [`ClosedLoop`]) and the [`Histogram`] serve tests as well.
 
+mod artifacts;
 mod commit;
 mod histogram;
 pub mod http;
@@ -9,8 +10,10 @@ mod memory;
 mod predict;
 mod report;
 mod startup;
+mod stream;
 mod tracking;
 
+pub use artifacts::artifacts;
 pub use commit::commit;
 pub use histogram::Histogram;
 pub use load::{ClosedLoop, Exchange, LoadReport, OpenLoop, Until};

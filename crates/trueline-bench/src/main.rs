@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use mimalloc::MiMalloc;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use trueline_bench::{Against, Table, commit, points, predict, runs, startup, tracking};
+use trueline_bench::{Against, Table, artifacts, commit, points, predict, runs, startup, tracking};
 
 /// As in the server: what runs here without it is held against what runs there.
 #[global_allocator]
@@ -29,7 +29,9 @@ enum What {
     Runs,
     /// A hundred million points
     Points,
-    /// All but the last three, which take long
+    /// A large artifact up and down, on the disk and through an S3 server
+    Artifacts,
+    /// All but the last four, which take long
     All,
 }
 
@@ -58,7 +60,10 @@ struct Args {
     /// How many runs points are logged to, and how many points to each
     #[arg(long, default_value = "10000x10000", value_parser = product)]
     points: (u64, u64),
-    /// The folder of the large databases; a database of runs that is there already is searched as it is
+    /// How many bytes the large artifact has
+    #[arg(long, default_value_t = 5_000_000_000)]
+    artifact_bytes: u64,
+    /// The folder of the large databases and artifacts; a database of runs that is there already is searched as it is
     #[arg(long)]
     work: Option<PathBuf>,
     /// Where the table goes as JSON
@@ -95,6 +100,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         What::Runs => runs(&binary, args.runs, work, &mut table)?,
         What::Points => points(&binary, args.points.0, args.points.1, work, &mut table)?,
+        What::Artifacts => artifacts(&binary, args.artifact_bytes, work, &mut table)?,
         _ => {}
     }
     print!("{table}");

@@ -26,6 +26,31 @@ pub enum BlobError {
     /// The disk is full.
     #[error("the disk that holds the blobs is full; free some space, then try again")]
     DiskFull,
+    /// No such bucket.
+    #[error(
+        "there is no bucket `{0}`, or not at the address that the server was told; make it, or check --artifacts-destination and MLFLOW_S3_ENDPOINT_URL"
+    )]
+    NoBucket(String),
+    /// The bucket's owner does not let this server in.
+    #[error(
+        "the bucket `{bucket}` refuses this server: {told}; check the server's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do"
+    )]
+    Refused {
+        /// The bucket.
+        bucket: String,
+        /// What its server said.
+        told: String,
+    },
+    /// The bucket's server does not answer.
+    #[error(
+        "the bucket `{bucket}` can't be reached: {told}; try again, and check MLFLOW_S3_ENDPOINT_URL if it stays so"
+    )]
+    Away {
+        /// The bucket.
+        bucket: String,
+        /// What went wrong.
+        told: String,
+    },
     /// Anything else that the store or the disk says.
     #[error("the blob store says: {0}")]
     Store(String),

@@ -1,12 +1,13 @@
 //! Put, get and range over one store.
 
-use crate::BlobError;
+use crate::sweep::{Gates, is_young, refresh};
+use crate::{BlobError, Poured, pour, stream_file};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 const PART: usize = 8 << 20;
 /// Parts under way to a remote store at once.
 const PARTS_IN_FLIGHT: usize = 4;
-/// Hashing and writing move off the async threads in pieces of this size.
+/// Files are read in pieces of this size.
 const PIECE: usize = 1 << 20;
 
 /// Whose blobs these are: a project's id. Blobs of one project are not found through another.
@@ -27,6 +28,11 @@ impl Namespace {
     #[must_use]
     pub fn new(project: &str) -> Self {
         Self(project.to_owned())
+    }
+
+    /// Where its blobs lie.
+    pub(crate) fn folder(&self) -> Key {
+        Key::from(format!("{}/sha256", self.0))
     }
 }
 
@@ -42,9 +48,10 @@ pub struct BlobRef {
 /// A store of blobs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     /// The folder behind `store` when it is local: puts are renamed into place and fsynced there.
-    local: Option<PathBuf>,
+    pub(crate) local: Option<PathBuf>,
+    pub(crate) gates: Gates,
     spool: PathBuf,
 }
 
@@ -63,22 +70,6 @@ impl LocalFile {
     }
 }
 
-/// An upload in progress; dropping it leaves nothing behind.
-#[derive(Debug)]
-pub struct Put {
-    file: tempfile::NamedTempFile,
-    hash: Sha256,
-    size: u64,
-}
-
-impl Put {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.hash.update(bytes);
-        self.size += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-}
-
 impl Blobs {
     /// Blobs in a local folder, which is made if it is missing. What a crash left in its spool is removed.
     ///
@@ -93,16 +84,17 @@ impl Blobs {
             std::fs::File::open(parent)?.sync_all()?;
         }
         let store = object_store::local::LocalFileSystem::new_with_prefix(root)?;
-        Ok(Self { store: Arc::new(store), local: Some(root.to_owned()), spool })
+        Ok(Self { store: Arc::new(store), local: Some(root.to_owned()), gates: Gates::default(), spool })
     }
 
-    /// Blobs in a remote store; `spool` is a local folder for uploads in progress.
+    /// Blobs in a remote store; `spool` is a local folder for uploads in progress. What a crash left in it is removed.
     ///
     /// # Errors
     /// What the disk says.
     pub fn remote(store: Arc<dyn ObjectStore>, spool: &Path) -> Result<Self, BlobError> {
+        drop(std::fs::remove_dir_all(spool));
         std::fs::create_dir_all(spool)?;
-        Ok(Self { store, local: None, spool: spool.to_owned() })
+        Ok(Self { store, local: None, gates: Gates::default(), spool: spool.to_owned() })
     }
 
     /// Keeps what `stream` gives and answers with its digest once it is durable.
@@ -115,26 +107,9 @@ impl Blobs {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        let mut stream = std::pin::pin!(stream);
-        let mut put = self.begin()?;
-        let mut received = 0;
-        let mut pieces: Vec<Bytes> = Vec::new();
-        let mut waiting = 0;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|e| BlobError::Interrupted { received, message: e.to_string() })?;
-            received += chunk.len() as u64;
-            if received > limit {
-                return Err(BlobError::TooLarge { limit });
-            }
-            waiting += chunk.len();
-            pieces.push(chunk);
-            if waiting >= PIECE {
-                put = append(put, std::mem::take(&mut pieces)).await?;
-                waiting = 0;
-            }
-        }
-        put = append(put, pieces).await?;
-        self.finish(namespace, put).await
+        let file = self.spool()?;
+        let Poured { sha256, size } = pour(file.reopen()?, stream, limit).await?;
+        self.finish(namespace, file, BlobRef { sha256, size }).await
     }
 
     /// Keeps bytes that are in memory already.
@@ -163,19 +138,20 @@ impl Blobs {
         namespace: &Namespace,
         file: tempfile::NamedTempFile,
     ) -> Result<BlobRef, BlobError> {
-        let put = blocking(move || {
+        let measured = blocking(move || {
             let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; PIECE]);
             let mut source = file.reopen()?;
             loop {
                 let n = source.read(&mut buffer)?;
                 if n == 0 {
-                    return Ok(Put { file, hash, size });
+                    return Ok((file, BlobRef { sha256: hex::encode(hash.finalize()), size }));
                 }
                 hash.update(&buffer[..n]);
                 size += n as u64;
             }
         });
-        self.finish(namespace, put.await?).await
+        let (file, blob) = measured.await?;
+        self.finish(namespace, file, blob).await
     }
 
     /// A blob as a file that can be read at any place: where it lies, or a copy that goes away with the answer.
@@ -188,37 +164,47 @@ impl Blobs {
             self.store.head(&key).await?;
             return Ok(LocalFile { path: root.join(key.as_ref()), _copy: None });
         }
+        let copy = self.download(namespace, sha256).await?;
+        Ok(LocalFile { path: copy.path().to_owned(), _copy: Some(copy) })
+    }
+
+    /// A copy of a blob beside the uploads in progress.
+    pub(crate) async fn download(
+        &self,
+        namespace: &Namespace,
+        sha256: &str,
+    ) -> Result<tempfile::NamedTempFile, BlobError> {
         let copy = self.spool()?;
         let mut to = tokio::fs::File::from_std(copy.reopen()?);
-        let mut bytes = self.get(namespace, sha256, None).await?;
+        let mut bytes = std::pin::pin!(self.get(namespace, sha256, None).await?);
         while let Some(chunk) = bytes.try_next().await? {
             tokio::io::AsyncWriteExt::write_all(&mut to, &chunk).await?;
         }
         tokio::io::AsyncWriteExt::flush(&mut to).await?;
-        Ok(LocalFile { path: copy.path().to_owned(), _copy: Some(copy) })
+        Ok(copy)
     }
 
-    fn begin(&self) -> Result<Put, BlobError> {
-        Ok(Put { file: self.spool()?, hash: Sha256::new(), size: 0 })
-    }
-
-    async fn finish(&self, namespace: &Namespace, put: Put) -> Result<BlobRef, BlobError> {
-        let Put { file, hash, size } = put;
-        let blob = BlobRef { sha256: hex::encode(hash.finalize()), size };
+    async fn finish(
+        &self,
+        namespace: &Namespace,
+        file: tempfile::NamedTempFile,
+        blob: BlobRef,
+    ) -> Result<BlobRef, BlobError> {
         let key = key(namespace, &blob.sha256)?;
         match &self.local {
             Some(root) => {
                 let target = root.join(key.as_ref());
-                let root = root.clone();
-                blocking(move || place(file, &root, &target)).await?;
+                let (root, gates, of) = (root.clone(), self.gates.clone(), key.clone());
+                blocking(move || place(file, &root, &target, || gates.hold_blocking(&of))).await?;
             }
             None => self.upload(&key, file).await?,
         }
         Ok(blob)
     }
 
-    async fn upload(&self, key: &Key, file: tempfile::NamedTempFile) -> Result<(), BlobError> {
-        if self.store.head(key).await.is_ok() {
+    pub(crate) async fn upload(&self, key: &Key, file: tempfile::NamedTempFile) -> Result<(), BlobError> {
+        // One that is there already is put again when it is old, which makes it young.
+        if self.store.head(key).await.is_ok_and(|found| is_young(&found)) {
             return Ok(());
         }
         let upload = self.store.put_multipart(key).await?;
@@ -233,6 +219,7 @@ impl Blobs {
             upload.wait_for_capacity(PARTS_IN_FLIGHT).await?;
             upload.write(&buffer[..n]);
         }
+        let _held = self.gates.hold(key).await;
         upload.finish().await?;
         Ok(())
     }
@@ -255,12 +242,27 @@ impl Blobs {
         sha256: &str,
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, BlobError> {
+        let key = key(namespace, sha256)?;
+        if let Some(root) = &self.local {
+            let path = root.join(key.as_ref());
+            let opened = blocking(move || {
+                let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => BlobError::NotFound(key.to_string()),
+                    _ => error.into(),
+                })?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            });
+            let (file, size) = opened.await?;
+            let range = range.map_or(0..size, |range| range.start.min(size)..range.end.min(size));
+            return Ok(stream_file(file, range)?.left_stream());
+        }
         let options = object_store::GetOptions {
             range: range.map(object_store::GetRange::Bounded),
             ..Default::default()
         };
-        let found = self.store.get_opts(&key(namespace, sha256)?, options).await?;
-        Ok(found.into_stream().map_err(BlobError::from))
+        let found = self.store.get_opts(&key, options).await?;
+        Ok(found.into_stream().map_err(BlobError::from).right_stream())
     }
 
     /// A whole blob of at most `limit` bytes.
@@ -282,38 +284,39 @@ impl Blobs {
 }
 
 /// `<project>/sha256/ab/cdef…`: two levels, so that no folder grows too large.
-fn key(namespace: &Namespace, sha256: &str) -> Result<Key, BlobError> {
+pub(crate) fn key(namespace: &Namespace, sha256: &str) -> Result<Key, BlobError> {
     let hex = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
     if !hex {
         return Err(BlobError::NotFound(sha256.to_owned()));
     }
-    Ok(Key::from(format!("{}/sha256/{}/{}", namespace.0, &sha256[..2], &sha256[2..])))
+    Ok(Key::from(format!("{}/{}/{}", namespace.folder(), &sha256[..2], &sha256[2..])))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| BlobError::Store(e.to_string()))?
 }
 
-async fn append(mut put: Put, pieces: Vec<Bytes>) -> Result<Put, BlobError> {
-    blocking(move || {
-        for piece in &pieces {
-            put.write(piece)?;
-        }
-        Ok(put)
-    })
-    .await
-}
-
-/// Renames a spooled file to its place. The file is fsynced first, then each folder up to the root, so that
-/// the name survives a power cut as well as the bytes.
-fn place(file: tempfile::NamedTempFile, root: &Path, target: &Path) -> Result<(), BlobError> {
+/// Renames a spooled file to its place, under the gate that `hold` gives; one that is there already is made young instead.
+/// The file is fsynced first, then each folder up to the root, so that the name survives a power cut as well as the bytes.
+fn place<G>(
+    file: tempfile::NamedTempFile,
+    root: &Path,
+    target: &Path,
+    hold: impl Fn() -> G,
+) -> Result<(), BlobError> {
     let parent = target.parent().unwrap_or(root);
+    let there = {
+        let _held = hold();
+        refresh(target)?
+    };
     // One that is there already was fsynced by whoever put it, but perhaps its folders not yet.
-    if !target.exists() {
+    if !there {
         file.as_file().sync_all()?;
         std::fs::create_dir_all(parent)?;
+        let _held = hold();
+        file.as_file().set_modified(std::time::SystemTime::now())?;
         file.persist(target).map_err(|e| BlobError::from(e.error))?;
     }
     let mut folder = Some(parent);
@@ -330,6 +333,7 @@ fn place(file: tempfile::NamedTempFile, root: &Path, target: &Path) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn stream(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, String>> + Send + use<> {
         let parts: Vec<_> = parts.iter().map(|p| Ok(Bytes::from_static(p))).collect();

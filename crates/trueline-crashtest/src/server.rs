@@ -30,6 +30,8 @@ pub struct Launch {
     pub(crate) segment_bytes: Option<u64>,
     /// The PostgreSQL database; the embedded one if not said.
     database: Option<String>,
+    /// More variables of the environment.
+    variables: Vec<(String, String)>,
 }
 
 /// A running server. Dropping it kills it.
@@ -48,13 +50,28 @@ impl Launch {
     pub fn new(binary: &Path, work: &Path, data_dir: &Path) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let (binary, data_dir, log) = (binary.to_owned(), data_dir.to_owned(), work.join("server.log"));
-        Ok(Self { binary, data_dir, port, log, synchronous_off: false, segment_bytes: None, database: None })
+        Ok(Self {
+            binary,
+            data_dir,
+            port,
+            log,
+            synchronous_off: false,
+            segment_bytes: None,
+            database: None,
+            variables: Vec::new(),
+        })
     }
 
     /// The same on a PostgreSQL database.
     #[must_use]
     pub fn on(self, database: &str) -> Self {
         Self { database: Some(database.to_owned()), ..self }
+    }
+
+    /// The same with more variables of the environment.
+    #[must_use]
+    pub fn with_variables(self, variables: Vec<(String, String)>) -> Self {
+        Self { variables, ..self }
     }
 
     /// The port that the server listens on, on 127.0.0.1.
@@ -75,6 +92,7 @@ impl Launch {
         command.arg("server").arg("--data-dir").arg(&self.data_dir);
         command.args(["--host", "127.0.0.1", "--port", &self.port.to_string()]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(database) = &self.database {
             command.arg("--database").arg(database);
         }

@@ -36,11 +36,13 @@ pub use value::{FromValue, Value};
 /// counts that the prediction log gives again, and what a rollout has seen so far; its decisions, with their numbers, are
 /// events.
 pub const BOOKKEEPING: &[&str] = &[
+    "bucket_uploads",
     "ledger_cursors",
     "ledger_heartbeats",
     "ledger_verifications",
     "monitor_progress",
     "monitor_windows",
+    "object_digests",
     "rollout_evidence",
     "tasks",
     "webhook_attempts",

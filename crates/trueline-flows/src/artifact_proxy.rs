@@ -96,6 +96,12 @@ pub async fn find_file(
     Ok(OpenArtifact::blob(&file.sha256, file.size))
 }
 
+/// Whether a path leads to frozen files.
+#[must_use]
+pub fn is_frozen(path: &ArtifactPath) -> bool {
+    frozen(path).is_some()
+}
+
 /// Refuses a change to frozen files.
 ///
 /// # Errors

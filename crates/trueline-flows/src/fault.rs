@@ -196,6 +196,7 @@ impl Kind for BlobError {
             Self::Interrupted { .. } => FaultKind::Invalid,
             Self::TooLarge { .. } => FaultKind::TooLarge,
             Self::DiskFull => FaultKind::DiskFull,
+            Self::Away { .. } => FaultKind::Unavailable,
             _ => FaultKind::Internal,
         }
     }

@@ -1,6 +1,6 @@
 //! `/mlflow-artifacts/*`: the artifact proxy, and the listing of a run's artifacts.
 
-use crate::error::{Code, WireError};
+use crate::error::WireError;
 use crate::fields::Fields;
 use crate::{App, Caller, Mlflow, download, render, reply};
 use axum::Router;
@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use trueline_flows::{Session, check_changeable, find_file, list_folder};
@@ -20,8 +20,6 @@ pub(crate) fn routes() -> Router<Arc<Mlflow>> {
     Router::new()
         .route("/artifacts", get(list))
         .route("/artifacts/{*path}", get(download).put(upload).delete(delete))
-        .route("/mpu/{action}/{*path}", post(no_multipart_upload))
-        .route("/presigned/{*path}", get(no_multipart_download))
 }
 
 fn listed(entries: &[ArtifactEntry], prefix: &str) -> Vec<Json> {
@@ -106,25 +104,4 @@ async fn delete(State(app): App, Caller(session): Caller, Path(path): Path<Strin
         Ok(()) | Err(TrackingError::NotFound(_)) => Ok(reply::empty()),
         Err(other) => Err(other.into()),
     }
-}
-
-fn unsupported(what: &str) -> WireError {
-    let told = format!("{what} is not supported for the current artifact repository");
-    WireError::new(Code::NotImplemented, told)
-}
-
-async fn no_multipart_upload() -> WireError {
-    unsupported("Multipart upload")
-}
-
-async fn no_multipart_download() -> WireError {
-    unsupported("Multipart download")
-}
-
-pub(crate) async fn no_presigned_upload() -> WireError {
-    unsupported("Presigned upload")
-}
-
-pub(crate) async fn no_presigned_download() -> WireError {
-    unsupported("Presigned download")
 }

@@ -102,7 +102,7 @@ fn kind(name: &str) -> String {
 }
 
 /// The header that names an attachment (RFC 6266): as it is where it can be, encoded where it must.
-fn attachment(name: &str) -> String {
+pub(crate) fn attachment(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.chars().all(plain) {
         return format!("attachment; filename={name}");

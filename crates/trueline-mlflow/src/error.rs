@@ -131,8 +131,9 @@ fn blob(error: &BlobError) -> WireError {
     let code = match error {
         BlobError::Interrupted { .. } => Code::InvalidParameterValue,
         BlobError::TooLarge { .. } => Code::TooLarge,
-        BlobError::NotFound(_) => Code::ResourceDoesNotExist,
-        BlobError::DiskFull => Code::TemporarilyUnavailable,
+        BlobError::NotFound(_) | BlobError::NoBucket(_) => Code::ResourceDoesNotExist,
+        BlobError::Refused { .. } => Code::PermissionDenied,
+        BlobError::DiskFull | BlobError::Away { .. } => Code::TemporarilyUnavailable,
         _ => Code::InternalError,
     };
     WireError::new(code, error.to_string())

@@ -17,6 +17,7 @@ mod history;
 mod logged_models;
 mod models;
 mod modes;
+mod multipart;
 mod off;
 mod otlp;
 mod otlp_messages;
@@ -167,9 +168,10 @@ pub fn router(face: Mlflow) -> Router {
         true => (access::routes(app.workspaces), access::pages()),
         false => (Router::new(), Router::new()),
     };
+    let bulk = DefaultBodyLimit::max(limits.bulk);
     let api = Router::new()
         .nest("/2.0/mlflow", v2(limits))
-        .nest("/2.0/mlflow-artifacts", artifacts::routes())
+        .nest("/2.0/mlflow-artifacts", artifacts::routes().merge(multipart::routes(bulk)))
         .nest("/3.0/mlflow", v3(limits))
         .route("/3.0/mlflow/server-info", get(server_info))
         .merge(access)
@@ -204,8 +206,8 @@ fn v2(limits: Limits) -> Router<Arc<Mlflow>> {
         .route("/logged-models", post(logged_models::create).layer(bulk))
         .route("/artifacts/list", get(artifacts::list_of_run))
         .merge(webhooks::routes())
-        .route("/artifacts/presigned-upload-url", post(artifacts::no_presigned_upload))
-        .route("/artifacts/presigned-download-url", post(artifacts::no_presigned_download))
+        .route("/artifacts/presigned-upload-url", post(multipart::no_presigned_upload))
+        .route("/artifacts/presigned-download-url", post(multipart::no_presigned_download))
         .route("/metrics/get-history-bulk-interval", get(history::sampled))
         .route("/get-trace-artifact", get(trace_files::get))
         .nest("/traces", traces_v2::routes(bulk))
@@ -241,12 +243,13 @@ pub fn unavailable(why: &str) -> Response {
 
 /// The switches that the client reads; each says what this server really offers.
 async fn server_info(State(app): App) -> Response {
+    let signs = app.modes != Modes::NoArtifacts && app.tracking.signs_addresses();
     reply::json(&json!({
         "store_type": "SqlStore",
         "workspaces_enabled": app.workspaces,
         "trace_archival_enabled": false,
-        "multipart_uploads_enabled": false,
-        "multipart_downloads_enabled": false,
+        "multipart_uploads_enabled": signs,
+        "multipart_downloads_enabled": signs,
         "presigned_upload_run_id_supported": false,
         "presigned_upload_model_id_supported": false,
         "features_enabled": { "gateway": false },

@@ -1,9 +1,9 @@
 //! Artifacts: a tree of paths over content-addressed blobs, apart for each project. A run's and a logged model's
 //! files lie under the path that its artifact URI names. Where a server was told to keep them as plain files
-//! (`places.rs`), the same calls lead there.
+//! (`places.rs`) or as objects of a bucket (`objects.rs`), the same calls lead there.
 
 use crate::artifact_path::ArtifactPath;
-use crate::folder::{Folder, PlainFile};
+use crate::folder::PlainFile;
 use crate::places::Kept;
 use crate::{Tracking, TrackingError, plain};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::json;
 use std::ops::Range;
-use trueline_blobs::BlobError;
+use trueline_blobs::{BlobError, Bucket, Object, Poured, Stored, stream_file};
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{NewEvent, ProjectId};
@@ -41,6 +41,7 @@ pub struct OpenArtifact {
 enum Source {
     Blob { sha256: String },
     Plain(PlainFile),
+    Object(Bucket, Object),
 }
 
 impl OpenArtifact {
@@ -53,9 +54,13 @@ impl OpenArtifact {
     fn plain(file: PlainFile) -> Self {
         Self { size: file.size, etag: file.etag.clone(), source: Source::Plain(file) }
     }
+
+    fn object(bucket: Bucket, object: Object) -> Self {
+        Self { size: object.size, etag: object.etag.clone(), source: Source::Object(bucket, object) }
+    }
 }
 
-fn missing(path: &ArtifactPath) -> TrackingError {
+pub(crate) fn missing(path: &ArtifactPath) -> TrackingError {
     TrackingError::NotFound(format!("No such artifact: '{}'", path.as_str()))
 }
 
@@ -136,8 +141,13 @@ impl Tracking {
             Kept::Blobs => {}
             Kept::Plain(folder, below) => {
                 let id = self.ledger.sources().id();
-                let (sha256, size) = plain::put(folder, below, id, bytes, limit).await?;
+                let Poured { sha256, size } = plain::put(folder, below, id, bytes, limit).await?;
                 let file = ArtifactFile { path: path.as_str().to_owned(), sha256, size };
+                return self.tell_written(leave, file).await;
+            }
+            Kept::Bucket(bucket, key) => {
+                let Stored { sha256, object } = self.put_object(&bucket, &key, bytes, limit).await?;
+                let file = ArtifactFile { path: path.as_str().to_owned(), sha256, size: object.size };
                 return self.tell_written(leave, file).await;
             }
             Kept::ForOthers => return Err(TrackingError::Invalid("Invalid path".to_owned())),
@@ -166,7 +176,7 @@ impl Tracking {
             .await
     }
 
-    /// Tells the ledger of a plain file, which no row tells of.
+    /// Tells the ledger of a file that no row tells of.
     async fn tell_written(
         &self,
         leave: &Authorized<WriteTracking>,
@@ -204,6 +214,11 @@ impl Tracking {
                 let found = plain::open(folder, below).await?;
                 return found.map(OpenArtifact::plain).ok_or_else(|| missing(&path));
             }
+            Kept::Bucket(bucket, key) if !path.is_root() => {
+                let found = bucket.find(&key).await?.ok_or_else(|| missing(&path))?;
+                return Ok(OpenArtifact::object(bucket, found));
+            }
+            Kept::Bucket(..) => return Err(missing(&path)),
             Kept::ForOthers => return Err(missing(&path)),
         }
         let found = self.ledger.db().read({
@@ -225,7 +240,13 @@ impl Tracking {
         range: Option<Range<u64>>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, TrackingError> {
         match file.source {
-            Source::Plain(file) => Ok(plain::bytes(file, range).left_stream()),
+            Source::Plain(file) => {
+                let range = range.unwrap_or(0..file.size);
+                Ok(stream_file(file.file, range)?.left_stream().left_stream())
+            }
+            Source::Object(bucket, object) => {
+                Ok(bucket.get(&object, range).await?.right_stream().left_stream())
+            }
             Source::Blob { sha256 } => {
                 let bytes = self.blobs.get(&Self::namespace(leave.project()), &sha256, range).await?;
                 Ok(bytes.right_stream())
@@ -259,6 +280,7 @@ impl Tracking {
         let (plain, path) = match self.places.kept(&project, &folder) {
             Kept::Blobs => return self.ledger.db().read(move |tx| below(tx, &project, &folder)).await,
             Kept::Plain(plain, path) => (plain, path),
+            Kept::Bucket(bucket, path) => return self.objects_below(&bucket, &path).await,
             Kept::ForOthers => return Ok(Vec::new()),
         };
         let mut out = Vec::new();
@@ -279,14 +301,24 @@ impl Tracking {
         leave: &Authorized<ReadProject>,
         folder: &ArtifactPath,
     ) -> Result<Vec<ArtifactFile>, TrackingError> {
-        let Kept::Plain(plain, path) = self.places.kept(leave.project(), folder) else {
-            return self.artifacts_below(leave, folder).await;
+        let (plain, path) = match self.places.kept(leave.project(), folder) {
+            Kept::Plain(plain, path) => (plain, path),
+            Kept::Bucket(bucket, path) => return self.freeze_objects(leave, &bucket, &path).await,
+            Kept::Blobs | Kept::ForOthers => {
+                let files = self.artifacts_below(leave, folder).await?;
+                // Whoever is told of them is about to refer to them, and by then the artifacts may be deleted.
+                for file in &files {
+                    self.blobs.keep_alive(&Self::namespace(leave.project()), &file.sha256).await?;
+                }
+                return Ok(files);
+            }
         };
         let namespace = Self::namespace(leave.project());
         let mut out = Vec::new();
         for name in plain::below(plain.clone(), path.clone()).await? {
             let Some(found) = plain::open(plain.clone(), format!("{path}/{name}")).await? else { continue };
-            let blob = self.blobs.put(&namespace, plain::bytes(found, None), u64::MAX).await?;
+            let bytes = stream_file(found.file, 0..found.size)?;
+            let blob = self.blobs.put(&namespace, bytes, u64::MAX).await?;
             out.push(ArtifactFile { path: name, sha256: blob.sha256, size: blob.size });
         }
         Ok(out)
@@ -311,7 +343,14 @@ impl Tracking {
         let (project, path) = (leave.project().clone(), path.clone());
         match self.places.kept(&project, &path) {
             Kept::Blobs => {}
-            Kept::Plain(folder, at) => return self.delete_plain(leave, folder, at, path).await,
+            Kept::Plain(folder, at) => {
+                let files = plain::remove(folder, at).await?;
+                return self.tell_deleted(leave, files, path).await;
+            }
+            Kept::Bucket(bucket, key) => {
+                let files = bucket.remove(&key).await?;
+                return self.tell_deleted(leave, files, path).await;
+            }
             Kept::ForOthers => return Err(missing(&path)),
         }
         self.ledger
@@ -337,14 +376,13 @@ impl Tracking {
             .await
     }
 
-    async fn delete_plain(
+    /// Tells the ledger of files that are gone, which no row told of.
+    async fn tell_deleted(
         &self,
         leave: &Authorized<WriteTracking>,
-        folder: Folder,
-        at: String,
+        files: Vec<String>,
         path: ArtifactPath,
     ) -> Result<(), TrackingError> {
-        let files = plain::remove(folder, at).await?;
         if files.is_empty() {
             return Err(missing(&path));
         }

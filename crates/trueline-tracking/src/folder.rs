@@ -5,7 +5,7 @@
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -47,13 +47,10 @@ pub(crate) struct PlainPut {
     placed: bool,
 }
 
-impl Write for PlainPut {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+impl PlainPut {
+    /// The file, to be written.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 }
 
@@ -299,11 +296,11 @@ fn empty(folder: &OwnedFd, deeper: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     fn put(folder: &Folder, path: &str, bytes: &[u8]) {
-        let mut put = folder.begin("one").unwrap();
-        put.write_all(bytes).unwrap();
+        let put = folder.begin("one").unwrap();
+        put.file().unwrap().write_all(bytes).unwrap();
         folder.place(put, path).unwrap();
     }
 
@@ -337,8 +334,8 @@ mod tests {
     fn an_upload_that_is_given_up_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path().to_owned());
-        let mut put = folder.begin("one").unwrap();
-        put.write_all(b"half").unwrap();
+        let put = folder.begin("one").unwrap();
+        put.file().unwrap().write_all(b"half").unwrap();
         drop(put);
         assert_eq!(std::fs::read_dir(dir.path().join(UPLOADS)).unwrap().count(), 0);
         assert_eq!(folder.entries("").unwrap(), []);
@@ -356,8 +353,8 @@ mod tests {
         assert_eq!(text(&folder, "file"), None);
         assert_eq!(folder.entries("way").unwrap(), []);
         assert_eq!(folder.entries("").unwrap(), []);
-        let mut put = folder.begin("one").unwrap();
-        put.write_all(b"x").unwrap();
+        let put = folder.begin("one").unwrap();
+        put.file().unwrap().write_all(b"x").unwrap();
         assert!(folder.place(put, "way/x").is_err());
         folder.remove("way").unwrap();
         assert!(outside.path().join("secret").exists());

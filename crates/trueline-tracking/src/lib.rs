@@ -3,6 +3,7 @@
 
 mod artifact_path;
 mod artifacts;
+mod blob_references;
 mod capture;
 mod dataset_summaries;
 mod error;
@@ -19,10 +20,13 @@ mod metrics;
 mod model;
 mod model_history;
 mod model_registrations;
+mod object_notes;
+mod objects;
 mod owner;
 mod places;
 mod plain;
 mod points;
+mod purge;
 mod reproduction;
 mod runs;
 mod sample;
@@ -35,6 +39,7 @@ mod validate;
 
 pub use artifact_path::ArtifactPath;
 pub use artifacts::{ArtifactFile, OpenArtifact};
+pub use blob_references::{artifact_blobs, capture_blobs};
 pub use capture::Capture;
 pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
@@ -49,8 +54,10 @@ pub use model::{
     Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric, NewRun, Run,
     RunData, RunId, RunStatus, RunUpdate, ViewType,
 };
+pub use objects::SignedRead;
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};
+pub use purge::{PurgeOrder, Purgeable, Purged, Referrers};
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };

@@ -4,7 +4,7 @@
 use crate::artifact_path::ArtifactPath;
 use crate::artifacts::{ArtifactFile, size};
 use crate::places::Kept;
-use crate::{Tracking, TrackingError, plain};
+use crate::{Tracking, TrackingError, objects, plain};
 use serde::Serialize;
 use trueline_db::Tx;
 use trueline_identity::{Authorized, ReadProject};
@@ -28,7 +28,7 @@ pub enum ArtifactEntry {
         name: String,
         /// Its size in bytes.
         size: u64,
-        /// SHA-256 of its bytes; none when it is a plain file, which was not read for this.
+        /// SHA-256 of its bytes; none when it is a plain file or an object, which was not read for this.
         sha256: Option<String>,
     },
 }
@@ -97,6 +97,7 @@ impl Tracking {
         match self.places.kept(leave.project(), folder) {
             Kept::Blobs => {}
             Kept::Plain(folder, path) => return plain::list(folder, path, most).await,
+            Kept::Bucket(bucket, path) => return objects::list(&bucket, &path, most).await,
             Kept::ForOthers => return Ok(Vec::new()),
         }
         let mut level = Level::default();

@@ -1,5 +1,5 @@
 //! Where artifacts lie, as the server was started. Bytes that come through the proxy (`mlflow-artifacts:`) are blobs, or
-//! plain files below a destination. When new experiments are placed in a folder of this machine instead, clients write
+//! plain files below a destination, or objects of a bucket. When new experiments are placed in a folder of this machine instead, clients write
 //! there themselves, and the server reads what they wrote. Anything else (`s3:`, another machine's disk) is out of reach.
 
 use crate::TrackingError;
@@ -7,6 +7,7 @@ use crate::artifact_path::ArtifactPath;
 use crate::folder::Folder;
 use crate::model::ExperimentId;
 use std::path::{Component, Path, PathBuf};
+use trueline_blobs::Bucket;
 use trueline_ledger::ProjectId;
 
 /// Where the proxy's artifacts are found.
@@ -23,14 +24,33 @@ pub(crate) enum Tree {
     Shared,
 }
 
+impl Tree {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Proxied => "proxied",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 /// How artifacts at a path are kept.
 pub(crate) enum Kept {
     /// As blobs, by rows of a table.
     Blobs,
     /// As plain files of this folder, at this path.
     Plain(Folder, String),
+    /// As objects of this bucket, at this path of it.
+    Bucket(Bucket, String),
     /// The path leads into the folders of other projects; nothing is found there, and nothing is put.
     ForOthers,
+}
+
+/// What keeps the proxy's bytes.
+#[derive(Clone, Debug)]
+enum Destination {
+    Blobs,
+    Folder(Folder),
+    Bucket(Bucket),
 }
 
 /// Where artifacts lie.
@@ -40,14 +60,13 @@ pub struct ArtifactPlaces {
     root: String,
     /// The folder behind `root`, when it is one of this machine.
     shared: Option<Folder>,
-    /// The folder that keeps the proxy's bytes as plain files.
-    destination: Option<Folder>,
+    destination: Destination,
 }
 
 impl Default for ArtifactPlaces {
     /// All artifacts come through the proxy and are kept as blobs.
     fn default() -> Self {
-        Self { root: PROXIED.to_owned(), shared: None, destination: None }
+        Self { root: PROXIED.to_owned(), shared: None, destination: Destination::Blobs }
     }
 }
 
@@ -57,7 +76,7 @@ impl Default for ArtifactPlaces {
 pub enum PlaceError {
     /// The proxy keeps bytes as blobs or in a folder.
     #[error(
-        "artifacts can't be kept at `{0}`: name a folder of this machine, or leave it out to keep them in the data directory"
+        "artifacts can't be kept at `{0}`: name a folder of this machine or a bucket (s3://bucket/folder), or leave it out to keep them in the data directory"
     )]
     NoFolder(String),
     /// The folder can't be used.
@@ -144,9 +163,23 @@ impl ArtifactPlaces {
             std::fs::create_dir_all(&path).map_err(failed)?;
             let folder = Folder::new(std::path::absolute(&path).map_err(failed)?);
             folder.clear_uploads().map_err(failed)?;
-            places.destination = Some(folder);
+            places.destination = Destination::Folder(folder);
         }
         Ok(places)
+    }
+
+    /// The same, with the proxy's bytes as objects of a bucket.
+    #[must_use]
+    pub fn in_bucket(self, bucket: Bucket) -> Self {
+        Self { destination: Destination::Bucket(bucket), ..self }
+    }
+
+    /// The bucket that keeps the proxy's bytes.
+    pub(crate) fn bucket(&self) -> Option<&Bucket> {
+        match &self.destination {
+            Destination::Bucket(bucket) => Some(bucket),
+            Destination::Blobs | Destination::Folder(_) => None,
+        }
     }
 
     /// Where a new experiment's artifacts go. Projects share no folder; the proxy keeps them apart itself.
@@ -176,19 +209,24 @@ impl ArtifactPlaces {
 
     /// How the artifacts of a project are kept at a path.
     pub(crate) fn kept(&self, project: &ProjectId, path: &ArtifactPath) -> Kept {
-        let folder = match path.tree() {
-            Tree::Proxied => self.destination.as_ref(),
-            Tree::Shared => self.shared.as_ref(),
+        let shared = self.shared.clone().map_or(Destination::Blobs, Destination::Folder);
+        let destination = match path.tree() {
+            Tree::Proxied => self.destination.clone(),
+            Tree::Shared => shared,
         };
-        let Some(folder) = folder else { return Kept::Blobs };
         let path = path.as_str();
         let below = match own_folder(project) {
             Some(own) if path.is_empty() => own,
             Some(own) => format!("{own}/{path}"),
+            None if matches!(destination, Destination::Blobs) => return Kept::Blobs,
             None if path.split('/').next() == Some(WORKSPACES) => return Kept::ForOthers,
             None => path.to_owned(),
         };
-        Kept::Plain(folder.clone(), below)
+        match destination {
+            Destination::Blobs => Kept::Blobs,
+            Destination::Folder(folder) => Kept::Plain(folder, below),
+            Destination::Bucket(bucket) => Kept::Bucket(bucket, below),
+        }
     }
 }
 
@@ -207,6 +245,7 @@ mod tests {
         Some(match places.kept(&project, &path) {
             Kept::Blobs => format!("blobs {}", path.as_str()),
             Kept::Plain(folder, below) => folder.root().join(below).display().to_string(),
+            Kept::Bucket(bucket, below) => format!("{}/{below}", bucket.uri()),
             Kept::ForOthers => "others".to_owned(),
         })
     }
@@ -269,7 +308,17 @@ mod tests {
         assert_eq!(at("p1", "mlflow-artifacts:/1/r"), own.display().to_string());
         let path = ArtifactPath::parse("workspaces/p1/1/r").unwrap();
         assert!(matches!(places.kept(&ProjectId::default_project(), &path), Kept::ForOthers));
-        let refused = ArtifactPlaces::new(None, Some("s3://bucket/x")).unwrap_err().to_string();
-        assert!(refused.contains("`s3://bucket/x`"), "{refused}");
+        let refused = ArtifactPlaces::new(None, Some("gs://bucket/x")).unwrap_err().to_string();
+        assert!(refused.contains("`gs://bucket/x`"), "{refused}");
+    }
+    #[test]
+    fn a_bucket_keeps_them_where_mlflow_would() {
+        let bucket = Bucket::open("s3://team/mlflow", |_| None).unwrap();
+        let places = ArtifactPlaces::new(None, None).unwrap().in_bucket(bucket);
+        let at = |project: &str, uri| found(&places, project, uri).unwrap();
+        assert_eq!(at("default", "mlflow-artifacts:/1/r/artifacts/x"), "s3://team/mlflow/1/r/artifacts/x");
+        assert_eq!(at("p1", "mlflow-artifacts:/1/r"), "s3://team/mlflow/workspaces/p1/1/r");
+        assert_eq!(at("default", "mlflow-artifacts:/workspaces/p1/1/r"), "others");
+        assert_eq!(found(&places, "default", "s3://team/mlflow/1/r"), None);
     }
 }

@@ -1,19 +1,18 @@
 //! Artifacts that are plain files, for async callers: listed, read, measured and written away from the async threads.
 
-use crate::folder::{Folder, PlainFile, PlainPut};
+use crate::folder::{Folder, PlainFile};
 use crate::listing::ArtifactEntry;
 use crate::{ArtifactFile, TrackingError};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::ops::Range;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use trueline_blobs::BlobError;
+use trueline_blobs::{BlobError, Poured, pour};
 
-/// Files are read and written in pieces of this size.
+/// Files are read in pieces of this size.
 const PIECE: usize = 1 << 20;
 
 async fn blocking<T: Send + 'static>(
@@ -113,34 +112,6 @@ fn digest(found: &mut PlainFile) -> std::io::Result<String> {
     }
 }
 
-/// The bytes of a file, of `range` alone when it is given.
-pub(crate) fn bytes(
-    found: PlainFile,
-    range: Option<Range<u64>>,
-) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
-    let range = range.unwrap_or(0..found.size);
-    let left = range.end.saturating_sub(range.start);
-    futures::stream::try_unfold((found.file, range.start, left), async |(mut file, from, left)| {
-        if left == 0 {
-            return Ok(None);
-        }
-        let read = tokio::task::spawn_blocking(move || {
-            let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-            let mut piece = vec![0; most];
-            file.seek(SeekFrom::Start(from))?;
-            let n = file.read(&mut piece)?;
-            piece.truncate(n);
-            Ok::<_, std::io::Error>((file, piece))
-        });
-        let (file, piece) = read.await.map_err(|e| BlobError::Store(e.to_string()))??;
-        if piece.is_empty() {
-            return Err(BlobError::Store("the file was cut short while it was read".to_owned()));
-        }
-        let n = piece.len() as u64;
-        Ok(Some((Bytes::from(piece), (file, from + n, left - n))))
-    })
-}
-
 /// Writes what `stream` gives to a file, in place of what was there once all of it is durable.
 pub(crate) async fn put<S, E>(
     folder: Folder,
@@ -148,51 +119,16 @@ pub(crate) async fn put<S, E>(
     id: String,
     stream: S,
     limit: u64,
-) -> Result<(String, u64), TrackingError>
+) -> Result<Poured, TrackingError>
 where
     S: Stream<Item = Result<Bytes, E>> + Send,
     E: std::fmt::Display,
 {
-    let mut stream = std::pin::pin!(stream);
     let begun = folder.clone();
-    let mut put = blocking(move || Ok(Writing { put: begun.begin(&id)?, hash: Sha256::new() })).await?;
-    let (mut received, mut waiting, mut pieces) = (0, 0, Vec::new());
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| BlobError::Interrupted { received, message: e.to_string() })?;
-        received += chunk.len() as u64;
-        if received > limit {
-            return Err(BlobError::TooLarge { limit }.into());
-        }
-        waiting += chunk.len();
-        pieces.push(chunk);
-        if waiting >= PIECE {
-            let full = std::mem::take(&mut pieces);
-            put = blocking(move || put.with(&full)).await?;
-            waiting = 0;
-        }
-    }
-    blocking(move || {
-        let Writing { put, hash } = put.with(&pieces)?;
-        folder.place(put, &path)?;
-        Ok((hex::encode(hash.finalize()), received))
-    })
-    .await
-}
-
-/// A file that is being written, with the digest so far.
-struct Writing {
-    put: PlainPut,
-    hash: Sha256,
-}
-
-impl Writing {
-    fn with(mut self, pieces: &[Bytes]) -> std::io::Result<Self> {
-        for piece in pieces {
-            self.hash.update(piece);
-            self.put.write_all(piece)?;
-        }
-        Ok(self)
-    }
+    let put = blocking(move || begun.begin(&id)).await?;
+    let poured = pour(put.file().map_err(BlobError::from)?, stream, limit).await?;
+    blocking(move || folder.place(put, &path)).await?;
+    Ok(poured)
 }
 
 #[cfg(test)]

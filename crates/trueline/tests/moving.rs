@@ -183,6 +183,19 @@ fn artifacts_that_are_referred_to_stay_where_they_are() {
 }
 
 #[test]
+fn copied_artifacts_go_where_the_server_keeps_its_own() {
+    let moved = Moved::filled("sqlite:///mlflow.db", On::Sqlite);
+    let kept = moved.folder.path().join("kept");
+    let kept = kept.to_str().unwrap();
+    let report = moved.import(&["--artifacts-destination", kept]);
+    assert_eq!(report["artifacts"], json!({ "new": 3, "known": 0 }));
+    let again = moved.import(&["--artifacts-destination", kept]);
+    assert_eq!(again["artifacts"], json!({ "new": 0, "known": 3 }));
+    let server = Server::start_in_with(&moved.data_dir(), &[("MLFLOW_ARTIFACTS_DESTINATION", kept)]);
+    moved.compare(&server, &["--artifacts"]);
+}
+
+#[test]
 fn points_that_were_changed_after_an_import_are_found() {
     let moved = Moved::filled("sqlite:///mlflow.db", On::Sqlite);
     moved.import(&[]);

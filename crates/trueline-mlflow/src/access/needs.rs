@@ -292,7 +292,7 @@ impl Asked<'_> {
     fn artifacts(&self, rest: &[&str]) -> Need {
         let listed = self.fields.text("path").ok().flatten();
         let first = match rest {
-            ["artifacts", first, ..] | ["mpu" | "presigned", _, first, ..] => Some(*first),
+            ["artifacts" | "presigned", first, ..] | ["mpu", _, first, ..] => Some(*first),
             _ => listed.as_deref().and_then(|path| path.split('/').find(|part| !part.is_empty())),
         };
         let experiment = first.filter(|first| first.bytes().all(|b| b.is_ascii_digit()));
@@ -336,6 +336,7 @@ mod tests {
         assert_eq!(of("PUT", "/2.0/mlflow-artifacts/artifacts/12/r/x.txt", json!({})), experiment(Update));
         assert_eq!(of("DELETE", "/2.0/mlflow-artifacts/artifacts/12/r/x.txt", json!({})), experiment(Manage));
         assert_eq!(of("POST", "/2.0/mlflow-artifacts/mpu/create/12/r", json!({})), experiment(Update));
+        assert_eq!(of("GET", "/2.0/mlflow-artifacts/presigned/12/r/x.txt", json!({})), experiment(Read));
         let listed = json!({ "path": "12/r/artifacts" });
         assert_eq!(of("GET", "/2.0/mlflow-artifacts/artifacts", listed), experiment(Read));
         assert_eq!(of("GET", "/2.0/mlflow-artifacts/artifacts/x12/r", json!({})), on(Named::Nothing, Read));

@@ -3,20 +3,25 @@
 use super::digest;
 use crate::artifact_path::ArtifactPath;
 use crate::artifacts;
-use crate::{Tracking, TrackingError};
+use crate::places::Kept;
+use crate::{Tracking, TrackingError, plain};
 use bytes::Bytes;
 use futures::Stream;
 use serde::Serialize;
 use serde_json::json;
+use trueline_blobs::Poured;
 use trueline_identity::{Authorized, WriteTracking};
 use trueline_ledger::NewEvent;
 
-/// A file that is among the blobs, on its way to a path.
+/// A file that is among the blobs, on its way to a path; or at its path already, where artifacts are plain files or
+/// objects of a bucket.
 #[derive(Clone, Debug, Serialize)]
 pub struct ImportedArtifact {
     path: String,
     sha256: String,
     size: u64,
+    #[serde(skip)]
+    placed: bool,
 }
 
 impl ImportedArtifact {
@@ -42,11 +47,27 @@ impl Tracking {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
+        let invalid = || TrackingError::Invalid("Invalid path".to_owned());
         if path.is_root() {
-            return Err(TrackingError::Invalid("Invalid path".to_owned()));
+            return Err(invalid());
         }
-        let blob = self.blobs.put(&Self::namespace(leave.project()), bytes, u64::MAX).await?;
-        Ok(ImportedArtifact { path: path.as_str().to_owned(), sha256: blob.sha256, size: blob.size })
+        let (sha256, size, placed) = match self.places.kept(leave.project(), path) {
+            Kept::Blobs => {
+                let blob = self.blobs.put(&Self::namespace(leave.project()), bytes, u64::MAX).await?;
+                (blob.sha256, blob.size, false)
+            }
+            Kept::Plain(folder, below) => {
+                let id = self.ledger.sources().id();
+                let Poured { sha256, size } = plain::put(folder, below, id, bytes, u64::MAX).await?;
+                (sha256, size, true)
+            }
+            Kept::Bucket(bucket, key) => {
+                let stored = self.put_object(&bucket, &key, bytes, u64::MAX).await?;
+                (stored.sha256, stored.object.size, true)
+            }
+            Kept::ForOthers => return Err(invalid()),
+        };
+        Ok(ImportedArtifact { path: path.as_str().to_owned(), sha256, size, placed })
     }
 
     /// Gives files their paths, unless there is one already; answers how many came in.
@@ -65,6 +86,10 @@ impl Tracking {
                 let now = tx.now();
                 let mut new = Vec::new();
                 for file in &batch {
+                    if file.placed {
+                        new.push(file);
+                        continue;
+                    }
                     if artifacts::find(tx, &project, &file.path)?.is_some() {
                         continue;
                     }

@@ -1,6 +1,7 @@
 //! `trueline import`: what another tool keeps comes into the data directory of a server that is stopped.
 
 use super::progress::ProgressLine;
+use super::server::artifact_places;
 use super::table;
 use crate::server::Offline;
 use clap::{Args, Subcommand, ValueEnum};
@@ -31,6 +32,9 @@ struct Destination {
     /// Project to import into; made if it is missing
     #[arg(long, env = "TRUELINE_PROJECT", default_value = "default")]
     project: String,
+    /// Folder or bucket (s3://bucket/folder) that the server is given as --artifacts-destination: copied files go there
+    #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "FOLDER|BUCKET")]
+    artifacts_destination: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -97,7 +101,8 @@ fn import(
     work: impl FnOnce(Target, &Runtime, Progress) -> anyhow::Result<Report>,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    let place = Offline::open(&to.data_dir, to.database.clone())?;
+    let places = artifact_places(None, to.artifacts_destination.as_deref())?;
+    let place = Offline::open(&to.data_dir, to.database.clone())?.with_places(places);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let project = runtime.block_on(place.project(&to.project))?;
     let target = target(&place, &project)?;

@@ -8,6 +8,7 @@ mod endpoint;
 mod export;
 mod export_mlflow;
 mod features;
+mod gc;
 mod identity;
 mod import;
 mod incident;
@@ -109,6 +110,8 @@ enum Command {
     /// Hand a project over to another tool, out of the data directory of a server that is stopped
     #[command(subcommand)]
     Export(export_mlflow::ExportCommand),
+    /// Delete for good what was deleted long ago, and collect bytes that nothing refers to
+    Gc(gc::GcArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -173,6 +176,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Import(command) => import::run(command),
         Command::Export(command) => export_mlflow::run(command),
+        Command::Gc(args) => gc::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

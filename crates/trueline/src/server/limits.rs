@@ -56,9 +56,13 @@ pub(crate) async fn admit(State(gate): State<Arc<Gate>>, request: Request, next:
     }
 }
 
-/// Whether a request brings a file, whose size has no bound worth a time limit.
+/// Whether a request brings a file, has one put together, or has a version's files copied: their size has no bound worth
+/// a time limit.
 fn uploads(method: &Method, path: &str) -> bool {
-    let artifact = *method == Method::PUT && path.contains("/mlflow-artifacts/artifacts/");
+    let whole = *method == Method::PUT && path.contains("/mlflow-artifacts/artifacts/");
+    let parts = *method == Method::POST && path.contains("/mlflow-artifacts/mpu/complete/");
+    let version = *method == Method::POST && path.ends_with("/mlflow/model-versions/create");
+    let artifact = whole || parts || version;
     let dataset = *method == Method::PUT && path.contains("/api/v1/dataset-files/");
     artifact || dataset || (*method == Method::POST && path == "/api/v1/capture-files")
 }
@@ -77,6 +81,8 @@ mod tests {
     #[test]
     fn files_may_take_their_time() {
         assert!(uploads(&Method::PUT, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));
+        assert!(uploads(&Method::POST, "/api/2.0/mlflow-artifacts/mpu/complete/1/r/artifacts"));
+        assert!(uploads(&Method::POST, "/ajax-api/2.0/mlflow/model-versions/create"));
         assert!(uploads(&Method::POST, "/api/v1/capture-files"));
         assert!(uploads(&Method::PUT, "/api/v1/dataset-files/0f"));
         assert!(!uploads(&Method::GET, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));

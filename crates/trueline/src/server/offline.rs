@@ -7,17 +7,20 @@ use anyhow::Context;
 use std::path::Path;
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Tx};
-use trueline_identity::{Caller, Identity, IdentityError, Policy, ProjectName};
+use trueline_flows::{CollectOrder, Collection, Collector};
+use trueline_identity::{Authorized, Caller, CollectStorage, Identity, IdentityError, Policy, ProjectName};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
 use trueline_traces::Traces;
-use trueline_tracking::Tracking;
+use trueline_tracking::{ArtifactPlaces, Tracking};
 
 /// The parts of a server that keep things, without its doors.
 pub(crate) struct Offline {
     pub(crate) tracking: Tracking,
     pub(crate) registry: Registry,
     pub(crate) traces: Traces,
+    ledger: Ledger,
+    blobs: Blobs,
     policy: Policy,
     identity: Identity,
     caller: Caller,
@@ -36,9 +39,11 @@ impl Offline {
         let ledger = Ledger::new(db, Sources::system());
         let blobs = Blobs::local(&folder.join(layout::BLOBS))?;
         Ok(Self {
-            tracking: Tracking::new(ledger.clone(), blobs),
+            tracking: Tracking::new(ledger.clone(), blobs.clone()),
             registry: Registry::new(ledger.clone()),
             traces: Traces::new(ledger.clone()),
+            ledger: ledger.clone(),
+            blobs,
             policy: Policy::built_in()?,
             identity: Identity::new(ledger),
             caller: Caller::local(None),
@@ -81,10 +86,17 @@ impl Offline {
         Ok(self.identity.project(name).await?.id)
     }
 
+    /// With artifacts where the server is told to keep them.
+    pub(crate) fn with_places(self, places: ArtifactPlaces) -> Self {
+        Self { tracking: self.tracking.with_places(places), ..self }
+    }
+
     /// The project of a name, which is made if it is missing.
     pub(crate) async fn project(&self, name: &str) -> anyhow::Result<ProjectId> {
         self.identity.ensure_default_project().await?;
         self.tracking.adopt_old_points().await?;
+        // What a purge has yet to clear may lie where an import is about to put things.
+        self.tracking.finish_purges().await?;
         match self.identity.project(name).await {
             Ok(project) => Ok(project.id),
             Err(IdentityError::NotFound { .. }) => {
@@ -95,6 +107,20 @@ impl Offline {
             }
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Deletes for good and collects.
+    pub(crate) async fn collect(&self, order: CollectOrder) -> anyhow::Result<Collection> {
+        let leave: Authorized<CollectStorage> = self.leave(&ProjectId::server())?;
+        let collector = Collector {
+            ledger: self.ledger.clone(),
+            identity: self.identity.clone(),
+            tracking: self.tracking.clone(),
+            traces: self.traces.clone(),
+            registry: self.registry.clone(),
+            blobs: self.blobs.clone(),
+        };
+        Ok(collector.collect(order, leave.actor()).await?)
     }
 
     /// Leave to do something in a project.

@@ -79,6 +79,11 @@ impl Server {
         Self::launch(data_dir, database, &[], &[])
     }
 
+    /// On a data directory, with variables of the environment.
+    pub fn start_in_with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::launch(data_dir, None, variables, &[])
+    }
+
     fn launch(data_dir: &Path, database: Option<String>, variables: &[(&str, &str)], flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.envs(variables.iter().copied());
