@@ -88,7 +88,8 @@ impl Referring {
 }
 
 fn frozen(tx: &mut Tx<'_>, project: &ProjectId, after: &str) -> Result<References, CollectError> {
-    let (manifests, next) = manifests_after(tx, project, after)?;
+    let manifests = manifests_after(tx, project, after)?;
+    let next = manifests.last().map(|(digest, _)| digest.clone());
     let mut found = Vec::new();
     for (digest, manifest) in &manifests {
         let versions = versions_with_manifest(tx, project, digest)?;

@@ -63,7 +63,7 @@ pub fn logged_models_of_versions(
     named_by_versions(tx, project, "model_id", ids)
 }
 
-/// The next manifests by digest, those of deleted versions among them, and where the next page begins.
+/// The next manifests by digest, those of deleted versions among them; none when there are no more.
 ///
 /// # Errors
 /// [`RegistryError::Manifest`], or what the database says.
@@ -71,7 +71,7 @@ pub fn manifests_after(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     after: &str,
-) -> Result<(Vec<(String, Manifest)>, Option<String>), RegistryError> {
+) -> Result<Vec<(String, Manifest)>, RegistryError> {
     let sql = format!(
         "SELECT digest, body FROM version_manifests WHERE project = ?1 AND digest > ?2 ORDER BY digest LIMIT {PAGE}"
     );
@@ -82,8 +82,7 @@ pub fn manifests_after(
             .map_err(|e| RegistryError::Manifest { digest: digest.clone(), why: e.to_string() })?;
         found.push((digest, manifest));
     }
-    let next = found.last().filter(|_| found.len() == PAGE).map(|(digest, _)| digest.clone());
-    Ok((found, next))
+    Ok(found)
 }
 
 /// The versions that have a manifest, each as `model/number`.
