@@ -5,6 +5,7 @@
 mod bench;
 mod crash;
 mod demo;
+mod fuzz;
 mod lint;
 mod postgres;
 mod screenshots;
@@ -20,6 +21,8 @@ cargo xtask test         build and run all tests; further arguments go to `cargo
 cargo xtask screenshots  drive the pages in a browser and keep a picture of each in target/screenshots
 cargo xtask lint         formatting, clippy, documentation
 cargo xtask crash        kill the server under load and cut its power, 50 times each; --quick for 3
+cargo xtask fuzz         filter parsers and JSON bodies under coverage-guided fuzzing, 20 minutes each, both at once;
+                         --minutes <n> for another time
 cargo xtask bench        measure the server: startup | commit | predict | tracking | runs | points | all; --out <file> for the numbers as JSON
 cargo xtask demo         the demo, act by act; leaves the server up unless --exit is given; --screenshots [folder] walks
                          through its pages in a browser and keeps a picture of each
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         "lint" => lint::run(),
         "bench" => bench::run(&rest),
         "crash" => crash::run(&rest),
+        "fuzz" => fuzz::run(&rest),
         "demo" => demo::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

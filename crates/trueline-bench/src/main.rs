@@ -5,9 +5,14 @@
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use mimalloc::MiMalloc;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use trueline_bench::{Against, Table, artifacts, commit, points, predict, runs, startup, tracking};
+
+/// As in the server: what runs here without it is held against what runs there.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

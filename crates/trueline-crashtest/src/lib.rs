@@ -78,13 +78,43 @@ impl Mode {
     }
 }
 
+/// How long a mode goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many rounds with a short load each.
+    Rounds(usize),
+    /// Rounds of a longer load, until the clients have been at work for so many minutes.
+    Minutes(u64),
+}
+
+impl Length {
+    /// How long the load of each round lasts.
+    fn loads(self, rng: &mut Rng) -> Vec<Duration> {
+        let mut load = |ms| Duration::from_millis(rng.within(ms));
+        match self {
+            Self::Rounds(rounds) => (0..rounds).map(|_| load(SHORT_MS)).collect(),
+            Self::Minutes(minutes) => {
+                let (mut loads, all) = (Vec::new(), Duration::from_secs(60 * minutes));
+                while loads.iter().sum::<Duration>() < all {
+                    loads.push(load(LONG_MS));
+                }
+                loads
+            }
+        }
+    }
+}
+
+/// How long the load of a round lasts, in milliseconds.
+const SHORT_MS: std::ops::Range<u64> = 200..1500;
+const LONG_MS: std::ops::Range<u64> = 5_000..20_000;
+
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The server's binary.
     pub binary: PathBuf,
-    /// Rounds of each mode.
-    pub rounds: usize,
+    /// How long each mode goes on.
+    pub length: Length,
     /// What happens to the server.
     pub mode: Mode,
     /// What the random moments and loads come from.
@@ -139,14 +169,16 @@ impl Sum {
 /// All rounds of one mode; answers whether they came out as they must.
 fn run_mode(plan: &Plan, mode: Mode, work: &Path, out: &mut dyn Write) -> anyhow::Result<bool> {
     let (name, mut rng) = (mode.name(), Rng::new(plan.seed ^ mode as u64));
-    writeln!(out, "{name}: {} rounds, {} clients, seed {}", plan.rounds, plan.clients, plan.seed)?;
+    let loads = plan.length.loads(&mut rng);
+    let (n, seconds) = (loads.len(), loads.iter().sum::<Duration>().as_secs());
+    writeln!(out, "{name}: {n} rounds, {seconds} s of load, {} clients, seed {}", plan.clients, plan.seed)?;
     let mut sum = Sum::default();
     let mut done = Ok(());
     if matches!(mode, Mode::Kill | Mode::Power) {
-        done = first_starts(plan, mode, work, &mut rng, out);
+        done = first_starts(plan, mode, work, (n / 5).max(1), &mut rng, out);
     }
     if done.is_ok() {
-        done = load_rounds(plan, mode, work, &mut rng, &mut sum, out);
+        done = load_rounds(plan, mode, work, &loads, &mut rng, &mut sum, out);
     }
     let Sum { rounds, acknowledged, kept, dropped, slowest, cuts } = sum;
     writeln!(
@@ -184,11 +216,12 @@ fn first_starts(
     plan: &Plan,
     mode: Mode,
     work: &Path,
+    n: usize,
     rng: &mut Rng,
     out: &mut dyn Write,
 ) -> Result<(), Stop> {
     let usual = Ground::new(plan, mode, work.join("first"), rng.fork())?.start()?.ready_after();
-    let (name, n) = (mode.name(), (plan.rounds / 5).max(1));
+    let name = mode.name();
     for i in 1..=n {
         let folder = work.join(format!("first-start-{i}"));
         let mut ground = Ground::new(plan, mode, folder.clone(), rng.fork())?;
@@ -197,7 +230,8 @@ fn first_starts(
         std::fs::remove_dir_all(folder).map_err(anyhow::Error::from)?;
 
         let folder = work.join(format!("first-load-{i}"));
-        let report = Ground::new(plan, mode, folder.clone(), rng.fork())?.round(true)?;
+        let load = Duration::from_millis(rng.within(SHORT_MS));
+        let report = Ground::new(plan, mode, folder.clone(), rng.fork())?.round(load, true)?;
         said(out, &format!("{name} first load {i}/{n}: {report}"))?;
         std::fs::remove_dir_all(folder).map_err(anyhow::Error::from)?;
     }
@@ -209,17 +243,18 @@ fn load_rounds(
     plan: &Plan,
     mode: Mode,
     work: &Path,
+    loads: &[Duration],
     rng: &mut Rng,
     sum: &mut Sum,
     out: &mut dyn Write,
 ) -> Result<(), Stop> {
     let mut ground = Ground::new(plan, mode, work.join("rounds"), rng.fork())?;
-    for i in 1..=plan.rounds {
-        let done = ground.round(i == plan.rounds);
+    for (i, load) in (1..).zip(loads) {
+        let done = ground.round(*load, i == loads.len());
         sum.cuts = ground.cuts;
         let report = done?;
         sum.add(&report);
-        said(out, &format!("{} {i}/{}: {report}", mode.name(), plan.rounds))?;
+        said(out, &format!("{} {i}/{}: {report}", mode.name(), loads.len()))?;
     }
     Ok(())
 }

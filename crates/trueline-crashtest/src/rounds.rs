@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 
 /// A restarted server is ready, and its endpoint answers, within this.
 const READY: Duration = Duration::from_secs(2);
-/// How long a round's load lasts, in milliseconds.
-const LOAD_MS: std::ops::Range<u64> = 200..1500;
 /// After a restart the sequencer and the tasks go on where they were left; a second crash comes while they do.
 const RECOVERY_MS: std::ops::Range<u64> = 0..400;
 /// How often somebody asks for the newest checkpoint.
@@ -122,10 +120,10 @@ impl<'p> Ground<'p> {
         })
     }
 
-    /// One round; `last` looks at everything once more.
-    pub(crate) fn round(&mut self, last: bool) -> Result<Report, Stop> {
+    /// One round with so much load; `last` looks at everything once more.
+    pub(crate) fn round(&mut self, load: Duration, last: bool) -> Result<Report, Stop> {
         let server = self.start()?;
-        let (stories, mut crashes) = self.load(server)?;
+        let (stories, mut crashes) = self.load(server, load)?;
         let acknowledged = stories.iter().map(|s| s.acknowledged).sum();
         self.stories.push(stories);
         if self.mode == Mode::KillPower || self.rng.chance(0.25) {
@@ -205,14 +203,13 @@ impl<'p> Ground<'p> {
         Ok(self.deployed[0])
     }
 
-    /// Clients at work until the server is killed at a random moment; the power is cut then, if the mode says so.
-    fn load(&mut self, server: Server) -> Result<(Vec<Story>, String), Stop> {
+    /// Clients at work until the server is killed after `pause`; the power is cut then, if the mode says so.
+    fn load(&mut self, server: Server, pause: Duration) -> Result<(Vec<Story>, String), Stop> {
         let round = self.stories.len();
         let shared = format!("shared-{round}");
         let made = self.launch.api().post("registered-models/create", &json!({ "name": shared }));
         made.map_err(|e| finding(format!("can't create a model: {e}")))?;
         let answering = self.answering()?;
-        let pause = Duration::from_millis(self.rng.within(LOAD_MS));
         let seeds: Vec<Rng> = (0..self.plan.clients).map(|_| self.rng.fork()).collect();
         let crashing = AtomicBool::new(false);
         let (killed, done, note) = std::thread::scope(|scope| {

@@ -9,6 +9,7 @@ use crate::sqlite_regexp;
 use crate::tx::{Backend, Tx};
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -79,6 +80,8 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
     // What is deleted is overwritten, so that an erased payload does not stay on a free page.
     c.pragma_update(None, "secure_delete", true)?;
     c.pragma_update(None, "cache_size", -8192)?;
+    // A plan depends on the statement alone: with values in it, each new LIMIT would have the statement prepared again.
+    c.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     c.busy_timeout(Duration::from_secs(10))?;
     sqlite_regexp::install(&c)?;
     c.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);

@@ -36,18 +36,18 @@ pub(crate) async fn start(State(app): App, Caller(session): Caller, fields: Fiel
     }
     let (experiment, new) = trace_wire::read_info(&fields.message("trace")?.message("trace_info")?)?;
     let info = app.keeper.start(&leave(&session)?, &experiment, new).await?;
-    Ok(reply::dense(&json!({ "trace": { "trace_info": trace_wire::info(&info) } })))
+    Ok(reply::json(&json!({ "trace": { "trace_info": trace_wire::info(&info) } })))
 }
 
 async fn info(State(app): App, Caller(session): Caller, Path(id): Path<String>) -> Answer {
     let info = app.keeper.traces.info(&session.leave()?, id).await?;
-    Ok(reply::dense(&json!({ "trace": { "trace_info": trace_wire::info(&info) } })))
+    Ok(reply::json(&json!({ "trace": { "trace_info": trace_wire::info(&info) } })))
 }
 
 async fn by_id(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let (id, part_will_do) = (fields.required("trace_id")?, fields.switch("allow_partial")?);
     let trace = app.keeper.traces.trace(&session.leave()?, id, part_will_do).await?;
-    Ok(reply::dense(&json!({ "trace": trace_wire::trace(&trace) })))
+    Ok(reply::json(&json!({ "trace": trace_wire::trace(&trace) })))
 }
 
 /// A list that must be there and not be empty.
@@ -71,14 +71,14 @@ async fn batch(State(app): App, Caller(session): Caller, fields: Fields) -> Answ
     let ids = required_texts(&fields, "trace_ids")?;
     let found = app.keeper.traces.whole(&session.leave()?, ids, scope(&fields)?).await?;
     let traces: Vec<Json> = found.iter().map(trace_wire::trace).collect();
-    Ok(reply::dense(&render::compact(json!({ "traces": traces }))))
+    Ok(reply::json(&render::compact(json!({ "traces": traces }))))
 }
 
 async fn batch_infos(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let ids = required_texts(&fields, "trace_ids")?;
     let found = app.keeper.traces.infos(&session.leave()?, ids, scope(&fields)?).await?;
     let infos: Vec<Json> = found.iter().map(trace_wire::info).collect();
-    Ok(reply::dense(&render::compact(json!({ "trace_infos": infos }))))
+    Ok(reply::json(&render::compact(json!({ "trace_infos": infos }))))
 }
 
 /// What a search of either version asks for.
@@ -114,7 +114,7 @@ async fn search(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
     let found = app.keeper.traces.search(&session.leave()?, search).await?;
     let traces: Vec<Json> = found.items.iter().map(trace_wire::info).collect();
     let answer = json!({ "traces": traces, "next_page_token": page.next_token(found.more) });
-    Ok(reply::dense(&render::compact(answer)))
+    Ok(reply::json(&render::compact(answer)))
 }
 
 pub(crate) async fn delete(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {

@@ -1,10 +1,12 @@
-//! The binary: parses the command line, assembles the server or talks to one; nothing else.
+//! The binary; what it does is the library's.
 
-mod cli;
-mod server;
-
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
+/// Requests make many small values on one thread and drop them on another, at which the system's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
-    cli::run()
+    trueline::run()
 }

@@ -3,10 +3,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-use trueline_crashtest::{Mode, Plan, run};
+use trueline_crashtest::{Length, Mode, Plan, run};
 
 fn plan(mode: Mode) -> Plan {
-    Plan { binary: env!("CARGO_BIN_EXE_trueline").into(), rounds: 2, mode, seed: 1, clients: 6 }
+    Plan {
+        binary: env!("CARGO_BIN_EXE_trueline").into(),
+        length: Length::Rounds(2),
+        mode,
+        seed: 1,
+        clients: 6,
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ const SMALL: usize = 1024;
 const WAITING: i64 = 256;
 /// or when the oldest has waited so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Runs that are folded side by side, so that they share commits.
+/// Runs that are folded side by side when a search waits for them, so that they share commits.
 const AT_ONCE: usize = 4;
 
 /// Decides when which run is folded.
@@ -28,7 +28,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Folds what is due; everything when `all`.
+    /// Folds what is due, leaving the writer to others for half of the time; everything at once when `all`.
     pub(crate) async fn round(&mut self, ledger: &Ledger, all: bool) -> Result<(), TrackingError> {
         let waiting = ledger.db().read(waiting).await?;
         self.first_seen.retain(|run, _| waiting.iter().any(|w| w.run == *run));
@@ -40,7 +40,18 @@ impl Folder {
                 due.push(run);
             }
         }
-        fold_all(ledger, due).await
+        if all {
+            return fold_all(ledger, due).await;
+        }
+        for run in due {
+            let mut more = true;
+            while more {
+                let began = Instant::now();
+                more = fold_some(ledger, run).await?;
+                tokio::time::sleep(began.elapsed()).await;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -59,6 +70,11 @@ fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Waiting>, TrackingError> {
         Ok::<_, TrackingError>(())
     })?;
     Ok(found)
+}
+
+/// Whether anything waits to be folded.
+pub(crate) fn any_waiting(tx: &mut Tx<'_>) -> Result<bool, TrackingError> {
+    Ok(tx.query_opt("SELECT 1 FROM metric_inbox LIMIT 1", &[])?.is_some())
 }
 
 /// Folds all that waits, so that latest values can be searched; costs next to nothing when nothing waits.
@@ -86,15 +102,17 @@ async fn fold_all(ledger: &Ledger, runs: Vec<i64>) -> Result<(), TrackingError> 
 }
 
 async fn fold_run(ledger: &Ledger, run: i64) -> Result<(), TrackingError> {
-    loop {
-        // Decoding, sorting and encoding happen beside the writer, which only writes.
-        let Some(folded) = ledger.db().read(move |tx| Folded::of(tx, run)).await? else { return Ok(()) };
-        let last = folded.rows < ROWS;
-        let kept = ledger.write_summarised(POINTS, move |tx| folded.keep(tx)).await?;
-        if kept && last {
-            return Ok(());
-        }
-    }
+    while fold_some(ledger, run).await? {}
+    Ok(())
+}
+
+/// Folds the oldest rows of a run; answers whether there may be more.
+async fn fold_some(ledger: &Ledger, run: i64) -> Result<bool, TrackingError> {
+    // Decoding, sorting and encoding happen beside the writer, which only writes.
+    let Some(folded) = ledger.db().read(move |tx| Folded::of(tx, run)).await? else { return Ok(false) };
+    let last = folded.rows < ROWS;
+    let kept = ledger.write_summarised(POINTS, move |tx| folded.keep(tx)).await?;
+    Ok(!(kept && last))
 }
 
 /// What comes of a part of a run's inbox.

@@ -13,6 +13,7 @@ mod walk;
 use crate::model::{Experiment, ExperimentId, RunData, ViewType};
 use crate::{LoggedModel, MeasuredOn, Tracking, TrackingError, experiments, logged_models, points};
 use places::{ExperimentPlaces, LoggedModelPlaces};
+use std::sync::Arc;
 pub(crate) use table::Results;
 pub use table::{Cell, ColumnNames, TableRow, TableWindow};
 use trueline_db::{Tx, Value};
@@ -201,11 +202,23 @@ impl Tracking {
         leave: &Authorized<ReadProject>,
         search: RunSearch,
     ) -> Result<Page<RunData>, TrackingError> {
-        let project = leave.project().clone();
-        if runs::asks_for_metrics(&search) {
+        let (project, search) = (leave.project().clone(), Arc::new(search));
+        let mut heeds_inbox = runs::asks_for_metrics(&search);
+        loop {
+            let (project, search) = (project.clone(), search.clone());
+            let find = move |tx: &mut Tx<'_>| {
+                if heeds_inbox && points::any_waiting(tx)? {
+                    return Ok(None);
+                }
+                runs::find(tx, &project, &search, runs::Bounds::MEASURED).map(Some)
+            };
+            if let Some(found) = self.ledger.db().read(find).await? {
+                return Ok(found);
+            }
             points::fold_waiting(&self.ledger).await?;
+            // What came after that is newer than the search.
+            heeds_inbox = false;
         }
-        self.ledger.db().read(move |tx| runs::find(tx, &project, &search, runs::Bounds::MEASURED)).await
     }
 
     /// The experiments that meet a filter.

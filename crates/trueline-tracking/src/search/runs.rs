@@ -7,7 +7,7 @@
 //!   looking at bits.
 
 use super::leaf::{Leaf, values};
-use super::order::{Hit, Order};
+use super::order::{Carry, Hit, Order};
 use super::places::RunPlaces;
 use super::sets::{self, Set};
 use super::walk::Walk;
@@ -41,6 +41,9 @@ impl Bounds {
         Self { few: 5_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
 }
 
+/// As many runs are read as a whole when they are looked at.
+const CARRIED: usize = 256;
+
 /// A run is looked at in the time in which so many are walked past.
 const LOOK_COSTS: usize = 12;
 
@@ -66,9 +69,11 @@ pub(super) fn find(
     }
     hits.sort_unstable_by(|a, b| order.compare(a, b));
     let more = hits.len() >= wanted;
-    let page: Vec<i64> = hits.iter().skip(offset).take(limit).map(|hit| hit.n).collect();
-    let mut rows = rows(tx, &page)?;
-    let found = page.iter().filter_map(|n| rows.remove(n).map(|run| (*n, run))).collect();
+    let page: Vec<Hit> = hits.into_iter().skip(offset).take(limit).collect();
+    let unread: Vec<i64> = page.iter().filter(|hit| hit.run.is_none()).map(|hit| hit.n).collect();
+    let mut rows = rows(tx, &unread)?;
+    let read = |hit: Hit| Some((hit.n, hit.run.or_else(|| rows.remove(&hit.n))?));
+    let found = page.into_iter().filter_map(read).collect();
     let mut items = runs::data(tx, project, found)?;
     // As MLflow has it, a search does not tell what models a run read.
     items.iter_mut().for_each(|run| run.model_inputs.clear());
@@ -281,8 +286,10 @@ impl Search<'_> {
         filter: Filter,
         mut see: impl FnMut(Hit),
     ) -> Result<(), TrackingError> {
+        // Of many that are looked at few are shown.
+        let carry = if self.wanted.max(runs.len()) <= CARRIED { Carry::Run } else { Carry::Keys };
         for mut some in many::batches(runs) {
-            let select = self.order.select(|value: Value| some.push(value));
+            let select = self.order.select(carry, |value: Value| some.push(value));
             let experiment = some.push(self.experiment);
             let mut sql = some.sql(&format!("{select} WHERE r.n IN ({{list}})"));
             sql.push_str(&format!(" AND r.experiment_n = {experiment}"));
@@ -295,7 +302,7 @@ impl Search<'_> {
                 sql.push_str(&format!(" AND ({})", condition.sql));
             }
             tx.each(&sql, some.params(), |row| {
-                see(self.order.read(row)?);
+                see(self.order.read(carry, row)?);
                 Ok::<_, TrackingError>(())
             })?;
         }

@@ -24,6 +24,7 @@ mod table;
 mod trace;
 
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -133,9 +134,16 @@ pub(crate) struct Connection {
 }
 
 /// Parses the command line and runs it.
-pub(crate) fn run() -> ExitCode {
+#[must_use]
+pub fn run() -> ExitCode {
+    run_with(std::env::args_os())
+}
+
+/// Parses these arguments, the program's name first, and runs what they say. Wrong ones end the process.
+#[must_use]
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let began = Instant::now();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments);
     let done = match cli.command {
         Command::Server(args) => server::run(args, began),
         Command::Run(args) => return run::run(args),

@@ -1,0 +1,14 @@
+//! What coverage-guided fuzzing drives: the filter parsers, and every JSON body through the door of a whole server that
+//! runs in the same process, so that its counters are the fuzzer's. `cargo xtask fuzz` builds and runs it.
+//!
+//! A panic here is a finding; so is an answer of 5xx that says more than "switched off", and an answer that does not come.
+
+mod bodies;
+mod filters;
+mod routes;
+mod seeds;
+mod server;
+
+pub use bodies::{Bodies, Finding};
+pub use filters::filters;
+pub use seeds::{body_seeds, filter_seeds};
