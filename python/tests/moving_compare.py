@@ -108,12 +108,74 @@ def registered_models(client):
     return found
 
 
+# Files of a trace follow it to another place, which this tag names.
+PLACE = "mlflow.artifactLocation"
+
+
+# What a server shows of a value of a trace's metadata; a store in the same process shows all of it.
+SHOWN = 250
+
+
+def assessment(one):
+    """Of an expectation that came from a server, the client does not say that it is valid."""
+    return {"valid": True, **one.to_dictionary()}
+
+
+def traces(client, ids):
+    found = {}
+    if not hasattr(mlflow, "log_feedback"):
+        return found
+    for one in client.search_traces(experiment_ids=ids, max_results=500):
+        info = one.info
+        times = [info.request_time, info.execution_duration, info.state.value]
+        said = [info.client_request_id, info.request_preview, info.response_preview]
+        found[info.trace_id] = {
+            "info": [info.experiment_id, *times, *said],
+            "tags": {key: value for key, value in info.tags.items() if key != PLACE},
+            "metadata": {key: value[:SHOWN] for key, value in info.trace_metadata.items()},
+            "assessments": sorted(map(assessment, info.assessments), key=lambda one: one["assessment_id"]),
+            "spans": [span.to_dict() for span in one.data.spans],
+        }
+    return found
+
+
+def evaluation_datasets(ids):
+    from mlflow.genai.datasets import search_datasets
+
+    found = {}
+    for one in search_datasets(experiment_ids=ids):
+        # The wrapper shows records as a table alone.
+        whole = one._mlflow_dataset
+        records = sorted((record.to_dict() for record in whole.records), key=str)
+        found[one.dataset_id] = [{k: v for k, v in whole.to_dict().items() if k != "records"}, records]
+    return found
+
+
+def scorers(ids):
+    from mlflow.genai.scorers import get_scorer, list_scorers
+    from mlflow.genai.scorers.registry import list_scorer_versions
+
+    found = {}
+    for experiment in ids:
+        for one in list_scorers(experiment_id=experiment):
+            versions = list_scorer_versions(name=one.name, experiment_id=experiment)
+            said = [[number, scorer.instructions] for scorer, number in versions]
+            newest = get_scorer(name=one.name, experiment_id=experiment).instructions
+            found[f"{experiment}/{one.name}"] = [said, newest]
+    return found
+
+
 def everything(uri, artifacts):
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     known = experiments(client)
     ids = sorted(known)
+    # Folders keep neither datasets nor scorers.
+    judged = hasattr(mlflow, "genai") and "mlruns" not in uri and "--folder" not in sys.argv[3:]
     return {
+        "traces": traces(client, ids),
+        "evaluation datasets": evaluation_datasets(ids) if judged else {},
+        "scorers": scorers([id for id in ids if known[id][1] == "active"]) if judged else {},
         "experiments": known,
         "runs": runs(client, ids, artifacts),
         "logged models": logged_models(client, ids),

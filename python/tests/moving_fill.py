@@ -76,6 +76,67 @@ def registry(client, run, source, model):
             pass
 
 
+def traces(client, experiment, run, judged):
+    """Traces with all that is said of them, where the client knows of assessments; one of them has failed."""
+    if not hasattr(mlflow, "log_feedback"):
+        return
+    from mlflow.entities import AssessmentSource
+
+    mlflow.set_experiment(experiment_id=experiment)
+
+    @mlflow.trace(span_type="LLM")
+    def ask(question):
+        span = mlflow.get_current_active_span()
+        usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+        span.set_attributes({"mlflow.chat.tokenUsage": usage, "mlflow.llm.model": "small"})
+        metadata = {"mlflow.trace.session": "s1", "mlflow.trace.user": "ann", "long": LONG}
+        mlflow.update_current_trace(tags={"env": "prod"}, metadata=metadata, client_request_id="c1")
+        return question.upper()
+
+    @mlflow.trace
+    def app(question):
+        return ask(question)
+
+    @mlflow.trace
+    def bad():
+        raise ValueError("it is bad")
+
+    app("hello ü")
+    mlflow.flush_trace_async_logging()
+    trace = mlflow.get_last_active_trace_id()
+    try:
+        bad()
+    except ValueError:
+        mlflow.flush_trace_async_logging()
+    source = AssessmentSource("HUMAN", "ann")
+    say = {"trace_id": trace, "source": source}
+    first = mlflow.log_feedback(name="good", value=True, rationale="so", metadata={"k": "v"}, **say)
+    mlflow.log_expectation(name="want", value={"a": [1.5, "x"]}, **say)
+    mlflow.override_feedback(assessment_id=first.assessment_id, value=0.5, **say)
+    if judged:
+        evaluation(client, experiment, run, trace)
+
+
+def evaluation(client, experiment, run, trace):
+    """What only databases keep: links, evaluation datasets, scorers."""
+    from mlflow.genai.datasets import create_dataset
+    from mlflow.genai.judges import make_judge
+
+    client.link_traces_to_run([trace], run)
+    client.link_prompt_versions_to_trace([client.get_prompt_version("greet", 1)], trace)
+    dataset = create_dataset(name="questions", experiment_id=[experiment], tags={"team": "risk"})
+    come = {"source_type": "TRACE", "source_data": {"trace_id": trace}}
+    dataset.merge_records(
+        [
+            {"inputs": {"q": "a", "n": 1}, "expectations": {"x": 1}, "tags": {"z": "ü"}},
+            {"inputs": {"q": "b"}, "outputs": {"o": [1, 2]}, "source": come},
+        ]
+    )
+    for word in ("good", "kind"):
+        judge = make_judge(name="judge", instructions=f"is {{{{ outputs }}}} {word}", model="openai:/gpt-4o")
+        judge.register(experiment_id=experiment)
+
+
 def fill(uri):
     # Older stores look logged models up in the global one.
     mlflow.set_tracking_uri(uri)
@@ -108,6 +169,7 @@ def fill(uri):
     client.delete_experiment(gone)
     source = client.get_run(run).info.artifact_uri + "/model"
     registry(client, run, source, model)
+    traces(client, first, run, "mlruns" not in uri)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,25 @@
 //! changes. Which name or path points at it is the domains' matter.
 //!
 //! A put is spooled to the data directory while it is hashed, so memory stays constant whatever the size; it is
-//! answered only when file and folder are fsynced (local), or when the store has it (remote).
+//! answered only when file and folder are fsynced (local), or when the store has it (remote). Which blobs go is decided by
+//! whoever knows all that refers to them; here it is seen to that none goes that was put a moment ago.
 //!
 //! Beside them, plain objects of a bucket ([`Bucket`]), which lie under keys that others know and may change.
 
 mod bucket;
 mod error;
+mod reference;
 mod multipart;
 mod pour;
 mod reading;
 mod s3;
 mod store;
+mod sweep;
 
 pub use bucket::{Bucket, BucketEntry, Object};
 pub use error::BlobError;
+pub use reference::{Reference, References};
+pub use sweep::{Listed, size_below};
 pub use multipart::{MOST_PARTS, SignedUpload, Stored};
 pub use pour::{Poured, pour};
 pub use reading::stream_file;

@@ -1,5 +1,6 @@
 //! Put, get and range over one store.
 
+use crate::sweep::{Gates, is_young, refresh};
 use crate::{BlobError, Poured, pour, stream_file};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -28,6 +29,11 @@ impl Namespace {
     pub fn new(project: &str) -> Self {
         Self(project.to_owned())
     }
+
+    /// Where its blobs lie.
+    pub(crate) fn folder(&self) -> Key {
+        Key::from(format!("{}/sha256", self.0))
+    }
 }
 
 /// A blob: its digest and size.
@@ -42,9 +48,10 @@ pub struct BlobRef {
 /// A store of blobs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     /// The folder behind `store` when it is local: puts are renamed into place and fsynced there.
-    local: Option<PathBuf>,
+    pub(crate) local: Option<PathBuf>,
+    pub(crate) gates: Gates,
     spool: PathBuf,
 }
 
@@ -77,16 +84,17 @@ impl Blobs {
             std::fs::File::open(parent)?.sync_all()?;
         }
         let store = object_store::local::LocalFileSystem::new_with_prefix(root)?;
-        Ok(Self { store: Arc::new(store), local: Some(root.to_owned()), spool })
+        Ok(Self { store: Arc::new(store), local: Some(root.to_owned()), gates: Gates::default(), spool })
     }
 
-    /// Blobs in a remote store; `spool` is a local folder for uploads in progress.
+    /// Blobs in a remote store; `spool` is a local folder for uploads in progress. What a crash left in it is removed.
     ///
     /// # Errors
     /// What the disk says.
     pub fn remote(store: Arc<dyn ObjectStore>, spool: &Path) -> Result<Self, BlobError> {
+        drop(std::fs::remove_dir_all(spool));
         std::fs::create_dir_all(spool)?;
-        Ok(Self { store, local: None, spool: spool.to_owned() })
+        Ok(Self { store, local: None, gates: Gates::default(), spool: spool.to_owned() })
     }
 
     /// Keeps what `stream` gives and answers with its digest once it is durable.
@@ -156,6 +164,16 @@ impl Blobs {
             self.store.head(&key).await?;
             return Ok(LocalFile { path: root.join(key.as_ref()), _copy: None });
         }
+        let copy = self.download(namespace, sha256).await?;
+        Ok(LocalFile { path: copy.path().to_owned(), _copy: Some(copy) })
+    }
+
+    /// A copy of a blob beside the uploads in progress.
+    pub(crate) async fn download(
+        &self,
+        namespace: &Namespace,
+        sha256: &str,
+    ) -> Result<tempfile::NamedTempFile, BlobError> {
         let copy = self.spool()?;
         let mut to = tokio::fs::File::from_std(copy.reopen()?);
         let mut bytes = std::pin::pin!(self.get(namespace, sha256, None).await?);
@@ -163,7 +181,7 @@ impl Blobs {
             tokio::io::AsyncWriteExt::write_all(&mut to, &chunk).await?;
         }
         tokio::io::AsyncWriteExt::flush(&mut to).await?;
-        Ok(LocalFile { path: copy.path().to_owned(), _copy: Some(copy) })
+        Ok(copy)
     }
 
     async fn finish(
@@ -176,16 +194,17 @@ impl Blobs {
         match &self.local {
             Some(root) => {
                 let target = root.join(key.as_ref());
-                let root = root.clone();
-                blocking(move || place(file, &root, &target)).await?;
+                let (root, gates, of) = (root.clone(), self.gates.clone(), key.clone());
+                blocking(move || place(file, &root, &target, || gates.hold_blocking(&of))).await?;
             }
             None => self.upload(&key, file).await?,
         }
         Ok(blob)
     }
 
-    async fn upload(&self, key: &Key, file: tempfile::NamedTempFile) -> Result<(), BlobError> {
-        if self.store.head(key).await.is_ok() {
+    pub(crate) async fn upload(&self, key: &Key, file: tempfile::NamedTempFile) -> Result<(), BlobError> {
+        // One that is there already is put again when it is old, which makes it young.
+        if self.store.head(key).await.is_ok_and(|found| is_young(&found)) {
             return Ok(());
         }
         let upload = self.store.put_multipart(key).await?;
@@ -200,6 +219,7 @@ impl Blobs {
             upload.wait_for_capacity(PARTS_IN_FLIGHT).await?;
             upload.write(&buffer[..n]);
         }
+        let _held = self.gates.hold(key).await;
         upload.finish().await?;
         Ok(())
     }
@@ -264,28 +284,39 @@ impl Blobs {
 }
 
 /// `<project>/sha256/ab/cdef…`: two levels, so that no folder grows too large.
-fn key(namespace: &Namespace, sha256: &str) -> Result<Key, BlobError> {
+pub(crate) fn key(namespace: &Namespace, sha256: &str) -> Result<Key, BlobError> {
     let hex = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
     if !hex {
         return Err(BlobError::NotFound(sha256.to_owned()));
     }
-    Ok(Key::from(format!("{}/sha256/{}/{}", namespace.0, &sha256[..2], &sha256[2..])))
+    Ok(Key::from(format!("{}/{}/{}", namespace.folder(), &sha256[..2], &sha256[2..])))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| BlobError::Store(e.to_string()))?
 }
 
-/// Renames a spooled file to its place. The file is fsynced first, then each folder up to the root, so that
-/// the name survives a power cut as well as the bytes.
-fn place(file: tempfile::NamedTempFile, root: &Path, target: &Path) -> Result<(), BlobError> {
+/// Renames a spooled file to its place, under the gate that `hold` gives; one that is there already is made young instead.
+/// The file is fsynced first, then each folder up to the root, so that the name survives a power cut as well as the bytes.
+fn place<G>(
+    file: tempfile::NamedTempFile,
+    root: &Path,
+    target: &Path,
+    hold: impl Fn() -> G,
+) -> Result<(), BlobError> {
     let parent = target.parent().unwrap_or(root);
+    let there = {
+        let _held = hold();
+        refresh(target)?
+    };
     // One that is there already was fsynced by whoever put it, but perhaps its folders not yet.
-    if !target.exists() {
+    if !there {
         file.as_file().sync_all()?;
         std::fs::create_dir_all(parent)?;
+        let _held = hold();
+        file.as_file().set_modified(std::time::SystemTime::now())?;
         file.persist(target).map_err(|e| BlobError::from(e.error))?;
     }
     let mut folder = Some(parent);

@@ -56,7 +56,8 @@ impl Data {
         let namespace = Self::namespace(leave.project());
         let mut missing = Vec::new();
         for sha256 in digests {
-            match self.blobs.size(&namespace, &sha256).await {
+            // One that is here need not be sent, and is not collected before it is named in a version.
+            match self.blobs.keep_alive(&namespace, &sha256).await {
                 Ok(_) => {}
                 Err(BlobError::NotFound(_)) => missing.push(sha256),
                 Err(error) => return Err(error.into()),

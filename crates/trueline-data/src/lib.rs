@@ -2,6 +2,7 @@
 //! version being the hash of its manifest. How tables are read is `trueline-query`'s matter, what is made of them
 //! (training sets, features) other domains' and the flows'.
 
+mod blob_references;
 mod error;
 mod files;
 mod manifest;
@@ -10,6 +11,7 @@ mod schema;
 mod table;
 mod versions;
 
+pub use blob_references::{awaited_blobs, version_blobs};
 pub use error::DataError;
 pub use files::LARGEST_FILE;
 pub use manifest::{DatasetRef, FileEntry, Manifest, NamedFile, Which, check_name};

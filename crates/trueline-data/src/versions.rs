@@ -67,9 +67,9 @@ pub struct Dataset {
 
 /// What the task that adds a version was told.
 #[derive(Debug, Serialize, Deserialize)]
-struct Order {
-    name: String,
-    files: Vec<NamedFile>,
+pub(crate) struct Order {
+    pub(crate) name: String,
+    pub(crate) files: Vec<NamedFile>,
     by: String,
 }
 
@@ -77,7 +77,7 @@ const COLUMNS: &str =
     "name, number, id, manifest, file_names, profile, states, recipe, created_by, created_at_ms
     FROM dataset_versions";
 
-fn parse<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, DataError> {
+pub(crate) fn parse<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, DataError> {
     serde_json::from_str(text)
         .map_err(|e| DataError::Ledger(DbError::Other(format!("a dataset's row is broken: {e}")).into()))
 }
@@ -215,7 +215,7 @@ impl Data {
         let namespace = Self::namespace(leave.project());
         for file in &files {
             file.format()?;
-            match self.blobs.size(&namespace, &file.sha256).await {
+            match self.blobs.keep_alive(&namespace, &file.sha256).await {
                 Ok(size) if size == file.size => {}
                 Ok(size) => {
                     let NamedFile { name, size: told, .. } = file;

@@ -17,6 +17,7 @@ mod config;
 mod error;
 mod job;
 mod migrate;
+mod new_database;
 mod postgres_backend;
 mod queue;
 mod sqlite_backend;
@@ -27,6 +28,7 @@ mod value;
 pub use config::{Config, Durability, Limits};
 pub use error::DbError;
 pub use migrate::{Migration, Module};
+pub use new_database::NewDatabase;
 pub use tx::{Dialect, Row, Tx};
 pub use value::{FromValue, Value};
 

@@ -40,7 +40,7 @@ pub(crate) fn start(url: &str, limits: &Limits, modules: &[Module]) -> Result<(Q
     Ok((writes, reads))
 }
 
-fn connect(url: &str) -> Result<PgConnection, DbError> {
+pub(crate) fn connect(url: &str) -> Result<PgConnection, DbError> {
     let mut config: postgres::Config =
         url.parse().map_err(|e: postgres::Error| DbError::Unreachable(e.to_string()))?;
     refuse_unencrypted(&config)?;

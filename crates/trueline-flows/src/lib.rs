@@ -3,7 +3,10 @@
 mod admission;
 mod artifact_proxy;
 mod authors;
+mod blob_references;
 mod capture_source;
+mod collect;
+mod collect_task;
 mod declare_features;
 mod deliver_alert;
 mod deliver_webhook;
@@ -43,6 +46,10 @@ mod watch;
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, is_frozen, list_folder};
 pub use capture_source::{
     Keep, capture_code, capture_environment, interpreter_of, packages, seeds, was_kept,
+};
+pub use collect::{BlobCount, CollectError, CollectOrder, Collection, Collector, ProjectCollection};
+pub use collect_task::{
+    COLLECT_TASK, Retention, collect_task, last_collection, request_collection, run_collections,
 };
 pub use declare_features::declare_features;
 pub use deliver_alert::{Reach, deliver_alert};

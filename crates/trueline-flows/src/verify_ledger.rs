@@ -1,12 +1,14 @@
 //! Checking the ledger: its files, the rows against them, and with `--state` the rows and the segments of the prediction log
 //! that the events imply. Offline from the CLI, or as a task of the server.
 
+use crate::blob_references::{missing, missing_offline};
 use crate::verify_segments::verify_segments;
 use crate::verify_state::{State, verify_state, verify_state_offline};
 use serde_json::json;
-use std::path::PathBuf;
-use trueline_db::{Db, Tx};
-use trueline_identity::{Authorized, ReadLedger, VerifyLedger};
+use std::path::{Path, PathBuf};
+use trueline_blobs::{Blobs, Namespace, size_below};
+use trueline_db::{Db, DbError, Tx};
+use trueline_identity::{Authorized, Project, ReadLedger, VerifyLedger, all_projects};
 use trueline_ledger::{
     Actor, Finding, Ledger, LedgerError, NewEvent, ProjectId, Report, Verification, verify_files,
     verify_rows, waiting_events,
@@ -24,6 +26,8 @@ pub struct CheckedFolders {
     pub ledger: PathBuf,
     /// The log of predictions.
     pub predictions: PathBuf,
+    /// The bytes of artifacts, versions and datasets; an offline check of a copy without them leaves them out.
+    pub blobs: PathBuf,
 }
 
 /// Asks for a check of the ledger; answers the task that does it.
@@ -57,10 +61,11 @@ pub async fn last_verification(
 pub async fn verify_task(
     ledger: Ledger,
     folders: CheckedFolders,
+    blobs: Blobs,
     key: String,
     lease: Lease,
 ) -> Result<(), String> {
-    let found = check(ledger.db(), folders, key).await.map_err(|e| e.to_string())?;
+    let found = check(ledger.db(), folders, &blobs, key).await.map_err(|e| e.to_string())?;
     let (id, now) = (ledger.sources().id(), ledger.sources().now());
     let recorded: Result<(), TaskError> = ledger
         .write(&Actor::system("verifier"), move |tx| {
@@ -83,7 +88,12 @@ pub async fn verify_task(
     recorded.map_err(|e| e.to_string())
 }
 
-async fn check(db: &Db, folders: CheckedFolders, key: String) -> Result<Verification, LedgerError> {
+async fn check(
+    db: &Db,
+    folders: CheckedFolders,
+    blobs: &Blobs,
+    key: String,
+) -> Result<Verification, LedgerError> {
     let folder = folders.ledger.clone();
     let files = folder.clone();
     let mut report: Report = match aside(move || verify_files(&files, &key, None)).await? {
@@ -104,7 +114,47 @@ async fn check(db: &Db, folders: CheckedFolders, key: String) -> Result<Verifica
         }
     }
     let state = verify_state(db).await?;
-    aside(move || judged(report, &state, &folders)).await
+    match aside(move || judged(report, &state, &folders)).await? {
+        Ok(report) => Ok(missing_blob(db, blobs).await?.map_or(Ok(report), Err)),
+        found => Ok(found),
+    }
+}
+
+/// A blob that something refers to and that is not there.
+async fn missing_blob(db: &Db, blobs: &Blobs) -> Result<Option<Finding>, LedgerError> {
+    let projects: Vec<Project> = db.read(|tx| all_projects(tx).map_err(unreadable)).await?;
+    for project in projects {
+        let first = missing(db, blobs, &project.id).await.map_err(unreadable)?;
+        if first.is_empty() {
+            continue;
+        }
+        // What was deleted and collected while it was looked for is no longer referred to.
+        let second = missing(db, blobs, &project.id).await.map_err(unreadable)?;
+        if let Some(problem) = first.into_iter().find(|missing| second.contains(missing)) {
+            return Ok(Some(Finding { entry: None, problem }));
+        }
+    }
+    Ok(None)
+}
+
+/// The same over one connection, with blobs in a folder.
+fn missing_blob_offline(tx: &mut Tx<'_>, root: &Path) -> Result<Option<Finding>, LedgerError> {
+    if !root.exists() {
+        return Ok(None);
+    }
+    for project in all_projects(tx).map_err(unreadable)? {
+        let namespace = Namespace::new(project.id.as_str());
+        let size = |sha256: &str| size_below(root, &namespace, sha256);
+        let missing = missing_offline(tx, &project.id, size).map_err(unreadable)?;
+        if let Some(problem) = missing.into_iter().next() {
+            return Ok(Some(Finding { entry: None, problem }));
+        }
+    }
+    Ok(None)
+}
+
+fn unreadable(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Db(DbError::Other(error.to_string()))
 }
 
 /// Runs what reads many files where blocking is allowed.
@@ -151,8 +201,11 @@ pub fn verify_offline(
         }
     }
     report.waiting = waiting_events(tx, report.entries)?;
-    if state {
-        return judged(report, &verify_state_offline(tx)?, folders);
+    if !state {
+        return Ok(Ok(report));
     }
-    Ok(Ok(report))
+    match judged(report, &verify_state_offline(tx)?, folders)? {
+        Ok(report) => Ok(missing_blob_offline(tx, &folders.blobs)?.map_or(Ok(report), Err)),
+        found => Ok(found),
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use trueline_db::{Db, DbError, Tx};
-use trueline_ledger::{EventRow, LedgerError, events_of, newest_index, unsequenced_events_of};
+use trueline_ledger::{
+    EventRow, LedgerError, events_of, happened_after, newest_index, unsequenced_events_of,
+};
 use trueline_registry::{Compared, Disagreement, Replay};
 use trueline_serving::SegmentReplay;
 use trueline_serving::rollout::{Mismatch, RolloutReplay};
@@ -92,12 +94,32 @@ fn failed(error: impl std::fmt::Display) -> LedgerError {
     LedgerError::Db(DbError::Other(error.to_string()))
 }
 
-/// The seals among events; those whose payload was erased are only counted.
-fn seals(events: &[EventRow], compared: &mut Compared) -> Vec<Seal> {
-    let told = events.iter().filter(|event| Seal::ACTIONS.contains(&event.action.as_str()));
-    let found: Vec<Option<Vec<Seal>>> = told.map(Seal::of).collect();
-    compared.unknowable += found.iter().filter(|seals| seals.is_none()).count() as u64;
-    found.into_iter().flatten().flatten().collect()
+/// A seal that does not hold, unless its owner was purged after that place.
+#[derive(Clone, Debug)]
+struct Doubt {
+    seal: Seal,
+    position: i64,
+    broken: Broken,
+}
+
+impl Doubt {
+    /// Whether a later event tells why the points are gone.
+    fn is_explained(&self, tx: &mut Tx<'_>) -> Result<bool, LedgerError> {
+        let (project, owner, action) = self.seal.purge();
+        happened_after(tx, project, (action, &owner), self.position)
+    }
+}
+
+/// The seals among events, each with its place; those whose payload was erased are only counted.
+fn seals(events: &[EventRow], compared: &mut Compared) -> Vec<(Seal, i64)> {
+    let mut found = Vec::new();
+    for event in events.iter().filter(|event| Seal::ACTIONS.contains(&event.action.as_str())) {
+        match Seal::of(event) {
+            Some(seals) => found.extend(seals.into_iter().map(|seal| (seal, event.position()))),
+            None => compared.unknowable += 1,
+        }
+    }
+    found
 }
 
 fn disagreement(broken: Broken) -> Disagreement {
@@ -109,25 +131,32 @@ fn disagreement(broken: Broken) -> Disagreement {
 /// # Errors
 /// What the database says.
 pub(crate) async fn verify_state(db: &Db) -> Result<State, LedgerError> {
-    let (mut told, mut out) = (Told::new(), Compared::default());
+    let (mut told, mut out, mut doubts) = (Told::new(), Compared::default(), Vec::new());
     loop {
         let after = told.upto;
         let Some(stretch) = db.read(move |tx| Told::next(tx, after)).await? else { break };
         told.apply(&stretch);
-        check_seals(db, &stretch.events, &mut out).await?;
+        doubts.extend(check_seals(db, &stretch.events, &mut out).await?);
     }
     let told = Arc::new(told);
     let (state, last) = db.read(move |tx| Told::clone(&told).compare(tx)).await?;
-    check_seals(db, &last, &mut out).await?;
+    doubts.extend(check_seals(db, &last, &mut out).await?);
+    for doubt in doubts {
+        let asked = doubt.clone();
+        if !db.read(move |tx| asked.is_explained(tx)).await? {
+            out.disagreements.push(disagreement(doubt.broken));
+        }
+    }
     Ok(State { compared: out.and(state.compared), ..state })
 }
 
-async fn check_seals(db: &Db, events: &[EventRow], out: &mut Compared) -> Result<(), LedgerError> {
-    for seal in seals(events, out) {
+async fn check_seals(db: &Db, events: &[EventRow], out: &mut Compared) -> Result<Vec<Doubt>, LedgerError> {
+    let mut doubts = Vec::new();
+    for (seal, position) in seals(events, out) {
         let broken = seal.check(db).await.map_err(failed)?;
-        out.disagreements.extend(broken.map(disagreement));
+        doubts.extend(broken.map(|broken| Doubt { seal, position, broken }));
     }
-    Ok(())
+    Ok(doubts)
 }
 
 /// The same over one connection, to a database that nobody writes to.
@@ -135,20 +164,30 @@ async fn check_seals(db: &Db, events: &[EventRow], out: &mut Compared) -> Result
 /// # Errors
 /// What the database says.
 pub(crate) fn verify_state_offline(tx: &mut Tx<'_>) -> Result<State, LedgerError> {
-    let (mut told, mut out) = (Told::new(), Compared::default());
+    let (mut told, mut out, mut doubts) = (Told::new(), Compared::default(), Vec::new());
     while let Some(stretch) = Told::next(tx, told.upto)? {
         told.apply(&stretch);
-        check_seals_offline(tx, &stretch.events, &mut out)?;
+        doubts.extend(check_seals_offline(tx, &stretch.events, &mut out)?);
     }
     let (state, last) = told.compare(tx)?;
-    check_seals_offline(tx, &last, &mut out)?;
+    doubts.extend(check_seals_offline(tx, &last, &mut out)?);
+    for doubt in doubts {
+        if !doubt.is_explained(tx)? {
+            out.disagreements.push(disagreement(doubt.broken));
+        }
+    }
     Ok(State { compared: out.and(state.compared), ..state })
 }
 
-fn check_seals_offline(tx: &mut Tx<'_>, events: &[EventRow], out: &mut Compared) -> Result<(), LedgerError> {
-    for seal in seals(events, out) {
+fn check_seals_offline(
+    tx: &mut Tx<'_>,
+    events: &[EventRow],
+    out: &mut Compared,
+) -> Result<Vec<Doubt>, LedgerError> {
+    let mut doubts = Vec::new();
+    for (seal, position) in seals(events, out) {
         let broken = seal.check_offline(tx).map_err(failed)?;
-        out.disagreements.extend(broken.map(disagreement));
+        doubts.extend(broken.map(|broken| Doubt { seal, position, broken }));
     }
-    Ok(())
+    Ok(doubts)
 }

@@ -67,6 +67,8 @@ actions! {
     ManageResource = "resource.manage";
     /// Create and rename projects.
     ManageProjects = "projects.manage";
+    /// Have what was deleted removed for good, and collect blobs that nothing refers to.
+    CollectStorage = "storage.collect";
     /// Create users, tokens and role grants.
     ManageUsers = "users.manage";
 }

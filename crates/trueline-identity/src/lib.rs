@@ -19,10 +19,10 @@ mod workspaces;
 pub use accounts::Account;
 
 pub use action::{
-    Action, Approve, Authorized, DeclarePipeline, DeclarePolicy, DeleteResource, Deploy, EraseEvent,
-    JudgeVersion, ManageProjects, ManageResource, ManageUsers, ManageWebhooks, Predict, ReadLedger,
-    ReadProject, ReadResource, RegisterModel, Replay, RunPipeline, UpdateResource, UseResource, VerifyLedger,
-    Watch, WriteData, WriteTracking,
+    Action, Approve, Authorized, CollectStorage, DeclarePipeline, DeclarePolicy, DeleteResource, Deploy,
+    EraseEvent, JudgeVersion, ManageProjects, ManageResource, ManageUsers, ManageWebhooks, Predict,
+    ReadLedger, ReadProject, ReadResource, RegisterModel, Replay, RunPipeline, UpdateResource, UseResource,
+    VerifyLedger, Watch, WriteData, WriteTracking,
 };
 pub use authenticate::{Authenticator, Caller, Credentials, TokenHolder};
 pub use error::IdentityError;
@@ -33,5 +33,5 @@ pub use permission::{Grant, Permission, ResourceKind, Rung, Standard, governing,
 pub use policy::Policy;
 pub use roles::{AccessRole, Membership, RolePermission};
 pub use schema::MODULE;
-pub use store::{Identity, hash_token};
+pub use store::{Identity, all_projects, hash_token};
 pub use workspaces::Workspace;

@@ -114,13 +114,7 @@ impl Identity {
     /// # Errors
     /// What the database says.
     pub async fn projects(&self) -> Result<Vec<Project>, IdentityError> {
-        self.ledger
-            .db()
-            .read(|tx| {
-                let rows = tx.query("SELECT id, name, created_at_ms FROM projects ORDER BY name", &[])?;
-                rows.into_iter().map(|mut row| project_from(&mut row)).collect()
-            })
-            .await
+        self.ledger.db().read(all_projects).await
     }
 
     /// Makes a user with roles, and for the first one a token in the same transaction: the local caller ends with it, so
@@ -374,6 +368,15 @@ impl Identity {
 fn project_from(row: &mut trueline_db::Row) -> Result<Project, IdentityError> {
     let id = ProjectId::new(row.take::<String>(0)?);
     Ok(Project { id, name: row.take(1)?, created_at_ms: row.take(2)? })
+}
+
+/// All projects, by name.
+///
+/// # Errors
+/// What the database says.
+pub fn all_projects(tx: &mut Tx<'_>) -> Result<Vec<Project>, IdentityError> {
+    let rows = tx.query("SELECT id, name, created_at_ms FROM projects ORDER BY name", &[])?;
+    rows.into_iter().map(|mut row| project_from(&mut row)).collect()
 }
 
 pub(crate) fn project_row(tx: &mut Tx<'_>, name: &str) -> Result<Option<Project>, IdentityError> {

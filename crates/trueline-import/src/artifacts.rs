@@ -38,6 +38,22 @@ enum Lies {
     Away(String),
 }
 
+/// The path that a URI names on this machine, or the scheme of one that names none.
+pub(crate) fn local_path(uri: &str) -> Result<PathBuf, &str> {
+    if let Some(rest) = uri.strip_prefix("file:") {
+        // With an authority (`file://host/…`) the path begins after it.
+        let path = match rest.strip_prefix("//") {
+            Some(with_host) => with_host.find('/').map_or(with_host, |at| &with_host[at..]),
+            None => rest,
+        };
+        return Ok(PathBuf::from(&*percent_decode_str(path).decode_utf8_lossy()));
+    }
+    match uri.split_once(':') {
+        Some((scheme, _)) => Err(scheme),
+        None => Ok(PathBuf::from(uri)),
+    }
+}
+
 /// What there is to copy, gathered while runs are read.
 #[derive(Debug, Default)]
 pub(crate) struct Copying {
@@ -66,17 +82,9 @@ impl Copying {
                 None => Lies::Behind,
             };
         }
-        if let Some(rest) = uri.strip_prefix("file:") {
-            // With an authority (`file://host/…`) the path begins after it.
-            let path = match rest.strip_prefix("//") {
-                Some(with_host) => with_host.find('/').map_or(with_host, |at| &with_host[at..]),
-                None => rest,
-            };
-            return Lies::Here(self.base.join(&*percent_decode_str(path).decode_utf8_lossy()));
-        }
-        match uri.split_once(':') {
-            Some((scheme, _)) => Lies::Away(scheme.to_owned()),
-            None => Lies::Here(self.base.join(uri)),
+        match local_path(uri) {
+            Ok(path) => Lies::Here(self.base.join(path)),
+            Err(scheme) => Lies::Away(scheme.to_owned()),
         }
     }
 
@@ -129,6 +137,11 @@ impl Copying {
                 uri.to_owned()
             }
         }
+    }
+
+    /// Whether a URI leads to a folder of this machine that is not there, as of most traces, so that there is nothing to copy.
+    pub(crate) fn is_nothing(&self, uri: &str) -> bool {
+        self.mode == Artifacts::Copy && matches!(self.lies(uri), Lies::Here(folder) if !folder.is_dir())
     }
 
     /// What an experiment's artifact location is from now on; empty for one of this server.

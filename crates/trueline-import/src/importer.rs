@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use trueline_flows::import_model;
 use trueline_identity::{Authorized, ReadProject, RegisterModel, WriteTracking};
 use trueline_registry::{ImportedRegisteredModel, ModelImport, Registry};
+use trueline_traces::Traces;
 use trueline_tracking::{
     Experiment, ExperimentId, ImportedModel, ImportedPoints, ImportedRun, Lifecycle, Placing, RunId, Tracking,
 };
@@ -40,6 +41,8 @@ pub struct Target {
     pub tracking: Tracking,
     /// Models and versions.
     pub registry: Registry,
+    /// Traces, evaluation datasets, scorers.
+    pub traces: Traces,
     /// Leave for it.
     pub leaves: Leaves,
 }
@@ -51,7 +54,7 @@ pub type Progress = Box<dyn FnMut(&Report) + Send>;
 pub(crate) struct Importer {
     runtime: Handle,
     pub(crate) target: std::sync::Arc<Target>,
-    source: String,
+    pub(crate) source: String,
     pub(crate) report: Report,
     progress: Progress,
     places: HashMap<i64, ExperimentId>,
@@ -91,7 +94,7 @@ impl Importer {
         self.runtime.block_on(future)
     }
 
-    fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         (self.progress)(&self.report);
     }
 
@@ -239,7 +242,7 @@ impl Importer {
 
     /// Takes a registered model with its versions.
     pub(crate) fn registered_model(&mut self, model: ImportedRegisteredModel) -> Result<(), ImportError> {
-        let Target { tracking, registry, leaves } = &*self.target;
+        let Target { tracking, registry, leaves, .. } = &*self.target;
         let name = model.name.clone();
         let unfrozen = model.versions.iter().filter(|v| !v.deleted).count() as u64;
         let done =

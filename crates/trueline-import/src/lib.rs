@@ -1,14 +1,17 @@
-//! Moving in and out: other tools' stores read into tracking and registry. What is read is handed over as values; how it is
-//! kept is the domains' matter.
+//! Moving in and out: other tools' stores read into tracking, traces and registry, and a database of MLflow's made of them.
+//! What is read is handed over as values; how it is kept is the domains' matter.
 //!
 //! ```text
 //! mlflow (database, folder) ─┐                    ┌─ experiments, runs with points, logged models
 //! wandb (log of a run) ──────┴─► Importer, batches ┼─ artifacts
 //!                                                 └─ registered models
+//! tracking, traces, registry ───► Export, Sheet ─────► MLflow's tables
 //! ```
 
 mod artifacts;
 mod error;
+mod evaluated;
+pub mod export;
 mod importer;
 mod intake;
 pub mod mlflow;

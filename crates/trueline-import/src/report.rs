@@ -46,6 +46,18 @@ pub struct Report {
     pub registered_models: Count,
     /// Versions of registered models that came in.
     pub versions: u64,
+    /// Traces.
+    pub traces: Count,
+    /// Spans of new traces.
+    pub spans: u64,
+    /// Assessments of new traces.
+    pub assessments: u64,
+    /// Evaluation datasets.
+    pub evaluation_datasets: Count,
+    /// Records of evaluation datasets that came in.
+    pub records: u64,
+    /// Versions of scorers.
+    pub scorers: Count,
     /// Artifacts.
     pub artifacts: Count,
     /// Bytes of artifacts that came in.

@@ -11,6 +11,7 @@ use trueline_identity::{Caller, Identity, Policy};
 use trueline_import::{Leaves, Report, Target, mlflow};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
+use trueline_traces::{TraceState, Traces};
 use trueline_tracking::{MetricQuery, RunId, Tracking};
 
 /// What a schema has beyond that of 2.22.
@@ -20,21 +21,25 @@ enum Shape {
     Two,
     /// Logged models, and steps of inputs.
     Models,
+    /// Spans, assessments, links, evaluation datasets and scorers.
+    Traces,
     /// Workspaces.
     Workspaces,
+    /// Columns for what was metadata of traces.
+    Columns,
 }
 
 const HEADS: [(&str, Shape); 10] = [
     ("0584bdc529eb", Shape::Two),
     ("bda7b8c39065", Shape::Models),
-    ("71994744cf8e", Shape::Models),
-    ("bf29a5ff90ea", Shape::Models),
-    ("d3e4f5a6b7c8", Shape::Models),
+    ("71994744cf8e", Shape::Traces),
+    ("bf29a5ff90ea", Shape::Traces),
+    ("d3e4f5a6b7c8", Shape::Traces),
     ("1b5f0d9ad7c1", Shape::Workspaces),
     ("da6fb0208061", Shape::Workspaces),
     ("b7e4c1a90f23", Shape::Workspaces),
-    ("dc11669786a5", Shape::Workspaces),
-    ("f4a9b2c7d1e6", Shape::Workspaces),
+    ("dc11669786a5", Shape::Columns),
+    ("f4a9b2c7d1e6", Shape::Columns),
 ];
 
 const TABLES: &str = "
@@ -61,7 +66,10 @@ CREATE TABLE model_versions (name VARCHAR, version INTEGER, creation_time BIGINT
     status_message VARCHAR, run_link VARCHAR, storage_location VARCHAR {workspace});
 CREATE TABLE model_version_tags (key VARCHAR, value VARCHAR, name VARCHAR, version INTEGER {workspace});
 CREATE TABLE registered_model_aliases (alias VARCHAR, version INTEGER, name VARCHAR {workspace});
-CREATE TABLE trace_info (request_id VARCHAR);
+CREATE TABLE trace_info (request_id VARCHAR, experiment_id INTEGER, timestamp_ms BIGINT, execution_time_ms BIGINT,
+    status VARCHAR);
+CREATE TABLE trace_tags (key VARCHAR, value VARCHAR, request_id VARCHAR);
+CREATE TABLE trace_request_metadata (key VARCHAR, value VARCHAR, request_id VARCHAR);
 INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time)
     VALUES (0, 'Default', 's3://b/0', 'active', 5, 6), (7, 'seven', 's3://b/7', 'active', 7, 8),
            (8, 'gone', 's3://b/8', 'deleted', 9, 10);
@@ -78,7 +86,9 @@ INSERT INTO registered_models (name, creation_time, last_updated_time, descripti
 INSERT INTO model_versions (name, version, creation_time, current_stage, source, run_id, status)
     VALUES ('fraud', 1, 13, 'Production', 's3://b/m', 'r1', 'READY'), ('fraud', 2, 14, 'Deleted_Internal', '', '', 'READY');
 INSERT INTO registered_model_aliases (alias, version, name) VALUES ('champion', 1, 'fraud');
-INSERT INTO trace_info VALUES ('tr-1'), ('tr-2');
+INSERT INTO trace_info VALUES ('tr-1', 7, 1000, 5, 'OK'), ('tr-2', 8, 2000, NULL, 'IN_PROGRESS');
+INSERT INTO trace_tags VALUES ('env', 'prod', 'tr-1'), ('mlflow.traceName', 'two', 'tr-2');
+INSERT INTO trace_request_metadata VALUES ('mlflow.sourceRun', 'r1', 'tr-1');
 ";
 
 const MODELS: &str = "
@@ -96,6 +106,48 @@ INSERT INTO logged_model_metrics VALUES ('m-1', 'auc', 17, 4, 0.75, 7, 'r1', 'd'
 INSERT INTO inputs VALUES ('o', 'RUN_OUTPUT', 'r1', 'MODEL_OUTPUT', 'm-1', 4);
 ";
 
+const TRACES: &str = r#"
+ALTER TABLE trace_info ADD COLUMN client_request_id VARCHAR;
+ALTER TABLE trace_info ADD COLUMN request_preview VARCHAR;
+ALTER TABLE trace_info ADD COLUMN response_preview VARCHAR;
+UPDATE trace_info SET client_request_id = 'c-1', request_preview = 'why' WHERE request_id = 'tr-1';
+CREATE TABLE spans (trace_id VARCHAR, experiment_id INTEGER, span_id VARCHAR, start_time_unix_nano BIGINT, content TEXT);
+INSERT INTO spans VALUES ('tr-1', 7, '0202020202020202', 1, '{"trace_id": "AQEBAQEBAQEBAQEBAQEBAQ==",
+    "span_id": "AgICAgICAgI=", "parent_span_id": null, "name": "ask", "start_time_unix_nano": 1, "end_time_unix_nano": 2,
+    "events": [], "status": {"code": "STATUS_CODE_OK", "message": ""}, "attributes": {}, "links": []}');
+CREATE TABLE assessments (assessment_id VARCHAR, trace_id VARCHAR, name VARCHAR, assessment_type VARCHAR, value TEXT,
+    error TEXT, created_timestamp BIGINT, last_updated_timestamp BIGINT, source_type VARCHAR, source_id VARCHAR,
+    run_id VARCHAR, span_id VARCHAR, rationale TEXT, overrides VARCHAR, valid BOOLEAN, assessment_metadata TEXT);
+INSERT INTO assessments VALUES ('a-1', 'tr-1', 'good', 'feedback', '0.5', NULL, 3, 4, 'HUMAN', 'ann', NULL, NULL, 'so',
+    NULL, 0, '{"k": "v"}');
+CREATE TABLE entity_associations (association_id VARCHAR, source_type VARCHAR, source_id VARCHAR,
+    destination_type VARCHAR, destination_id VARCHAR, created_time BIGINT);
+INSERT INTO entity_associations VALUES ('1', 'trace', 'tr-1', 'run', 'r1', 0), ('2', 'evaluation_dataset', 'd-1',
+    'experiment', '7', 0);
+CREATE TABLE scorers (experiment_id INTEGER, scorer_name VARCHAR, scorer_id VARCHAR);
+CREATE TABLE scorer_versions (scorer_id VARCHAR, scorer_version INTEGER, serialized_scorer TEXT, creation_time BIGINT);
+INSERT INTO scorers VALUES (7, 'kind', 's-1'), (7, 'own code', 's-2');
+INSERT INTO scorer_versions VALUES ('s-1', 1, '{}', 5), ('s-1', 3, '{"v": 3}', 6), ('s-2', 1, '{"call_source": "x"}', 7);
+CREATE TABLE evaluation_datasets (dataset_id VARCHAR, name VARCHAR, schema TEXT, profile TEXT, digest VARCHAR,
+    created_time BIGINT, last_update_time BIGINT, created_by VARCHAR, last_updated_by VARCHAR {workspace});
+CREATE TABLE evaluation_dataset_tags (dataset_id VARCHAR, key VARCHAR, value VARCHAR);
+CREATE TABLE evaluation_dataset_records (dataset_record_id VARCHAR, dataset_id VARCHAR, inputs JSON, expectations JSON,
+    tags JSON, source JSON, source_id VARCHAR, source_type VARCHAR, created_time BIGINT, last_update_time BIGINT,
+    created_by VARCHAR, last_updated_by VARCHAR, input_hash VARCHAR);
+INSERT INTO evaluation_datasets (dataset_id, name, digest, created_time, last_update_time)
+    VALUES ('d-1', 'questions', 'abc', 8, 9);
+INSERT INTO evaluation_dataset_tags VALUES ('d-1', 'k', 'v');
+INSERT INTO evaluation_dataset_records (dataset_record_id, dataset_id, inputs, expectations, created_time, last_update_time)
+    VALUES ('dr-1', 'd-1', '{"q": 1}', 'null', 10, 11), ('dr-2', 'd-1', '{"q": 2}', '{"a": 3}', 10, 11);
+"#;
+
+const COLUMNS: &str = "
+ALTER TABLE trace_info ADD COLUMN trace_name VARCHAR;
+ALTER TABLE trace_info ADD COLUMN session_id VARCHAR;
+ALTER TABLE trace_info ADD COLUMN input_tokens BIGINT;
+UPDATE trace_info SET trace_name = 'one', session_id = 's', input_tokens = 12 WHERE request_id = 'tr-1';
+";
+
 fn source(path: &Path, head: &str, shape: Shape) {
     let workspace = if shape >= Shape::Workspaces { ", workspace VARCHAR DEFAULT 'default'" } else { "" };
     let step = if shape >= Shape::Models { ", step BIGINT DEFAULT 0" } else { "" };
@@ -105,6 +157,12 @@ fn source(path: &Path, head: &str, shape: Shape) {
     if shape >= Shape::Models {
         connection.execute_batch(MODELS).unwrap();
     }
+    if shape >= Shape::Traces {
+        connection.execute_batch(&TRACES.replace("{workspace}", workspace)).unwrap();
+    }
+    if shape >= Shape::Columns {
+        connection.execute_batch(COLUMNS).unwrap();
+    }
     connection.execute("INSERT INTO alembic_version VALUES (?1)", [head]).unwrap();
 }
 
@@ -113,6 +171,7 @@ struct Place {
     runtime: tokio::runtime::Runtime,
     tracking: Tracking,
     registry: Registry,
+    traces: Traces,
     policy: Policy,
     project: ProjectId,
 }
@@ -126,6 +185,7 @@ impl Place {
             trueline_ledger::MODULE,
             trueline_identity::MODULE,
             trueline_tracking::MODULE,
+            trueline_traces::MODULE,
             trueline_registry::MODULE,
         ];
         let ledger = Ledger::new(Db::open(&config, &modules).unwrap(), Sources::system());
@@ -136,7 +196,8 @@ impl Place {
         let blobs = Blobs::local(&folder.join("blobs")).unwrap();
         let tracking = Tracking::new(ledger.clone(), blobs);
         let policy = Policy::built_in().unwrap();
-        Self { runtime, tracking, registry: Registry::new(ledger), policy, project }
+        let traces = Traces::new(ledger.clone());
+        Self { runtime, tracking, registry: Registry::new(ledger), traces, policy, project }
     }
 
     fn leave<A: trueline_identity::Action>(&self) -> trueline_identity::Authorized<A> {
@@ -145,9 +206,48 @@ impl Place {
 
     fn import(&self, path: &Path, options: &mlflow::Options) -> Result<Report, trueline_import::ImportError> {
         let leaves = Leaves { read: self.leave(), write: self.leave(), register: self.leave() };
-        let target = Target { tracking: self.tracking.clone(), registry: self.registry.clone(), leaves };
+        let target = Target {
+            tracking: self.tracking.clone(),
+            registry: self.registry.clone(),
+            traces: self.traces.clone(),
+            leaves,
+        };
         let store = mlflow::Store::parse(path.to_str().unwrap())?;
         mlflow::import(&store, options, target, self.runtime.handle().clone(), Box::new(|_| {}))
+    }
+}
+
+fn check_traces(place: &Place, shape: Shape) {
+    let (read, wait) = (place.leave(), &place.runtime);
+    let gone = wait.block_on(place.traces.info(&read, "tr-2".into())).unwrap();
+    assert_eq!((gone.experiment, gone.tags["mlflow.traceName"].as_str(), gone.took_ms), (8, "two", None));
+    let info = wait.block_on(place.traces.info(&read, "tr-1".into())).unwrap();
+    assert_eq!((info.started_ms, info.took_ms, info.state), (1000, Some(5), TraceState::Ok));
+    assert_eq!((info.tags["env"].as_str(), info.metadata["mlflow.sourceRun"].as_str()), ("prod", "r1"));
+    assert_eq!(info.tags["mlflow.artifactLocation"], "mlflow-artifacts:/7/traces/tr-1/artifacts");
+    if shape < Shape::Traces {
+        return;
+    }
+    assert_eq!(
+        (info.client_request_id.as_deref(), info.request_preview.as_deref()),
+        (Some("c-1"), Some("why"))
+    );
+    let trace = wait.block_on(place.traces.trace(&read, "tr-1".into(), false)).unwrap();
+    assert_eq!(trace.spans[0].read().unwrap().name, "ask");
+    let assessment = &info.assessments[0];
+    assert_eq!((assessment.id.as_str(), assessment.valid, assessment.created_at_ms), ("a-1", false, 3));
+    assert_eq!(assessment.metadata["k"], "v");
+    let dataset = wait.block_on(place.traces.dataset(&read, "d-1".into())).unwrap();
+    assert_eq!((dataset.digest.as_str(), dataset.tags["k"].as_str()), ("abc", "v"));
+    let records = wait.block_on(place.traces.records(&read, "d-1".into(), 10, None)).unwrap().items;
+    let expected: Vec<_> = records.iter().map(|r| (r.id.as_str(), r.expectations.is_some())).collect();
+    assert_eq!(expected, [("dr-1", false), ("dr-2", true)]);
+    let scorer = wait.block_on(place.traces.scorer(&read, 7, "kind".into(), None)).unwrap();
+    assert_eq!((scorer.id.as_str(), scorer.version, scorer.body.as_str()), ("s-1", 3, "{\"v\": 3}"));
+    if shape >= Shape::Columns {
+        assert_eq!(info.tags["mlflow.traceName"], "one");
+        assert_eq!(info.metadata["mlflow.trace.session"], "s");
+        assert!(info.metadata["mlflow.trace.tokenUsage"].contains("\"input_tokens\": 12"), "{info:?}");
     }
 }
 
@@ -165,7 +265,14 @@ fn every_schema_from_2_22_on_comes_in() {
         assert_eq!(came, (2, 2, 3, models), "{head}");
         assert_eq!((report.registered_models.new, report.versions), (1, 2), "{head}");
         let missed: Vec<(&str, u64)> = report.not_taken.iter().map(|m| (m.what.as_str(), m.count)).collect();
-        assert_eq!(missed, [("folders of artifacts", 1 + models), ("traces", 2)], "{head}");
+        let judged = shape >= Shape::Traces;
+        let custom = judged.then_some(("versions of scorers", 1));
+        let expected: Vec<_> = [("folders of artifacts", 1 + models)].into_iter().chain(custom).collect();
+        assert_eq!(missed, expected, "{head}");
+        let counts =
+            [report.traces.new, report.spans, report.assessments, report.records, report.scorers.new];
+        assert_eq!(counts, if judged { [2, 1, 1, 2, 2] } else { [2, 0, 0, 0, 0] }, "{head}");
+        check_traces(&place, shape);
 
         let (read, wait) = (place.leave(), &place.runtime);
         let run = wait.block_on(place.tracking.run(&read, &RunId::new("r1"))).unwrap();
@@ -190,6 +297,7 @@ fn every_schema_from_2_22_on_comes_in() {
         let again = place.import(&file, &mlflow::Options::default()).unwrap();
         assert_eq!((again.experiments.new, again.runs.new, again.versions), (0, 0, 0), "{head}");
         assert_eq!((again.experiments.known, again.runs.known, again.registered_models.known), (3, 2, 1));
+        assert_eq!((again.traces.new, again.traces.known, again.records, again.scorers.new), (0, 2, 0, 0));
     }
 }
 

@@ -36,8 +36,8 @@ pub use ids::{BlobDigest, ProjectId};
 pub use key::{LedgerKey, write_private};
 pub use lineage::{Edge, Node, neighbours};
 pub use query::{
-    EventFilter, EventPage, EventRow, event, events_after, events_of, leaf, leaf_hash, newest_index,
-    unsequenced_events_of,
+    EventFilter, EventPage, EventRow, event, events_after, events_of, happened_after, leaf, leaf_hash,
+    newest_index, unsequenced_events_of,
 };
 pub use reactor::Cursor;
 pub use schema::MODULE;

@@ -93,6 +93,24 @@ pub fn events_after(tx: &mut Tx<'_>, after: i64, limit: u32) -> Result<Vec<Event
     rows.into_iter().map(|mut row| EventRow::from_row(&mut row)).collect()
 }
 
+/// Whether something happened to a resource after a place in the order of commit.
+///
+/// # Errors
+/// What the database says.
+pub fn happened_after(
+    tx: &mut Tx<'_>,
+    project: &str,
+    (action, resource): (&str, &Resource),
+    position: i64,
+) -> Result<bool, LedgerError> {
+    let found = tx.query_opt(
+        "SELECT id FROM ledger_events
+         WHERE project = ?1 AND resource_kind = ?2 AND resource_id = ?3 AND seq > ?4 AND action = ?5 LIMIT 1",
+        &[project.into(), (&resource.kind).into(), (&resource.id).into(), position.into(), action.into()],
+    )?;
+    Ok(found.is_some())
+}
+
 /// Sequenced events of these actions with an index above `after` and up to `until`, in order.
 ///
 /// An index is given in the order of commit, so whoever reads stretch after stretch misses nothing, however long it takes.

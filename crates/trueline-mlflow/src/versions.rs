@@ -1,6 +1,6 @@
 //! `/model-versions/*`.
 
-use crate::access::narrowed;
+use crate::access::{forbidden, narrowed, part};
 use crate::error::WireError;
 use crate::fields::Fields;
 use crate::paging::{self, Paging};
@@ -14,8 +14,12 @@ use std::sync::Arc;
 use trueline_flows::{Registration, Session, register_version};
 use trueline_registry::{KeyValue, Version, VersionKey, VersionSearch};
 use trueline_search::mlflow::Kind;
+use trueline_tracking::ArtifactPath;
 
 type Answer = Result<Response, WireError>;
+
+/// Below it the proxy gives the frozen files of versions.
+const FROZEN: &str = "model-versions/";
 
 pub(crate) fn routes(bulk: DefaultBodyLimit) -> Router<Arc<Mlflow>> {
     Router::new()
@@ -51,8 +55,23 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
     if app.source_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&ask.source)) {
         return Err(WireError::invalid(format!("Invalid model version source: '{}'.", ask.source)));
     }
+    if !may_read_source(&app, &session, &ask.source).await? {
+        return Ok(forbidden());
+    }
     let (read, write, log) = (session.leave()?, session.leave()?, session.leave()?);
     Ok(one(&register_version(&app.tracking, &app.registry, &read, &write, &log, ask).await?))
+}
+
+/// Whether a caller may read the artifacts that a source names by their path: whoever may write to a model must not get at the
+/// files of an experiment in this way that is closed to them.
+async fn may_read_source(app: &Mlflow, session: &Session, source: &str) -> Result<bool, WireError> {
+    let Some(path) = ArtifactPath::from_uri(source) else { return Ok(true) };
+    // The frozen files of a version are found by a digest that only those know who may read it.
+    if path.as_str().starts_with(FROZEN) {
+        return Ok(true);
+    }
+    let fields = Fields::from_body(json!({ "path": path.as_str() }).to_string().as_bytes())?;
+    Ok(part(app, session, "/2.0/mlflow-artifacts/artifacts", fields).await?.is_some())
 }
 
 async fn by_key(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
@@ -67,6 +86,7 @@ pub(crate) async fn found(app: &Mlflow, session: &Session, fields: &Fields) -> R
     let page = Paging::read(fields, 200_000, 200_000)?;
     let search = VersionSearch {
         filter: narrowed(session, paging::filter(Kind::ModelVersions, fields)?, "name"),
+        prompts_too: false,
         order_by: paging::order_by(Kind::ModelVersions, fields)?,
         offset: page.offset,
         limit: page.limit,

@@ -10,6 +10,7 @@
 //! timeout and leaves the outcome in the attempt's folder. A server that comes back adopts keepers that it can prove to
 //! be its own, and fences the others.
 
+mod blob_references;
 mod cache;
 mod declaration;
 mod error;
@@ -24,6 +25,7 @@ mod span;
 mod triggers;
 mod workspace;
 
+pub use blob_references::{cached_blobs, log_blobs, output_blobs};
 pub use cache::{KeyParts, OutputFile, Outputs, keep_outputs, restore_outputs};
 pub use declaration::{Clock, Command, PipelineSpec, StepSpec, TriggerKind, TriggerSpec};
 pub use error::PipelineError;

@@ -8,6 +8,7 @@
 
 mod approvals;
 mod error;
+pub mod export;
 mod gate_runs;
 mod gates;
 mod import;
@@ -19,6 +20,7 @@ mod policy;
 mod release_replay;
 mod replay;
 mod resolve;
+mod retention;
 mod schema;
 mod search;
 mod signature;
@@ -36,6 +38,10 @@ pub use model::{Alias, KeyValue, NewVersion, RegisteredModel, Stage, Version, Ve
 pub use policies::DeclaredPolicy;
 pub use policy::{ApprovalRule, ApproverRole, Better, Gate, GateRule, ReleasePolicy, SchemaMode, Side};
 pub use replay::{Compared, Disagreement, Replay};
+pub use retention::{
+    forgettable_manifests, logged_models_of_versions, manifests_after, runs_of_versions,
+    versions_with_manifest,
+};
 pub use schema::MODULE;
 pub use search::{ModelSearch, Page, VersionSearch};
 pub use signature::{Column, Signature};

@@ -84,7 +84,8 @@ pub(crate) fn insert(
     manifest: &Manifest,
 ) -> Result<(), RegistryError> {
     tx.execute(
-        "INSERT INTO version_manifests (project, digest, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        "INSERT INTO version_manifests (project, digest, body) VALUES (?1, ?2, ?3)
+         ON CONFLICT (project, digest) DO UPDATE SET unused_since_ms = NULL",
         &[project.into(), digest.into(), json!(manifest).to_string().into()],
     )?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Registered models: made, found, renamed, described, tagged, given aliases, deleted.
 
 use crate::model::{Alias, KeyValue, RegisteredModel, Stage, VersionKey, VersionNumber};
-use crate::{Registry, RegistryError, Version, standing, validate, versions};
+use crate::{Registry, RegistryError, Version, retention, standing, validate, versions};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
@@ -277,6 +277,7 @@ impl Registry {
                         &[(&project).into(), (&name).into()],
                     )?;
                 }
+                retention::left_unused(tx, &project, None)?;
                 let event = NewEvent::new(&project, "model.deleted", "model", &name);
                 tx.emit(event.with(json!({ "id": id })))?;
                 Ok(())

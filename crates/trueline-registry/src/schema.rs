@@ -3,7 +3,8 @@
 use trueline_db::{Migration, Module};
 
 /// The registry's part of the schema.
-pub const MODULE: Module = Module { name: "registry", migrations: &[VERSIONS_AND_ALIASES, RELEASES] };
+pub const MODULE: Module =
+    Module { name: "registry", migrations: &[VERSIONS_AND_ALIASES, RELEASES, UNUSED_MANIFESTS] };
 
 const VERSIONS_AND_ALIASES: Migration = Migration {
     version: 1,
@@ -107,5 +108,14 @@ CREATE TABLE approvals (
     decided_at_ms BIGINT NOT NULL,
     PRIMARY KEY (project, name, version, approver)
 );
+",
+};
+
+/// A manifest that no version has any more is kept for a while.
+const UNUSED_MANIFESTS: Migration = Migration {
+    version: 3,
+    sql: "
+ALTER TABLE version_manifests ADD COLUMN unused_since_ms BIGINT;
+CREATE INDEX model_versions_manifest ON model_versions (project, manifest_digest);
 ",
 };

@@ -6,7 +6,7 @@ use trueline_db::{Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject};
 use trueline_search::mlflow::OrderBy;
 use trueline_search::sql::{ColumnType, Place, Places, SqlError, SqlValue, compile};
-use trueline_search::{Entity, Expr, Field, Op};
+use trueline_search::{Comparison, Entity, Expr, Field, Op, Value as Literal};
 
 /// The tag that makes a registered model a prompt, which searches for models do not show unless they ask for it.
 const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
@@ -38,6 +38,8 @@ pub struct ModelSearch {
 pub struct VersionSearch {
     /// That meet this.
     pub filter: Expr,
+    /// Those of prompts as well, whatever the filter says of them.
+    pub prompts_too: bool,
     /// In this order; the latest changed first when there is none.
     pub order_by: Vec<OrderBy>,
     /// Skip so many.
@@ -103,26 +105,44 @@ impl Places for VersionPlaces {
     }
 }
 
-/// Whether a filter says itself what it wants with prompts.
-fn asks_for_prompts(filter: &Expr) -> bool {
-    let names = |f: &Field| f.entity == Entity::Tag && f.key == PROMPT_TAG;
-    filter.comparisons().iter().any(|c| names(&c.field) && c.op == Op::Eq)
+fn is_of_prompts(comparison: &Comparison) -> bool {
+    comparison.field.entity == Entity::Tag && comparison.field.key == PROMPT_TAG
 }
 
-/// Drops the client's own `tag.mlflow.prompt.is_prompt != 'true'`: it means "no prompts", which models without the tag
+/// Whether a filter asks for prompts: what it says first of their tag decides.
+fn asks_for_prompts(filter: &Expr) -> bool {
+    let first = filter.comparisons().into_iter().find(|c| is_of_prompts(c));
+    let Some(Comparison { op, value: Some(Literal::Text(value)), .. }) = first else { return false };
+    match op {
+        Op::Eq => value.eq_ignore_ascii_case("true"),
+        Op::Ne => value.eq_ignore_ascii_case("false"),
+        _ => false,
+    }
+}
+
+/// Drops what a filter that does not ask for prompts says of their tag: it means "no prompts", which models without the tag
 /// meet too, and which is the rule here anyway.
 fn without_prompt_clause(filter: Expr) -> Expr {
     match filter {
         Expr::And(list) => Expr::And(
-            list.into_iter()
-                .filter(|e| {
-                    !matches!(e, Expr::Comparison(c)
-                    if c.field.entity == Entity::Tag && c.field.key == PROMPT_TAG && c.op == Op::Ne)
-                })
-                .collect(),
+            list.into_iter().filter(|e| !matches!(e, Expr::Comparison(c) if is_of_prompts(c))).collect(),
         ),
+        Expr::Comparison(c) if is_of_prompts(&c) => Expr::always(),
         other => other,
     }
+}
+
+/// The filter of a search, and the condition that leaves prompts out unless it asks for them: names of which anything in
+/// `table` has the tag of prompts.
+fn prompts_apart(filter: Expr, table: &str, of: char) -> (Expr, String) {
+    if asks_for_prompts(&filter) {
+        return (filter, String::new());
+    }
+    let condition = format!(
+        " AND NOT EXISTS (SELECT 1 FROM {table} t WHERE t.project = {of}.project AND t.name = {of}.name
+          AND t.key = '{PROMPT_TAG}' AND t.value = 'true')"
+    );
+    (without_prompt_clause(filter), condition)
 }
 
 /// The statement of a search, with the parameters after the project.
@@ -185,14 +205,8 @@ impl Registry {
         search: ModelSearch,
     ) -> Result<Page<RegisteredModel>, RegistryError> {
         let project = leave.project().clone();
-        let mut select = format!("SELECT {} WHERE m.project = ?1", models::COLUMNS);
-        if !asks_for_prompts(&search.filter) {
-            select.push_str(&format!(
-                " AND NOT EXISTS (SELECT 1 FROM registered_model_tags t WHERE t.project = m.project AND t.name = m.name
-                  AND t.key = '{PROMPT_TAG}' AND t.value = 'true')"
-            ));
-        }
-        let filter = without_prompt_clause(search.filter);
+        let (filter, apart) = prompts_apart(search.filter, "registered_model_tags", 'm');
+        let select = format!("SELECT {} WHERE m.project = ?1{apart}", models::COLUMNS);
         let mut params: Vec<Value> = vec![(&project).into()];
         let page = (search.offset, search.limit);
         let sql = statement(&select, &ModelPlaces, &filter, &search.order_by, "m.name", page, &mut params)?;
@@ -204,7 +218,7 @@ impl Registry {
             .await
     }
 
-    /// The versions that meet a filter.
+    /// The versions that meet a filter; those of prompts only when it asks for them, or the search does.
     ///
     /// # Errors
     /// [`RegistryError::Invalid`] for a filter or order that names no field.
@@ -214,8 +228,12 @@ impl Registry {
         search: VersionSearch,
     ) -> Result<Page<Version>, RegistryError> {
         let project = leave.project().clone();
-        let select = format!("SELECT {} WHERE v.project = ?1 AND v.lifecycle = 'active'", versions::COLUMNS);
-        let filter = without_prompt_clause(search.filter);
+        let (filter, apart) = match search.prompts_too {
+            true => (search.filter, String::new()),
+            false => prompts_apart(search.filter, "model_version_tags", 'v'),
+        };
+        let select =
+            format!("SELECT {} WHERE v.project = ?1 AND v.lifecycle = 'active'{apart}", versions::COLUMNS);
         let mut params: Vec<Value> = vec![(&project).into()];
         let finally = match search.order_by.is_empty() {
             true => "v.updated_at_ms DESC, v.name, v.version DESC",
@@ -229,5 +247,33 @@ impl Registry {
                 fetch(tx, &sql, &params, search.limit, |tx, row| versions::from_row(tx, &project, row))
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(op: Op, value: &str) -> Comparison {
+        let field = Field { entity: Entity::Tag, key: PROMPT_TAG.to_owned() };
+        Comparison { field, op, value: Some(Literal::Text(value.to_owned())) }
+    }
+
+    #[test]
+    fn what_a_filter_says_first_of_the_tag_of_prompts_decides() {
+        for (op, value, asks) in [
+            (Op::Eq, "true", true),
+            (Op::Eq, "True", true),
+            (Op::Ne, "false", true),
+            (Op::Eq, "false", false),
+            (Op::Ne, "true", false),
+            (Op::Like, "true", false),
+        ] {
+            assert_eq!(asks_for_prompts(&Expr::from(tag(op, value))), asks, "{op:?} {value}");
+        }
+        let both: Expr = [tag(Op::Ne, "true"), tag(Op::Eq, "true")].into_iter().collect();
+        assert!(!asks_for_prompts(&both));
+        assert_eq!(without_prompt_clause(both), Expr::always());
+        assert!(!asks_for_prompts(&Expr::always()));
     }
 }

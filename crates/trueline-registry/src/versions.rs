@@ -2,7 +2,7 @@
 
 use crate::manifest::{self, Manifest};
 use crate::model::{KeyValue, NewVersion, Stage, Version, VersionKey, VersionNumber};
-use crate::{Registry, RegistryError, models, standing, validate};
+use crate::{Registry, RegistryError, models, retention, standing, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, RegisterModel};
@@ -310,6 +310,9 @@ impl Registry {
                         &format!("DELETE FROM {table} WHERE project = ?1 AND name = ?2 AND version = ?3"),
                         &params,
                     )?;
+                }
+                if let Some(digest) = &before.manifest_digest {
+                    retention::left_unused(tx, &project, Some(digest))?;
                 }
                 models::touch(tx, &project, &key.model)?;
                 let event = NewEvent::new(&project, "version.deleted", "version", key.to_string());

@@ -1,6 +1,7 @@
 //! Trueline's own REST API under `/api/v1`: plural nouns, snake_case JSON, RFC 3339 times, cursor pages, RFC 9457
 //! problems with a stable code. A handler parses, calls one function, renders.
 
+mod collections;
 mod datasets;
 mod endpoints;
 mod features;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Deployments, Entry, Reach, Releases, Session, StepRunner, Tracer};
+use trueline_flows::{Access, Deployments, Entry, Reach, Releases, Retention, Session, StepRunner, Tracer};
 use trueline_ledger::Ledger;
 use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
@@ -82,6 +83,8 @@ pub struct Rest {
     pub reach: Reach,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// How long deleted things are kept.
+    pub retention: Retention,
 }
 
 type App = axum::extract::State<Arc<Rest>>;
@@ -165,6 +168,7 @@ pub fn router(rest: Rest) -> Router {
             "/models/{name}/versions/{version}/approvals",
             get(models::approvals).post(models::decide).delete(models::withdraw),
         )
+        .route("/collections", get(collections::last).post(collections::collect))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::one))
         .route("/endpoints", get(endpoints::list).post(endpoints::create))

@@ -99,6 +99,7 @@ fn row(row: &TableRow) -> Value {
         "experiment": run.experiment.to_string(),
         "status": run.status,
         "user": run.claimed_user,
+        "created_by": run.created_by,
         "started_at": run.start_time.map(rfc3339),
         "ended_at": run.end_time.map(rfc3339),
         "lifecycle": run.lifecycle,

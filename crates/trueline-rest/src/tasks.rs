@@ -11,7 +11,7 @@ use trueline_tasks::{TaskError, TaskRow};
 
 const PAGE: u32 = 100;
 
-fn task(t: &TaskRow) -> Value {
+pub(crate) fn task(t: &TaskRow) -> Value {
     json!({
         "id": t.id, "kind": t.kind, "state": t.state, "attempts": t.attempts, "payload": t.payload,
         "result": t.result, "created_at": rfc3339(t.created_at_ms),

@@ -40,6 +40,8 @@ pub struct Attributes {
     pub texts: &'static [&'static str],
     /// Names that hold times, in milliseconds since 1970.
     pub times: &'static [&'static str],
+    /// Names that hold numbers.
+    pub numbers: &'static [&'static str],
     /// Families: the words before the dot, and what they mean.
     pub families: &'static [(&'static str, Entity)],
 }
@@ -48,6 +50,7 @@ pub struct Attributes {
 pub const RUNS: Attributes = Attributes {
     texts: &["run_id", "run_name", "user_id", "status", "artifact_uri"],
     times: &["start_time", "end_time"],
+    numbers: &["duration"],
     families: &[
         ("metrics", Entity::Metric),
         ("metric", Entity::Metric),
@@ -292,9 +295,12 @@ impl<'t> Parser<'t> {
             Entity::Metric => Holds::Numbers,
             Entity::Attribute if self.attributes.times.contains(&name.as_str()) => Holds::Times,
             Entity::Attribute if self.attributes.texts.contains(&name.as_str()) => Holds::Texts,
+            Entity::Attribute if self.attributes.numbers.contains(&name.as_str()) => Holds::Numbers,
             Entity::Attribute => {
                 self.at = start;
-                let all = [self.attributes.texts, self.attributes.times].concat().join(", ");
+                let all = [self.attributes.texts, self.attributes.times, self.attributes.numbers]
+                    .concat()
+                    .join(", ");
                 return Err(self.error(format!(
                     "`{name}` is no field: use one of {all}, or a family such as metrics.loss"
                 )));
@@ -479,6 +485,7 @@ mod tests {
     fn times_are_milliseconds_or_as_people_write_them() {
         assert_eq!(read("start_time > 1000"), "attribute.start_time > 1000");
         assert_eq!(read("start_time >= '1970-01-02'"), "attribute.start_time >= 86400000");
+        assert_eq!(read("duration > 60000"), "attribute.duration > 60000");
         assert_eq!(read("end_time < '1970-01-01T01:00+01:00'"), "attribute.end_time < 0");
     }
 

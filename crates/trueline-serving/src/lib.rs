@@ -7,6 +7,7 @@
 //! data      snapshot ─ endpoint ─ variants ─ model   memory; persisted beside, for a start without a database
 //! ```
 
+mod blob_references;
 mod endpoints;
 mod error;
 mod features;
@@ -24,6 +25,7 @@ mod segments;
 mod signature;
 mod snapshot;
 
+pub use blob_references::routed_blobs;
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
 pub use features::FeatureSource;

@@ -11,6 +11,6 @@ mod worker;
 pub use schema::MODULE;
 pub use task::{
     Lease, NewTask, State, TaskError, TaskRow, Tasks, complete, enqueue, enqueue_after, fail, give_up,
-    still_leased,
+    still_leased, unfinished,
 };
 pub use worker::{Handler, Worker};

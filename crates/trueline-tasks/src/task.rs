@@ -410,6 +410,25 @@ impl Tasks {
             .await
     }
 
+    /// The newest of the server's own tasks of one kind whose payload fits, among the last fifty; for the server itself.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn newest_where(
+        &self,
+        kind: &'static str,
+        fits: impl Fn(&Json) -> bool,
+    ) -> Result<Option<TaskRow>, TaskError> {
+        let newest = self.db.read(move |tx: &mut Tx<'_>| {
+            let sql = format!(
+                "SELECT {COLUMNS} WHERE project = ?1 AND kind = ?2 ORDER BY created_at_ms DESC LIMIT 50"
+            );
+            let rows = tx.query(&sql, &[(&ProjectId::server()).into(), kind.into()])?;
+            rows.into_iter().map(|mut row| task_from(&mut row)).collect::<Result<Vec<_>, TaskError>>()
+        });
+        Ok(newest.await?.into_iter().find(|task| fits(&task.payload)))
+    }
+
     /// The newest of the server's own tasks of one kind, for those who may read the ledger that tells of it.
     ///
     /// # Errors
@@ -429,6 +448,16 @@ impl Tasks {
             })
             .await
     }
+}
+
+/// What the tasks of a kind that are not finished were told.
+///
+/// # Errors
+/// What the database says.
+pub fn unfinished(tx: &mut Tx<'_>, project: &ProjectId, kind: &'static str) -> Result<Vec<Json>, TaskError> {
+    let sql = "SELECT payload FROM tasks WHERE project = ?1 AND kind = ?2 AND state IN ('queued', 'running')";
+    let rows = tx.query(sql, &[project.into(), kind.into()])?;
+    rows.into_iter().map(|mut row| Ok(parse(&row.take::<String>(0)?))).collect()
 }
 
 fn parse(text: &str) -> Json {

@@ -53,7 +53,9 @@ impl Judgement {
         }
     }
 
-    fn read(kind: &str, value: Json, error: Option<Json>) -> Self {
+    /// Reads what is kept of it: its kind, the value and the error.
+    #[must_use]
+    pub fn read(kind: &str, value: Json, error: Option<Json>) -> Self {
         match kind {
             "expectation" => Self::Expectation { value },
             "issue" => {

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
-use trueline_db::{Row, Tx, Value};
+use trueline_db::{DbError, Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{LedgerTx, Millis, ProjectId};
 
@@ -108,10 +108,14 @@ impl Source {
     }
 }
 
+/// What tells records of these inputs from others.
+pub(crate) fn hash(inputs: &Json) -> String {
+    hex::encode(Sha256::digest(to_json(&sorted(inputs))))
+}
+
 impl NewRecord {
-    /// What tells records apart.
     fn hash(&self) -> String {
-        hex::encode(Sha256::digest(to_json(&sorted(&Json::Object(self.inputs.clone())))))
+        hash(&Json::Object(self.inputs.clone()))
     }
 
     fn user(&self) -> Option<&str> {
@@ -135,6 +139,21 @@ fn read(row: &mut Row) -> Result<DatasetRecord, TraceError> {
         updated_at_ms: row.take(9)?,
         created_by: row.take(10)?,
         updated_by: row.take(11)?,
+    })
+}
+
+/// Shows the records of a dataset in turn, each with its hash.
+pub(crate) fn each<E: From<TraceError> + From<DbError>>(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    dataset: &str,
+    mut see: impl FnMut(DatasetRecord, String) -> Result<(), E>,
+) -> Result<(), E> {
+    let sql = COLUMNS.replace(" FROM", ", r.input_hash FROM");
+    let sql = format!("SELECT {sql} WHERE r.project = ?1 AND r.dataset = ?2 ORDER BY r.created_at_ms, r.id");
+    tx.each(&sql, &[project.into(), dataset.into()], |row| {
+        let hash = row.take(12)?;
+        see(read(row)?, hash)
     })
 }
 
@@ -209,6 +228,41 @@ fn upsert(
         ],
     )?;
     Ok(false)
+}
+
+/// Writes a record of another server unless there is one of its id or inputs; answers how many that were.
+pub(crate) fn insert_whole(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    dataset: &str,
+    record: &DatasetRecord,
+    hash: &str,
+) -> Result<u64, TraceError> {
+    let text = |json: &Option<Json>| json.as_ref().map(to_json);
+    let tags = record.tags.as_object().filter(|tags| !tags.is_empty());
+    let made = tx.execute(
+        "INSERT INTO evaluation_records (project, dataset, id, input_hash, inputs, outputs, expectations, tags, source,
+             source_id, source_type, created_at_ms, updated_at_ms, created_by, updated_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING",
+        &[
+            project.into(),
+            dataset.into(),
+            (&record.id).into(),
+            hash.into(),
+            to_json(&record.inputs).into(),
+            text(&record.outputs).into(),
+            text(&record.expectations).into(),
+            tags.map(to_json).into(),
+            text(&record.source).into(),
+            record.source_id.as_ref().into(),
+            record.source_type.as_ref().into(),
+            record.created_at_ms.into(),
+            record.updated_at_ms.into(),
+            record.created_by.as_ref().into(),
+            record.updated_by.as_ref().into(),
+        ],
+    )?;
+    Ok(made)
 }
 
 fn count(tx: &mut Tx<'_>, project: &ProjectId, dataset: &str) -> Result<i64, TraceError> {

@@ -115,7 +115,7 @@ fn set_tag(tx: &mut Tx<'_>, project: &ProjectId, id: &str, key: &str, value: &st
     Ok(())
 }
 
-fn associate(
+pub(crate) fn associate(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     id: &str,
@@ -129,6 +129,31 @@ fn associate(
         )?;
     }
     Ok(())
+}
+
+/// Writes a dataset as it is.
+pub(crate) fn insert(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    dataset: &EvaluationDataset,
+) -> Result<(), TraceError> {
+    tx.execute(
+        "INSERT INTO evaluation_datasets (project, id, name, schema, profile, digest, created_at_ms, updated_at_ms,
+             created_by, updated_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        &[
+            project.into(),
+            (&dataset.id).into(),
+            (&dataset.name).into(),
+            dataset.schema.as_ref().into(),
+            dataset.profile.as_ref().into(),
+            (&dataset.digest).into(),
+            dataset.created_at_ms.into(),
+            dataset.updated_at_ms.into(),
+            dataset.created_by.as_ref().into(),
+            dataset.updated_by.as_ref().into(),
+        ],
+    )?;
+    dataset.tags.iter().try_for_each(|(key, value)| set_tag(tx, project, &dataset.id, key, value))
 }
 
 fn touch(tx: &mut LedgerTx<'_, '_>, project: &ProjectId, id: &str) -> Result<(), TraceError> {
@@ -240,21 +265,19 @@ impl Traces {
             .write(leave.actor(), move |tx| {
                 let (id, now) = (format!("d-{}", tx.derived_id("dataset")), tx.now());
                 let user = tags.get(USER);
-                tx.execute(
-                    "INSERT INTO evaluation_datasets (project, id, name, digest, created_at_ms, updated_at_ms, created_by,
-                         updated_by) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?6)",
-                    &[
-                        (&project).into(),
-                        (&id).into(),
-                        (&name).into(),
-                        digest(&name, now).into(),
-                        now.into(),
-                        user.into(),
-                    ],
-                )?;
-                for (key, value) in &tags {
-                    set_tag(tx, &project, &id, key, value)?;
-                }
+                let dataset = EvaluationDataset {
+                    digest: digest(&name, now),
+                    name: name.clone(),
+                    schema: None,
+                    profile: None,
+                    created_at_ms: now,
+                    updated_at_ms: now,
+                    created_by: user.cloned(),
+                    updated_by: user.cloned(),
+                    tags: tags.clone(),
+                    id: id.clone(),
+                };
+                insert(tx, &project, &dataset)?;
                 associate(tx, &project, &id, &experiments)?;
                 let told = json!({ "name": name, "tags": tags, "experiments": experiments });
                 tx.emit(event(&project, "evaluation_dataset.created", &id).with(told))?;

@@ -5,7 +5,7 @@ use crate::{TraceError, Traces};
 use serde_json::json;
 use trueline_db::{Tx, Value};
 use trueline_identity::{Authorized, WriteTracking};
-use trueline_ledger::{Millis, NewEvent, ProjectId};
+use trueline_ledger::{Actor, LedgerTx, Millis, NewEvent, ProjectId};
 
 /// Which traces of an experiment are meant.
 #[derive(Clone, Debug)]
@@ -100,22 +100,82 @@ impl Traces {
         which: WhichTraces,
     ) -> Result<usize, TraceError> {
         let project = leave.project().clone();
+        self.ledger.write(leave.actor(), move |tx| delete(tx, &project, experiment, &which)).await
+    }
+}
+
+fn delete(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    experiment: i64,
+    which: &WhichTraces,
+) -> Result<usize, TraceError> {
+    let found = which.find(tx, project, experiment)?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<&str> = found.iter().map(String::as_str).collect();
+    for chunk in ids.chunks(CHUNK) {
+        let (list, params) = (placeholders(2, chunk.len()), with_project(project, chunk));
+        for delete in DELETES {
+            tx.execute(&format!("{delete} ({list})"), &params)?;
+        }
+    }
+    let event = NewEvent::new(project, "trace.deleted", "experiment", experiment.to_string());
+    tx.emit(event.with(json!({ "traces": found })))?;
+    Ok(found.len())
+}
+
+/// Traces of a purged experiment that go in one transaction, with all their spans.
+const PURGED_AT_ONCE: i64 = 20;
+
+impl Traces {
+    /// Deletes what is kept by an experiment that is about to be purged: traces with all that belongs to them, some at a
+    /// time, then scorers, and its place in evaluation datasets, which stay. Answers how many traces.
+    ///
+    /// # Errors
+    /// What the ledger says; what was deleted by then stays so.
+    pub async fn purge_experiment(
+        &self,
+        project: &ProjectId,
+        experiment: i64,
+        actor: &Actor,
+    ) -> Result<u64, TraceError> {
+        let mut purged = 0;
+        loop {
+            let project = project.clone();
+            let some = self.ledger.write(actor, move |tx| {
+                let oldest = WhichTraces::UpTo { at_ms: Millis::MAX, most: Some(PURGED_AT_ONCE) };
+                delete(tx, &project, experiment, &oldest)
+            });
+            match some.await? {
+                0 => break,
+                some => purged += some as u64,
+            }
+        }
+        let project = project.clone();
         self.ledger
-            .write(leave.actor(), move |tx| {
-                let found = which.find(tx, &project, experiment)?;
-                if found.is_empty() {
-                    return Ok(0);
+            .write(actor, move |tx| {
+                let of = "(SELECT id FROM scorers WHERE project = ?1 AND experiment = ?2)";
+                let by_number = [(&project).into(), experiment.into()];
+                let mut gone = 0;
+                for sql in [
+                    format!("DELETE FROM scorer_sampling WHERE project = ?1 AND scorer IN {of}"),
+                    format!("DELETE FROM scorer_versions WHERE project = ?1 AND scorer IN {of}"),
+                    "DELETE FROM scorers WHERE project = ?1 AND experiment = ?2".to_owned(),
+                ] {
+                    gone = tx.execute(&sql, &by_number)?;
                 }
-                let ids: Vec<&str> = found.iter().map(String::as_str).collect();
-                for chunk in ids.chunks(CHUNK) {
-                    let (list, params) = (placeholders(2, chunk.len()), with_project(&project, chunk));
-                    for delete in DELETES {
-                        tx.execute(&format!("{delete} ({list})"), &params)?;
-                    }
+                let datasets = tx.execute(
+                    "DELETE FROM evaluation_dataset_experiments WHERE project = ?1 AND experiment = ?2",
+                    &[(&project).into(), experiment.to_string().into()],
+                )?;
+                if gone + datasets > 0 {
+                    let event =
+                        NewEvent::new(&project, "scorers.purged", "experiment", experiment.to_string());
+                    tx.emit(event.with(json!({ "scorers": gone, "evaluation_datasets": datasets })))?;
                 }
-                let event = NewEvent::new(&project, "trace.deleted", "experiment", experiment.to_string());
-                tx.emit(event.with(json!({ "traces": found })))?;
-                Ok(found.len())
+                Ok(purged)
             })
             .await
     }

@@ -5,7 +5,7 @@ use crate::{TraceError, Traces};
 use serde_json::{Value as Json, json};
 use trueline_db::{Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
-use trueline_ledger::{Millis, NewEvent, ProjectId};
+use trueline_ledger::{LedgerTx, Millis, NewEvent, ProjectId};
 use trueline_search::mlflow::{Kind, parse_filter};
 
 const COLUMNS: &str = "s.id, s.experiment, s.name, v.version, v.body, v.created_at_ms FROM scorers s \
@@ -79,7 +79,11 @@ fn id_of(
     Ok(tx.scalar(sql, &[project.into(), experiment.into(), name.into()])?)
 }
 
-fn versions(tx: &mut Tx<'_>, condition: &str, params: &[Value]) -> Result<Vec<ScorerVersion>, TraceError> {
+pub(crate) fn versions(
+    tx: &mut Tx<'_>,
+    condition: &str,
+    params: &[Value],
+) -> Result<Vec<ScorerVersion>, TraceError> {
     let sql = format!(
         "SELECT {COLUMNS} WHERE s.project = ?1 AND {condition} ORDER BY s.experiment, s.name, v.version"
     );
@@ -95,6 +99,79 @@ fn of_name(
     let params = [project.into(), experiment.into(), name.into()];
     let found = versions(tx, "s.experiment = ?2 AND s.name = ?3", &params)?;
     if found.is_empty() { Err(no_scorer(experiment, name, None)) } else { Ok(found) }
+}
+
+/// How many traces a scorer is to judge, where it was said.
+pub(crate) fn sampling(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    scorer: &str,
+) -> Result<Option<Sampling>, TraceError> {
+    let row = tx.query_opt(
+        "SELECT p.id, p.scorer, s.experiment, p.sample_rate, p.filter FROM scorer_sampling p
+         JOIN scorers s ON s.project = p.project AND s.id = p.scorer
+         WHERE p.project = ?1 AND p.scorer = ?2",
+        &[project.into(), scorer.into()],
+    )?;
+    let Some(mut row) = row else { return Ok(None) };
+    Ok(Some(Sampling {
+        id: row.take(0)?,
+        scorer: row.take(1)?,
+        experiment: row.take(2)?,
+        sample_rate: row.take(3)?,
+        filter: row.take(4)?,
+    }))
+}
+
+/// The id of a scorer of this experiment and name; without one, the scorer is made, under its own id if that is free.
+pub(crate) fn place(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    of: &ScorerVersion,
+) -> Result<String, TraceError> {
+    if let Some(known) = id_of(tx, project, of.experiment, &of.name)? {
+        return Ok(known);
+    }
+    let taken: Option<String> = tx.scalar(
+        "SELECT id FROM scorers WHERE project = ?1 AND id = ?2",
+        &[project.into(), (&of.id).into()],
+    )?;
+    let id = if taken.is_some() { tx.derived_id("scorer") } else { of.id.clone() };
+    tx.execute(
+        "INSERT INTO scorers (project, id, experiment, name) VALUES (?1, ?2, ?3, ?4)",
+        &[project.into(), (&id).into(), of.experiment.into(), (&of.name).into()],
+    )?;
+    Ok(id)
+}
+
+/// Writes a version as it is, unless there is one of its number; answers how many that were.
+pub(crate) fn insert_version(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    scorer: &str,
+    of: &ScorerVersion,
+) -> Result<u64, TraceError> {
+    let made = tx.execute(
+        "INSERT INTO scorer_versions (project, scorer, version, body, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO NOTHING",
+        &[project.into(), scorer.into(), of.version.into(), (&of.body).into(), of.created_at_ms.into()],
+    )?;
+    Ok(made)
+}
+
+/// Writes how many traces a scorer is to judge, unless that was said.
+pub(crate) fn insert_sampling(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    scorer: &str,
+    of: &Sampling,
+) -> Result<(), TraceError> {
+    tx.execute(
+        "INSERT INTO scorer_sampling (project, scorer, id, sample_rate, filter) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO NOTHING",
+        &[project.into(), scorer.into(), (&of.id).into(), of.sample_rate.into(), of.filter.as_ref().into()],
+    )?;
+    Ok(())
 }
 
 /// Whether the source of a function is in it, that a server would run.
@@ -123,7 +200,8 @@ fn is_gateway(model: &Json) -> bool {
     model.as_str().is_some_and(|model| model.starts_with("gateway:/"))
 }
 
-fn check(name: &str, body: &str) -> Result<(), TraceError> {
+/// Whether a scorer could be registered here.
+pub(crate) fn check(name: &str, body: &str) -> Result<(), TraceError> {
     if name.trim().is_empty() {
         return TraceError::invalid("Scorer name cannot be empty or contain only whitespace.");
     }
@@ -316,21 +394,7 @@ impl Traces {
             .read(move |tx| {
                 let mut found = Vec::new();
                 for scorer in &scorers {
-                    let row = tx.query_opt(
-                        "SELECT p.id, p.scorer, s.experiment, p.sample_rate, p.filter FROM scorer_sampling p
-                         JOIN scorers s ON s.project = p.project AND s.id = p.scorer
-                         WHERE p.project = ?1 AND p.scorer = ?2",
-                        &[(&project).into(), scorer.into()],
-                    )?;
-                    if let Some(mut row) = row {
-                        found.push(Sampling {
-                            id: row.take(0)?,
-                            scorer: row.take(1)?,
-                            experiment: row.take(2)?,
-                            sample_rate: row.take(3)?,
-                            filter: row.take(4)?,
-                        });
-                    }
+                    found.extend(sampling(tx, &project, scorer)?);
                 }
                 Ok(found)
             })

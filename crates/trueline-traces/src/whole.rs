@@ -3,13 +3,14 @@
 
 use crate::assessment::Assessment;
 use crate::model::{Home, IN_STORE, NewTrace};
-use crate::rows::TraceRow;
+use crate::rows::{CHUNK, TraceRow, placeholders, with_project};
 use crate::span_row::SpanRow;
 use crate::start::Told;
 use crate::{TraceError, Traces, assessments, links, rules};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use trueline_identity::{Authorized, WriteTracking};
+use std::collections::BTreeSet;
+use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{LedgerTx, NewEvent, ProjectId};
 
 /// A trace as another server has kept it.
@@ -19,6 +20,8 @@ pub struct WholeTrace {
     pub home: Home,
     /// What is told of it; its assessments stand in `assessments`.
     pub told: NewTrace,
+    /// Where its files lie; none for the place that its experiment gives it.
+    pub artifact_location: Option<String>,
     /// Whether the client had said what there is to say of it.
     pub finalized: bool,
     /// Its assessments, each under the id that it has.
@@ -32,14 +35,18 @@ pub struct WholeTrace {
 }
 
 /// What was taken of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Traces.
     pub traces: usize,
     /// Spans.
     pub spans: usize,
+    /// Assessments.
+    pub assessments: usize,
     /// Spans whose JSON was of no known form.
     pub unread: usize,
+    /// Traces that can't be kept, and why.
+    pub refused: Vec<(String, String)>,
 }
 
 /// A trace checked and read, ready to be written.
@@ -55,6 +62,7 @@ impl Ready {
         rules::moment("request_time", whole.told.started_ms)?;
         rules::duration("execution_duration", whole.told.took_ms.unwrap_or(0))?;
         let told = Told::new(whole.told.tags.clone(), whole.told.metadata.clone())?;
+        told.clone().into_row(&mut TraceRow::new(&whole.told.id, 0, String::new(), 0))?;
         let spans = whole.spans.iter().filter_map(|json| SpanRow::of_content(json)).collect();
         Ok(Self { whole, told, spans })
     }
@@ -62,7 +70,8 @@ impl Ready {
     fn write(&self, tx: &mut LedgerTx<'_, '_>, project: &ProjectId) -> Result<(), TraceError> {
         let WholeTrace { home, told: new, .. } = &self.whole;
         let before = TraceRow::find(tx, project, &new.id)?;
-        let mut row = TraceRow::new(&new.id, home.experiment, home.artifacts_of(&new.id), new.started_ms);
+        let place = self.whole.artifact_location.clone().unwrap_or_else(|| home.artifacts_of(&new.id));
+        let mut row = TraceRow::new(&new.id, home.experiment, place, new.started_ms);
         row.took_ms = new.took_ms;
         row.state = new.state;
         row.client_request_id.clone_from(&new.client_request_id);
@@ -95,20 +104,58 @@ impl Ready {
 }
 
 impl Traces {
-    /// Writes a batch of whole traces under one event. `source` says where they come from.
+    /// Which of these traces are here.
     ///
     /// # Errors
-    /// [`TraceError::Invalid`] for ids, times or texts that can't be; then nothing of the batch is written.
+    /// What the database says.
+    pub async fn known_traces(
+        &self,
+        leave: &Authorized<ReadProject>,
+        ids: Vec<String>,
+    ) -> Result<BTreeSet<String>, TraceError> {
+        let project = leave.project().clone();
+        self.ledger
+            .db()
+            .read(move |tx| {
+                let mut known = BTreeSet::new();
+                for chunk in ids.chunks(CHUNK) {
+                    let chunk: Vec<&str> = chunk.iter().map(String::as_str).collect();
+                    let list = placeholders(2, chunk.len());
+                    let sql = format!("SELECT id FROM traces WHERE project = ?1 AND id IN ({list})");
+                    for mut row in tx.query(&sql, &with_project(&project, &chunk))? {
+                        known.insert(row.take(0)?);
+                    }
+                }
+                Ok(known)
+            })
+            .await
+    }
+
+    /// Writes a batch of whole traces under one event; those with ids, times or texts that can't be are left out. `source`
+    /// says where they come from.
+    ///
+    /// # Errors
+    /// What the ledger says; then nothing of the batch is written.
     pub async fn import(
         &self,
         leave: &Authorized<WriteTracking>,
         source: &str,
         batch: Vec<WholeTrace>,
     ) -> Result<Imported, TraceError> {
-        let asked: usize = batch.iter().map(|trace| trace.spans.len()).sum();
-        let ready: Vec<Ready> = batch.into_iter().map(Ready::new).collect::<Result<_, _>>()?;
-        let spans: usize = ready.iter().map(|trace| trace.spans.len()).sum();
-        let done = Imported { traces: ready.len(), spans, unread: asked - spans };
+        let (mut ready, mut done) = (Vec::with_capacity(batch.len()), Imported::default());
+        for whole in batch {
+            let (id, spans) = (whole.told.id.clone(), whole.spans.len());
+            match Ready::new(whole) {
+                Ok(one) => {
+                    done.traces += 1;
+                    done.spans += one.spans.len();
+                    done.assessments += one.whole.assessments.len();
+                    done.unread += spans - one.spans.len();
+                    ready.push(one);
+                }
+                Err(why) => done.refused.push((id, why.to_string())),
+            }
+        }
         if ready.is_empty() {
             return Ok(done);
         }
@@ -126,7 +173,7 @@ impl Traces {
             .write(leave.actor(), move |tx| {
                 ready.iter().try_for_each(|trace| trace.write(tx, &project))?;
                 tx.emit(event.clone())?;
-                Ok(done)
+                Ok(done.clone())
             })
             .await
     }

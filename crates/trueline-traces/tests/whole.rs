@@ -88,6 +88,7 @@ fn whole() -> WholeTrace {
     WholeTrace {
         home: home(),
         told,
+        artifact_location: None,
         finalized: true,
         assessments: vec![assessment],
         spans: vec![SPAN.to_owned(), "{\"context\": {}}".to_owned()],
@@ -100,7 +101,7 @@ fn whole() -> WholeTrace {
 async fn an_import_keeps_what_was_and_can_be_repeated() {
     let world = World::new();
     let leave = world.leave::<WriteTracking>();
-    let expected = Imported { traces: 1, spans: 1, unread: 1 };
+    let expected = Imported { traces: 1, spans: 1, assessments: 1, unread: 1, refused: Vec::new() };
     for _ in 0..2 {
         assert_eq!(world.traces.import(&leave, "mlflow.db", vec![whole()]).await.unwrap(), expected);
     }
@@ -121,6 +122,20 @@ async fn an_import_keeps_what_was_and_can_be_repeated() {
     assert_eq!(info.assessments.len(), 1);
     let trace = world.traces.trace(&world.leave(), id, false).await.unwrap();
     assert_eq!(trace.spans[0].content, SPAN);
+}
+
+#[tokio::test]
+async fn a_trace_that_cant_be_is_left_out_and_told_of() {
+    let world = World::new();
+    let mut bad = whole();
+    bad.told.tags.insert("mlflow.traceName".to_owned(), "n".repeat(5000));
+    bad.told.id = "tr-bad".to_owned();
+    let done = world.traces.import(&world.leave(), "mlflow.db", vec![bad, whole()]).await.unwrap();
+    assert_eq!((done.traces, done.refused.len()), (1, 1));
+    assert!(done.refused[0].1.contains("Trace name"), "{:?}", done.refused);
+    let asked = vec!["tr-bad".to_owned(), whole().told.id];
+    let known = world.traces.known_traces(&world.leave(), asked).await.unwrap();
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), [whole().told.id]);
 }
 
 fn span(trace: u8, id: u8) -> NewSpan {

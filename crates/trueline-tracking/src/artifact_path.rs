@@ -34,6 +34,18 @@ impl ArtifactPath {
         self.tree
     }
 
+    /// As a column keeps it.
+    pub(crate) fn stored(&self) -> String {
+        format!("{}:{}", self.tree.word(), self.path)
+    }
+
+    /// What a column kept.
+    pub(crate) fn from_stored(text: &str) -> Option<Self> {
+        let (tree, path) = text.split_once(':')?;
+        let tree = [Tree::Proxied, Tree::Shared].into_iter().find(|t| t.word() == tree)?;
+        Some(Self::parse(path).ok()?.within(tree))
+    }
+
     /// Checks a path of the proxy's tree. Control characters are refused: no file system or listing shows them, and a line break in a path
     /// could pass for another file.
     ///

@@ -304,7 +304,14 @@ impl Tracking {
         let (plain, path) = match self.places.kept(leave.project(), folder) {
             Kept::Plain(plain, path) => (plain, path),
             Kept::Bucket(bucket, path) => return self.freeze_objects(leave, &bucket, &path).await,
-            Kept::Blobs | Kept::ForOthers => return self.artifacts_below(leave, folder).await,
+            Kept::Blobs | Kept::ForOthers => {
+                let files = self.artifacts_below(leave, folder).await?;
+                // Whoever is told of them is about to refer to them, and by then the artifacts may be deleted.
+                for file in &files {
+                    self.blobs.keep_alive(&Self::namespace(leave.project()), &file.sha256).await?;
+                }
+                return Ok(files);
+            }
         };
         let namespace = Self::namespace(leave.project());
         let mut out = Vec::new();

@@ -2,6 +2,7 @@
 
 use crate::model::{Experiment, ExperimentId, KeyValue, Lifecycle};
 use crate::places::{self, ArtifactPlaces};
+use crate::purge::{Kind, explained};
 use crate::{Tracking, TrackingError, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
@@ -112,6 +113,27 @@ fn ensure_default(
     insert(tx, project, ExperimentId(0), DEFAULT_NAME, &location, &[]).map(drop)
 }
 
+/// A number over all projects that no experiment had.
+pub(crate) fn next_n(tx: &mut Tx<'_>) -> Result<i64, TrackingError> {
+    let mut last = 0;
+    for sql in ["SELECT MAX(n) FROM experiments", "SELECT MAX(n) FROM purged WHERE kind = 'experiment'"] {
+        last = last.max(tx.scalar::<Option<i64>>(sql, &[])?.flatten().unwrap_or(0));
+    }
+    Ok(last + 1)
+}
+
+/// A number in a project that no experiment had.
+pub(crate) fn next_id(tx: &mut Tx<'_>, project: &ProjectId) -> Result<ExperimentId, TrackingError> {
+    let mut last = 0;
+    for sql in [
+        "SELECT MAX(id) FROM experiments WHERE project = ?1",
+        "SELECT MAX(number) FROM purged WHERE project = ?1 AND kind = 'experiment'",
+    ] {
+        last = last.max(tx.scalar::<Option<i64>>(sql, &[project.into()])?.flatten().unwrap_or(0));
+    }
+    Ok(ExperimentId(last + 1))
+}
+
 fn insert(
     tx: &mut LedgerTx<'_, '_>,
     project: &ProjectId,
@@ -122,10 +144,11 @@ fn insert(
 ) -> Result<ExperimentId, TrackingError> {
     // The first one is there before any other, also when it is made in the same moment.
     let now = tx.now() - i64::from(id == ExperimentId(0));
+    let n = next_n(tx)?;
     tx.execute(
         "INSERT INTO experiments (project, id, name, artifact_location, lifecycle, created_at_ms, updated_at_ms, n)
-         VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?5, (SELECT COALESCE(MAX(n), 0) + 1 FROM experiments))",
-        &[project.into(), id.into(), name.into(), location.into(), now.into()],
+         VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?5, ?6)",
+        &[project.into(), id.into(), name.into(), location.into(), now.into(), n.into()],
     )?;
     for tag in tags {
         upsert_tag(tx, project, id, tag)?;
@@ -195,9 +218,7 @@ impl Tracking {
                 if taken.is_some() {
                     return Err(TrackingError::Exists(format!("Experiment(name={name}) already exists.")));
                 }
-                let last: Option<i64> =
-                    tx.scalar("SELECT MAX(id) FROM experiments WHERE project = ?1", &[(&project).into()])?;
-                let id = ExperimentId(last.unwrap_or(0) + 1);
+                let id = next_id(tx, &project)?;
                 let location = location.clone().unwrap_or_else(|| places.of_experiment(&project, id));
                 insert(tx, &project, id, &name, &location, &tags)
             })
@@ -379,7 +400,13 @@ impl Tracking {
         self.ledger
             .write(leave.actor(), move |tx| {
                 ensure_default(tx, &places, &project)?;
-                let before = get(tx, &project, id)?;
+                let before = match get(tx, &project, id) {
+                    Ok(before) => before,
+                    Err(error) => {
+                        let own = id.to_string();
+                        return Err(explained(tx, &project, (Kind::Experiment, &own), error)?);
+                    }
+                };
                 let payload = change(tx, &project, &before)?;
                 // As in MLflow, a tag does not make an experiment newer.
                 if !action.ends_with("tagged") {

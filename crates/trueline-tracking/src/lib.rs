@@ -3,10 +3,12 @@
 
 mod artifact_path;
 mod artifacts;
+mod blob_references;
 mod capture;
 mod dataset_summaries;
 mod error;
 mod experiments;
+pub mod export;
 mod folder;
 mod import;
 mod inputs;
@@ -24,6 +26,7 @@ mod owner;
 mod places;
 mod plain;
 mod points;
+mod purge;
 mod reproduction;
 mod runs;
 mod sample;
@@ -36,6 +39,7 @@ mod validate;
 
 pub use artifact_path::ArtifactPath;
 pub use artifacts::{ArtifactFile, OpenArtifact};
+pub use blob_references::{artifact_blobs, capture_blobs};
 pub use capture::Capture;
 pub use dataset_summaries::DatasetSummary;
 pub use error::TrackingError;
@@ -53,6 +57,7 @@ pub use model::{
 pub use objects::SignedRead;
 pub use owner::ArtifactOwner;
 pub use places::{ArtifactPlaces, PlaceError};
+pub use purge::{PurgeOrder, Purgeable, Purged, Referrers};
 pub use reproduction::{
     Difference, NewReproduction, Reproduction, ReproductionReport, Series, Tolerance, Verdict, compare,
 };

@@ -272,7 +272,11 @@ impl Tracking {
         self.ledger
             .write(leave.actor(), move |tx| {
                 get(tx, &project, &id)?;
-                tx.execute("UPDATE logged_models SET lifecycle = 'deleted' WHERE id = ?1", &[(&id).into()])?;
+                let now = tx.now();
+                tx.execute(
+                    "UPDATE logged_models SET lifecycle = 'deleted', deleted_at_ms = ?2 WHERE id = ?1",
+                    &[(&id).into(), now.into()],
+                )?;
                 tx.emit(NewEvent::new(&project, "logged_model.deleted", "logged_model", &id))?;
                 Ok(())
             })

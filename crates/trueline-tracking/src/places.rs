@@ -24,6 +24,15 @@ pub(crate) enum Tree {
     Shared,
 }
 
+impl Tree {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Proxied => "proxied",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 /// How artifacts at a path are kept.
 pub(crate) enum Kept {
     /// As blobs, by rows of a table.

@@ -7,6 +7,7 @@ use crate::model::{
     ExperimentId, KeyValue, Lifecycle, LoggedMetric, ModelMetric, NewRun, Run, RunData, RunId, RunStatus,
     RunUpdate,
 };
+use crate::purge::{Kind, explained};
 use crate::schema::POINTS;
 use crate::validate::Named;
 use crate::{Tracking, TrackingError, logged_models, metrics, places, points, validate};
@@ -259,6 +260,19 @@ impl Tracking {
         self.ledger.db().read(move |tx| one(tx, &project, &id)).await
     }
 
+    /// Some runs with their data, deleted or not, in the order that they were asked for.
+    ///
+    /// # Errors
+    /// [`TrackingError::NotFound`] for the first that there is not.
+    pub async fn runs(
+        &self,
+        leave: &Authorized<ReadProject>,
+        ids: Vec<RunId>,
+    ) -> Result<Vec<RunData>, TrackingError> {
+        let project = leave.project().clone();
+        self.ledger.db().read(move |tx| ids.iter().map(|id| one(tx, &project, id)).collect()).await
+    }
+
     /// Changes a run's status, end or name. The metric points of a run that has ended are sealed soon after.
     ///
     /// # Errors
@@ -361,7 +375,7 @@ impl Tracking {
     /// Deletes a run, or restores it.
     ///
     /// # Errors
-    /// [`TrackingError::NotFound`].
+    /// [`TrackingError::NotFound`], also when it was purged.
     pub async fn set_run_lifecycle(
         &self,
         leave: &Authorized<WriteTracking>,
@@ -371,7 +385,10 @@ impl Tracking {
         let (project, id) = (leave.project().clone(), id.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                let run = get(tx, &project, &id)?;
+                let run = match get(tx, &project, &id) {
+                    Ok(run) => run,
+                    Err(error) => return Err(explained(tx, &project, (Kind::Run, id.as_str()), error)?),
+                };
                 if run.lifecycle == to {
                     return Ok(());
                 }

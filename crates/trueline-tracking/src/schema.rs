@@ -24,6 +24,7 @@ pub const MODULE: Module = Module {
         Migration { version: 2, sql: V2 },
         Migration { version: 3, sql: V3 },
         Migration { version: 4, sql: V4 },
+        Migration { version: 5, sql: V5 },
     ],
 };
 
@@ -310,7 +311,31 @@ const V3: &str = "
 ALTER TABLE run_inputs ADD COLUMN position BIGINT NOT NULL DEFAULT 0;
 ";
 
+/// What was deleted is found by when that was. Of what was purged a row stays, so that no number is given twice and what is
+/// left of it is found after a crash.
 const V4: &str = "
+ALTER TABLE logged_models ADD COLUMN deleted_at_ms BIGINT;
+CREATE INDEX runs_deleted ON runs (project, deleted_at_ms, n) WHERE deleted_at_ms IS NOT NULL;
+CREATE INDEX runs_undated ON runs (project) WHERE lifecycle = 'deleted' AND deleted_at_ms IS NULL;
+CREATE INDEX logged_models_deleted ON logged_models (project, deleted_at_ms, id) WHERE deleted_at_ms IS NOT NULL;
+CREATE INDEX logged_models_undated ON logged_models (project) WHERE lifecycle = 'deleted' AND deleted_at_ms IS NULL;
+CREATE TABLE purged (
+    project TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    n BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    folder TEXT,
+    at_ms BIGINT NOT NULL,
+    cleared BIGINT NOT NULL,
+    PRIMARY KEY (project, kind, id)
+);
+CREATE INDEX purged_uncleared ON purged (at_ms) WHERE cleared = 0;
+CREATE INDEX purged_n ON purged (kind, n);
+";
+
+/// Uploads in parts that a bucket keeps, and the digests of objects that were read once.
+const V5: &str = "
 CREATE TABLE bucket_uploads (
     place TEXT NOT NULL,
     id TEXT NOT NULL,

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 use trueline_db::{Db, Tx, Value};
-use trueline_ledger::{Actor, EventRow, NewEvent, ProjectId};
+use trueline_ledger::{Actor, EventRow, NewEvent, ProjectId, Resource};
 
 /// What the event of a sealed chunk is called.
 const SEALED: &str = "metrics.sealed";
@@ -327,7 +327,18 @@ pub struct Broken {
     pub found: String,
 }
 
+/// What the event of an owner that is gone for good is called.
+const PURGED: [(Owner, &str); 2] = [(Owner::Run, "run.purged"), (Owner::LoggedModel, "logged_model.purged")];
+
 impl Seal {
+    /// Whose points they are, with the project and the action of an event after which none of them are there any more.
+    #[must_use]
+    pub fn purge(&self) -> (&str, Resource, &'static str) {
+        let owner = self.chunk.owner;
+        let action = PURGED.iter().find(|(of, _)| *of == owner).map_or("", |(_, action)| *action);
+        (&self.project, Resource::new(owner.word(), &self.chunk.id), action)
+    }
+
     /// The actions whose events seal points.
     pub const ACTIONS: &[&str] = &[SEALED, IMPORTED[0], IMPORTED[1]];
 

@@ -8,7 +8,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// A query value may also hold what makes filters readable.
 const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b':').remove(b',').remove(b'@');
 
-fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     // A lone dot or two would be read as a step in the path.
     if matches!(text, "." | "..") {
         return text.replace('.', "%2E");
@@ -55,10 +55,28 @@ impl Links {
         self.within(&format!("experiments/{}", segment(id)))
     }
 
+    /// Where a view of the table of runs is saved, by POST of `name` and `query`.
+    #[must_use]
+    pub fn views(&self, experiment: &str) -> String {
+        format!("{}/views", self.experiment(experiment))
+    }
+
+    /// Where a saved view is deleted, by POST of `name`.
+    #[must_use]
+    pub fn delete_view(&self, experiment: &str) -> String {
+        format!("{}/delete", self.views(experiment))
+    }
+
     /// Runs side by side; the page reads `?run=` as often as it is given.
     #[must_use]
     pub fn compare(&self) -> String {
         self.within("compare")
+    }
+
+    /// The same runs as a table in CSV.
+    #[must_use]
+    pub fn compare_csv(&self) -> String {
+        self.within("compare.csv")
     }
 
     /// One run.
@@ -254,7 +272,7 @@ impl Links {
         "/search".to_owned()
     }
 
-    /// A page of the settings: `projects`, `users`, `roles` or `tokens`.
+    /// A page of the settings: `projects`, `users`, `roles`, `tokens` or `storage`.
     #[must_use]
     pub fn settings(&self, part: &str) -> String {
         format!("/settings/{}", segment(part))
@@ -329,6 +347,27 @@ impl ViewUrl {
         self.pairs.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
     }
 
+    /// All values of `key`, in their order.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// The URL with one more `key`, or without that one when it is there.
+    #[must_use]
+    pub fn toggled(&self, key: &str, value: &str) -> String {
+        let pair = (key.to_owned(), value.to_owned());
+        let kept = self.pairs.iter().filter(|p| **p != pair && p.0 != CURSOR);
+        write(&self.path, kept.chain((!self.pairs.contains(&pair)).then_some(&pair)))
+    }
+
+    /// What follows the `?`, of some of the keys alone.
+    #[must_use]
+    pub fn query_of(&self, keys: &[&str]) -> String {
+        write("", self.pairs.iter().filter(|(k, _)| keys.contains(&k.as_str())))
+            .trim_start_matches('?')
+            .to_owned()
+    }
+
     /// Whether anything but order, columns and page narrows the view.
     #[must_use]
     pub fn is_filtered(&self, keys: &[&str]) -> bool {
@@ -358,6 +397,13 @@ impl ViewUrl {
     #[must_use]
     pub fn without(&self, key: &str) -> String {
         self.with(key, "")
+    }
+
+    /// The URL without some keys.
+    #[must_use]
+    pub fn cleared(&self, keys: &[&str]) -> String {
+        let kept = self.pairs.iter().filter(|(k, _)| k != CURSOR && !keys.contains(&k.as_str()));
+        write(&self.path, kept)
     }
 
     /// The URL that sorts by `key`: `?sort=key` ascending, `?sort=-key` descending, which comes first.
@@ -416,6 +462,17 @@ mod tests {
         assert_eq!(to.artifact("r1", "model/a b.pkl"), "/p/fraud/runs/r1/artifacts/model/a%20b.pkl");
         assert_eq!(to.artifact("r1", "../x"), "/p/fraud/runs/r1/artifacts/%2E%2E/x");
         assert_eq!(Links::new(None).home(), "/");
+    }
+
+    #[test]
+    fn a_key_that_comes_many_times_is_taken_away_by_the_value() {
+        let view = ViewUrl::new("/t", [("pin", "a"), ("pin", "b"), ("cursor", "50"), ("gone", "x")]);
+        assert_eq!(view.all("pin").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(view.toggled("pin", "a"), "/t?pin=b&gone=x");
+        assert_eq!(view.toggled("pin", "c"), "/t?pin=a&pin=b&gone=x&pin=c");
+        assert_eq!(view.query_of(&["pin"]), "pin=a&pin=b");
+        assert_eq!(view.cleared(&["gone", "filter"]), "/t?pin=a&pin=b");
+        assert_eq!(view.query_of(&["col"]), "");
     }
 
     #[test]

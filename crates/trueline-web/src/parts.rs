@@ -203,6 +203,16 @@ impl Cell {
     }
 }
 
+/// A cell whose value is unlike most of its row.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(
+    ext = "html",
+    source = r#"{% match self.0 %}{% when Cell::Missing %}<td class="num missing unlike"><span class="sr">missing, unlike most</span><span aria-hidden="true">–</span></td>{% when Cell::Number(v) %}<td class="num unlike" title="{{ v }}, unlike most">{{ format::number(**v) }}</td>{% when Cell::Text(v) %}<td class="text unlike"><span class="clip" title="{{ v }}, unlike most">{{ v }}</span></td>{% endmatch %}"#
+)]
+pub struct Unlike<'c>(pub &'c Cell);
+
+impl HtmlSafe for Unlike<'_> {}
+
 /// How values spread, as small bars; its words are for those who don't see it.
 #[derive(Clone, Debug, PartialEq, Eq, Template)]
 #[template(

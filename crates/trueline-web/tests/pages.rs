@@ -145,7 +145,7 @@ fn the_table_of_runs_keeps_its_state_in_links() {
     assert!(html.contains("<td class=\"num missing\">"));
     assert!(html.contains("form=\"compare\""));
     assert!(html.contains(
-        "rel=\"next\" href=\"/p/churn-prediction/experiments/12?sort=-metrics.val_auc&#38;cursor=cnVu\""
+        "rel=\"next\" href=\"/p/churn-prediction/experiments/12?sort=-metrics.val_auc&#38;cursor=50\""
     ));
     let bad = page("experiment-bad-filter");
     assert!(bad.contains("aria-invalid=\"true\"") && bad.contains("at character 17"));

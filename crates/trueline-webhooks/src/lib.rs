@@ -8,6 +8,7 @@
 
 mod deliveries;
 mod error;
+pub mod export;
 mod model;
 mod rules;
 mod schema;

@@ -286,3 +286,32 @@ fn a_workspace_is_a_project_that_a_header_chooses() {
         assert_eq!(told["error_code"], "FEATURE_DISABLED");
     }
 }
+
+#[test]
+fn no_version_is_made_of_files_of_an_experiment_that_is_closed_to_its_maker() {
+    let server = Server::start_on(On::Sqlite, BASIC_AUTH);
+    let (ann, bea) = (("ann", "password of ann"), ("bea", "password of bea"));
+    make_user(&server, ann);
+    make_user(&server, bea);
+    let made = call(&server, ann, "POST", "/api/2.0/mlflow/experiments/create", json!({ "name": "anns" }));
+    let id = made.1["experiment_id"].as_str().unwrap().to_owned();
+    let put = format!("/api/2.0/mlflow-artifacts/artifacts/{id}/secret/MLmodel");
+    assert_eq!(call(&server, ann, "PUT", &put, json!("of ann")).0, 200);
+    let model = json!({ "name": "of-bea" });
+    assert_eq!(call(&server, bea, "POST", "/api/2.0/mlflow/registered-models/create", model).0, 200);
+    let register = |user| {
+        let body = json!({ "name": "of-bea", "source": format!("mlflow-artifacts:/{id}/secret") });
+        call(&server, user, "POST", "/api/2.0/mlflow/model-versions/create", body).0
+    };
+    let permission = |word: &str| {
+        let body = json!({ "username": "bea", "resource_type": "experiment", "resource_id": id, "permission": word });
+        let granted = call(&server, ADMIN, "POST", "/api/3.0/mlflow/users/permissions/grant", body.clone());
+        assert_eq!(granted.0, 200, "{}", granted.1);
+        body
+    };
+    let denied = permission("DENY");
+    assert_eq!(register(bea), 403);
+    assert_eq!(call(&server, ADMIN, "POST", "/api/3.0/mlflow/users/permissions/revoke", denied).0, 200);
+    permission("READ");
+    assert_eq!(register(bea), 200);
+}

@@ -7,6 +7,7 @@ mod common;
 
 use common::users::admin_of;
 use common::{On, Server, python, text};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,17 +15,42 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/tests/browser").join(name)
 }
 
-#[test]
-fn people_find_their_way_through_the_pages() {
-    let variable = |name: &str| std::env::var_os(name);
-    let (Some(browser), Some(chromium)) =
-        (variable("TRUELINE_BROWSER_PYTHON"), variable("TRUELINE_CHROMIUM"))
-    else {
+/// Runs in the table that is scrolled through, where `TRUELINE_RUNS` does not say.
+const RUNS: &str = "3000";
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The browser's Python and Chromium, where they can be had.
+fn browser() -> Option<(OsString, OsString)> {
+    let found = variable("TRUELINE_BROWSER_PYTHON").zip(variable("TRUELINE_CHROMIUM"));
+    if found.is_none() {
         eprintln!(
             "SKIPPED: TRUELINE_CHROMIUM is not set; `cargo xtask test` sets it where Chromium can be had"
         );
-        return;
-    };
+    }
+    found
+}
+
+#[test]
+fn a_table_of_very_many_runs_scrolls_sorts_and_filters() {
+    let Some((browser, chromium)) = browser() else { return };
+    let server = Server::start(On::Sqlite);
+    let admin = admin_of(&server);
+    let runs = variable("TRUELINE_RUNS").unwrap_or_else(|| RUNS.into());
+    let mut story = Command::new(browser);
+    story.arg(script("table.py")).args([&server.url, &admin]).arg(runs).arg(chromium);
+    story.args(variable("TRUELINE_SCREENSHOTS"));
+    let done = story.output().unwrap();
+    // The times are what one comes for with very many runs.
+    println!("{}", text(&done.stdout));
+    assert!(done.status.success(), "{}", text(&done.stderr));
+}
+
+#[test]
+fn people_find_their_way_through_the_pages() {
+    let Some((browser, chromium)) = browser() else { return };
     let server = Server::start(On::Sqlite);
     let admin = admin_of(&server);
     let filled = Command::new(python()).arg(script("data.py")).args([&server.url, &admin]).output().unwrap();

@@ -59,6 +59,42 @@ impl Moved {
         serde_json::from_slice(&done.stdout).expect("a report")
     }
 
+    fn export(&self, target: &str, more: &[&str]) -> Output {
+        let mut command = Command::new(BINARY);
+        command.args(["export", "mlflow", target, "--json", "--data-dir", "data"]).args(more);
+        if let Some(url) = &self.database {
+            command.args(["--database", url]);
+        }
+        command.current_dir(self.folder.path()).output().expect("the command runs")
+    }
+
+    /// Exports, and answers the report.
+    fn exported(&self, target: &str, more: &[&str]) -> Value {
+        let done = self.export(target, more);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        serde_json::from_slice(&done.stdout).expect("a report")
+    }
+
+    /// How many files the client has logged: those of runs and models, and the spans of traces, which it writes to a file
+    /// when it is quicker than the store, and always into folders.
+    fn files(&self) -> u64 {
+        let mut folders = vec![self.folder.path().join("mlruns")];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for path in
+                std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+            {
+                let spans = path.ends_with("traces.json");
+                let artifact = spans || path.ends_with("MLmodel") || path.ends_with("notes ü.txt");
+                files += u64::from(artifact);
+                if path.is_dir() {
+                    folders.push(path);
+                }
+            }
+        }
+        files
+    }
+
     fn server(&self) -> Server {
         Server::start_in(&self.data_dir(), self.database.clone())
     }
@@ -84,14 +120,18 @@ fn comes_in(source: &str, on: On) {
     let report = moved.import(&[]);
     assert_eq!(report["not_taken"], json!([]), "{report}");
     assert_eq!(report["runs"], json!({ "new": 5, "known": 0 }));
-    assert_eq!(report["artifacts"]["new"], 3);
+    let files = moved.files();
+    assert_eq!(report["artifacts"]["new"], files);
+    let folder = if source == "./mlruns" { &["--folder"][..] } else { &[] };
+    assert_eq!((&report["traces"]["new"], &report["assessments"]), (&json!(2), &json!(3)));
     let again = moved.import(&[]);
     assert!(counts(&again).iter().all(|new| **new == 0), "{again}");
-    assert_eq!((&again["runs"]["known"], &again["artifacts"]["known"]), (&json!(5), &json!(3)));
+    assert_eq!((&again["runs"]["known"], &again["artifacts"]["known"]), (&json!(5), &json!(files)));
+    assert_eq!((&again["traces"], &again["records"]), (&json!({ "new": 0, "known": 2 }), &json!(0)));
     assert_eq!((&again["points"], &again["registered_models"]["known"]), (&json!(0), &json!(3)));
 
     let server = moved.server();
-    moved.compare(&server, &["--artifacts"]);
+    moved.compare(&server, &[&["--artifacts"], folder].concat());
     // What came in can be worked on: numbers go on, and a released version is frozen.
     let version = server.get("/api/2.0/mlflow/model-versions/get?name=fraud&version=1").1;
     let uri = server.get("/api/2.0/mlflow/model-versions/get-download-uri?name=fraud&version=1").1;
@@ -257,4 +297,76 @@ fn a_server_that_runs_is_not_imported_into() {
     let refused = moved.command(&[]).output().unwrap();
     assert!(!refused.status.success());
     assert!(text(&refused.stderr).contains("server that is stopped"), "{}", text(&refused.stderr));
+}
+
+/// A database of the real MLflow's comes in and goes out again: both databases hold the same, table by table, and the real
+/// MLflow finds the same in both.
+fn comes_back(source: &str, target: &str, on: On) {
+    let moved = Moved::filled(source, on);
+    moved.import(&[]);
+    let report = moved.exported(target, &["--artifacts", "copy", "files"]);
+    assert_eq!(report["not_told"], json!([]), "{report}");
+    assert_eq!((&report["runs"], &report["points"], &report["spans"]), (&json!(5), &json!(910), &json!(3)));
+    assert_eq!(
+        (&report["records"], &report["scorers"], &report["artifacts"]),
+        (&json!(2), &json!(2), &json!(3))
+    );
+    script(moved.folder.path(), "moving_tables.py", &[source, target]);
+    script(moved.folder.path(), "moving_compare.py", &[source, target, "--artifacts"]);
+    let again = moved.export(target, &[]);
+    assert!(!again.status.success(), "nothing is written over");
+}
+
+#[test]
+fn what_came_from_a_database_goes_out_as_it_was() {
+    comes_back("sqlite:///mlflow.db", "sqlite:///out.db", On::Sqlite);
+}
+
+#[test]
+fn what_came_from_postgres_goes_out_to_postgres_as_it_was() {
+    let driver = |url: String| url.replace("postgres://", "postgresql+psycopg2://");
+    comes_back(&driver(fresh_database()), &driver(fresh_database()), On::Postgres);
+}
+
+/// What clients told a server is what MLflow finds in the database that is made of it.
+fn goes_out(on: On) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = (on == On::Postgres).then(fresh_database);
+    let moved = Moved { folder, source: "sqlite:///out.db".to_owned(), database };
+    let server = moved.server();
+    script(moved.folder.path(), "moving_fill.py", &[&server.url]);
+    let running = moved.export(&moved.source, &[]);
+    assert!(text(&running.stderr).contains("server that is stopped"), "{}", text(&running.stderr));
+    server.stop();
+    let report = moved.exported(&moved.source, &["--artifacts", "copy", "files"]);
+    assert_eq!(report["not_told"], json!([]), "{report}");
+    assert_eq!(report["points"], json!(910));
+    moved.compare(&moved.server(), &["--artifacts"]);
+    let full = moved.export("sqlite:///other.db", &["--artifacts", "copy", "files"]);
+    assert!(text(&full.stderr).contains("not empty"), "{}", text(&full.stderr));
+    assert!(!moved.folder.path().join("other.db").exists());
+}
+
+#[test]
+fn what_a_server_was_told_goes_out() {
+    goes_out(On::Sqlite);
+}
+
+#[test]
+fn what_a_server_on_postgres_was_told_goes_out() {
+    goes_out(On::Postgres);
+}
+
+#[test]
+fn an_export_without_a_server_or_a_project_says_so_and_makes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let moved = Moved { folder, source: String::new(), database: None };
+    let nothing = moved.export("out.db", &[]);
+    assert!(text(&nothing.stderr).contains("no data of a server"), "{}", text(&nothing.stderr));
+    drop(moved.server().stop());
+    let unknown = moved.export("out.db", &["--project", "nowhere"]);
+    assert!(text(&unknown.stderr).contains("nowhere"), "{}", text(&unknown.stderr));
+    let here: Vec<_> =
+        std::fs::read_dir(moved.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert_eq!(here, ["data"]);
 }

@@ -129,6 +129,7 @@ def an_admin_keeps_house(ada: Visitor) -> None:
     ada.page.get_by_role("rowheader", name="cleo").wait_for()
     ada.visit("/settings/roles", "settings-roles", "reviewer")
     ada.visit("/settings/tokens", "settings-tokens", "Tokens")
+    ada.visit("/settings/storage", "settings-storage", "Show what would go")
     ada.visit("/docs/errors/not-released", "error-page", "trueline approve")
 
 

@@ -1,5 +1,6 @@
 //! MLflow's stores: a database of any version from 2.22 on, or a folder of files.
 
+mod evaluation;
 mod experiments;
 mod folder;
 mod inputs;
@@ -7,6 +8,7 @@ mod models;
 mod registry;
 mod runs;
 mod schema;
+mod traces;
 
 use crate::artifacts::Copying;
 use crate::importer::{Importer, Progress, Target};
@@ -141,6 +143,9 @@ fn database(tx: &mut Tx<'_>, workspace: &str, importer: &mut Importer) -> Result
     runs::read(tx, &schema, &experiments, importer)?;
     models::read(tx, &schema, &experiments, importer)?;
     importer.settle()?;
+    traces::read(tx, &schema, &experiments, importer)?;
+    evaluation::datasets(tx, &schema, importer)?;
+    evaluation::scorers(tx, &schema, &experiments, importer)?;
     importer.copy_artifacts()?;
     registry::read(tx, &schema, importer)?;
     schema.rest(tx, importer)

@@ -23,14 +23,10 @@ const HEADS: [(&str, &str); 10] = [
 ];
 
 /// Why some things are not taken.
-pub(super) const NO_IMPORT: &str = "an import of them is not offered";
+const NO_IMPORT: &str = "an import of them is not offered";
 
 /// Tables whose rows have no place here, with what they are.
-const REST: [(&str, &str); 10] = [
-    ("trace_info", "traces"),
-    ("assessments", "assessments of traces"),
-    ("evaluation_datasets", "evaluation datasets"),
-    ("scorers", "scorers"),
+const REST: [(&str, &str); 6] = [
     ("webhooks", "webhooks"),
     ("secrets", "secrets of the gateway"),
     ("endpoints", "endpoints of the gateway"),

@@ -48,7 +48,7 @@ fn unauthenticated() -> Response {
     (StatusCode::UNAUTHORIZED, challenge, UNAUTHENTICATED).into_response()
 }
 
-fn forbidden() -> Response {
+pub(crate) fn forbidden() -> Response {
     (StatusCode::FORBIDDEN, "Permission denied").into_response()
 }
 

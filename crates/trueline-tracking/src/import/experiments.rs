@@ -2,7 +2,7 @@
 
 use super::digest;
 use crate::model::{Experiment, ExperimentId};
-use crate::{Tracking, TrackingError};
+use crate::{Tracking, TrackingError, experiments};
 use serde::Serialize;
 use serde_json::json;
 use trueline_identity::{Authorized, WriteTracking};
@@ -91,17 +91,16 @@ fn place(
     let (id, placing) = if twin.is_none() {
         (was, Placing::New)
     } else {
-        let last: Option<i64> =
-            tx.scalar("SELECT MAX(id) FROM experiments WHERE project = ?1", &[project.into()])?;
-        (ExperimentId(last.unwrap_or(0) + 1), Placing::Renumbered)
+        (experiments::next_id(tx, project)?, Placing::Renumbered)
     };
     let location = match experiment.artifact_location.as_str() {
         "" => format!("mlflow-artifacts:/{id}"),
         other => other.to_owned(),
     };
+    let n = experiments::next_n(tx)?;
     tx.execute(
         "INSERT INTO experiments (project, id, name, artifact_location, lifecycle, created_at_ms, updated_at_ms, n)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT COALESCE(MAX(n), 0) + 1 FROM experiments))",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         &[
             project.into(),
             id.into(),
@@ -110,6 +109,7 @@ fn place(
             experiment.lifecycle.as_str().into(),
             experiment.created_at_ms.into(),
             experiment.updated_at_ms.into(),
+            n.into(),
         ],
     )?;
     for tag in &experiment.tags {

@@ -5,7 +5,7 @@ use super::fold::blocks;
 use crate::metrics::MetricPoint;
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError};
-use trueline_db::Tx;
+use trueline_db::{Row, Tx};
 
 /// Points that one transaction moves at the most.
 const ROWS: i64 = 4096;
@@ -17,6 +17,11 @@ impl Tracking {
     /// # Errors
     /// What the database says.
     pub async fn adopt_old_points(&self) -> Result<(), TrackingError> {
+        // A server whose database never had any, or has none left, need not ask the writer.
+        let any = self.ledger.db().read(|tx| Ok::<_, TrackingError>(first(tx)?.is_some()));
+        if !any.await? {
+            return Ok(());
+        }
         let mut moved = 0u64;
         loop {
             let some = self.ledger.write_summarised(POINTS, adopt).await?;
@@ -35,10 +40,14 @@ impl Tracking {
     }
 }
 
+/// The run and the key of the first series that is still to be moved.
+fn first(tx: &mut Tx<'_>) -> Result<Option<Row>, TrackingError> {
+    Ok(tx.query_opt("SELECT run, key FROM metric_points_v1 ORDER BY run, key LIMIT 1", &[])?)
+}
+
 /// Moves the first points that are found, of one series and chunk; answers how many.
 pub(super) fn adopt(tx: &mut Tx<'_>) -> Result<u64, TrackingError> {
-    let first = tx.query_opt("SELECT run, key FROM metric_points_v1 ORDER BY run, key LIMIT 1", &[])?;
-    let Some(mut first) = first else { return Ok(0) };
+    let Some(mut first) = first(tx)? else { return Ok(0) };
     let (id, key): (String, String) = (first.take(0)?, first.take(1)?);
     let chunk: Option<i64> = tx.scalar(
         "SELECT MIN(chunk) FROM metric_points_v1 WHERE run = ?1 AND key = ?2",

@@ -14,7 +14,7 @@ mod series;
 pub(crate) use bulk::{Packed, forget, keep_more, keep_packed};
 pub(crate) use fold::{Folder, any_waiting, fold_waiting};
 pub(crate) use inbox::{batch, put};
-pub(crate) use series::{blocks_of_chunk, latest, latest_of, series};
+pub(crate) use series::{blocks_of_chunk, each_series, latest, latest_of, series};
 
 use crate::metrics::MetricPoint;
 use std::cmp::Ordering;

@@ -21,6 +21,45 @@ pub(crate) fn series(tx: &mut Tx<'_>, run: i64, key: &str) -> Result<Vec<MetricP
     Ok(points)
 }
 
+/// Shows all series of a run in turn.
+pub(crate) fn each_series<E: From<TrackingError>>(
+    tx: &mut Tx<'_>,
+    run: i64,
+    mut see: impl FnMut(&str, &[MetricPoint]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut waiting = inbox::of_run(tx, run, i64::MAX)?.map(|taken| taken.points).unwrap_or_default();
+    let (mut key, mut points) = (String::new(), Vec::new());
+    let mut show = |key: &str, points: &mut Vec<MetricPoint>, more: Option<Vec<MetricPoint>>| {
+        points.extend(more.unwrap_or_default());
+        if !points.is_sorted_by(|a, b| super::order(a, b).is_lt()) {
+            tidy(points);
+        }
+        let seen = if points.is_empty() { Ok(()) } else { see(key, points) };
+        points.clear();
+        seen
+    };
+    let mut stopped = None;
+    let sql = "SELECT key, body FROM metric_blocks WHERE run = ?1 ORDER BY key, block";
+    let read = tx.each(sql, &[run.into()], |row| {
+        let next: String = row.take(0)?;
+        if next != key {
+            let done = show(&key, &mut points, waiting.remove(&key));
+            key = next;
+            if let Err(error) = done {
+                stopped = Some(error);
+                return Err(TrackingError::State("the reader has stopped".to_owned()));
+            }
+        }
+        codec::block(&row.take::<Vec<u8>>(1)?, &mut points)
+    });
+    if let Some(error) = stopped {
+        return Err(error);
+    }
+    read?;
+    show(&key, &mut points, waiting.remove(&key))?;
+    waiting.into_iter().try_for_each(|(key, more)| show(&key, &mut points, Some(more)))
+}
+
 /// The latest point of each metric of a run, by key.
 pub(crate) fn latest(tx: &mut Tx<'_>, run: i64) -> Result<Vec<LoggedMetric>, TrackingError> {
     Ok(latest_of(tx, &[run])?.remove(&run).unwrap_or_default())

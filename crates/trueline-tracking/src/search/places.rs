@@ -32,6 +32,8 @@ pub(super) fn attribute(key: &str) -> Option<(&'static str, ColumnType)> {
         "experiment_id" => ("r.experiment", Int),
         "start_time" => ("r.start_time", Int),
         "end_time" => ("r.end_time", Int),
+        // Milliseconds; a run that has not ended has none.
+        "duration" => ("(r.end_time - r.start_time)", Int),
         _ => return None,
     })
 }

@@ -50,7 +50,7 @@ pub struct TableRow {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Cell {
-    /// A number; NaN has none in JSON and is text.
+    /// A number; NaN and infinities have none in JSON and are text.
     Number(f64),
     /// Text.
     Text(String),
@@ -64,6 +64,9 @@ impl From<Key> for Cell {
     fn from(key: Key) -> Self {
         match key {
             Key::Int(v) => Self::Int(v),
+            Key::Real(v) if v.is_infinite() => {
+                Self::Text(if v > 0.0 { "Infinity" } else { "-Infinity" }.to_owned())
+            }
             Key::Real(v) => Self::Number(v),
             Key::Text(v) => Self::Text(v),
             Key::Nan => Self::Text("NaN".to_owned()),
@@ -203,12 +206,18 @@ pub(super) fn all(
     }
     // The newest first; whoever has no time comes last.
     found.sort_unstable_by(|a, b| b.cmp(a));
-    let mut rows: Vec<i64> = found.into_iter().map(|(_, n)| n).collect();
-    if !keys.is_empty() {
-        let of = |n: i64| keys.iter().map(move |keys| keys.get(&n).unwrap_or(&Key::Missing));
-        rows.sort_by(|a, b| order.compare_keys(of(*a), of(*b)));
+    let rows: Vec<i64> = found.into_iter().map(|(_, n)| n).collect();
+    if keys.is_empty() {
+        return Ok(rows);
     }
-    Ok(rows)
+    // Looked up once for each row, not at each comparison.
+    let key_of = |keys: &mut HashMap<i64, Key>, n: &i64| keys.remove(n).unwrap_or(Key::Missing);
+    let keys: Vec<Vec<Key>> =
+        keys.iter_mut().map(|keys| rows.iter().map(|n| key_of(keys, n)).collect()).collect();
+    let of = |place: usize| keys.iter().map(move |keys| &keys[place]);
+    let mut places: Vec<usize> = (0..rows.len()).collect();
+    places.sort_by(|a, b| order.compare_keys(of(*a), of(*b)));
+    Ok(places.into_iter().map(|place| rows[place]).collect())
 }
 
 /// What all runs of an experiment have for a field.

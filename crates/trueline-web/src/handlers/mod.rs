@@ -1,6 +1,7 @@
 //! The handlers: fetch what a page shows, fill its view model, render. They hold no rules; what may be seen, the
 //! policy says, and what was asked for, the URL.
 
+mod compare;
 mod data;
 mod endpoints;
 mod experiments;
@@ -15,6 +16,7 @@ mod pipelines;
 mod predictions;
 mod release;
 mod rollouts;
+mod run_table;
 mod runs;
 mod settings;
 
@@ -73,6 +75,8 @@ pub struct Web {
     pub deployments: Deployments,
     /// Traces predictions back.
     pub tracer: Tracer,
+    /// How long deleted things are kept.
+    pub retention: trueline_flows::Retention,
 }
 
 type App = State<Arc<Web>>;
@@ -93,8 +97,11 @@ pub fn router(web: Web) -> Router {
         .route("/", get(home::start))
         .route("/p/{project}", get(home::home))
         .route("/p/{project}/experiments", get(experiments::list))
-        .route("/p/{project}/experiments/{id}", get(experiments::one))
-        .route("/p/{project}/compare", get(runs::compare))
+        .route("/p/{project}/experiments/{id}", get(run_table::one))
+        .route("/p/{project}/experiments/{id}/views", post(run_table::save_view))
+        .route("/p/{project}/experiments/{id}/views/delete", post(run_table::delete_view))
+        .route("/p/{project}/compare", get(compare::page_of))
+        .route("/p/{project}/compare.csv", get(compare::csv))
         .route("/p/{project}/runs/{id}", get(runs::one))
         .route("/p/{project}/runs/{id}/artifacts/{*path}", get(runs::artifact))
         .route("/p/{project}/models", get(models::list))
@@ -131,6 +138,7 @@ pub fn router(web: Web) -> Router {
         .route("/settings/users", get(settings::users).post(settings::create_user))
         .route("/settings/roles", get(settings::roles).post(settings::grant))
         .route("/settings/roles/revoke", post(settings::revoke_role))
+        .route("/settings/storage", get(settings::storage).post(settings::collect))
         .route("/settings/tokens", get(settings::tokens).post(settings::create_token))
         .route("/settings/tokens/{id}/revoke", post(settings::revoke_token))
         .route("/sign-in", get(outside::sign_in_page).post(outside::sign_in))

@@ -77,7 +77,13 @@ pub(super) async fn one(
     let field = trueline_search::Field { entity: Entity::Attribute, key: "name".to_owned() };
     let own = Comparison { field, op: Op::Eq, value: Some(Value::Text(name.clone())) };
     let newest_first = order("-version", &[("version", "version_number")]);
-    let search = VersionSearch { filter: Expr::from(own), order_by: newest_first, offset: at, limit: PAGE };
+    let search = VersionSearch {
+        filter: Expr::from(own),
+        prompts_too: true,
+        order_by: newest_first,
+        offset: at,
+        limit: PAGE,
+    };
     let found = app.registry.search_versions(&leave, search).await?;
     let mut versions = Vec::with_capacity(found.items.len());
     for v in &found.items {

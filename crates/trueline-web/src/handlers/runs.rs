@@ -4,10 +4,9 @@ use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{
-    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, ComparePage, ComparedRow, ComparedRun,
-    ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
+    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };
-use crate::parts::{Badge, Cell, Lineage, Pair, Reference};
+use crate::parts::{Badge, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -17,8 +16,6 @@ use std::collections::BTreeSet;
 use trueline_ledger::{Edge, Node, neighbours};
 use trueline_tracking::{ArtifactEntry as Entry, Lifecycle, RunData, RunId};
 
-/// Runs that can stand side by side.
-const COMPARED: usize = 20;
 /// Entries of a folder that a page shows.
 const ENTRIES: usize = 1000;
 
@@ -35,7 +32,7 @@ fn source(run: &RunData, commit: Option<&str>) -> String {
     }
 }
 
-fn series_url(project: &str, run: &str, metric: &str) -> String {
+pub(super) fn series_url(project: &str, run: &str, metric: &str) -> String {
     let encode = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
@@ -223,46 +220,4 @@ pub(super) async fn artifact(
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
     Ok(response)
-}
-
-pub(super) async fn compare(State(app): App, visitor: Visitor) -> Answer {
-    let leave = visitor.session.leave()?;
-    let mut shell = visitor.shell(&app, "Compare runs", Section::Experiments).await?;
-    shell.crumbs = vec![Crumb::to("Experiments", shell.to.experiments()), Crumb::here("Compare")];
-    let view = ViewUrl::new(shell.to.compare(), visitor.query.clone());
-    let mut runs = Vec::new();
-    for (_, id) in visitor.query.iter().filter(|(key, _)| key == "run").take(COMPARED) {
-        runs.push(app.tracking.run(&leave, &RunId::new(id)).await?);
-    }
-    let heads = runs.iter().map(|r| ComparedRun {
-        id: r.run.id.to_string(),
-        name: r.run.name.clone(),
-        status: Badge::state(r.run.status.as_str()),
-        started_at: r.run.start_time.map(timestamp),
-    });
-    let params: BTreeSet<&str> = runs.iter().flat_map(|r| r.params.iter().map(|p| p.key.as_str())).collect();
-    let metrics: BTreeSet<&str> =
-        runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
-    let param =
-        |r: &RunData, k: &str| Cell::param(r.params.iter().find(|p| p.key == k).map(|p| p.value.as_str()));
-    let metric =
-        |r: &RunData, k: &str| Cell::metric(r.metrics.iter().find(|m| m.key == k).map(|m| m.point.value));
-    let rows = |keys: &BTreeSet<&str>, cell: &dyn Fn(&RunData, &str) -> Cell| {
-        let row =
-            |k: &&str| ComparedRow { key: (*k).to_owned(), cells: runs.iter().map(|r| cell(r, k)).collect() };
-        keys.iter().map(row).collect()
-    };
-    let sections = vec![
-        ComparedSection { title: "Metrics", rows: rows(&metrics, &metric) },
-        ComparedSection { title: "Params", rows: rows(&params, &param) },
-    ];
-    let (all, axis): (Vec<&RunData>, _) = (runs.iter().collect(), Axis::parse(view.get("axis")));
-    page(&ComparePage {
-        axis,
-        charts: charts(&visitor, &all, axis),
-        runs: heads.collect(),
-        sections,
-        view,
-        shell,
-    })
 }

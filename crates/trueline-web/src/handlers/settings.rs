@@ -1,12 +1,18 @@
-//! Settings: projects, users, roles and tokens.
+//! Settings: projects, users, roles, tokens, and what is deleted for good.
 
 use super::{Answer, App, Failure, Form, Visitor, page, timestamp};
-use crate::pages::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
+use crate::format::counted;
+use crate::pages::{
+    CollectedRow, CollectionView, FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow,
+    UserRow,
+};
 use crate::parts::{Badge, Tone};
 use crate::shell::Section;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
-use trueline_identity::{ManageProjects, ManageUsers, NewUser, ProjectName, Role, RoleGrant};
+use trueline_flows::{Collection, ProjectCollection, Retention, last_collection, request_collection};
+use trueline_identity::{CollectStorage, ManageProjects, ManageUsers, NewUser, ProjectName, Role, RoleGrant};
+use trueline_tasks::{State as TaskState, TaskRow};
 
 /// Each role with what it may do.
 const ROLES: [(Role, &str); 5] = [
@@ -165,4 +171,80 @@ pub(super) async fn revoke_token(State(app): App, visitor: Visitor, Path(id): Pa
     app.access.identity().revoke_token(&leave, &id).await?;
     app.access.identity_changed();
     Ok(Redirect::to("/settings/tokens").into_response())
+}
+
+/// A span of time in the largest unit that it is a whole number of.
+fn span(ms: i64) -> String {
+    let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];
+    let (unit, noun) = units.into_iter().find(|(unit, _)| ms >= *unit && ms % unit == 0).unwrap_or(units[3]);
+    counted((ms / unit).unsigned_abs(), noun)
+}
+
+fn rules(retention: Retention) -> Vec<String> {
+    let kept = match retention.keep_ms {
+        Some(ms) => {
+            format!("What was deleted can be restored for {}; then it is deleted for good.", span(ms))
+        }
+        None => "What was deleted can be restored for ever.".to_owned(),
+    };
+    let every = match retention.every_ms {
+        Some(ms) => format!("The server sees to it every {}.", span(ms)),
+        None => "The server sees to it only when it is asked.".to_owned(),
+    };
+    let grace = format!(
+        "Bytes that nothing refers to are freed {} after they were uploaded.",
+        span(retention.grace_ms)
+    );
+    vec![kept, every, grace]
+}
+
+fn collected(p: ProjectCollection) -> CollectedRow {
+    let parts = [
+        (p.purged.experiments, "experiment"),
+        (p.purged.runs, "run"),
+        (p.purged.logged_models, "logged model"),
+        (p.manifests, "version"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, noun)| counted(*n, noun)).collect();
+    CollectedRow {
+        project: p.project,
+        purged: if parts.is_empty() { "Nothing".to_owned() } else { parts.join(", ") },
+        kept_back: p.purged.kept_back,
+        freed: p.removed.bytes,
+        left: p.kept.bytes,
+    }
+}
+
+fn last(task: &TaskRow) -> CollectionView {
+    let told = task.result.clone().and_then(|result| serde_json::from_value::<Collection>(result).ok());
+    let error = task.result.as_ref().and_then(|result| result["error"].as_str());
+    let state = match task.state {
+        TaskState::Queued => Badge::new(Tone::Quiet, "Waiting"),
+        TaskState::Running => Badge::new(Tone::Quiet, "At work"),
+        TaskState::Done => Badge::new(Tone::Good, "Done"),
+        TaskState::Failed => Badge::new(Tone::Bad, "Failed"),
+    };
+    CollectionView {
+        state,
+        at: timestamp(task.created_at_ms),
+        dry_run: task.payload["dry_run"] == true,
+        error: error.map(ToOwned::to_owned),
+        projects: told.unwrap_or_default().projects.into_iter().map(collected).collect(),
+    }
+}
+
+pub(super) async fn storage(State(app): App, visitor: Visitor) -> Answer {
+    let newest = last_collection(&app.tasks, &visitor.session.server_leave()?).await?;
+    let body = SettingsBody::Storage { rules: rules(app.retention), last: newest.as_ref().map(last) };
+    let can_change = visitor.session.server_leave::<CollectStorage>().is_ok();
+    show(&app, &visitor, body, can_change, None).await
+}
+
+pub(super) async fn collect(State(app): App, visitor: Visitor, Form(form): Form) -> Answer {
+    let leave = visitor.session.server_leave::<CollectStorage>()?;
+    let order = app.retention.order(field(&form, "dry_run") == "yes");
+    request_collection(&app.ledger, &leave, order).await?;
+    app.tasks.ring();
+    Ok(Redirect::to("/settings/storage").into_response())
 }

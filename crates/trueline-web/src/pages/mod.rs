@@ -17,10 +17,12 @@ mod prediction;
 mod release;
 mod rollouts;
 mod run;
+mod run_table;
 mod search;
 mod settings;
 
-pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
+pub(crate) use compare::CHARTS as COMPARED_CHARTS;
+pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField, PlotKind};
 pub use data::{
     ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
 };
@@ -28,7 +30,7 @@ pub use endpoints::{
     EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, RollBack, RouteRow, ServedVersion, Share,
     Shares, Traffic, Watched,
 };
-pub use experiments::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, RunRow};
+pub use experiments::{ExperimentRow, ExperimentsPage};
 pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
 pub use home::{GetStarted, HomePage, TaskRow, Waiting};
 pub use incidents::{IncidentPage, IncidentRow, IncidentsPage, StoryLine};
@@ -48,8 +50,12 @@ pub use rollouts::{RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart
 pub use run::{
     ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
 };
+pub use run_table::{Column, ColumnGroup, ExperimentPage, RunRow, RunTableFeed, SavedView};
 pub use search::{Hit, SearchPage};
-pub use settings::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
+pub use settings::{
+    CollectedRow, CollectionView, FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow,
+    UserRow,
+};
 
 use crate::format;
 

@@ -1,4 +1,4 @@
-//! Settings: projects, users, roles and tokens.
+//! Settings: projects, users, roles, tokens, and what is deleted for good.
 
 use crate::parts::Badge;
 use crate::shell::Shell;
@@ -70,6 +70,36 @@ impl std::fmt::Debug for FreshToken {
     }
 }
 
+/// What a collection did in a project, or would do.
+#[derive(Clone, Debug)]
+pub struct CollectedRow {
+    /// The project.
+    pub project: String,
+    /// Experiments, runs and logged models, in words.
+    pub purged: String,
+    /// How many are kept back.
+    pub kept_back: u64,
+    /// Bytes of blobs that went.
+    pub freed: u64,
+    /// Bytes of blobs that stay.
+    pub left: u64,
+}
+
+/// The newest collection.
+#[derive(Clone, Debug)]
+pub struct CollectionView {
+    /// How it stands.
+    pub state: Badge,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Whether it only told what would go.
+    pub dry_run: bool,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Each project.
+    pub projects: Vec<CollectedRow>,
+}
+
 /// Which settings are shown.
 #[derive(Clone, Debug)]
 pub enum SettingsBody {
@@ -95,6 +125,13 @@ pub enum SettingsBody {
         /// The server's URL as the caller reached it.
         tracking_uri: String,
     },
+    /// What is deleted for good. A collection is asked for by POST of `dry_run` to the page itself.
+    Storage {
+        /// The rules, a sentence each.
+        rules: Vec<String>,
+        /// The newest collection.
+        last: Option<CollectionView>,
+    },
 }
 
 /// Settings.
@@ -112,14 +149,21 @@ pub struct SettingsPage {
 }
 
 impl SettingsPage {
-    pub(crate) fn tabs(&self) -> [(&'static str, &'static str, bool); 4] {
+    pub(crate) fn tabs(&self) -> [(&'static str, &'static str, bool); 5] {
         let here = match self.body {
             SettingsBody::Projects(_) => "projects",
             SettingsBody::Users(_) => "users",
             SettingsBody::Roles { .. } => "roles",
             SettingsBody::Tokens { .. } => "tokens",
+            SettingsBody::Storage { .. } => "storage",
         };
-        [("Projects", "projects"), ("Users", "users"), ("Roles", "roles"), ("Tokens", "tokens")]
-            .map(|(label, part)| (label, part, part == here))
+        let all = [
+            ("Projects", "projects"),
+            ("Users", "users"),
+            ("Roles", "roles"),
+            ("Tokens", "tokens"),
+            ("Storage", "storage"),
+        ];
+        all.map(|(label, part)| (label, part, part == here))
     }
 }

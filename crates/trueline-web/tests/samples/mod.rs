@@ -287,7 +287,14 @@ pub fn experiment(full: bool) -> ExperimentPage {
         .map(|m| Column::metric(m))
         .chain(params.iter().map(|p| Column::param(p, !matches!(*p, "model" | "features"))))
         .collect();
-    let mut choices = columns.clone();
+    let group = |key: &str, title: &str, columns: &[Column]| ColumnGroup {
+        key: key.into(),
+        title: title.into(),
+        columns: columns.to_vec(),
+        folded: false,
+    };
+    let groups = vec![group("metrics.", "Metrics", &columns[..5]), group("params.", "Params", &columns[5..])];
+    let mut choices = columns;
     choices.extend(["val_brier", "epoch_time_s"].map(Column::metric));
     choices.extend([Column::param("seed", true), Column::tag("git.branch"), Column::tag("team")]);
     let names = [
@@ -317,6 +324,7 @@ pub fn experiment(full: bool) -> ExperimentPage {
                 created_by: ["user:ann", "user:ci-churn", "user:bo"][i % 3].into(),
                 started_at: Some(ago(1_870 + i as i64 * 5_400)),
                 duration_ms: Some(183_000 + (i as i64 * 7_919) % 900_000),
+                selected: i == 1,
                 cells: vec![
                     metric(0.923_417 - x * 0.001_37),
                     metric(0.211_03 + x * 0.002_9),
@@ -346,9 +354,19 @@ pub fn experiment(full: bool) -> ExperimentPage {
         artifact_location: "mlflow-artifacts:/12".into(),
         tags: if full { vec![Pair::new("team", "retention")] } else { vec![] },
         filter_problem: None,
-        columns: if full { columns } else { vec![] },
+        groups: if full { groups } else { vec![] },
+        all_columns: choices.len(),
         choices: if full { choices } else { vec![] },
-        pager: Pager { rows: runs.len(), noun: "run", next_cursor: full.then(|| "cnVu".into()) },
+        next_cursor: full.then(|| "50".into()),
+        views: vec![SavedView {
+            name: "best by AUC".into(),
+            href: "?sort=-metrics.val_auc".into(),
+            current: true,
+        }],
+        view_query: "sort=-metrics.val_auc".into(),
+        view_name: String::new(),
+        can_save: true,
+        feed: RunTableFeed { total: if full { 41_233 } else { 0 }, ..RunTableFeed::default() },
         runs,
         tracking_uri: URI.into(),
     }
@@ -559,6 +577,12 @@ pub fn compare() -> ComparePage {
         ],
         charts: charts(&["val_auc", "val_logloss"], &names),
         axis: Axis::Step,
+        left_out: 0,
+        rows: 6,
+        next_cursor: None,
+        csv_url: "/p/churn-prediction/compare.csv".into(),
+        charts_at: (0, 2),
+        plot: Plot::default(),
     }
 }
 
@@ -1059,6 +1083,22 @@ pub fn settings(part: &str, full: bool) -> SettingsPage {
             .map(|(r, w)| (r.into(), w.into()))
             .to_vec(),
         },
+        "storage" => SettingsBody::Storage {
+            rules: vec!["What was deleted can be restored for 30 days; then it is deleted for good.".into()],
+            last: full.then(|| CollectionView {
+                state: Badge::new(Tone::Good, "Done"),
+                at: ago(3_600),
+                dry_run: true,
+                error: None,
+                projects: vec![CollectedRow {
+                    project: PROJECT.into(),
+                    purged: "2 runs, 1 logged model".into(),
+                    kept_back: 1,
+                    freed: 7_340_032,
+                    left: 1_073_741_824,
+                }],
+            }),
+        },
         _ => SettingsBody::Tokens {
             tokens: [
                 ("a1", "CI of churn-training", "Active"),
@@ -1177,6 +1217,8 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("settings-roles-empty", settings("roles", false).render().unwrap()),
         ("settings-tokens", settings("tokens", true).render().unwrap()),
         ("settings-tokens-empty", settings("tokens", false).render().unwrap()),
+        ("settings-storage", settings("storage", true).render().unwrap()),
+        ("settings-storage-empty", settings("storage", false).render().unwrap()),
         ("error", error(true).render().unwrap()),
         ("error-outside", error(false).render().unwrap()),
         ("sign-in", sign_in(false).render().unwrap()),

@@ -14,7 +14,7 @@ use trueline_ledger::ProjectId;
 
 #[derive(Subcommand)]
 pub(crate) enum ImportCommand {
-    /// From MLflow: experiments, runs, logged models, registered models, artifacts
+    /// From MLflow: experiments, runs, logged models, registered models, traces, artifacts
     Mlflow(MlflowArgs),
     /// From W&B: offline runs, with history, config, console, files
     Wandb(WandbArgs),
@@ -123,15 +123,20 @@ fn import(
 fn target(place: &Offline, project: &ProjectId) -> anyhow::Result<Target> {
     let leaves =
         Leaves { read: place.leave(project)?, write: place.leave(project)?, register: place.leave(project)? };
-    Ok(Target { tracking: place.tracking.clone(), registry: place.registry.clone(), leaves })
+    Ok(Target {
+        tracking: place.tracking.clone(),
+        registry: place.registry.clone(),
+        traces: place.traces.clone(),
+        leaves,
+    })
 }
 
 fn told(report: &Report, elapsed: Duration) -> String {
     #[allow(clippy::cast_precision_loss)]
     let rate = report.points as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
     format!(
-        "{} runs, {} points, {rate:.0} points a second, {} artifacts",
-        report.runs.new, report.points, report.artifacts.new
+        "{} runs, {} points, {rate:.0} points a second, {} traces, {} artifacts",
+        report.runs.new, report.points, report.traces.new, report.artifacts.new
     )
 }
 
@@ -151,6 +156,12 @@ fn show(report: &Report) {
             row("logged models", report.logged_models),
             row("registered models", report.registered_models),
             plain("versions", report.versions),
+            row("traces", report.traces),
+            plain("spans", report.spans),
+            plain("assessments", report.assessments),
+            row("evaluation datasets", report.evaluation_datasets),
+            plain("their records", report.records),
+            row("versions of scorers", report.scorers),
             row("artifacts", report.artifacts),
         ],
     );

@@ -6,7 +6,9 @@ mod client;
 mod data;
 mod endpoint;
 mod export;
+mod export_mlflow;
 mod features;
+mod gc;
 mod identity;
 mod import;
 mod incident;
@@ -105,6 +107,11 @@ enum Command {
     /// Bring in what another tool keeps, into the data directory of a server that is stopped
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Hand a project over to another tool, out of the data directory of a server that is stopped
+    #[command(subcommand)]
+    Export(export_mlflow::ExportCommand),
+    /// Delete for good what was deleted long ago, and collect bytes that nothing refers to
+    Gc(gc::GcArgs),
     /// Projects: tenancy boundaries
     #[command(subcommand)]
     Project(identity::ProjectCommand),
@@ -168,6 +175,8 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Import(command) => import::run(command),
+        Command::Export(command) => export_mlflow::run(command),
+        Command::Gc(args) => gc::run(&args),
         Command::Project(command) => identity::project(command),
         Command::User(command) => identity::user(command),
         Command::Token(command) => identity::token(command),

@@ -1,13 +1,16 @@
 //! `trueline server`.
 
+use super::gc::span;
 use crate::server::{Limits, LogFormat, OriginArgs, OriginRules, ServerConfig, start_logging};
 use clap::Args;
 use regex::Regex;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use trueline_flows::Retention;
 use trueline_blobs::{Bucket, is_bucket};
 use trueline_mlflow::Modes;
+use trueline_pipelines::Span;
 use trueline_tracking::ArtifactPlaces;
 
 #[derive(Args)]
@@ -43,9 +46,43 @@ pub(crate) struct ServerArgs {
     /// Let MLflow's clients choose a workspace, which is a project
     #[arg(long, env = "MLFLOW_ENABLE_WORKSPACES", value_parser = clap::builder::BoolishValueParser::new())]
     enable_workspaces: bool,
+    #[command(flatten)]
+    retention: RetentionArgs,
     /// How log lines are written
     #[arg(long, env = "TRUELINE_LOG", value_enum, default_value = "text")]
     log: LogFormat,
+}
+
+/// How long deleted things are kept, and how often the server collects.
+#[derive(Args)]
+struct RetentionArgs {
+    /// Delete for good what was deleted so long ago, `off` for never
+    #[arg(long, env = "TRUELINE_RETENTION", default_value = "30d", value_name = "TIME", value_parser = span_or_off)]
+    retention: Cadence,
+    /// Leave bytes that nothing refers to for so long, because an upload may be about to say what they are for
+    #[arg(long, env = "TRUELINE_BLOB_GRACE", default_value = "24h", value_name = "TIME", value_parser = span)]
+    blob_grace: Span,
+    /// Delete and collect by itself so often, `off` for only when asked
+    #[arg(long, env = "TRUELINE_COLLECT_EVERY", default_value = "24h", value_name = "TIME", value_parser = span_or_off)]
+    collect_every: Cadence,
+}
+
+impl RetentionArgs {
+    fn rules(&self) -> Retention {
+        Retention {
+            keep_ms: self.retention.0.map(Span::millis),
+            grace_ms: self.blob_grace.millis(),
+            every_ms: self.collect_every.0.map(Span::millis),
+        }
+    }
+}
+
+/// A span of time, or never.
+#[derive(Clone, Copy, Debug)]
+struct Cadence(Option<Span>);
+
+fn span_or_off(text: &str) -> Result<Cadence, String> {
+    if text == "off" { Ok(Cadence(None)) } else { span(text).map(|span| Cadence(Some(span))) }
 }
 
 /// Where artifacts go, and whether they pass through this server. The flags are those of `mlflow server`.
@@ -112,6 +149,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
     let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);
+    let retention = args.retention.rules();
     let ServerArgs { data_dir, host, port, database, artifacts, origins, version_source_pattern, .. } = args;
     let origins = OriginRules::new(origins, host.is_loopback());
     let modes = artifacts.modes();
@@ -127,6 +165,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         version_source_pattern,
         origins,
         limits,
+        retention,
         basic_auth,
         workspaces,
         began,

@@ -49,6 +49,8 @@ pub(crate) struct ServerConfig {
     pub(crate) origins: super::origin::OriginRules,
     /// How many requests at a time, and for how long.
     pub(crate) limits: super::limits::Limits,
+    /// How long deleted things are kept.
+    pub(crate) retention: trueline_flows::Retention,
     /// Whether users come in with passwords and have permissions on single resources.
     pub(crate) basic_auth: bool,
     /// Whether a request's header may choose a workspace, which is a project.

@@ -2,7 +2,7 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
-use super::{MODULES, ServerConfig, access, layout, rollouts, webhooks};
+use super::{MODULES, ServerConfig, access, collections, layout, rollouts, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, CheckedFolders, Deployments, MATERIALISE_TASK, Reach, Releases, RolloutJudge, StepRunner,
-    TRAINING_SET_TASK, Tracer, TrainingReferences, VERIFY_TASK, Watcher, deliver_alert, materialise_task,
-    react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
+    Access, CheckedFolders, Collector, Deployments, MATERIALISE_TASK, Reach, Releases, Retention,
+    RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, VERIFY_TASK, Watcher,
+    deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder, training_set_task,
+    verify_task,
 };
 use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -74,6 +75,8 @@ struct Parts {
     webhooks: Webhooks,
     workspaces: bool,
     reach: Reach,
+    collector: Collector,
+    retention: Retention,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -126,8 +129,10 @@ async fn run(
     let worker =
         Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("server-{}", std::process::id()))
             .with(VERIFY_TASK, {
-                let ledger = parts.ledger.clone();
-                move |lease| verify_task(ledger.clone(), folders.clone(), ledger_key.clone(), lease)
+                let (ledger, blobs) = (parts.ledger.clone(), parts.collector.blobs.clone());
+                move |lease| {
+                    verify_task(ledger.clone(), folders.clone(), blobs.clone(), ledger_key.clone(), lease)
+                }
             })
             .with(ADD_TASK, {
                 let data = parts.data.clone();
@@ -173,6 +178,12 @@ async fn run(
                 move |lease| deliver_alert(monitoring.clone(), ledger.clone(), reach, lease)
             });
     let deliveries = tokio::spawn(deliveries.run(stopping.clone()));
+    let collections = tokio::spawn(collections::run(
+        parts.collector,
+        parts.tasks.clone(),
+        parts.retention,
+        stopping.clone(),
+    ));
     let hooks = tokio::spawn(webhooks::run(
         parts.ledger.clone(),
         parts.webhooks.clone(),
@@ -208,6 +219,7 @@ async fn run(
         ("follower of predictions", watcher),
         ("teller of alerts", deliveries),
         ("teller of webhooks", hooks),
+        ("collector", collections),
     ] {
         finish(part, running).await;
     }
@@ -291,6 +303,14 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         rollouts: Rollouts::new(ledger.clone()),
         plane: plane.clone(),
     };
+    let collector = Collector {
+        ledger: ledger.clone(),
+        identity: identity.clone(),
+        tracking: tracking.clone(),
+        traces: Traces::new(ledger.clone()),
+        registry: deployments.registry.clone(),
+        blobs: blobs.clone(),
+    };
     let steps = StepRunner::new(
         &ledger,
         tasks.clone(),
@@ -323,6 +343,8 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         data,
         features,
         steps,
+        collector,
+        retention: config.retention,
     })
 }
 
@@ -350,6 +372,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         monitoring: parts.monitoring.clone(),
         deployments: parts.deployments.clone(),
         tracer: tracer.clone(),
+        retention: parts.retention,
     };
     let rest = Rest {
         access: parts.access.clone(),
@@ -368,6 +391,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,
         webhooks: parts.webhooks.clone(),
+        retention: parts.retention,
     };
     let traces = Traces::new(parts.ledger.clone());
     let mlflow = Mlflow::new(

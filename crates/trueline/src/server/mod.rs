@@ -2,6 +2,7 @@
 
 mod access;
 mod assemble;
+mod collections;
 mod control;
 mod data_dir;
 mod http;
@@ -66,6 +67,10 @@ pub(crate) mod layout {
 
     /// What a check of the ledger reads of a data directory, or of a copy of it.
     pub(crate) fn checked_folders(data_dir: &Path) -> CheckedFolders {
-        CheckedFolders { ledger: data_dir.join(LEDGER), predictions: data_dir.join(PREDICTIONS) }
+        CheckedFolders {
+            ledger: data_dir.join(LEDGER),
+            predictions: data_dir.join(PREDICTIONS),
+            blobs: data_dir.join(BLOBS),
+        }
     }
 }

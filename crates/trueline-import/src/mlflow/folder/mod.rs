@@ -5,6 +5,7 @@ mod meta;
 mod models;
 mod registry;
 mod runs;
+mod traces;
 
 use super::experiments::lifecycle;
 use super::given;
@@ -47,10 +48,11 @@ pub(super) fn read(root: &Path, importer: &mut Importer) -> Result<(), ImportErr
     for (id, folder, _) in &experiments {
         runs::read(folder, *id, importer)?;
         models::read(folder, *id, importer)?;
-        let traces = folders(&folder.join("traces"))?.len() as u64;
-        importer.report.miss("traces", traces, super::schema::NO_IMPORT);
     }
     importer.settle()?;
+    for (id, folder, _) in &experiments {
+        traces::read(folder, *id, importer)?;
+    }
     importer.copy_artifacts()?;
     registry::read(&root.join("models"), importer)
 }
