@@ -114,7 +114,7 @@ impl Tracking {
             let object = Object { path: joined(path, &name), size, etag };
             let known = self.notes(bucket).digest(&object.path, &object.etag).await?;
             let kept = match known {
-                Some(sha256) if self.blobs.size(&namespace, &sha256).await.is_ok() => sha256,
+                Some(sha256) if self.blobs.keep_alive(&namespace, &sha256).await.is_ok() => sha256,
                 _ => {
                     let bytes = bucket.get(&object, None).await?;
                     let blob = self.blobs.put(&namespace, bytes, u64::MAX).await?;
