@@ -9,21 +9,21 @@
 
 mod bucket;
 mod error;
-mod reference;
 mod multipart;
 mod pour;
 mod reading;
+mod reference;
 mod s3;
 mod store;
 mod sweep;
 
 pub use bucket::{Bucket, BucketEntry, Object};
 pub use error::BlobError;
-pub use reference::{Reference, References};
-pub use sweep::{Listed, size_below};
 pub use multipart::{MOST_PARTS, SignedUpload, Stored};
 pub use pour::{Poured, pour};
 pub use reading::stream_file;
+pub use reference::{Reference, References};
 pub use s3::{BucketError, is_bucket};
 pub use store::{BlobRef, Blobs, LocalFile, Namespace};
+pub use sweep::{Listed, size_below};
 pub use tempfile::NamedTempFile;

@@ -114,7 +114,7 @@ impl Tracking {
             let object = Object { path: joined(path, &name), size, etag };
             let known = self.notes(bucket).digest(&object.path, &object.etag).await?;
             let kept = match known {
-                Some(sha256) if self.blobs.size(&namespace, &sha256).await.is_ok() => sha256,
+                Some(sha256) if self.blobs.keep_alive(&namespace, &sha256).await.is_ok() => sha256,
                 _ => {
                     let bytes = bucket.get(&object, None).await?;
                     let blob = self.blobs.put(&namespace, bytes, u64::MAX).await?;
@@ -286,19 +286,26 @@ mod tests {
     use trueline_ledger::{Ledger, Sources};
     use trueline_s3server::S3Server;
 
-    async fn tracking(
-        config: trueline_db::Config,
-        s3: &S3Server,
-        folder: &std::path::Path,
-    ) -> (Tracking, Bucket) {
-        let opened =
-            tokio::task::spawn_blocking(move || Db::open(&config, &[trueline_ledger::MODULE, crate::MODULE]));
-        let variables = s3.variables();
-        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
-        let bucket = Bucket::open("s3://team/x", find).unwrap();
-        let ledger = Ledger::new(opened.await.unwrap().unwrap(), Sources::system());
-        let places = ArtifactPlaces::default().in_bucket(bucket.clone());
-        (Tracking::new(ledger, Blobs::local(&folder.join("blobs")).unwrap()).with_places(places), bucket)
+    /// Runs a test on each database, with a bucket of a real S3 server that keeps its objects below a folder. The driver
+    /// of PostgreSQL blocks while it connects, which an async thread must not.
+    fn on_each(name: &str, test: impl AsyncFn(&Tracking, &Bucket, &std::path::Path)) {
+        let (folder, configs) = configs(name);
+        for (n, config) in configs.into_iter().enumerate() {
+            let root = folder.path().join(format!("s3-{n}"));
+            std::fs::create_dir(&root).unwrap();
+            let s3 = S3Server::start(&root).unwrap();
+            s3.make_bucket("team").unwrap();
+            let variables = s3.variables();
+            let find =
+                |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
+            let bucket = Bucket::open("s3://team/x", find).unwrap();
+            let places = ArtifactPlaces::default().in_bucket(bucket.clone());
+            let db = Db::open(&config, &[trueline_ledger::MODULE, crate::MODULE]).unwrap();
+            let blobs = Blobs::local(&folder.path().join("blobs")).unwrap();
+            let tracking = Tracking::new(Ledger::new(db, Sources::system()), blobs).with_places(places);
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(test(&tracking, &bucket, &root));
+        }
     }
 
     fn uploads(root: &std::path::Path) -> usize {
@@ -306,55 +313,43 @@ mod tests {
         names.filter(|name| name.as_ref().unwrap().file_name().to_string_lossy().contains("upload")).count()
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn uploads_that_nobody_ended_are_given_up_whatever_becomes_of_others() {
-        let (folder, configs) = configs("objects");
-        for (n, config) in configs.into_iter().enumerate() {
-            let root = folder.path().join(format!("s3-{n}"));
-            std::fs::create_dir(&root).unwrap();
-            let s3 = S3Server::start(&root).unwrap();
-            s3.make_bucket("team").unwrap();
-            let (tracking, bucket) = tracking(config, &s3, folder.path()).await;
+    #[test]
+    fn uploads_that_nobody_ended_are_given_up_whatever_becomes_of_others() {
+        on_each("objects", async |tracking, bucket, root| {
             let begun = bucket.begin_signed("1/a", 1).await.unwrap();
-            tracking.notes(&bucket).begun("1/a", &begun.id).await.unwrap();
-            tracking.notes(&bucket).begun("1/b", "never-begun").await.unwrap();
-            assert_eq!(uploads(&root), 1);
-            tracking.sweep_uploads(&bucket, Duration::from_secs(3_600)).await.unwrap();
-            assert_eq!(uploads(&root), 1, "it is not old yet");
-            tokio::time::timeout(Duration::from_secs(20), async {
-                while uploads(&root) > 0 {
+            tracking.notes(bucket).begun("1/a", &begun.id).await.unwrap();
+            tracking.notes(bucket).begun("1/b", "never-begun").await.unwrap();
+            let under_way = uploads(root);
+            assert!(under_way > 0);
+            tracking.sweep_uploads(bucket, Duration::from_secs(3_600)).await.unwrap();
+            assert_eq!(uploads(root), under_way, "it is not old yet");
+            let swept = tokio::time::timeout(Duration::from_secs(20), async {
+                while uploads(root) > 0 {
                     // What the bucket does not know stays noted, and is told.
-                    drop(tracking.sweep_uploads(&bucket, Duration::ZERO).await);
+                    drop(tracking.sweep_uploads(bucket, Duration::ZERO).await);
                     tokio::task::yield_now().await;
                 }
-            })
-            .await
-            .unwrap();
-            let left = tracking.notes(&bucket).begun_before(Millis::MAX).await.unwrap();
+            });
+            swept.await.unwrap();
+            let left = tracking.notes(bucket).begun_before(Millis::MAX).await.unwrap();
             assert!(!left.iter().any(|(id, _)| *id == begun.id), "{left:?}");
-        }
+        });
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_digest_is_remembered_for_one_state_of_an_object() {
-        let (folder, configs) = configs("digests");
-        for (n, config) in configs.into_iter().enumerate() {
-            let root = folder.path().join(format!("s3-{n}"));
-            std::fs::create_dir(&root).unwrap();
-            let s3 = S3Server::start(&root).unwrap();
-            s3.make_bucket("team").unwrap();
-            let (tracking, bucket) = tracking(config, &s3, folder.path()).await;
+    #[test]
+    fn a_digest_is_remembered_for_one_state_of_an_object() {
+        on_each("digests", async |tracking, bucket, _| {
             let put = async |text: &'static str| {
                 let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(text.as_bytes()))]);
-                tracking.put_object(&bucket, "1/a", bytes, 100).await.unwrap()
+                tracking.put_object(bucket, "1/a", bytes, 100).await.unwrap()
             };
             let one = put("one").await;
-            let notes = tracking.notes(&bucket);
+            let notes = tracking.notes(bucket);
             assert_eq!(notes.digest("1/a", &one.object.etag).await.unwrap(), Some(one.sha256.clone()));
             let two = put("two").await;
             assert_eq!(notes.digest("1/a", &one.object.etag).await.unwrap(), None);
-            let files = tracking.objects_below(&bucket, "1").await.unwrap();
+            let files = tracking.objects_below(bucket, "1").await.unwrap();
             assert_eq!(files, [ArtifactFile { path: "a".to_owned(), sha256: two.sha256, size: 3 }]);
-        }
+        });
     }
 }

@@ -1,5 +1,5 @@
 //! What is left of purged things: params, tags, points, artifacts. Some rows at a time, so that the writer is free in
-//! between; plain files before the rows that remember where they are.
+//! between; plain files and objects before the rows that remember where they are.
 
 use super::{Kind, in_rows};
 use crate::artifact_path::ArtifactPath;
@@ -142,11 +142,13 @@ impl Tracking {
         }
     }
 
-    /// Removes artifacts that are plain files.
+    /// Removes artifacts that are plain files, or objects of a bucket.
     async fn clear_files(&self, left: &Left) -> Result<(), TrackingError> {
         let Some(folder) = &left.folder else { return Ok(()) };
-        if let Kept::Plain(plain, at) = self.places.kept(&left.project, folder) {
-            plain::remove(plain, at).await?;
+        match self.places.kept(&left.project, folder) {
+            Kept::Plain(plain, at) => drop(plain::remove(plain, at).await?),
+            Kept::Bucket(bucket, at) if !folder.is_root() => drop(bucket.remove(&at).await?),
+            Kept::Bucket(..) | Kept::Blobs | Kept::ForOthers => {}
         }
         Ok(())
     }
