@@ -1,5 +1,6 @@
 //! The files that pages load, embedded in the binary. The path of each holds a hash of its content, so a browser
-//! may keep it for ever and a new binary is seen at once.
+//! may keep it for ever and a new binary is seen at once. Our own modules share one hash of them all, so that
+//! `import "./charts.js"` leads to the same address as the page's script element does.
 
 use axum::Router;
 use axum::extract::Path;
@@ -28,24 +29,34 @@ macro_rules! files {
 }
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    files![
+    let mut assets = files![
         CSS "app.css",
         JS "theme.js",
         JS "app.js",
         JS "charts.js",
+        JS "run.js",
+        JS "series.js",
         SVG "favicon.svg",
         JS "vendor/htmx/htmx.min.js",
         JS "vendor/echarts/echarts.common.min.js",
-    ]
+    ];
+    let is_module = |asset: &Asset| asset.mime == JS && !asset.name.starts_with("vendor/");
+    let modules: Vec<u8> = assets.iter().filter(|a| is_module(a)).flat_map(|a| a.body).copied().collect();
+    let shared = hash(&modules);
+    assets.iter_mut().filter(|a| is_module(a)).for_each(|a| a.hash.clone_from(&shared));
+    assets
 });
 
 fn asset(name: &'static str, mime: &'static str, body: &'static [u8]) -> Asset {
-    // 64 bits name a file well enough: this is a cache key, not a proof.
-    let hash = Sha256::digest(body).iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+    Asset { name, mime, body, hash: hash(body) }
+}
+
+/// 64 bits name a file well enough: this is a cache key, not a proof.
+fn hash(body: &[u8]) -> String {
+    Sha256::digest(body).iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    });
-    Asset { name, mime, body, hash }
+    })
 }
 
 /// The URL of an embedded file, for example `app.css`. An unknown name gives a path that answers 404.
@@ -120,6 +131,19 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_file_is_not_found() {
         assert_eq!(get(&url("secrets.txt"), None).await.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_module_that_another_imports_has_the_address_that_pages_give_it() {
+        let folder = |name: &str| url(name).trim_end_matches(name).to_owned();
+        for asset in ASSETS.iter().filter(|a| a.mime == JS && !a.name.starts_with("vendor/")) {
+            let text = std::str::from_utf8(asset.body).unwrap();
+            let imports = text.split(" from \"./").skip(1).chain(text.split("import(\"./").skip(1));
+            for imported in imports.filter_map(|rest| rest.split('"').next()) {
+                assert_eq!(folder(imported), folder(asset.name), "{} imports {imported}", asset.name);
+            }
+        }
+        assert_ne!(folder("app.css"), folder("charts.js"));
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Links {
         self.within(&format!("runs/{}", segment(id)))
     }
 
+    /// What is new of a run, for a part of its page.
+    #[must_use]
+    pub fn run_live(&self, id: &str, tab: &str) -> String {
+        format!("{}/live?tab={}", self.run(id), query(tab))
+    }
+
     /// The bytes of an artifact of a run.
     #[must_use]
     pub fn artifact(&self, run: &str, path: &str) -> String {
@@ -327,6 +333,11 @@ impl ViewUrl {
     #[must_use]
     pub fn get(&self, key: &str) -> &str {
         self.pairs.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+    }
+
+    /// All values of `key`, in their order.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// Whether anything but order, columns and page narrows the view.

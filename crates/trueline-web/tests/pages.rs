@@ -86,8 +86,8 @@ fn what_users_wrote_is_escaped() {
     endpoint.history[0].reason = hostile.into();
     endpoint.call = hostile.into();
     let mut charts = samples::run(true, trueline_web::pages::RunTab::Charts);
-    charts.charts[0].title = hostile.into();
-    charts.charts[0].series[0].name = format!("\"'{hostile}");
+    charts.sections[0].charts[0].chart.title = hostile.into();
+    charts.sections[0].charts[0].chart.series[0].name = format!("\"'{hostile}");
     let rendered = [
         run.render(),
         ledger.render(),
@@ -106,7 +106,7 @@ fn what_users_wrote_is_escaped() {
 #[test]
 fn only_pages_with_charts_load_the_chart_library() {
     for (name, html) in samples::all() {
-        let wants = matches!(name, "run-charts" | "monitor" | "compare");
+        let wants = matches!(name, "run-charts" | "run-system" | "monitor" | "compare");
         assert_eq!(html.contains("echarts"), wants, "{name}");
     }
 }

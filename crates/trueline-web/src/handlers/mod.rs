@@ -15,6 +15,8 @@ mod pipelines;
 mod predictions;
 mod release;
 mod rollouts;
+mod run_charts;
+mod run_live;
 mod runs;
 mod settings;
 
@@ -96,6 +98,7 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/experiments/{id}", get(experiments::one))
         .route("/p/{project}/compare", get(runs::compare))
         .route("/p/{project}/runs/{id}", get(runs::one))
+        .route("/p/{project}/runs/{id}/live", get(run_live::answer))
         .route("/p/{project}/runs/{id}/artifacts/{*path}", get(runs::artifact))
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))

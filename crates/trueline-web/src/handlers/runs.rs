@@ -2,10 +2,11 @@
 
 use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
+use super::{run_charts, run_live};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{
-    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, ComparePage, ComparedRow, ComparedRun,
-    ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
+    ArtifactEntry, ArtifactListing, Axis, Chart, ChartChoices, ChartSeries, ComparePage, ComparedRow,
+    ComparedRun, ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
 };
 use crate::parts::{Badge, Cell, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
@@ -35,12 +36,15 @@ fn source(run: &RunData, commit: Option<&str>) -> String {
     }
 }
 
-fn series_url(project: &str, run: &str, metric: &str) -> String {
+/// So many points make a chart: more than it has pixels across.
+const POINTS: usize = 1500;
+
+pub(super) fn series_url(project: &str, run: &str, metric: &str) -> String {
     let encode = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
     let key = metric.split('/').map(encode).collect::<Vec<_>>().join("/");
-    format!("/projects/{}/api/v1/runs/{}/metrics/{key}", encode(project), encode(run))
+    format!("/projects/{}/api/v1/runs/{}/metrics/{key}?points={POINTS}", encode(project), encode(run))
 }
 
 /// A chart for each metric; over steps, what was logged without one comes last and low: it is hardly more than a number.
@@ -127,9 +131,17 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         at: timestamp(m.point.at_ms),
     });
     let tags = run.tags.iter().filter(|t| t.key != "mlflow.note.content");
-    let (is_charts, axis) = (tab == RunTab::Charts, Axis::parse(view.get("axis")));
+    let choices = ChartChoices::parse(&view, tab.usual_axis());
+    let sections = match tab.is_charts() {
+        true => run_charts::sections(&visitor, &run, tab, &choices, &view),
+        false => Vec::new(),
+    };
+    let live_url = shell.to.run_live(id.as_str(), tab.as_str());
     page(&RunPage {
-        axis,
+        live: run_live::live(live_url, &run, "")?,
+        has_system: run.metrics.iter().any(run_charts::is_system),
+        choices,
+        sections,
         view,
         id: id.to_string(),
         name: run.run.name.clone(),
@@ -146,7 +158,6 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         params: run.params.iter().map(|p| Pair::new(&p.key, &p.value)).collect(),
         metrics: metrics.collect(),
         tags: tags.map(|t| Pair::new(&t.key, &t.value)).collect(),
-        charts: if is_charts { charts(&visitor, &[&run], axis) } else { Vec::new() },
         inputs: run.dataset_inputs.iter().map(input).collect(),
         artifacts,
         lineage,
