@@ -73,6 +73,12 @@ pub fn counted(value: u64, noun: &str) -> String {
     }
 }
 
+/// Whether a text is a finite number.
+#[must_use]
+pub fn is_number(text: &str) -> bool {
+    text.trim().parse::<f64>().is_ok_and(f64::is_finite)
+}
+
 /// Bytes in decimal units, as file managers and object stores count them.
 #[must_use]
 pub fn bytes(value: u64) -> String {

@@ -16,6 +16,7 @@ mod handlers;
 pub mod links;
 pub mod pages;
 pub mod parts;
+mod preview;
 pub mod shell;
 pub mod words;
 

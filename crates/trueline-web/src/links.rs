@@ -80,6 +80,13 @@ impl Links {
         self.within(&format!("runs/{}/artifacts/{path}", segment(run)))
     }
 
+    /// A picture or a page among the artifacts of a run, to be shown within the run's page.
+    #[must_use]
+    pub fn preview(&self, run: &str, path: &str) -> String {
+        let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
+        self.within(&format!("runs/{}/preview/{path}", segment(run)))
+    }
+
     /// All models.
     #[must_use]
     pub fn models(&self) -> String {

@@ -3,6 +3,7 @@
 mod samples;
 
 use askama::Template as _;
+use trueline_web::pages::Preview;
 
 fn page(name: &str) -> String {
     match samples::all().into_iter().find(|(n, _)| *n == name) {
@@ -94,6 +95,7 @@ fn what_users_wrote_is_escaped() {
         prediction.render(),
         endpoint.render(),
         charts.render(),
+        samples::run_with_open(Preview::Text { text: hostile.into(), first: None }).render(),
         samples::search(false).render(),
     ];
     for html in rendered {
@@ -275,4 +277,12 @@ fn a_prediction_tells_what_it_can_not_tell() {
     assert!(html.contains("0.8123456239700317") && html.contains("bea: looked at the segments"));
     assert!(page("prediction-gaps").contains("is not known any more"));
     assert!(page("prediction-gaps").contains("not told yet"));
+}
+
+#[test]
+fn a_page_that_was_logged_is_framed_without_the_origin_of_ours() {
+    let html =
+        samples::run_with_open(Preview::Page("/p/x/runs/r/preview/report.html".into())).render().unwrap();
+    assert!(html.contains(r#"src="/p/x/runs/r/preview/report.html" sandbox="allow-scripts""#));
+    assert!(!html.contains("allow-same-origin"));
 }

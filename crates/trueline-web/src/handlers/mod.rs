@@ -15,6 +15,7 @@ mod pipelines;
 mod predictions;
 mod release;
 mod rollouts;
+mod run_artifacts;
 mod run_charts;
 mod run_live;
 mod runs;
@@ -99,7 +100,8 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/compare", get(runs::compare))
         .route("/p/{project}/runs/{id}", get(runs::one))
         .route("/p/{project}/runs/{id}/live", get(run_live::answer))
-        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(runs::artifact))
+        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(run_artifacts::download))
+        .route("/p/{project}/runs/{id}/preview/{*path}", get(run_artifacts::shown))
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))
         .route("/p/{project}/models/{name}/versions/{version}", get(models::version))

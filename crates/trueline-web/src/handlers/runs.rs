@@ -2,26 +2,21 @@
 
 use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
-use super::{run_charts, run_live};
+use super::{run_artifacts, run_charts, run_live};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{
-    ArtifactEntry, ArtifactListing, Axis, Chart, ChartChoices, ChartSeries, ComparePage, ComparedRow,
-    ComparedRun, ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
+    ArtifactListing, Axis, Chart, ChartChoices, ChartSeries, ComparePage, ComparedRow, ComparedRun,
+    ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
 };
 use crate::parts::{Badge, Cell, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
 use std::collections::BTreeSet;
 use trueline_ledger::{Edge, Node, neighbours};
-use trueline_tracking::{ArtifactEntry as Entry, Lifecycle, RunData, RunId};
+use trueline_tracking::{Lifecycle, RunData, RunId};
 
 /// Runs that can stand side by side.
 const COMPARED: usize = 20;
-/// Entries of a folder that a page shows.
-const ENTRIES: usize = 1000;
 
 fn tag<'r>(run: &'r RunData, key: &str) -> &'r str {
     run.tags.iter().find(|t| t.key == key).map_or("", |t| t.value.as_str())
@@ -119,7 +114,7 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     let view = ViewUrl::new(shell.to.run(id.as_str()), visitor.query.clone());
     let tab = RunTab::parse(view.get("tab"));
     let artifacts = match tab {
-        RunTab::Artifacts => listing(&app, &visitor, &run, view.get("path")).await?,
+        RunTab::Artifacts => run_artifacts::listing(&app, &visitor, &run, view.get("path")).await?,
         _ => ArtifactListing::default(),
     };
     let capture = app.tracking.capture(&leave, &id).await?;
@@ -174,66 +169,6 @@ fn input(input: &trueline_tracking::DatasetInput) -> DatasetInput {
         source: input.dataset.source.clone(),
         href: None,
     }
-}
-
-async fn listing(
-    app: &Web,
-    visitor: &Visitor,
-    run: &RunData,
-    below: &str,
-) -> Result<ArtifactListing, Failure> {
-    let leave = visitor.session.leave()?;
-    let Some(root) = app.tracking.artifact_path(&leave, &run.run.artifact_uri) else {
-        return Ok(ArtifactListing::default());
-    };
-    let entries = app.tracking.list_artifacts(&leave, &root.join(below)?, ENTRIES + 1).await?;
-    let path = |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-    let mut parents = Vec::new();
-    let mut so_far = String::new();
-    for part in below.split('/').filter(|p| !p.is_empty()) {
-        so_far = if so_far.is_empty() { part.to_owned() } else { format!("{so_far}/{part}") };
-        parents.push((part.to_owned(), so_far.clone()));
-    }
-    let entry = |entry: &Entry| match entry {
-        Entry::Folder { name } => {
-            ArtifactEntry { name: name.clone(), path: path(name), is_dir: true, size: None, sha256: None }
-        }
-        Entry::File { name, size, sha256 } => ArtifactEntry {
-            name: name.clone(),
-            path: path(name),
-            is_dir: false,
-            size: Some(*size),
-            sha256: sha256.clone(),
-        },
-    };
-    let mut shown: Vec<ArtifactEntry> = entries.iter().take(ENTRIES).map(entry).collect();
-    shown.sort_by(|a, b| (!a.is_dir, &a.name).cmp(&(!b.is_dir, &b.name)));
-    Ok(ArtifactListing { parents, entries: shown, truncated: entries.len() > ENTRIES })
-}
-
-/// A file of a run; always a download, so that a page somebody logged can't act as one of ours.
-pub(super) async fn artifact(
-    State(app): App,
-    visitor: Visitor,
-    Path((_, id, path)): Path<(String, String, String)>,
-) -> Answer {
-    let leave = visitor.session.leave()?;
-    let run = app.tracking.run(&leave, &RunId::new(id)).await?;
-    let root = app.tracking.artifact_path(&leave, &run.run.artifact_uri);
-    let root = root.ok_or_else(|| Failure::not_found("the artifacts of this run lie elsewhere"))?;
-    let file = app.tracking.artifact(&leave, &root.join(&path)?).await?;
-    let size = file.size;
-    let bytes = app.tracking.artifact_bytes(&leave, file, None).await?;
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
-    let mut response: Response = Body::from_stream(bytes).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
-    }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    Ok(response)
 }
 
 pub(super) async fn compare(State(app): App, visitor: Visitor) -> Answer {

@@ -1,6 +1,7 @@
 //! The pages: one file each, a view model and its template. A handler fills the fields and renders; it needs to
 //! know nothing of HTML.
 
+mod artifacts;
 mod charts;
 mod compare;
 mod data;
@@ -21,6 +22,7 @@ mod run;
 mod search;
 mod settings;
 
+pub use artifacts::{ArtifactEntry, ArtifactListing, OpenFile, Preview};
 pub use charts::{Axis, Chart, ChartChoices, ChartSection, ChartSeries, MetricChart, SYSTEM, system_unit};
 pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection};
 pub use data::{
@@ -47,7 +49,7 @@ pub use pipelines::{
 pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use rollouts::{RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutStep};
-pub use run::{ArtifactEntry, ArtifactListing, DatasetInput, Live, MetricRow, RunPage, RunTab};
+pub use run::{DatasetInput, Live, MetricRow, RunPage, RunTab};
 pub use search::{Hit, SearchPage};
 pub use settings::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
 

@@ -1,5 +1,6 @@
 //! One run: its facts, what it logged, what it read and what came of it.
 
+use super::artifacts::{ArtifactListing, Preview};
 use super::charts::{Axis, ChartChoices, ChartSection};
 use crate::links::ViewUrl;
 use crate::parts::{Badge, Lineage, Pair, Reference};
@@ -90,32 +91,6 @@ pub struct DatasetInput {
     pub source: String,
     /// Its page, when there is one.
     pub href: Option<String>,
-}
-
-/// A file or a directory.
-#[derive(Clone, Debug)]
-pub struct ArtifactEntry {
-    /// Its name within the directory.
-    pub name: String,
-    /// Its path from the run's root.
-    pub path: String,
-    /// Whether it is a directory.
-    pub is_dir: bool,
-    /// Its size in bytes.
-    pub size: Option<u64>,
-    /// Its digest, hexadecimal.
-    pub sha256: Option<String>,
-}
-
-/// A directory of the run's artifacts.
-#[derive(Clone, Debug, Default)]
-pub struct ArtifactListing {
-    /// The directories from the root to here, each with its path; empty at the root.
-    pub parents: Vec<(String, String)>,
-    /// What is in it, directories first.
-    pub entries: Vec<ArtifactEntry>,
-    /// Whether there is more than the page shows.
-    pub truncated: bool,
 }
 
 /// What a page asks the server for while its run goes on.

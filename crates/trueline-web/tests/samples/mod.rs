@@ -10,7 +10,7 @@ mod running;
 mod serving;
 mod watching;
 
-pub use running::run;
+pub use running::{run, run_with_open, table};
 pub use serving::*;
 
 use jiff::Timestamp;
@@ -998,6 +998,7 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("run-system", run(true, RunTab::System).render().unwrap()),
         ("run-charts-empty", run(false, RunTab::Charts).render().unwrap()),
         ("run-artifacts", run(true, RunTab::Artifacts).render().unwrap()),
+        ("run-preview", run_with_open(table()).render().unwrap()),
         ("run-artifacts-empty", run(false, RunTab::Artifacts).render().unwrap()),
         ("compare", compare().render().unwrap()),
         ("models", models(true).render().unwrap()),

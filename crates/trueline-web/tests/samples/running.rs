@@ -131,6 +131,8 @@ pub fn run(full: bool, tab: RunTab) -> RunPage {
                     entry("requirements.txt", Some(118)),
                 ],
                 truncated: false,
+                open: None,
+                elsewhere: None,
             }
         } else {
             ArtifactListing::default()
@@ -152,4 +154,24 @@ pub fn run(full: bool, tab: RunTab) -> RunPage {
         },
         id,
     }
+}
+
+/// A run with a file that is open.
+pub fn run_with_open(preview: Preview) -> RunPage {
+    let mut page = run(true, RunTab::Artifacts);
+    page.artifacts.open = Some(OpenFile {
+        name: "scores.csv".into(),
+        path: "model/scores.csv".into(),
+        size: 48_230,
+        sha256: Some(hash(11)),
+        preview,
+    });
+    page
+}
+
+/// A table of two columns.
+pub fn table() -> Preview {
+    let rows =
+        vec![vec!["why is it late?".into(), "0.52".into()], vec!["when does it land?".into(), String::new()]];
+    Preview::Table { columns: vec!["question".into(), "score".into()], rows, more: true }
 }
