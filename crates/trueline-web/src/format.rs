@@ -116,6 +116,21 @@ pub fn duration_ms(value: i64) -> String {
     }
 }
 
+/// A duration of less than a second to the microsecond: `412 µs`, `8.25 ms`; a longer one as [`duration_ms`] has it.
+#[must_use]
+pub fn duration_us(value: i64) -> String {
+    let us = value.max(0);
+    match us {
+        0..1000 => format!("{us} µs"),
+        1000..100_000 => {
+            let hundredths = us / 10;
+            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            format!("{} ms", trimmed(&text))
+        }
+        _ => duration_ms(us / 1000),
+    }
+}
+
 /// How long ago, or in how long, by the largest unit.
 #[must_use]
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
@@ -207,6 +222,10 @@ mod tests {
         assert_eq!(duration_ms(4_250), "4.2 s");
         assert_eq!(duration_ms(200_000), "3 min 20 s");
         assert_eq!(duration_ms(7_500_000), "2 h 5 min");
+        assert_eq!(duration_us(412), "412 µs");
+        assert_eq!(duration_us(8_250), "8.25 ms");
+        assert_eq!(duration_us(8_000), "8 ms");
+        assert_eq!(duration_us(2_500_000), "2.5 s");
     }
 
     #[test]

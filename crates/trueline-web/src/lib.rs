@@ -11,6 +11,7 @@
 //! so that `Content-Security-Policy: default-src 'self'` holds.
 
 pub mod assets;
+pub mod console;
 pub mod format;
 mod handlers;
 pub mod links;

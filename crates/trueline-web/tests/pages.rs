@@ -4,6 +4,7 @@ mod samples;
 
 use askama::Template as _;
 use trueline_web::pages::Preview;
+use trueline_web::parts::TagRow;
 
 fn page(name: &str) -> String {
     match samples::all().into_iter().find(|(n, _)| *n == name) {
@@ -71,7 +72,11 @@ fn what_users_wrote_is_escaped() {
     let hostile = samples::HOSTILE;
     let mut run = samples::run(true, trueline_web::pages::RunTab::Overview);
     run.name = hostile.into();
-    run.note = hostile.into();
+    run.note = Some(TagRow {
+        key: "n".into(),
+        value: Some(hostile.into()),
+        history: vec![samples::change(Some(hostile), 1)],
+    });
     run.source = hostile.into();
     run.params[0].value = hostile.into();
     run.tags[0].key = hostile.into();
@@ -89,12 +94,16 @@ fn what_users_wrote_is_escaped() {
     let mut charts = samples::run(true, trueline_web::pages::RunTab::Charts);
     charts.sections[0].charts[0].chart.title = hostile.into();
     charts.sections[0].charts[0].chart.series[0].name = format!("\"'{hostile}");
+    let mut traced = samples::trace(true);
+    traced.roots[0].name = hostile.into();
+    traced.row.assessments[0].rationale = hostile.into();
     let rendered = [
         run.render(),
         ledger.render(),
         prediction.render(),
         endpoint.render(),
         charts.render(),
+        traced.render(),
         samples::run_with_open(Preview::Text { text: hostile.into(), first: None }).render(),
         samples::search(false).render(),
     ];

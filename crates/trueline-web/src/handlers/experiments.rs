@@ -1,6 +1,6 @@
 //! Experiments, and one experiment as the table of its runs.
 
-use super::{Answer, App, Visitor, offset, page, timestamp};
+use super::{Answer, App, Visitor, history, offset, page, timestamp};
 use crate::links::ViewUrl;
 use crate::pages::{Column, ExperimentPage, ExperimentRow, ExperimentsPage, Pager, RunRow};
 use crate::parts::{Badge, Cell, Pair};
@@ -183,7 +183,10 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     let rows: Vec<RunRow> = runs.items.iter().map(|r| row(r, &columns, now)).collect();
     let note = found.tags.iter().find(|t| t.key == NOTE_TAG);
     let own = found.tags.iter().filter(|t| !t.key.starts_with("mlflow."));
+    let history = history::of(&app, &visitor, &shell.to, "experiment", &id).await?;
+    let (noted, tagged) = history::rows(&found.tags, history, |key| !key.starts_with("mlflow."));
     page(&ExperimentPage {
+        history: noted.into_iter().chain(tagged).collect(),
         view,
         id,
         name: found.name.clone(),

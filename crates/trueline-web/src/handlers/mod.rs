@@ -5,6 +5,7 @@ mod data;
 mod endpoints;
 mod experiments;
 mod features;
+mod history;
 mod home;
 mod incidents;
 mod ledger;
@@ -17,9 +18,13 @@ mod release;
 mod rollouts;
 mod run_artifacts;
 mod run_charts;
+mod run_console;
+mod run_lineage;
 mod run_live;
 mod runs;
 mod settings;
+mod spans;
+mod traces;
 
 use crate::links::Links;
 use crate::pages::{ErrorPage, Problem};
@@ -43,6 +48,7 @@ use trueline_ledger::{Ledger, Millis};
 use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
 use trueline_tasks::Tasks;
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 
 /// What the pages need.
@@ -60,6 +66,8 @@ pub struct Web {
     pub tasks: Tasks,
     /// Tracking.
     pub tracking: Tracking,
+    /// Traces of applications.
+    pub traces: Traces,
     /// The registry.
     pub registry: Registry,
     /// Pipelines and their steps.
@@ -97,6 +105,8 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}", get(home::home))
         .route("/p/{project}/experiments", get(experiments::list))
         .route("/p/{project}/experiments/{id}", get(experiments::one))
+        .route("/p/{project}/experiments/{id}/traces", get(traces::list))
+        .route("/p/{project}/traces/{id}", get(traces::one))
         .route("/p/{project}/compare", get(runs::compare))
         .route("/p/{project}/runs/{id}", get(runs::one))
         .route("/p/{project}/runs/{id}/live", get(run_live::answer))
@@ -377,6 +387,7 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "endpoint" => Some(to.endpoint(id)),
         "incident" => Some(to.incident(id)),
         "event" => Some(to.event_by_id(id)),
+        "trace" => Some(to.trace(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,
     };

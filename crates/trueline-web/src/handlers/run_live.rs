@@ -2,7 +2,7 @@
 //! new (304). It asks instead of being told by a stream, because that needs no connection of its own for each tab, of which
 //! browsers have six, and nothing that a stopping server would have to wait for.
 
-use super::{Answer, App, Failure, Visitor};
+use super::{Answer, App, Failure, Visitor, run_console};
 use crate::pages::{Live, RunTab};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -47,8 +47,12 @@ pub(super) async fn answer(
     headers: HeaderMap,
 ) -> Answer {
     let run = app.tracking.run(&visitor.session.leave()?, &RunId::new(id)).await?;
-    let tab = visitor.query.iter().find(|(k, _)| k == "tab").map_or("", |(_, v)| v);
-    let also = match RunTab::parse(tab) {
+    let asked = |key: &str| visitor.query.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str());
+    let also = match RunTab::parse(asked("tab")) {
+        RunTab::Console => {
+            let files = run_console::files(&app, &visitor, &run).await?;
+            run_console::version(&app, &visitor, &run, files, asked("path")).await?
+        }
         _ => String::new(),
     };
     let version = version(&run, &also)?;

@@ -2,11 +2,11 @@
 
 use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
-use super::{run_artifacts, run_charts, run_live};
+use super::{history, run_artifacts, run_charts, run_console, run_lineage, run_live, traces};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{
     ArtifactListing, Axis, Chart, ChartChoices, ChartSeries, ComparePage, ComparedRow, ComparedRun,
-    ComparedSection, DatasetInput, MetricRow, RunPage, RunTab,
+    ComparedSection, Console, DatasetInput, MetricRow, RunPage, RunTab,
 };
 use crate::parts::{Badge, Cell, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
@@ -125,15 +125,32 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         step: m.point.step,
         at: timestamp(m.point.at_ms),
     });
-    let tags = run.tags.iter().filter(|t| t.key != "mlflow.note.content");
     let choices = ChartChoices::parse(&view, tab.usual_axis());
     let sections = match tab.is_charts() {
         true => run_charts::sections(&visitor, &run, tab, &choices, &view),
         false => Vec::new(),
     };
-    let live_url = shell.to.run_live(id.as_str(), tab.as_str());
+    let files = run_console::files(&app, &visitor, &run).await?;
+    let has_console = !files.is_empty();
+    let console = match tab {
+        RunTab::Console => run_console::end(&app, &visitor, &run, files, view.get("path")).await?,
+        _ => Console::default(),
+    };
+    let live_url = shell.to.run_live(id.as_str(), tab.as_str(), view.get("path"));
+    let history = history::of(&app, &visitor, &shell.to, "run", id.as_str()).await?;
+    let (note, tags) = history::rows(&run.tags, history, |_| true);
+    let (children, more) = run_lineage::children(&app, &visitor, &run, &shell.to).await?;
+    let more = more.then(|| ViewUrl::new(&own, [("filter", run_lineage::filter(id.as_str()))]).first_page());
+    let has_traces = traces::run_has_traces(&app, &visitor, experiment.id.0, id.as_str()).await?;
     page(&RunPage {
-        live: run_live::live(live_url, &run, "")?,
+        live: run_live::live(live_url, &run, &console.version)?,
+        has_console,
+        console,
+        parent: run_lineage::parent(&app, &visitor, &run, &shell.to).await?,
+        children,
+        more_children: more,
+        models: run_lineage::models(&app, &visitor, &run, &shell.to).await?,
+        traces: has_traces.then(|| shell.to.traces_of_run(&experiment.id.to_string(), id.as_str())),
         has_system: run.metrics.iter().any(run_charts::is_system),
         choices,
         sections,
@@ -148,11 +165,11 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         started_at: run.run.start_time.map(timestamp),
         duration_ms: duration_ms(&run.run, app.ledger.sources().now()),
         source: source(&run, capture.as_ref().and_then(|c| c.commit.as_deref())),
-        note: tag(&run, "mlflow.note.content").to_owned(),
+        note,
         tab,
         params: run.params.iter().map(|p| Pair::new(&p.key, &p.value)).collect(),
         metrics: metrics.collect(),
-        tags: tags.map(|t| Pair::new(&t.key, &t.value)).collect(),
+        tags,
         inputs: run.dataset_inputs.iter().map(input).collect(),
         artifacts,
         lineage,

@@ -21,6 +21,7 @@ mod rollouts;
 mod run;
 mod search;
 mod settings;
+mod traces;
 
 pub use artifacts::{ArtifactEntry, ArtifactListing, OpenFile, Preview};
 pub use charts::{Axis, Chart, ChartChoices, ChartSection, ChartSeries, MetricChart, SYSTEM, system_unit};
@@ -49,9 +50,10 @@ pub use pipelines::{
 pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use rollouts::{RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutStep};
-pub use run::{DatasetInput, Live, MetricRow, RunPage, RunTab};
+pub use run::{Console, DatasetInput, Live, MetricRow, ModelMade, RunLine, RunPage, RunTab};
 pub use search::{Hit, SearchPage};
 pub use settings::{FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow, UserRow};
+pub use traces::{AssessmentRow, SpanDetail, SpanEventRow, SpanNode, TracePage, TraceRow, TracesPage};
 
 use crate::format;
 

@@ -2,8 +2,9 @@
 
 use super::artifacts::{ArtifactListing, Preview};
 use super::charts::{Axis, ChartChoices, ChartSection};
+use crate::console::Stretch;
 use crate::links::ViewUrl;
-use crate::parts::{Badge, Lineage, Pair, Reference};
+use crate::parts::{Badge, Lineage, Pair, Reference, TagRow};
 use crate::shell::Shell;
 use askama::Template;
 use jiff::Timestamp;
@@ -20,11 +21,13 @@ pub enum RunTab {
     System,
     /// Files.
     Artifacts,
+    /// What it printed.
+    Console,
 }
 
 impl RunTab {
     /// All parts, in their order.
-    pub const ALL: [Self; 4] = [Self::Overview, Self::Charts, Self::System, Self::Artifacts];
+    pub const ALL: [Self; 5] = [Self::Overview, Self::Charts, Self::System, Self::Artifacts, Self::Console];
 
     /// The word in the URL.
     #[must_use]
@@ -34,6 +37,7 @@ impl RunTab {
             Self::Charts => "charts",
             Self::System => "system",
             Self::Artifacts => "artifacts",
+            Self::Console => "console",
         }
     }
 
@@ -61,6 +65,7 @@ impl RunTab {
             Self::Charts => "Charts",
             Self::System => "System",
             Self::Artifacts => "Artifacts",
+            Self::Console => "Console",
         }
     }
 }
@@ -91,6 +96,53 @@ pub struct DatasetInput {
     pub source: String,
     /// Its page, when there is one.
     pub href: Option<String>,
+}
+
+/// The end of what a run has printed.
+#[derive(Clone, Debug, Default)]
+pub struct Console {
+    /// The files that hold it.
+    pub files: Vec<String>,
+    /// The file that is shown; empty when there is none.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// A word that is another one once the file is.
+    pub version: String,
+    /// Its last lines.
+    pub text: Vec<Stretch>,
+    /// Whether there is more before them.
+    pub is_cut: bool,
+}
+
+/// A run in one line.
+#[derive(Clone, Debug)]
+pub struct RunLine {
+    /// The run.
+    pub run: Reference,
+    /// Where it stands.
+    pub status: Badge,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// How long it took, or takes so far.
+    pub duration_ms: Option<i64>,
+}
+
+/// A model that the run logged.
+#[derive(Clone, Debug)]
+pub struct ModelMade {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What kind of thing it is; may be empty.
+    pub kind: String,
+    /// Where its upload stands.
+    pub status: Badge,
+    /// At which step.
+    pub step: i64,
+    /// The versions that it was registered as.
+    pub versions: Vec<Reference>,
 }
 
 /// What a page asks the server for while its run goes on.
@@ -132,8 +184,22 @@ pub struct RunPage {
     pub duration_ms: Option<i64>,
     /// What ran, with the commit when known: `train.py @ 4f2a9c1`; may be empty.
     pub source: String,
-    /// What the run is about, from `mlflow.note.content`; may be empty.
-    pub note: String,
+    /// What the run is about, from `mlflow.note.content`, if anybody ever said so.
+    pub note: Option<TagRow>,
+    /// The run that it is part of.
+    pub parent: Option<Reference>,
+    /// The newest runs that are part of it.
+    pub children: Vec<RunLine>,
+    /// Where all of them are, when there are more.
+    pub more_children: Option<String>,
+    /// The models that it logged.
+    pub models: Vec<ModelMade>,
+    /// Where its traces are, when it has any.
+    pub traces: Option<String>,
+    /// Whether it has uploaded what it printed.
+    pub has_console: bool,
+    /// What it printed; needed for the tab of the console only.
+    pub console: Console,
     /// Which part is shown.
     pub tab: RunTab,
     /// What is new while the run goes on; none once it has ended.
@@ -147,7 +213,7 @@ pub struct RunPage {
     /// The latest point of each metric, by key.
     pub metrics: Vec<MetricRow>,
     /// Its tags, by key.
-    pub tags: Vec<Pair>,
+    pub tags: Vec<TagRow>,
     /// Its charts; needed for the tabs of charts only.
     pub sections: Vec<ChartSection>,
     /// The datasets that it read.
@@ -162,6 +228,7 @@ impl RunPage {
     pub(crate) fn tabs(&self) -> Vec<(&'static str, String, bool)> {
         let there = |t: &RunTab| match t {
             RunTab::System => self.has_system || self.tab == *t,
+            RunTab::Console => self.has_console || self.tab == *t,
             _ => true,
         };
         let link = |t: RunTab| {

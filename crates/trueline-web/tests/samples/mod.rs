@@ -8,10 +8,12 @@
 
 mod running;
 mod serving;
+mod tracing;
 mod watching;
 
-pub use running::{run, run_with_open, table};
+pub use running::{change, run, run_with_open, table};
 pub use serving::*;
+pub use tracing::{trace, traces};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -347,6 +349,7 @@ pub fn experiment(full: bool) -> ExperimentPage {
         created_at: ago(300_000),
         artifact_location: "mlflow-artifacts:/12".into(),
         tags: if full { vec![Pair::new("team", "retention")] } else { vec![] },
+        history: vec![],
         filter_problem: None,
         columns: if full { columns } else { vec![] },
         choices: if full { choices } else { vec![] },
@@ -999,6 +1002,12 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("run-charts-empty", run(false, RunTab::Charts).render().unwrap()),
         ("run-artifacts", run(true, RunTab::Artifacts).render().unwrap()),
         ("run-preview", run_with_open(table()).render().unwrap()),
+        ("traces", traces(true).render().unwrap()),
+        ("traces-empty", traces(false).render().unwrap()),
+        ("trace", trace(true).render().unwrap()),
+        ("trace-without-spans", trace(false).render().unwrap()),
+        ("run-console", run(true, RunTab::Console).render().unwrap()),
+        ("run-console-empty", run(false, RunTab::Console).render().unwrap()),
         ("run-artifacts-empty", run(false, RunTab::Artifacts).render().unwrap()),
         ("compare", compare().render().unwrap()),
         ("models", models(true).render().unwrap()),

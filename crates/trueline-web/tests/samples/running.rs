@@ -1,9 +1,31 @@
 //! A run, with and without what a run can have.
 
 use super::{URI, ago, charts, hash, shell, to};
+use trueline_web::console::Stretch;
 use trueline_web::pages::*;
-use trueline_web::parts::{Badge, Lineage, Pair, Reference};
+use trueline_web::parts::{Badge, Lineage, Pair, Reference, TagChange, TagRow};
 use trueline_web::{Section, ViewUrl};
+
+pub fn change(value: Option<&str>, seconds: i64) -> TagChange {
+    TagChange {
+        value: value.map(ToOwned::to_owned),
+        by: "ann".into(),
+        at: ago(seconds),
+        event: to().event_by_id("e"),
+    }
+}
+
+fn console() -> Console {
+    let line = |class: &str, text: &str| Stretch { class: class.into(), text: text.into() };
+    Console {
+        files: vec!["output.log".into(), "logs/eval.log".into()],
+        path: "output.log".into(),
+        size: 48_230,
+        version: hash(3),
+        text: vec![line("", "epoch 1\n"), line("ansi-red ansi-bold", "loss is NaN\n")],
+        is_cut: true,
+    }
+}
 
 fn sections(run: &str, tab: RunTab) -> Vec<ChartSection> {
     let keys: &[&str] = match tab {
@@ -45,14 +67,41 @@ pub fn run(full: bool, tab: RunTab) -> RunPage {
         started_at: Some(ago(1_870)),
         duration_ms: full.then_some(1_215_300),
         source: if full { "train.py @ 4f2a9c1".into() } else { String::new() },
-        note: if full {
-            "Weekly retraining after the price change of May; one more month of tickets.".into()
+        note: full.then(|| TagRow {
+            key: "mlflow.note.content".into(),
+            value: Some("Weekly retraining after the price change of May; one more month of tickets.".into()),
+            history: vec![change(Some("Weekly retraining"), 900)],
+        }),
+        parent: full.then(|| Reference::to("run", "weekly", to().run("w"))),
+        children: if full {
+            vec![RunLine {
+                run: Reference::to("run", "fold-1", to().run("f")),
+                status: Badge::state("FINISHED"),
+                started_at: Some(ago(1_800)),
+                duration_ms: Some(61_000),
+            }]
         } else {
-            String::new()
+            vec![]
         },
+        more_children: full.then(|| to().experiment("12")),
+        models: if full {
+            vec![ModelMade {
+                id: format!("m-{}", &hash(12)[..32]),
+                name: "churn".into(),
+                kind: "model".into(),
+                status: Badge::state("READY"),
+                step: 1199,
+                versions: vec![Reference::to("version", "churn/3", to().version("churn", "3"))],
+            }]
+        } else {
+            vec![]
+        },
+        traces: full.then(|| to().traces_of_run("12", "r")),
+        has_console: full,
+        console: if full && tab == RunTab::Console { console() } else { Console::default() },
         tab,
         live: (!full).then(|| Live {
-            url: to().run_live(&id, tab.as_str()),
+            url: to().run_live(&id, tab.as_str(), ""),
             version: hash(9)[..24].to_owned(),
             versions: "{}".into(),
         }),
@@ -90,11 +139,17 @@ pub fn run(full: bool, tab: RunTab) -> RunPage {
             vec![]
         },
         tags: if full {
+            let tag = |key: &str, value: &str| TagRow {
+                key: key.into(),
+                value: Some(value.into()),
+                history: vec![change(Some(value), 600), change(None, 700), change(Some("other"), 800)],
+            };
+            let gone = TagRow { key: "old".into(), value: None, history: vec![change(None, 500)] };
             vec![
-                Pair::new("git.branch", "main"),
-                Pair::new("mlflow.source.name", "train.py"),
-                Pair::new("mlflow.user", "runner"),
-                Pair::new("team", "retention"),
+                tag("git.branch", "main"),
+                tag("mlflow.source.name", "train.py"),
+                tag("team", "retention"),
+                gone,
             ]
         } else {
             vec![]
