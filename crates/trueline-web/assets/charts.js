@@ -228,7 +228,7 @@ const known = new WeakMap();
 
 function note(figure, text) {
   const line = figure.querySelector(".plot-note");
-  line.classList.remove("lone");
+  line.classList.remove("lone", "told");
   line.textContent = text;
   line.hidden = !text;
 }
@@ -275,7 +275,8 @@ function paint(figure) {
     state.chart?.dispose();
     state.chart = undefined;
     note(figure, reason || " ");
-    if (!reason) tellLonePoints(figure.querySelector(".plot-note"), lines);
+    if (reason) figure.querySelector(".plot-note").classList.add("told");
+    else tellLonePoints(figure.querySelector(".plot-note"), lines);
     return;
   }
   note(figure, "");

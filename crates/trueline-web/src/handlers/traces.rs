@@ -9,7 +9,7 @@ use crate::shell::{Crumb, Section, Shell};
 use axum::extract::{Path, State};
 use serde_json::Value as Json;
 use trueline_ledger::{Node, neighbours};
-use trueline_search::mlflow::{Kind, OrderBy, parse_filter};
+use trueline_search::mlflow::{Kind, OrderBy, parse_filter, parse_order_by};
 use trueline_search::{Comparison, Entity, Expr, Field, Op, Value};
 use trueline_traces::{Assessment, Judgement, SpanContent, TraceInfo, TraceSearch, TraceState};
 use trueline_tracking::{Experiment, ExperimentId, RunId};
@@ -22,6 +22,7 @@ const SESSION: &str = "mlflow.trace.session";
 const USER: &str = "mlflow.trace.user";
 const TOKENS: &str = "mlflow.trace.tokenUsage";
 const COST: &str = "mlflow.trace.cost";
+const SOURCE_RUN: &str = "mlflow.sourceRun";
 const ORDERS: [(&str, &str); 4] = [
     ("started_at", "timestamp_ms"),
     ("latency", "execution_time_ms"),
@@ -100,9 +101,9 @@ fn row(info: &TraceInfo) -> TraceRow {
     }
 }
 
-/// `run_id = '…'`.
+/// `run_id = '…'`, which is what the trace's metadata says or a link of it to the run.
 fn of_run(run: &str) -> Expr {
-    let field = Field { entity: Entity::Attribute, key: "run_id".to_owned() };
+    let field = Field { entity: Entity::RequestMetadata, key: SOURCE_RUN.to_owned() };
     Expr::from(Comparison { field, op: Op::Eq, value: Some(Value::Text(run.to_owned())) })
 }
 
@@ -142,7 +143,9 @@ fn reference(shell: &Shell, experiment: &Experiment) -> Reference {
 
 /// The order that the URL asks for, if it is one that the page offers.
 fn order(sort: &str) -> Vec<OrderBy> {
-    super::experiments::order(sort, &ORDERS)
+    let (key, direction) = sort.strip_prefix('-').map_or((sort, "ASC"), |key| (key, "DESC"));
+    let offered = ORDERS.iter().find(|(name, _)| *name == key);
+    offered.and_then(|(_, field)| parse_order_by(Kind::Traces, &format!("{field} {direction}")).ok()).into_iter().collect()
 }
 
 pub(super) async fn list(State(app): App, visitor: Visitor, Path((_, id)): Path<(String, String)>) -> Answer {
@@ -251,6 +254,14 @@ async fn runs(app: &Web, visitor: &Visitor, shell: &Shell, trace: &str) -> Resul
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn every_column_that_is_offered_sorts() {
+        for (name, _) in ORDERS {
+            assert_eq!((order(name)[0].ascending, order(&format!("-{name}"))[0].ascending), (true, false), "{name}");
+        }
+        assert!(order("tags.x").is_empty());
+    }
 
     #[test]
     fn yes_and_no_have_a_tone_and_numbers_have_none() {
