@@ -138,7 +138,7 @@ function option(figure, loaded) {
       nameTextStyle: text,
       min: "dataMin",
       max: "dataMax",
-      axisLine: { lineStyle: { color: colour("--line-strong") } },
+      axisLine: { onZero: false, lineStyle: { color: colour("--line-strong") } },
       axisLabel: { ...text, hideOverlap: true, formatter: { time: TIME_LABELS, relative: (v) => span(v) }[chosen.axis] },
       splitLine: { show: false },
     },

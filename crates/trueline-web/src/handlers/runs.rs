@@ -119,7 +119,7 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     };
     let capture = app.tracking.capture(&leave, &id).await?;
     let lineage = lineage(&app, &visitor, &shell.to, "run", id.as_str()).await?;
-    let metrics = run.metrics.iter().map(|m| MetricRow {
+    let metrics = run.metrics.iter().filter(|m| !run_charts::is_system(m)).map(|m| MetricRow {
         key: m.key.clone(),
         value: m.point.value,
         step: m.point.step,

@@ -8,6 +8,7 @@ use crate::parts::{Badge, Pair, Reference, Tone};
 use crate::shell::{Crumb, Section, Shell};
 use axum::extract::{Path, State};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 use trueline_ledger::{Node, neighbours};
 use trueline_search::mlflow::{Kind, OrderBy, parse_filter, parse_order_by};
 use trueline_search::{Comparison, Entity, Expr, Field, Op, Value};
@@ -218,11 +219,11 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     let own = |(key, value): (&String, &String)| Pair::new(key, value);
     page(&TracePage {
         experiment: reference(&shell, &experiment),
-        runs: runs(&app, &visitor, &shell, &id).await?,
+        runs: runs(&app, &visitor, &shell, &info).await?,
         user: info.metadata.get(USER).cloned().unwrap_or_default(),
         cost: told(&info, COST, "total_cost").and_then(|n| n.as_f64()),
         tags: info.tags.iter().filter(|(key, _)| !key.starts_with("mlflow.")).map(own).collect(),
-        metadata: info.metadata.iter().map(own).collect(),
+        metadata: info.metadata.iter().filter(|(_, value)| !value.is_empty()).map(own).collect(),
         roots,
         spans: count,
         truncated: count > spans::MOST,
@@ -234,17 +235,24 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     })
 }
 
-/// The runs that a trace is linked to.
-async fn runs(app: &Web, visitor: &Visitor, shell: &Shell, trace: &str) -> Result<Vec<Reference>, Failure> {
-    let (project, node) = (visitor.session.project().id.clone(), Node::new("trace", trace));
+/// The run that a trace was made under, and those that it is linked to.
+async fn runs(
+    app: &Web,
+    visitor: &Visitor,
+    shell: &Shell,
+    info: &TraceInfo,
+) -> Result<Vec<Reference>, Failure> {
+    let (project, node) = (visitor.session.project().id.clone(), Node::new("trace", &info.id));
     let edges = app.ledger.db().read(move |tx| neighbours(tx, &project, &node)).await;
     let edges = edges.map_err(trueline_ledger::LedgerError::from)?;
+    let linked = edges.into_iter().map(|e| e.to).filter(|to| to.kind == "run").map(|to| to.id);
+    let ids: BTreeSet<String> = info.metadata.get(SOURCE_RUN).cloned().into_iter().chain(linked).collect();
     let leave = visitor.session.leave()?;
     let mut out = Vec::new();
-    for edge in edges.iter().filter(|e| e.from.id == trace && e.to.kind == "run") {
+    for id in ids {
         // A run may be linked before it is there, and be gone after.
-        if let Ok(run) = app.tracking.run(&leave, &RunId::new(&edge.to.id)).await {
-            out.push(Reference::to("run", &run.run.name, shell.to.run(&edge.to.id)));
+        if let Ok(run) = app.tracking.run(&leave, &RunId::new(&id)).await {
+            out.push(Reference::to("run", &run.run.name, shell.to.run(&id)));
         }
     }
     Ok(out)
