@@ -330,7 +330,9 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         data: parts.data.clone(),
         ledger: parts.ledger.clone(),
     };
+    let traces = Traces::new(parts.ledger.clone());
     let web = Web {
+        traces: traces.clone(),
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
         ledger_folder: ledger_folder.clone(),
@@ -364,7 +366,6 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         reach: parts.reach,
         webhooks: parts.webhooks.clone(),
     };
-    let traces = Traces::new(parts.ledger.clone());
     let mlflow = Mlflow::new(
         parts.access.clone(),
         parts.tracking.clone(),
