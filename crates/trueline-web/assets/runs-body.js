@@ -99,8 +99,10 @@ export class Body {
     const top = this.pane.scrollTop * this.#scale();
     const above = Math.max(this.pane.scrollTop - (top - first * this.rowHeight), 0);
     this.#above.cell.style.height = `${above}px`;
-    this.#below.cell.style.height = `${Math.max(tall - above - (last - first) * this.rowHeight, 0)}px`;
+    const below = Math.max(tall - above - (last - first) * this.rowHeight, 0);
+    this.#below.cell.style.height = `${below}px`;
     this.#above.part.hidden = above === 0;
+    this.#below.part.hidden = below === 0;
     if (this.total) this.told(seenFirst, seenLast);
   }
 
