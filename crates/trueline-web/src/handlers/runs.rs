@@ -4,9 +4,7 @@ use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
 use super::{history, run_artifacts, run_charts, run_console, run_lineage, run_live, traces};
 use crate::links::{Links, ViewUrl};
-use crate::pages::{
-    ArtifactListing, ChartChoices, Console, DatasetInput, MetricRow, RunPage, RunTab,
-};
+use crate::pages::{ArtifactListing, ChartChoices, Console, DatasetInput, MetricRow, RunPage, RunTab};
 use crate::parts::{Badge, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
@@ -162,6 +160,4 @@ fn input(input: &trueline_tracking::DatasetInput) -> DatasetInput {
         source: input.dataset.source.clone(),
         href: None,
     }
-}
-
 }
