@@ -13,6 +13,7 @@ use trueline_pipelines::PipelineError;
 use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
+use trueline_traces::TraceError as TracesError;
 use trueline_tracking::TrackingError;
 use trueline_webhooks::WebhookError;
 
@@ -146,6 +147,7 @@ faults!(
     TaskError,
     TraceError,
     TrackingError,
+    TracesError,
     WebhookError,
 );
 
@@ -159,6 +161,18 @@ impl Kind for LedgerError {
             Self::TooLarge { .. } => FaultKind::TooLarge,
             Self::NotFound(_) => FaultKind::NotFound,
             Self::Erased(_) => FaultKind::State,
+            _ => FaultKind::Internal,
+        }
+    }
+}
+
+impl Kind for TracesError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotFound(_) => FaultKind::NotFound,
+            Self::Invalid(_) => FaultKind::Invalid,
+            Self::State(_) => FaultKind::State,
+            Self::Ledger(inner) => inner.kind(),
             _ => FaultKind::Internal,
         }
     }

@@ -46,7 +46,7 @@ pub use model::{Home, IN_STORE, NewTrace, Page, Pairs, Trace, TraceInfo, TraceSt
 pub use schema::MODULE;
 pub use scorers::{Sampling, ScorerVersion};
 pub use search::TraceSearch;
-pub use span::{NewSpan, SpanContent, SpanEvent, SpanLink, SpanStatus, StoredSpan, trace_id};
+pub use span::{NewSpan, SpanContent, SpanEvent, SpanLink, SpanStatus, StoredSpan, trace_id, unpacked};
 pub use value::Value;
 pub use whole::{Imported, WholeTrace};
 

@@ -243,6 +243,37 @@ pub struct SpanContent {
     pub links: Vec<SpanLink>,
 }
 
+impl SpanContent {
+    /// The span's id as searches and assessments have it: 16 hexadecimal digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        hex_of(&self.span_id)
+    }
+
+    /// The same of the span that it is part of.
+    #[must_use]
+    pub fn parent(&self) -> Option<String> {
+        self.parent_span_id.as_deref().filter(|id| !id.is_empty()).map(hex_of)
+    }
+
+    /// The value of an attribute, out of its JSON text.
+    #[must_use]
+    pub fn attribute(&self, key: &str) -> Option<Value> {
+        let (_, value) = self.attributes.iter().find(|(k, _)| k == key)?;
+        Some(unpacked(value))
+    }
+}
+
+/// What an attribute that is kept as JSON text says.
+#[must_use]
+pub fn unpacked(kept: &Value) -> Value {
+    kept.as_text().and_then(Value::parse).unwrap_or_else(|| kept.clone())
+}
+
+fn hex_of(base64: &str) -> String {
+    STANDARD.decode(base64).map_or_else(|_| base64.to_owned(), hex::encode)
+}
+
 /// How a span went, as it is kept.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SpanStatusContent {
@@ -319,5 +350,8 @@ mod tests {
         assert_eq!(read.parent_span_id, None);
         assert_eq!(read.status.code, "STATUS_CODE_OK");
         assert_eq!(read.attributes[0].0, "z");
+        assert_eq!((read.id(), read.parent()), ("02".repeat(8), None));
+        assert_eq!(read.attribute("z"), Some(Value::Text("v".into())));
+        assert_eq!(read.attribute("a"), Some(Value::Int(1)));
     }
 }

@@ -1,7 +1,8 @@
 //! Thinning a series out for a chart, so that nothing that could be seen is lost: each stretch keeps its least and its
-//! greatest value, the series its first and its last point.
+//! greatest value and its first NaN, the series its first and its last point.
 
 use crate::metrics::MetricPoint;
+use std::collections::BTreeSet;
 
 /// At most `most` points of a series, in its order; at least the first and the last, and the least and the greatest of all.
 pub(crate) fn thinned(points: Vec<MetricPoint>, most: usize) -> Vec<MetricPoint> {
@@ -10,19 +11,19 @@ pub(crate) fn thinned(points: Vec<MetricPoint>, most: usize) -> Vec<MetricPoint>
         return points;
     }
     let (first, last) = (0, points.len() - 1);
-    // Two points for each stretch, besides the first and the last.
-    let stretches = (most - 2) / 2;
+    // Two points for each stretch, or three where there are NaNs, besides the first and the last.
+    let with_nan = most >= 5 && points.iter().any(|p| p.value.is_nan());
+    let stretches = (most - 2) / if with_nan { 3 } else { 2 };
     let mut kept = Vec::with_capacity(most);
     kept.push(first);
     for stretch in 0..stretches {
         let from = 1 + (last - 1) * stretch / stretches;
         let to = 1 + (last - 1) * (stretch + 1) / stretches;
-        let (low, high) = extremes(&points[from..to]);
-        let (low, high) = (from + low, from + high);
-        kept.push(low.min(high));
-        if low != high {
-            kept.push(low.max(high));
-        }
+        let stretch = &points[from..to];
+        let (low, high) = extremes(stretch);
+        let nan = stretch.iter().position(|p| p.value.is_nan()).filter(|_| with_nan);
+        let chosen: BTreeSet<usize> = [low, high].into_iter().chain(nan).collect();
+        kept.extend(chosen.into_iter().map(|at| from + at));
     }
     kept.push(last);
     kept.into_iter().map(|i| points[i]).collect()
@@ -78,5 +79,17 @@ mod tests {
         values[501] = -3.0;
         let kept = thinned(series(&values), 10);
         assert!(kept.iter().any(|p| p.value == 3.0) && kept.iter().any(|p| p.value == -3.0));
+    }
+
+    #[test]
+    fn a_nan_among_numbers_is_kept() {
+        let mut values: Vec<f64> = (0..1000).map(f64::from).collect();
+        values[500] = f64::NAN;
+        for most in [4, 5, 10, 100] {
+            let kept = thinned(series(&values), most);
+            assert!(kept.len() <= most, "{most}: {}", kept.len());
+            let has_nan = kept.iter().any(|p| p.value.is_nan());
+            assert!(has_nan || most == 4, "{most}");
+        }
     }
 }

@@ -1,5 +1,8 @@
-// Draws `figure[data-chart]`: fetches the points of each series from its URL and hands them to ECharts.
-// The shape of an answer is told at `ChartSeries` in src/pages/run.rs.
+// Draws `figure[data-chart]`: fetches the points of each series from its URL and hands them to ECharts. The shape of an
+// answer is told at `ChartSeries` in src/pages/charts.rs. A container with `data-scale`, `data-smooth`, `data-axis` or
+// `data-origin` says how all charts in it are drawn; `redraw` follows a change of these, `refresh` a change of points.
+
+import { kind, marks, places, shown, smoothed, span } from "./series.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -9,14 +12,21 @@ const COLOURS = 7;
 const probe = document.createElement("span");
 probe.hidden = true;
 document.body.append(probe);
-function colour(name) {
+export function colour(name) {
   probe.style.color = `var(${name})`;
   return getComputedStyle(probe).color;
 }
 
+// The colours of series, in the order in which they are used.
+export const palette = () => Array.from({ length: COLOURS }, (_, i) => colour(`--c${i + 1}`));
+
 const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
-const number = (value) => (value == null ? "–" : digits.format(value));
-const clock = (at) => new Date(at).toISOString().replace("T", " ").slice(0, 19) + " UTC";
+export const number = (value) => {
+  const words = { nan: "NaN", inf: "∞", "-inf": "−∞" };
+  if (value === undefined) return "–";
+  return words[kind(value)] ?? digits.format(value);
+};
+export const clock = (at) => new Date(at).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 
 async function load(line) {
   const answer = await fetch(line.url, { headers: { accept: "application/json" } });
@@ -33,23 +43,77 @@ function withLevels(lines) {
   });
 }
 
-function option(figure, lines) {
-  const byTime = figure.dataset.axis === "time";
-  const x = (p) => (byTime ? Date.parse(p.at) : p.step);
-  const unit = figure.dataset.unit;
+// How a figure is to be drawn: what its container says, else what it says itself.
+function choices(figure) {
+  const around = figure.closest("[data-scale], [data-smooth]")?.dataset ?? {};
+  const origin = Number.parseInt(around.origin ?? "", 10);
+  return {
+    axis: around.axis ?? figure.dataset.axis ?? "step",
+    scale: around.scale === "log" ? "log" : "linear",
+    weight: Math.min(Math.max(Number.parseFloat(around.smooth) || 0, 0), 0.999),
+    origin: Number.isFinite(origin) ? origin : undefined,
+    unit: figure.dataset.unit,
+  };
+}
+
+const AXES = {
+  step: { type: "value", name: "step", minInterval: 1, head: (x) => `Step ${number(x)}` },
+  time: { type: "time", name: "time, UTC", head: clock },
+  relative: { type: "value", name: "time since the start", head: (x) => span(x) },
+};
+const TIME_LABELS = { year: "{yyyy}", month: "{d} {MMM} {yyyy}", day: "{d} {MMM}" };
+const MARKS = { nan: { symbol: "triangle" }, inf: { symbol: "arrow" }, "-inf": { symbol: "arrow", symbolRotate: 180 } };
+
+// A line as it is drawn: where its points lie, what of them can be shown, smoothed or not, and what is no number.
+function prepared(line, chosen) {
+  const values = line.points.map((p) => p.value);
+  const x = places(line.points, chosen.axis, chosen.origin);
+  const { drawn, lost } = shown(values, chosen.scale);
+  const even = chosen.weight && !line.isLevel ? smoothed(drawn, chosen.weight) : null;
+  return { ...line, x, values, drawn, lost, even, marks: marks(values, drawn) };
+}
+
+function option(figure, loaded) {
+  const chosen = choices(figure);
+  const axis = AXES[chosen.axis];
+  const lines = loaded.map((line) => prepared(line, chosen));
+  const { unit } = chosen;
   const muted = colour("--muted");
-  const grid = colour("--line");
   const text = { color: muted, fontSize: 11, fontFamily: css("--font") };
+  const colours = palette();
   const markers = lines.flatMap((l) => l.markers ?? []);
   const bands = lines.flatMap((l) => l.bands ?? []);
   const few = lines.some((l) => l.points.length <= 40);
+  const lost = lines.reduce((sum, line) => sum + line.lost, 0);
+  const markerX = (m) => places([m], chosen.axis, chosen.origin)[0];
+  const own = lines.flatMap((line, index) => seriesOf(line, index, { chosen, colours, muted, few, many: lines.length > 1 }));
+  if (own.length && bands.length) {
+    // Where an alert fired the ground is tinted; the first says what the tint means.
+    own[0].markArea = {
+      silent: true,
+      itemStyle: { color: colour("--warn"), opacity: 0.14 },
+      label: { ...text, position: "insideBottomLeft" },
+      data: bands.map((b, i) => [{ name: i ? "" : "alert", xAxis: Date.parse(b.from) }, { xAxis: Date.parse(b.to) }]),
+    };
+  }
+  if (own.length && markers.length) {
+    own[0].markLine = {
+      symbol: "none",
+      silent: true,
+      lineStyle: { color: muted, type: "dashed", width: 1 },
+      label: { ...text, formatter: (m) => m.name, position: "end", rotate: 0, distance: 3 },
+      // Neighbours stand on two lines, so that they can be read.
+      data: markers.map((m, i) => ({ name: m.label, xAxis: markerX(m), label: { distance: i % 2 ? 16 : 3, align: i ? undefined : "left" } })),
+    };
+  }
+  const top = (lines.length > 1 ? 40 : 20) + (markers.length > 1 ? 14 : 0);
   return {
     animation: !still,
     animationDuration: 200,
-    color: Array.from({ length: COLOURS }, (_, i) => colour(`--c${i + 1}`)),
+    color: colours,
     textStyle: text,
-    grid: { left: 8, right: 20, top: (lines.length > 1 ? 40 : 20) + (markers.length > 1 ? 14 : 0), bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
-    legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, textStyle: { ...text, color: colour("--text") } } : undefined,
+    grid: { left: 8, right: 20, top, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
+    legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, data: lines.map((l) => l.name), textStyle: { ...text, color: colour("--text") } } : undefined,
     aria: { enabled: true },
     // Rich text draws on the canvas: HTML would need inline styles, which the content policy forbids.
     tooltip: {
@@ -63,64 +127,90 @@ function option(figure, lines) {
       padding: 8,
       textStyle: { color: colour("--text"), fontSize: 12, fontFamily: css("--font") },
       axisPointer: { type: "line", lineStyle: { color: muted, type: "dashed" } },
-      formatter: (items) => {
-        const head = byTime ? clock(items[0].value[0]) : `Step ${number(items[0].value[0])}`;
-        return [head, ...items.map((i) => `${lines.length > 1 ? `${i.seriesName}  ` : ""}${number(i.value[1])}${unit ? ` ${unit}` : ""}`)].join("\n");
-      },
+      formatter: (items) => told(items, lines, axis, unit),
     },
     xAxis: {
-      type: byTime ? "time" : "value",
-      name: byTime ? "time, UTC" : "step",
-      minInterval: byTime ? undefined : 1,
+      type: axis.type,
+      name: axis.name,
+      minInterval: axis.minInterval,
       nameLocation: "middle",
       nameGap: 22,
       nameTextStyle: text,
       min: "dataMin",
       max: "dataMax",
-      axisLine: { lineStyle: { color: colour("--line-strong") } },
-      axisLabel: { ...text, hideOverlap: true, formatter: byTime ? { year: "{yyyy}", month: "{d} {MMM} {yyyy}", day: "{d} {MMM}" } : undefined },
+      axisLine: { onZero: false, lineStyle: { color: colour("--line-strong") } },
+      axisLabel: { ...text, hideOverlap: true, formatter: { time: TIME_LABELS, relative: (v) => span(v) }[chosen.axis] },
       splitLine: { show: false },
     },
     yAxis: {
-      type: "value",
+      type: chosen.scale === "log" ? "log" : "value",
       scale: true,
+      // What a logarithm can't show is said, not dropped in silence.
+      name: lost ? `${digits.format(lost)} of 0 or less not drawn` : undefined,
+      nameTextStyle: { ...text, align: "left" },
+      nameGap: 6,
       axisLabel: { ...text, formatter: (v) => number(v) },
-      splitLine: { lineStyle: { color: grid } },
+      splitLine: { lineStyle: { color: colour("--line") } },
     },
     dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
-    series: lines.map((line, index) => ({
-      type: "line",
-      name: line.name,
-      data: line.points.map((p) => [x(p), p.value]),
-      showSymbol: few && !line.isLevel,
-      symbol: ["circle", "rect", "triangle", "diamond"][index % 4],
-      symbolSize: 6,
-      connectNulls: false,
-      color: line.isLevel ? muted : undefined,
-      lineStyle: line.isLevel ? { width: 1, type: "dashed" } : { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] },
-      emphasis: { disabled: true },
-      // Where an alert fired the ground is tinted; the first says what the tint means.
-      markArea: index === 0 && bands.length ? {
-        silent: true,
-        itemStyle: { color: colour("--warn"), opacity: 0.14 },
-        label: { ...text, position: "insideBottomLeft" },
-        data: bands.map((b, i) => [{ name: i ? "" : "alert", xAxis: Date.parse(b.from) }, { xAxis: Date.parse(b.to) }]),
-      } : undefined,
-      markLine: index === 0 && markers.length ? {
-        symbol: "none",
-        silent: true,
-        lineStyle: { color: muted, type: "dashed", width: 1 },
-        label: { ...text, formatter: (m) => m.name, position: "end", rotate: 0, distance: 3 },
-        // Neighbours stand on two lines, so that they can be read.
-        data: markers.map((m, i) => ({ name: m.label, xAxis: x(m), label: { distance: i % 2 ? 16 : 3, align: i ? undefined : "left" } })),
-      } : undefined,
-    })),
+    series: own,
   };
+}
+
+// The series that a line is made of: itself, what it was before it was smoothed, and marks for what is no number. Each
+// point carries the index that it has in the line.
+function seriesOf(line, index, { chosen, colours, muted, few }) {
+  const own = line.isLevel ? muted : colours[index % COLOURS];
+  const shape = line.isLevel ? { width: 1, type: "dashed" } : { width: 1.75, type: ["solid", "dashed", "dotted"][Math.floor(index / COLOURS) % 3] };
+  const base = { type: "line", connectNulls: false, color: own, emphasis: { disabled: true } };
+  const data = (values) => values.map((value, at) => [line.x[at], value, at]);
+  const made = [{
+    ...base,
+    name: line.name,
+    data: data(line.even ?? line.drawn),
+    line: index,
+    showSymbol: few && !line.isLevel && !line.even,
+    symbol: ["circle", "rect", "triangle", "diamond"][index % 4],
+    symbolSize: 6,
+    lineStyle: shape,
+  }];
+  if (line.even) {
+    made.push({ ...base, name: `${line.name} as logged`, data: data(line.drawn), showSymbol: false, silent: true, z: 1, lineStyle: { ...shape, width: 1, opacity: 0.3 }, tooltip: { show: false } });
+  }
+  if (line.marks.length) {
+    made.push({
+      type: "scatter",
+      name: `${line.name}, no numbers`,
+      color: own,
+      symbolSize: 9,
+      itemStyle: { color: chosen.scale === "log" ? own : colour("--surface"), borderColor: own, borderWidth: 1.5 },
+      data: line.marks.map((m) => ({ value: [line.x[m.index], m.level, m.index], ...MARKS[m.what] })),
+    });
+  }
+  return made;
+}
+
+// What the tooltip says of the points under the cross-hair.
+function told(items, lines, axis, unit) {
+  const said = new Map();
+  for (const item of items) {
+    const line = lines.find((l) => l.name === item.seriesName || item.seriesName === `${l.name}, no numbers`);
+    const at = item.value[2];
+    if (!line || (said.has(line) && line.drawn[said.get(line)] != null)) continue;
+    said.set(line, at);
+  }
+  const suffix = unit ? ` ${unit}` : "";
+  const one = ([line, at]) => {
+    const raw = `${number(line.values[at])}${suffix}`;
+    const value = line.even?.[at] != null ? `${number(line.even[at])}${suffix}, logged ${raw}` : raw;
+    return `${lines.length > 1 ? `${line.name}  ` : ""}${value}`;
+  };
+  return [axis.head(items[0].value[0]), ...[...said].map(one)].join("\n");
 }
 
 // A line of one point says less than its number.
 function tellLonePoints(note, lines) {
-  const told = lines.map((line) => {
+  const parts = lines.map((line) => {
     const part = document.createElement("span");
     const value = document.createElement("strong");
     value.textContent = number(line.points[0].value);
@@ -128,57 +218,129 @@ function tellLonePoints(note, lines) {
     part.append(value, about);
     return part;
   });
-  note.replaceChildren(...told);
+  note.replaceChildren(...parts);
   note.classList.add("lone");
 }
 
+// What is known of each figure: its lines once they have come, its chart once it is drawn, whether it is in view, and
+// whether there are newer points than those that it shows.
+const known = new WeakMap();
+
+function note(figure, text) {
+  const line = figure.querySelector(".plot-note");
+  line.classList.remove("lone", "told");
+  line.textContent = text;
+  line.hidden = !text;
+}
+
+function why(lines, scale) {
+  if (lines.every((line) => !line.points.length)) return "No point was logged.";
+  const all = lines.filter((line) => !line.isLevel).flatMap((line) => line.points.map((p) => p.value));
+  if (all.length === 1) return "";
+  if (!all.some((value) => kind(value) === "number")) return `All ${all.length} values are NaN or infinite.`;
+  if (scale === "log" && !shown(all, scale).drawn.some((value) => value != null)) return "No value is above 0, which a log scale needs.";
+  return "";
+}
+
 async function draw(figure) {
-  const plot = figure.querySelector(".plot");
-  const note = figure.querySelector(".plot-note");
-  note.textContent = "Loading points";
-  let lines;
+  const state = known.get(figure);
+  state.stale = false;
+  if (!state.lines) note(figure, "Loading points");
   try {
-    lines = withLevels(await Promise.all(JSON.parse(figure.dataset.series).map(load)));
+    state.lines = withLevels(await Promise.all(JSON.parse(figure.dataset.series).map(load)));
   } catch (error) {
-    note.textContent = `The points can't be shown. ${error.message}. Reload the page to try again.`;
+    if (!state.chart) note(figure, `The points can't be shown. ${error.message}. Reload the page to try again.`);
+    state.stale = true;
     return;
   }
-  if (lines.every((line) => !line.points.length)) {
-    note.textContent = "No point was logged.";
+  tellLast(figure, state.lines);
+  paint(figure);
+}
+
+// The newest value beside the title follows the points.
+function tellLast(figure, lines) {
+  const last = figure.querySelector(".last");
+  const point = lines.length === 1 ? lines[0].points.at(-1) : undefined;
+  if (last && point) last.textContent = number(point.value);
+}
+
+// Draws the points that are at hand.
+function paint(figure) {
+  const state = known.get(figure);
+  if (!state?.lines) return;
+  const { lines } = state;
+  const reason = why(lines, choices(figure).scale);
+  const lone = lines.every((line) => line.points.length === 1 && !line.isLevel);
+  if (reason || lone) {
+    state.chart?.dispose();
+    state.chart = undefined;
+    note(figure, reason || " ");
+    if (reason) figure.querySelector(".plot-note").classList.add("told");
+    else tellLonePoints(figure.querySelector(".plot-note"), lines);
     return;
   }
-  if (lines.every((line) => line.points.length === 1 && !line.isLevel)) {
-    tellLonePoints(note, lines);
-    return;
-  }
-  note.hidden = true;
-  const chart = echarts.init(plot, null, { renderer: "canvas" });
-  chart.group = "page";
-  chart.setOption(option(figure, lines));
-  new ResizeObserver(() => chart.resize()).observe(plot);
-  const repaint = () => chart.setOption(option(figure, lines), true);
-  document.addEventListener("theme", repaint);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  note(figure, "");
+  if (!state.chart) furnish(figure, state);
+  const zoom = state.chart.getOption()?.dataZoom?.[0];
+  const next = option(figure, lines);
+  // A chart that is looked at closely stays so when points come.
+  if (zoom && (zoom.start > 0 || zoom.end < 100)) Object.assign(next.dataZoom[0], { start: zoom.start, end: zoom.end });
+  state.chart.setOption(next, true);
+  figure.dataset.points = lines.reduce((sum, line) => sum + line.points.length, 0);
+}
+
+function furnish(figure, state) {
+  const plot = figure.querySelector(".plot");
+  state.chart = echarts.init(plot, null, { renderer: "canvas" });
+  state.chart.group = "page";
+  if (state.furnished) return;
+  state.furnished = true;
+  new ResizeObserver(() => state.chart?.resize()).observe(plot);
   const png = figure.querySelector("[data-png]");
+  if (!png) return;
   png.hidden = false;
   png.addEventListener("click", () => {
+    if (!state.chart) return;
     const link = document.createElement("a");
     link.download = `${figure.dataset.title}.png`;
-    link.href = chart.getDataURL({ pixelRatio: 2, backgroundColor: colour("--surface") });
+    link.href = state.chart.getDataURL({ pixelRatio: 2, backgroundColor: colour("--surface") });
     link.click();
   });
 }
 
 // Only what is seen is fetched; the rest follows when it is scrolled to.
 const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries.filter((e) => e.isIntersecting)) {
-    seen.unobserve(entry.target);
-    draw(entry.target);
+  for (const entry of entries) {
+    const state = known.get(entry.target);
+    state.inView = entry.isIntersecting;
+    if (state.inView && state.stale) draw(entry.target);
   }
 }, { rootMargin: "200px" });
-for (const figure of document.querySelectorAll("[data-chart]")) {
-  figure.querySelector(".plot-note").textContent = "Drawn when it is scrolled to";
+
+// Draws a figure once it comes into view.
+export function watch(figure) {
+  if (known.has(figure)) return;
+  known.set(figure, { stale: true, inView: false });
+  note(figure, "Drawn when it is scrolled to");
   seen.observe(figure);
 }
+
+// Draws figures again as their container now says, from the points at hand.
+export function redraw(figures = document.querySelectorAll("[data-chart]")) {
+  figures.forEach(paint);
+}
+
+// There are newer points: they are fetched now if the figure is in view, else when it is.
+export function refresh(figure) {
+  const state = known.get(figure);
+  if (!state) return;
+  state.stale = true;
+  if (state.inView) draw(figure);
+}
+
+const repaint = () => redraw();
+document.addEventListener("theme", repaint);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+document.querySelectorAll("[data-chart]").forEach(watch);
 // Charts of one page share their cross-hair and zoom.
 echarts.connect("page");

@@ -47,6 +47,8 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         JS "compare-contour.js",
         JS "compare-parallel.js",
         JS "compare-scatter.js",
+        JS "run.js",
+        JS "series.js",
         SVG "favicon.svg",
         JS "vendor/htmx/htmx.min.js",
         JS "vendor/echarts/echarts.common.min.js",

@@ -73,6 +73,12 @@ pub fn counted(value: u64, noun: &str) -> String {
     }
 }
 
+/// Whether a text is a finite number.
+#[must_use]
+pub fn is_number(text: &str) -> bool {
+    text.trim().parse::<f64>().is_ok_and(f64::is_finite)
+}
+
 /// Bytes in decimal units, as file managers and object stores count them.
 #[must_use]
 pub fn bytes(value: u64) -> String {
@@ -107,6 +113,21 @@ pub fn duration_ms(value: i64) -> String {
         60_000..3_600_000 => pair(ms / 60_000, "min", ms % 60_000 / 1000, "s"),
         3_600_000..86_400_000 => pair(ms / 3_600_000, "h", ms % 3_600_000 / 60_000, "min"),
         _ => pair(ms / 86_400_000, "d", ms % 86_400_000 / 3_600_000, "h"),
+    }
+}
+
+/// A duration of less than a second to the microsecond: `412 µs`, `8.25 ms`; a longer one as [`duration_ms`] has it.
+#[must_use]
+pub fn duration_us(value: i64) -> String {
+    let us = value.max(0);
+    match us {
+        0..1000 => format!("{us} µs"),
+        1000..100_000 => {
+            let hundredths = us / 10;
+            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            format!("{} ms", trimmed(&text))
+        }
+        _ => duration_ms(us / 1000),
     }
 }
 
@@ -201,6 +222,10 @@ mod tests {
         assert_eq!(duration_ms(4_250), "4.2 s");
         assert_eq!(duration_ms(200_000), "3 min 20 s");
         assert_eq!(duration_ms(7_500_000), "2 h 5 min");
+        assert_eq!(duration_us(412), "412 µs");
+        assert_eq!(duration_us(8_250), "8.25 ms");
+        assert_eq!(duration_us(8_000), "8 ms");
+        assert_eq!(duration_us(2_500_000), "2.5 s");
     }
 
     #[test]

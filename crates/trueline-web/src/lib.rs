@@ -11,11 +11,13 @@
 //! so that `Content-Security-Policy: default-src 'self'` holds.
 
 pub mod assets;
+pub mod console;
 pub mod format;
 mod handlers;
 pub mod links;
 pub mod pages;
 pub mod parts;
+mod preview;
 pub mod shell;
 pub mod words;
 

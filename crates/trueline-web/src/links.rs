@@ -67,6 +67,40 @@ impl Links {
         format!("{}/delete", self.views(experiment))
     }
 
+    /// The traces of an experiment; the page reads `?run=` for those of one run.
+    #[must_use]
+    pub fn traces(&self, experiment: &str) -> String {
+        format!("{}/traces", self.experiment(experiment))
+    }
+
+    /// The traces that were made under a run.
+    #[must_use]
+    pub fn traces_of_run(&self, experiment: &str, run: &str) -> String {
+        format!("{}?run={}", self.traces(experiment), query(run))
+    }
+
+    /// One trace; the page reads `?span=`.
+    #[must_use]
+    pub fn trace(&self, id: &str) -> String {
+        self.within(&format!("traces/{}", segment(id)))
+    }
+
+    /// One span of a trace.
+    #[must_use]
+    pub fn span(&self, trace: &str, span: &str) -> String {
+        format!("{}?span={}#span-{}", self.trace(trace), query(span), segment(span))
+    }
+
+    /// The spans of a trace as a file, for those that lie apart from it.
+    #[must_use]
+    pub fn trace_file(&self, project: &str, trace: &str) -> String {
+        format!(
+            "/projects/{}/ajax-api/3.0/mlflow/get-trace-artifact?request_id={}",
+            segment(project),
+            query(trace)
+        )
+    }
+
     /// Runs side by side; the page reads `?run=` as often as it is given.
     #[must_use]
     pub fn compare(&self) -> String {
@@ -85,11 +119,24 @@ impl Links {
         self.within(&format!("runs/{}", segment(id)))
     }
 
+    /// What is new of a run, for a part of its page and the path that is open in it.
+    #[must_use]
+    pub fn run_live(&self, id: &str, tab: &str, path: &str) -> String {
+        format!("{}/live?tab={}&path={}", self.run(id), query(tab), query(path))
+    }
+
     /// The bytes of an artifact of a run.
     #[must_use]
     pub fn artifact(&self, run: &str, path: &str) -> String {
         let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
         self.within(&format!("runs/{}/artifacts/{path}", segment(run)))
+    }
+
+    /// A picture or a page among the artifacts of a run, to be shown within the run's page.
+    #[must_use]
+    pub fn preview(&self, run: &str, path: &str) -> String {
+        let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
+        self.within(&format!("runs/{}/preview/{path}", segment(run)))
     }
 
     /// All models.

@@ -347,6 +347,16 @@ impl Reference {
     }
 }
 
+/// The name of a thing, which leads to its page when it has one.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(
+    ext = "html",
+    source = r#"{% match self.0.href %}{% when Some(href) %}<a href="{{ href }}">{{ self.0.label }}</a>{% when None %}{{ self.0.label }}{% endmatch %}"#
+)]
+pub struct Link<'r>(pub &'r Reference);
+
+impl HtmlSafe for Link<'_> {}
+
 /// What a thing came from and what came from it.
 #[derive(Clone, Debug, Default)]
 pub struct Lineage {
@@ -370,6 +380,30 @@ impl Pair {
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
+}
+
+/// What a tag was set to, by whom and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagChange {
+    /// The value; none when the tag was taken away.
+    pub value: Option<String>,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The page of the event that says so.
+    pub event: String,
+}
+
+/// A tag with its history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TagRow {
+    /// Its key.
+    pub key: String,
+    /// Its value; none when it was taken away.
+    pub value: Option<String>,
+    /// Its changes, the newest first; empty where nothing is recorded, or for who may not see it.
+    pub history: Vec<TagChange>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod samples;
 
 use askama::Template as _;
+use trueline_web::pages::Preview;
+use trueline_web::parts::TagRow;
 
 fn page(name: &str) -> String {
     match samples::all().into_iter().find(|(n, _)| *n == name) {
@@ -70,7 +72,11 @@ fn what_users_wrote_is_escaped() {
     let hostile = samples::HOSTILE;
     let mut run = samples::run(true, trueline_web::pages::RunTab::Overview);
     run.name = hostile.into();
-    run.note = hostile.into();
+    run.note = Some(TagRow {
+        key: "n".into(),
+        value: Some(hostile.into()),
+        history: vec![samples::change(Some(hostile), 1)],
+    });
     run.source = hostile.into();
     run.params[0].value = hostile.into();
     run.tags[0].key = hostile.into();
@@ -86,14 +92,19 @@ fn what_users_wrote_is_escaped() {
     endpoint.history[0].reason = hostile.into();
     endpoint.call = hostile.into();
     let mut charts = samples::run(true, trueline_web::pages::RunTab::Charts);
-    charts.charts[0].title = hostile.into();
-    charts.charts[0].series[0].name = format!("\"'{hostile}");
+    charts.sections[0].charts[0].chart.title = hostile.into();
+    charts.sections[0].charts[0].chart.series[0].name = format!("\"'{hostile}");
+    let mut traced = samples::trace(true);
+    traced.roots[0].name = hostile.into();
+    traced.row.assessments[0].rationale = hostile.into();
     let rendered = [
         run.render(),
         ledger.render(),
         prediction.render(),
         endpoint.render(),
         charts.render(),
+        traced.render(),
+        samples::run_with_open(Preview::Text { text: hostile.into(), first: None }).render(),
         samples::search(false).render(),
     ];
     for html in rendered {
@@ -106,7 +117,7 @@ fn what_users_wrote_is_escaped() {
 #[test]
 fn only_pages_with_charts_load_the_chart_library() {
     for (name, html) in samples::all() {
-        let wants = matches!(name, "run-charts" | "monitor" | "compare");
+        let wants = matches!(name, "run-charts" | "run-system" | "monitor" | "compare");
         assert_eq!(html.contains("echarts"), wants, "{name}");
     }
 }
@@ -275,4 +286,12 @@ fn a_prediction_tells_what_it_can_not_tell() {
     assert!(html.contains("0.8123456239700317") && html.contains("bea: looked at the segments"));
     assert!(page("prediction-gaps").contains("is not known any more"));
     assert!(page("prediction-gaps").contains("not told yet"));
+}
+
+#[test]
+fn a_page_that_was_logged_is_framed_without_the_origin_of_ours() {
+    let html =
+        samples::run_with_open(Preview::Page("/p/x/runs/r/preview/report.html".into())).render().unwrap();
+    assert!(html.contains(r#"src="/p/x/runs/r/preview/report.html" sandbox="allow-scripts""#));
+    assert!(!html.contains("allow-same-origin"));
 }

@@ -26,6 +26,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import infer_signature
 
+import run_data
+
 MODEL, ENDPOINT = "flight-delay", "delays"
 ROUNDS = 60
 PREDICTIONS = 80
@@ -155,6 +157,7 @@ def main() -> None:
         train(client, experiment, "deeper", 4, 0.1),
         train(client, experiment, "eager", 4, 0.5),
     ]
+    run_page = run_data.fill(client, client.create_experiment("night shift"))
     client.create_registered_model(MODEL, description="Will the flight be more than half an hour late?")
     for run, uri in trained[:2]:
         client.create_model_version(MODEL, uri, run)
@@ -164,6 +167,7 @@ def main() -> None:
     Door(url, tokens["ann"]).call("POST", f"/api/v1/models/{MODEL}/versions/2/gate-runs", {})
     runs = [run for run, _ in trained]
     told = {"tokens": tokens, "experiment": experiment, "runs": runs, "predictions": ids}
+    told["run_page"] = run_page
     print(json.dumps({**told, "model": MODEL, "endpoint": ENDPOINT}))
 
 

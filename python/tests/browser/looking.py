@@ -156,10 +156,10 @@ class Visitor:
 
     def _wait_for_charts(self) -> None:
         """Each is drawn when it is scrolled to; one of single points is told as numbers."""
-        charts = self.page.locator("[data-chart]")
+        charts = self.page.locator("[data-chart]:visible")
         for i in range(charts.count()):
             charts.nth(i).scroll_into_view_if_needed()
-            charts.nth(i).locator("canvas, .lone").first.wait_for()
+            charts.nth(i).locator("canvas, .lone, .told").first.wait_for()
 
     def _expect_answer_within(self, milliseconds: float) -> None:
         """The page as the server makes it; the best of a few times, since the machine has other things to do."""

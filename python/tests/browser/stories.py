@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import run_stories
 from looking import Looking, Visitor, looking
 
 HOME = "/p/default"
@@ -157,6 +158,7 @@ def main() -> int:
         ada, ann, bea = (look.signed_in(told["tokens"][name], HOME) for name in ("ada", "ann", "bea"))
         a_reviewer_approves_a_version(bea, told)
         runs_are_looked_at_and_compared(ann, told)
+        run_stories.all_of_them(look, ann, told)
         a_prediction_is_traced_back(ann, told)
         who_may_not_deploy_sees_no_way_back(bea, told)
         keys_do_what_a_mouse_does(ann, told)

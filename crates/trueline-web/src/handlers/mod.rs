@@ -6,6 +6,7 @@ mod data;
 mod endpoints;
 mod experiments;
 mod features;
+mod history;
 mod home;
 mod incidents;
 mod ledger;
@@ -16,9 +17,16 @@ mod pipelines;
 mod predictions;
 mod release;
 mod rollouts;
+mod run_artifacts;
+mod run_charts;
+mod run_console;
+mod run_lineage;
+mod run_live;
 mod run_table;
 mod runs;
 mod settings;
+mod spans;
+mod traces;
 
 use crate::links::Links;
 use crate::pages::{ErrorPage, Problem};
@@ -42,6 +50,7 @@ use trueline_ledger::{Ledger, Millis};
 use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
 use trueline_tasks::Tasks;
+use trueline_traces::Traces;
 use trueline_tracking::Tracking;
 
 /// What the pages need.
@@ -59,6 +68,8 @@ pub struct Web {
     pub tasks: Tasks,
     /// Tracking.
     pub tracking: Tracking,
+    /// Traces of applications.
+    pub traces: Traces,
     /// The registry.
     pub registry: Registry,
     /// Pipelines and their steps.
@@ -102,8 +113,12 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/experiments/{id}/views/delete", post(run_table::delete_view))
         .route("/p/{project}/compare", get(compare::page_of))
         .route("/p/{project}/compare.csv", get(compare::csv))
+        .route("/p/{project}/experiments/{id}/traces", get(traces::list))
+        .route("/p/{project}/traces/{id}", get(traces::one))
         .route("/p/{project}/runs/{id}", get(runs::one))
-        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(runs::artifact))
+        .route("/p/{project}/runs/{id}/live", get(run_live::answer))
+        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(run_artifacts::download))
+        .route("/p/{project}/runs/{id}/preview/{*path}", get(run_artifacts::shown))
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))
         .route("/p/{project}/models/{name}/versions/{version}", get(models::version))
@@ -380,6 +395,7 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "endpoint" => Some(to.endpoint(id)),
         "incident" => Some(to.incident(id)),
         "event" => Some(to.event_by_id(id)),
+        "trace" => Some(to.trace(id)),
         "project" => Some(Links::new(Some(id)).home()),
         _ => None,
     };

@@ -141,6 +141,11 @@ async fn hits(app: &Web, visitor: &Visitor, shell: &Shell, asked: &str) -> Resul
         found.context = format!("of {}", record.endpoint);
         out.push(found);
     }
+    if asked.starts_with("tr-")
+        && let Ok(trace) = app.traces.info(&leave, asked.to_owned()).await
+    {
+        out.push(hit(Reference::to("trace", asked, shell.to.trace(asked)), Some(trace.started_ms)));
+    }
     for e in app.deployments.endpoints.list(&leave).await? {
         if e.name.as_str().contains(&asked.to_lowercase()) {
             let what = Reference::to("endpoint", e.name.as_str(), shell.to.endpoint(e.name.as_str()));

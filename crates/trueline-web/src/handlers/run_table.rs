@@ -3,7 +3,7 @@
 
 use super::experiments::{NOTE_TAG, duration_ms, view_of};
 use super::settings::field;
-use super::{Answer, App, Form, Visitor, Web, offset, page, pairs, timestamp};
+use super::{Answer, App, Form, Visitor, Web, history, offset, page, pairs, timestamp};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{Column, ColumnGroup, ExperimentPage, RunRow, RunTableFeed, SavedView};
 use crate::parts::{Badge, Cell, Pair};
@@ -179,7 +179,6 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     let all_columns = choices.len();
     choices.truncate(CHOICES);
     let note = found.tags.iter().find(|t| t.key == NOTE_TAG);
-    let own = found.tags.iter().filter(|t| !t.key.starts_with("mlflow.") && !t.key.starts_with(VIEW_TAG));
     let api = format!("/projects/{}/api/v1", crate::links::segment(visitor.project()));
     let feed = RunTableFeed {
         rows_url: format!("{api}/runs"),
@@ -188,14 +187,18 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         first,
         total,
     };
+    let set_by = history::of(&app, &visitor, &shell.to, "experiment", &id).await?;
+    let is_own = |key: &str| !key.starts_with("mlflow.") && !key.starts_with(VIEW_TAG);
+    let (noted, tagged) = history::rows(&found.tags, set_by, is_own);
     shell.as_api = visitor.api(&format!("/api/v1/runs?experiment={}", found.id));
     page(&ExperimentPage {
+        history: noted.into_iter().chain(tagged).collect(),
         id,
         name: found.name.clone(),
         description: note.map(|t| t.value.clone()).unwrap_or_default(),
         created_at: timestamp(found.created_at_ms),
         artifact_location: found.artifact_location.clone(),
-        tags: own.map(|t| Pair::new(&t.key, &t.value)).collect(),
+        tags: found.tags.iter().filter(|t| is_own(&t.key)).map(|t| Pair::new(&t.key, &t.value)).collect(),
         filter_problem,
         views: saved_views(&found, &view),
         view_query: view.query_of(&VIEW_KEYS),

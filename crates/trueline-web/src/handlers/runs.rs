@@ -1,23 +1,15 @@
-//! One run, its artifacts, and runs side by side.
+//! One run.
 
 use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
+use super::{history, run_artifacts, run_charts, run_console, run_lineage, run_live, traces};
 use crate::links::{Links, ViewUrl};
-use crate::pages::{
-    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
-};
+use crate::pages::{ArtifactListing, ChartChoices, Console, DatasetInput, MetricRow, RunPage, RunTab};
 use crate::parts::{Badge, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use std::collections::BTreeSet;
 use trueline_ledger::{Edge, Node, neighbours};
-use trueline_tracking::{ArtifactEntry as Entry, Lifecycle, RunData, RunId};
-
-/// Entries of a folder that a page shows.
-const ENTRIES: usize = 1000;
+use trueline_tracking::{Lifecycle, RunData, RunId};
 
 fn tag<'r>(run: &'r RunData, key: &str) -> &'r str {
     run.tags.iter().find(|t| t.key == key).map_or("", |t| t.value.as_str())
@@ -32,31 +24,15 @@ fn source(run: &RunData, commit: Option<&str>) -> String {
     }
 }
 
+/// So many points make a chart: more than it has pixels across.
+const POINTS: usize = 1500;
+
 pub(super) fn series_url(project: &str, run: &str, metric: &str) -> String {
     let encode = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
     let key = metric.split('/').map(encode).collect::<Vec<_>>().join("/");
-    format!("/projects/{}/api/v1/runs/{}/metrics/{key}", encode(project), encode(run))
-}
-
-/// A chart for each metric; over steps, what was logged without one comes last and low: it is hardly more than a number.
-fn charts(visitor: &Visitor, runs: &[&RunData], axis: Axis) -> Vec<Chart> {
-    let keys: BTreeSet<&str> = runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
-    let chart = |key: &str| {
-        let with = runs.iter().filter(|r| r.metrics.iter().any(|m| m.key == key));
-        let series = with.map(|r| ChartSeries {
-            name: r.run.name.clone(),
-            url: series_url(visitor.project(), r.run.id.as_str(), key),
-        });
-        let last = runs.first().and_then(|r| r.metrics.iter().find(|m| m.key == key)).map(|m| m.point.value);
-        let points = runs.iter().flat_map(|r| r.metrics.iter().filter(|m| m.key == key));
-        let small = axis == Axis::Step && points.clone().all(|m| m.point.step == 0);
-        Chart { title: key.to_owned(), unit: None, series: series.collect(), csv_url: None, last, small }
-    };
-    let mut charts: Vec<Chart> = keys.into_iter().map(chart).collect();
-    charts.sort_by_key(|c| c.small);
-    charts
+    format!("/projects/{}/api/v1/runs/{}/metrics/{key}?points={POINTS}", encode(project), encode(run))
 }
 
 /// What a thing came from and what came from it.
@@ -112,21 +88,46 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     let view = ViewUrl::new(shell.to.run(id.as_str()), visitor.query.clone());
     let tab = RunTab::parse(view.get("tab"));
     let artifacts = match tab {
-        RunTab::Artifacts => listing(&app, &visitor, &run, view.get("path")).await?,
+        RunTab::Artifacts => run_artifacts::listing(&app, &visitor, &run, view.get("path")).await?,
         _ => ArtifactListing::default(),
     };
     let capture = app.tracking.capture(&leave, &id).await?;
     let lineage = lineage(&app, &visitor, &shell.to, "run", id.as_str()).await?;
-    let metrics = run.metrics.iter().map(|m| MetricRow {
+    let metrics = run.metrics.iter().filter(|m| !run_charts::is_system(m)).map(|m| MetricRow {
         key: m.key.clone(),
         value: m.point.value,
         step: m.point.step,
         at: timestamp(m.point.at_ms),
     });
-    let tags = run.tags.iter().filter(|t| t.key != "mlflow.note.content");
-    let (is_charts, axis) = (tab == RunTab::Charts, Axis::parse(view.get("axis")));
+    let choices = ChartChoices::parse(&view, tab.usual_axis());
+    let sections = match tab.is_charts() {
+        true => run_charts::sections(&visitor, &run, tab, &choices, &view),
+        false => Vec::new(),
+    };
+    let files = run_console::files(&app, &visitor, &run).await?;
+    let has_console = !files.is_empty();
+    let console = match tab {
+        RunTab::Console => run_console::end(&app, &visitor, &run, files, view.get("path")).await?,
+        _ => Console::default(),
+    };
+    let live_url = shell.to.run_live(id.as_str(), tab.as_str(), view.get("path"));
+    let history = history::of(&app, &visitor, &shell.to, "run", id.as_str()).await?;
+    let (note, tags) = history::rows(&run.tags, history, |_| true);
+    let (children, more) = run_lineage::children(&app, &visitor, &run, &shell.to).await?;
+    let more = more.then(|| ViewUrl::new(&own, [("filter", run_lineage::filter(id.as_str()))]).first_page());
+    let has_traces = traces::run_has_traces(&app, &visitor, experiment.id.0, id.as_str()).await?;
     page(&RunPage {
-        axis,
+        live: run_live::live(live_url, &run, &console.version)?,
+        has_console,
+        console,
+        parent: run_lineage::parent(&app, &visitor, &run, &shell.to).await?,
+        children,
+        more_children: more,
+        models: run_lineage::models(&app, &visitor, &run, &shell.to).await?,
+        traces: has_traces.then(|| shell.to.traces_of_run(&experiment.id.to_string(), id.as_str())),
+        has_system: run.metrics.iter().any(run_charts::is_system),
+        choices,
+        sections,
         view,
         id: id.to_string(),
         name: run.run.name.clone(),
@@ -138,12 +139,11 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         started_at: run.run.start_time.map(timestamp),
         duration_ms: duration_ms(&run.run, app.ledger.sources().now()),
         source: source(&run, capture.as_ref().and_then(|c| c.commit.as_deref())),
-        note: tag(&run, "mlflow.note.content").to_owned(),
+        note,
         tab,
         params: run.params.iter().map(|p| Pair::new(&p.key, &p.value)).collect(),
         metrics: metrics.collect(),
-        tags: tags.map(|t| Pair::new(&t.key, &t.value)).collect(),
-        charts: if is_charts { charts(&visitor, &[&run], axis) } else { Vec::new() },
+        tags,
         inputs: run.dataset_inputs.iter().map(input).collect(),
         artifacts,
         lineage,
@@ -160,64 +160,4 @@ fn input(input: &trueline_tracking::DatasetInput) -> DatasetInput {
         source: input.dataset.source.clone(),
         href: None,
     }
-}
-
-async fn listing(
-    app: &Web,
-    visitor: &Visitor,
-    run: &RunData,
-    below: &str,
-) -> Result<ArtifactListing, Failure> {
-    let leave = visitor.session.leave()?;
-    let Some(root) = app.tracking.artifact_path(&leave, &run.run.artifact_uri) else {
-        return Ok(ArtifactListing::default());
-    };
-    let entries = app.tracking.list_artifacts(&leave, &root.join(below)?, ENTRIES + 1).await?;
-    let path = |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-    let mut parents = Vec::new();
-    let mut so_far = String::new();
-    for part in below.split('/').filter(|p| !p.is_empty()) {
-        so_far = if so_far.is_empty() { part.to_owned() } else { format!("{so_far}/{part}") };
-        parents.push((part.to_owned(), so_far.clone()));
-    }
-    let entry = |entry: &Entry| match entry {
-        Entry::Folder { name } => {
-            ArtifactEntry { name: name.clone(), path: path(name), is_dir: true, size: None, sha256: None }
-        }
-        Entry::File { name, size, sha256 } => ArtifactEntry {
-            name: name.clone(),
-            path: path(name),
-            is_dir: false,
-            size: Some(*size),
-            sha256: sha256.clone(),
-        },
-    };
-    let mut shown: Vec<ArtifactEntry> = entries.iter().take(ENTRIES).map(entry).collect();
-    shown.sort_by(|a, b| (!a.is_dir, &a.name).cmp(&(!b.is_dir, &b.name)));
-    Ok(ArtifactListing { parents, entries: shown, truncated: entries.len() > ENTRIES })
-}
-
-/// A file of a run; always a download, so that a page somebody logged can't act as one of ours.
-pub(super) async fn artifact(
-    State(app): App,
-    visitor: Visitor,
-    Path((_, id, path)): Path<(String, String, String)>,
-) -> Answer {
-    let leave = visitor.session.leave()?;
-    let run = app.tracking.run(&leave, &RunId::new(id)).await?;
-    let root = app.tracking.artifact_path(&leave, &run.run.artifact_uri);
-    let root = root.ok_or_else(|| Failure::not_found("the artifacts of this run lie elsewhere"))?;
-    let file = app.tracking.artifact(&leave, &root.join(&path)?).await?;
-    let size = file.size;
-    let bytes = app.tracking.artifact_bytes(&leave, file, None).await?;
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
-    let mut response: Response = Body::from_stream(bytes).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
-    }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    Ok(response)
 }

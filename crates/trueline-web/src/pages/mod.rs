@@ -1,6 +1,8 @@
 //! The pages: one file each, a view model and its template. A handler fills the fields and renders; it needs to
 //! know nothing of HTML.
 
+mod artifacts;
+mod charts;
 mod compare;
 mod data;
 mod endpoints;
@@ -20,7 +22,10 @@ mod run;
 mod run_table;
 mod search;
 mod settings;
+mod traces;
 
+pub use artifacts::{ArtifactEntry, ArtifactListing, OpenFile, Preview};
+pub use charts::{Axis, Chart, ChartChoices, ChartSection, ChartSeries, MetricChart, SYSTEM, system_unit};
 pub(crate) use compare::CHARTS as COMPARED_CHARTS;
 pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField, PlotKind};
 pub use data::{
@@ -47,15 +52,14 @@ pub use pipelines::{
 pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
 pub use rollouts::{RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutStep};
-pub use run::{
-    ArtifactEntry, ArtifactListing, Axis, Chart, ChartSeries, DatasetInput, MetricRow, RunPage, RunTab,
-};
+pub use run::{Console, DatasetInput, Live, MetricRow, ModelMade, RunLine, RunPage, RunTab};
 pub use run_table::{Column, ColumnGroup, ExperimentPage, RunRow, RunTableFeed, SavedView};
 pub use search::{Hit, SearchPage};
 pub use settings::{
     CollectedRow, CollectionView, FreshToken, Grant, ProjectRow, SettingsBody, SettingsPage, TokenRow,
     UserRow,
 };
+pub use traces::{AssessmentRow, SpanDetail, SpanEventRow, SpanNode, TracePage, TraceRow, TracesPage};
 
 use crate::format;
 

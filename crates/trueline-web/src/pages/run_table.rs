@@ -2,7 +2,7 @@
 //! and scrolls through all of them.
 
 use crate::links::ViewUrl;
-use crate::parts::{Badge, Cell, Icon, Pair};
+use crate::parts::{Badge, Cell, Icon, Pair, TagRow};
 use crate::shell::Shell;
 use askama::Template;
 use jiff::Timestamp;
@@ -203,6 +203,8 @@ pub struct ExperimentPage {
     pub artifact_location: String,
     /// Its tags.
     pub tags: Vec<Pair>,
+    /// Its note and its tags with their history.
+    pub history: Vec<TagRow>,
     /// What is wrong with the filter, as a sentence; the runs are then those without it.
     pub filter_problem: Option<String>,
     /// The columns shown.

@@ -6,10 +6,14 @@
     reason = "samples are written by hand and tested"
 )]
 
+mod running;
 mod serving;
+mod tracing;
 mod watching;
 
+pub use running::{change, run, run_with_open, table};
 pub use serving::*;
+pub use tracing::{trace, traces};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -353,6 +357,7 @@ pub fn experiment(full: bool) -> ExperimentPage {
         created_at: ago(300_000),
         artifact_location: "mlflow-artifacts:/12".into(),
         tags: if full { vec![Pair::new("team", "retention")] } else { vec![] },
+        history: vec![],
         filter_problem: None,
         groups: if full { groups } else { vec![] },
         all_columns: choices.len(),
@@ -396,143 +401,6 @@ fn charts(names: &[&str], runs: &[&str]) -> Vec<Chart> {
             last: (runs.len() == 1).then_some(if key.ends_with("auc") { 0.853_417 } else { 0.271_3 }),
         })
         .collect()
-}
-
-pub fn run(full: bool, tab: RunTab) -> RunPage {
-    let id = hash(100)[..32].to_owned();
-    let mut shell = shell(
-        "brisk-owl-412",
-        Section::Experiments,
-        &[("Experiments", to().experiments()), ("churn-training", to().experiment("12"))],
-    );
-    shell.as_cli = Some(format!("trueline run show {id}"));
-    shell.as_api = Some(format!("{URI}/api/v1/runs/{id}"));
-    let word = if tab == RunTab::Overview { "" } else { tab.as_str() };
-    let entry = |name: &str, size: Option<u64>| ArtifactEntry {
-        name: name.into(),
-        path: format!("model/{name}"),
-        is_dir: size.is_none(),
-        size,
-        sha256: size.map(hash),
-    };
-    let metric = |key: &str, value: f64, step| MetricRow { key: key.into(), value, step, at: ago(700) };
-    RunPage {
-        shell,
-        view: ViewUrl::new(to().run(&id), [("tab", word)]),
-        name: "brisk-owl-412".into(),
-        status: Badge::state(if full { "FINISHED" } else { "RUNNING" }),
-        deleted: false,
-        experiment: Reference::to("experiment", "churn-training", to().experiment("12")),
-        created_by: "user:ci-churn".into(),
-        claimed_user: "runner".into(),
-        started_at: Some(ago(1_870)),
-        duration_ms: full.then_some(1_215_300),
-        source: if full { "train.py @ 4f2a9c1".into() } else { String::new() },
-        note: if full {
-            "Weekly retraining after the price change of May; one more month of tickets.".into()
-        } else {
-            String::new()
-        },
-        tab,
-        axis: Axis::Step,
-        params: if full {
-            [
-                ("booster", "gbtree"),
-                (
-                    "features",
-                    "core,usage_30d,support_tickets,billing_delta,contract_age,plan,region,device,referrer",
-                ),
-                ("learning_rate", "0.05"),
-                ("max_depth", "6"),
-                ("model", "xgboost"),
-                ("n_estimators", "1200"),
-                ("seed", "17"),
-                ("subsample", "0.8"),
-            ]
-            .map(|(k, v)| Pair::new(k, v))
-            .to_vec()
-        } else {
-            vec![]
-        },
-        metrics: if full {
-            vec![
-                metric("latency_ms", 4.2, 0),
-                metric("train_logloss", 0.180_44, 1199),
-                metric("val_auc", 0.923_417_31, 1199),
-                metric("val_brier", 0.000_061_2, 1199),
-                metric("val_f1", 0.8012, 1199),
-                metric("val_logloss", 0.211_03, 1199),
-            ]
-        } else {
-            vec![]
-        },
-        tags: if full {
-            vec![
-                Pair::new("git.branch", "main"),
-                Pair::new("mlflow.source.name", "train.py"),
-                Pair::new("mlflow.user", "runner"),
-                Pair::new("team", "retention"),
-            ]
-        } else {
-            vec![]
-        },
-        charts: if full {
-            charts(&["val_auc", "val_logloss", "train_logloss", "latency_ms"], &["brisk-owl-412"])
-        } else {
-            vec![]
-        },
-        inputs: if full {
-            vec![
-                DatasetInput {
-                    name: "customers-2026-05".into(),
-                    digest: format!("sha256:{}", hash(5)),
-                    context: "training".into(),
-                    source: "s3://lake/customers/2026-05/*.parquet".into(),
-                    href: None,
-                },
-                DatasetInput {
-                    name: "customers-holdout".into(),
-                    digest: format!("sha256:{}", hash(6)),
-                    context: "validation".into(),
-                    source: "s3://lake/customers/holdout.parquet".into(),
-                    href: None,
-                },
-            ]
-        } else {
-            vec![]
-        },
-        artifacts: if full {
-            ArtifactListing {
-                parents: vec![("model".into(), "model".into())],
-                entries: vec![
-                    entry("metadata", None),
-                    entry("MLmodel", Some(1_204)),
-                    entry("conda.yaml", Some(302)),
-                    entry("model.ubj", Some(48_230_114)),
-                    entry("requirements.txt", Some(118)),
-                ],
-                truncated: false,
-            }
-        } else {
-            ArtifactListing::default()
-        },
-        lineage: if full {
-            Lineage {
-                from: vec![
-                    Reference::named("code", "retention/churn @ 4f2a9c1"),
-                    Reference::named("dataset version", "customers-2026-05"),
-                    Reference::named("dataset version", "customers-holdout"),
-                ],
-                made: vec![
-                    Reference::named("logged model", "m-8c1f20aa"),
-                    Reference::to("model version", "churn 7", to().version("churn", "7")),
-                ],
-            }
-        } else {
-            Lineage::default()
-        },
-        id,
-    }
 }
 
 pub fn compare() -> ComparePage {
@@ -1170,8 +1038,16 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("run", run(true, RunTab::Overview).render().unwrap()),
         ("run-empty", run(false, RunTab::Overview).render().unwrap()),
         ("run-charts", run(true, RunTab::Charts).render().unwrap()),
+        ("run-system", run(true, RunTab::System).render().unwrap()),
         ("run-charts-empty", run(false, RunTab::Charts).render().unwrap()),
         ("run-artifacts", run(true, RunTab::Artifacts).render().unwrap()),
+        ("run-preview", run_with_open(table()).render().unwrap()),
+        ("traces", traces(true).render().unwrap()),
+        ("traces-empty", traces(false).render().unwrap()),
+        ("trace", trace(true).render().unwrap()),
+        ("trace-without-spans", trace(false).render().unwrap()),
+        ("run-console", run(true, RunTab::Console).render().unwrap()),
+        ("run-console-empty", run(false, RunTab::Console).render().unwrap()),
         ("run-artifacts-empty", run(false, RunTab::Artifacts).render().unwrap()),
         ("compare", compare().render().unwrap()),
         ("models", models(true).render().unwrap()),

@@ -357,7 +357,9 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         data: parts.data.clone(),
         ledger: parts.ledger.clone(),
     };
+    let traces = Traces::new(parts.ledger.clone());
     let web = Web {
+        traces: traces.clone(),
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
         ledger_folder: ledger_folder.clone(),
@@ -393,7 +395,6 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         webhooks: parts.webhooks.clone(),
         retention: parts.retention,
     };
-    let traces = Traces::new(parts.ledger.clone());
     let mlflow = Mlflow::new(
         parts.access.clone(),
         parts.tracking.clone(),
