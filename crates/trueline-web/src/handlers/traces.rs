@@ -146,7 +146,10 @@ fn reference(shell: &Shell, experiment: &Experiment) -> Reference {
 fn order(sort: &str) -> Vec<OrderBy> {
     let (key, direction) = sort.strip_prefix('-').map_or((sort, "ASC"), |key| (key, "DESC"));
     let offered = ORDERS.iter().find(|(name, _)| *name == key);
-    offered.and_then(|(_, field)| parse_order_by(Kind::Traces, &format!("{field} {direction}")).ok()).into_iter().collect()
+    offered
+        .and_then(|(_, field)| parse_order_by(Kind::Traces, &format!("{field} {direction}")).ok())
+        .into_iter()
+        .collect()
 }
 
 pub(super) async fn list(State(app): App, visitor: Visitor, Path((_, id)): Path<(String, String)>) -> Answer {
@@ -266,7 +269,11 @@ mod tests {
     #[test]
     fn every_column_that_is_offered_sorts() {
         for (name, _) in ORDERS {
-            assert_eq!((order(name)[0].ascending, order(&format!("-{name}"))[0].ascending), (true, false), "{name}");
+            assert_eq!(
+                (order(name)[0].ascending, order(&format!("-{name}"))[0].ascending),
+                (true, false),
+                "{name}"
+            );
         }
         assert!(order("tags.x").is_empty());
     }
