@@ -86,7 +86,7 @@ function option(figure, loaded) {
   const few = lines.some((l) => l.points.length <= 40);
   const lost = lines.reduce((sum, line) => sum + line.lost, 0);
   const markerX = (m) => places([m], chosen.axis, chosen.origin)[0];
-  const own = lines.flatMap((line, index) => seriesOf(line, index, { chosen, colours, muted, few, many: lines.length > 1 }));
+  const own = lines.flatMap((line, index) => seriesOf(line, index, { chosen, colours, muted, few }));
   if (own.length && bands.length) {
     // Where an alert fired the ground is tinted; the first says what the tint means.
     own[0].markArea = {
@@ -127,7 +127,7 @@ function option(figure, loaded) {
       padding: 8,
       textStyle: { color: colour("--text"), fontSize: 12, fontFamily: css("--font") },
       axisPointer: { type: "line", lineStyle: { color: muted, type: "dashed" } },
-      formatter: (items) => told(items, lines, axis, unit),
+      formatter: (items) => told(items, own, lines, axis, unit),
     },
     xAxis: {
       type: axis.type,
@@ -181,6 +181,7 @@ function seriesOf(line, index, { chosen, colours, muted, few }) {
     made.push({
       type: "scatter",
       name: `${line.name}, no numbers`,
+      line: index,
       color: own,
       symbolSize: 9,
       itemStyle: { color: chosen.scale === "log" ? own : colour("--surface"), borderColor: own, borderWidth: 1.5 },
@@ -190,11 +191,11 @@ function seriesOf(line, index, { chosen, colours, muted, few }) {
   return made;
 }
 
-// What the tooltip says of the points under the cross-hair.
-function told(items, lines, axis, unit) {
+// What the tooltip says of the points under the cross-hair: of each line once, and rather of a number than of a mark.
+function told(items, own, lines, axis, unit) {
   const said = new Map();
   for (const item of items) {
-    const line = lines.find((l) => l.name === item.seriesName || item.seriesName === `${l.name}, no numbers`);
+    const line = lines[own[item.seriesIndex]?.line];
     const at = item.value[2];
     if (!line || (said.has(line) && line.drawn[said.get(line)] != null)) continue;
     said.set(line, at);

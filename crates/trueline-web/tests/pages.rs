@@ -72,11 +72,8 @@ fn what_users_wrote_is_escaped() {
     let hostile = samples::HOSTILE;
     let mut run = samples::run(true, trueline_web::pages::RunTab::Overview);
     run.name = hostile.into();
-    run.note = Some(TagRow {
-        key: "n".into(),
-        value: Some(hostile.into()),
-        history: vec![samples::change(Some(hostile), 1)],
-    });
+    run.note = Some(TagRow { value: Some(hostile.into()), ..TagRow::default() });
+    run.tags[0].history[0].value = Some(hostile.into());
     run.source = hostile.into();
     run.params[0].value = hostile.into();
     run.tags[0].key = hostile.into();

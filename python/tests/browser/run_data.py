@@ -159,6 +159,9 @@ def fill(client: MlflowClient, experiment: str) -> dict[str, Any]:
     client.log_batch(going, [Metric("train/loss", 1 / (step + 1), now + step, step) for step in range(5)])
     client.log_text(going, "epoch 1\n", "output.log")
     folder = client.get_run(going).info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    wide = client.create_run(experiment, run_name="wide").info.run_id
+    client.log_batch(wide, [Metric(f"layer/{n}", n + step, now, step) for n in range(300) for step in range(3)])
+    client.set_terminated(wide)
     traces = traced(run)
     client.set_terminated(run)
-    return {"run": run, "children": children, "going": going, "going_artifacts": folder, "traces": traces}
+    return {"wide": wide, "run": run, "children": children, "going": going, "going_artifacts": folder, "traces": traces}

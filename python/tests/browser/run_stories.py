@@ -112,6 +112,19 @@ def check_the_arithmetic(ann: Visitor) -> None:
     ann.expect(kinds == ["nan", "inf", "-inf", "number", "2 h 5 min", "−3 s"], f"reads numbers as {kinds}")
 
 
+def hundreds_of_metrics_are_not_fetched_at_once(ann: Visitor, told: Any) -> None:
+    asked: list[str] = []
+    ann.page.on("request", lambda request: asked.append(request.url) if "/metrics/" in request.url else None)
+    ann.go(f"{HOME}/runs/{told['run_page']['wide']}?tab=charts", "run-wide")
+    soon(ann, "draws nothing", lambda: ann.page.locator("[data-chart] canvas").count() > 0)
+    ann.page.wait_for_load_state("networkidle")
+    ann.expect(ann.page.locator("[data-chart]").count() == 300, "does not show every metric")
+    ann.expect(0 < len(asked) < 40, f"fetches {len(asked)} series at once")
+    ann.page.get_by_role("searchbox", name="Metrics").fill("layer/287")
+    soon(ann, "what is searched for is not drawn", lambda: chart(ann, "layer/287").locator("canvas").count() == 1)
+    ann.look("run-wide-searched")
+
+
 def files_are_previewed(ann: Visitor, told: Any) -> None:
     page = f"{HOME}/runs/{told['run_page']['run']}?tab=artifacts"
     ann.visit(page, "artifacts", "scores.csv", "report.html", "plots")
@@ -206,6 +219,7 @@ def the_span_that_failed_is_found(ann: Visitor, told: Any) -> None:
 def all_of_them(look: Looking, ann: Visitor, told: Any) -> None:
     a_run_that_goes_on_is_watched(ann, told)
     curves_are_drawn_as_one_likes(ann, told)
+    hundreds_of_metrics_are_not_fetched_at_once(ann, told)
     files_are_previewed(ann, told)
     a_page_that_was_logged_reaches_nothing(look, told)
     the_console_and_the_changes_of_a_run_are_read(ann, told)

@@ -126,10 +126,10 @@ mod tests {
         let set = |key: &str, value: &str| vec![(key.to_owned(), Some(value.to_owned()))];
         let tag = json!({ "key": "team", "value": "a" });
         assert_eq!(
-            told("run.logged", &json!({ "params": [], "tags": [tag.clone()], "points": 0 })),
+            told("run.logged", &json!({ "params": [], "tags": [tag], "points": 0 })),
             set("team", "a")
         );
-        assert_eq!(told("run.created", &json!({ "name": "n", "tags": [tag.clone()] })), set("team", "a"));
+        assert_eq!(told("run.created", &json!({ "name": "n", "tags": [tag] })), set("team", "a"));
         assert_eq!(told("experiment.tagged", &tag), set("team", "a"));
         assert_eq!(told("experiment.tagged", &json!([tag])), set("team", "a"));
         assert_eq!(told("run.untagged", &json!({ "key": "team" })), [("team".to_owned(), None)]);

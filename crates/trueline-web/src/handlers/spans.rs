@@ -139,6 +139,18 @@ fn pairs<'v>(attributes: impl Iterator<Item = &'v (String, Value)>) -> Vec<Pair>
     attributes.map(|(key, value)| Pair::new(key, readable(&unpacked(value)))).collect()
 }
 
+/// What an event tells of itself; of an exception the type and the message first, the stack last.
+fn told_of(event: &trueline_traces::SpanEvent) -> Vec<Pair> {
+    let mut told = pairs(event.attributes.iter());
+    told.sort_by_key(|pair| match pair.key.as_str() {
+        "exception.type" => 0,
+        "exception.message" => 1,
+        "exception.stacktrace" => 3,
+        _ => 2,
+    });
+    told
+}
+
 /// One span in full.
 pub(super) fn detail(
     span: &SpanContent,
@@ -152,7 +164,7 @@ pub(super) fn detail(
         name: event.name.clone(),
         after_us: event.time_unix_nano.saturating_sub(began) / 1000,
         is_exception: event.name == "exception",
-        attributes: pairs(event.attributes.iter()),
+        attributes: told_of(event),
     };
     let link = |link: &trueline_traces::SpanLink| {
         Reference::to(

@@ -11,7 +11,7 @@ mod serving;
 mod tracing;
 mod watching;
 
-pub use running::{change, run, run_with_open, table};
+pub use running::{run, run_with_open, table};
 pub use serving::*;
 pub use tracing::{trace, traces};
 

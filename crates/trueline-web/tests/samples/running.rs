@@ -6,7 +6,7 @@ use trueline_web::pages::*;
 use trueline_web::parts::{Badge, Lineage, Pair, Reference, TagChange, TagRow};
 use trueline_web::{Section, ViewUrl};
 
-pub fn change(value: Option<&str>, seconds: i64) -> TagChange {
+fn change(value: Option<&str>, seconds: i64) -> TagChange {
     TagChange {
         value: value.map(ToOwned::to_owned),
         by: "ann".into(),
