@@ -107,6 +107,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ("POST", "/api/v1/training-sets"),
     ("POST", "/api/v1/ledger/events/1/erasure"),
     ("POST", "/api/v1/ledger/verifications"),
+    ("POST", "/api/v1/collections"),
     ("POST", "/endpoints/{endpoint}/invocations"),
     ("POST", "/endpoints/{endpoint}/labels"),
     ("POST", "/v2/models/{endpoint}/infer"),

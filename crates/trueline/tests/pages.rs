@@ -46,6 +46,8 @@ fn furnished(on: On) -> (Server, String) {
 fn every_page_answers_and_shows_what_is_there() {
     for on in [On::Sqlite, On::Postgres] {
         let (server, run) = furnished(on);
+        let other = server.ok("/api/2.0/mlflow/runs/create", json!({ "experiment_id": "1" }));
+        let other = other["run"]["info"]["run_id"].as_str().unwrap();
         let pages = [
             ("/p/default".to_owned(), "pointed alias"),
             ("/p/default/experiments".to_owned(), "delays &#60;1h&#62;"),
@@ -57,7 +59,7 @@ fn every_page_answers_and_shows_what_is_there() {
             (format!("/p/default/runs/{run}"), "depth"),
             (format!("/p/default/runs/{run}?tab=charts"), "/metrics/auc"),
             (format!("/p/default/runs/{run}?tab=artifacts&path=model"), "MLmodel"),
-            (format!("/p/default/compare?run={run}&run={run}"), "auc"),
+            (format!("/p/default/compare?run={run}&run={other}"), "auc"),
             ("/p/default/models".to_owned(), "flight-delay"),
             ("/p/default/models/flight-delay".to_owned(), "champion"),
             ("/p/default/models/flight-delay/versions/1".to_owned(), "python_function"),
