@@ -3,19 +3,9 @@
 use trueline_search::mlflow::{Kind, parse_filter, parse_order_by};
 use trueline_search::query;
 
-const KINDS: [Kind; 7] = [
-    Kind::Runs,
-    Kind::Experiments,
-    Kind::RegisteredModels,
-    Kind::ModelVersions,
-    Kind::Traces,
-    Kind::LoggedModels,
-    Kind::EvaluationDatasets,
-];
-
 /// Reads a text as everything that it may be. With what it is refused is no matter; that the reading comes to an end is.
 pub fn filters(text: &str) {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         drop(parse_filter(kind, text));
         drop(parse_order_by(kind, text));
     }

@@ -86,10 +86,7 @@ async fn complete(
     let path = place(&folder, &fields)?;
     let id = fields.required("upload_id")?;
     let etags = etags(&fields)?;
-    match app.tracking.complete_multipart(&session.leave()?, &path, &id, etags).await? {
-        true => Ok(reply::empty()),
-        false => Err(no_upload()),
-    }
+    ended(app.tracking.complete_multipart(&session.leave()?, &path, &id, etags).await?)
 }
 
 async fn abort(
@@ -100,10 +97,12 @@ async fn abort(
 ) -> Answer {
     let path = place(&folder, &fields)?;
     let id = fields.required("upload_id")?;
-    match app.tracking.abort_multipart(&session.leave()?, &path, &id).await? {
-        true => Ok(reply::empty()),
-        false => Err(no_upload()),
-    }
+    ended(app.tracking.abort_multipart(&session.leave()?, &path, &id).await?)
+}
+
+/// The answer to the end of an upload, which may be unknown.
+fn ended(known: bool) -> Answer {
+    if known { Ok(reply::empty()) } else { Err(no_upload()) }
 }
 
 async fn presigned(State(app): App, Caller(session): Caller, Path(path): Path<String>) -> Answer {

@@ -7,18 +7,8 @@ use trueline_search::mlflow::{
     FilterError, Kind, MAX_BYTES, parse_filter, parse_order_by, parse_order_by_list,
 };
 
-const KINDS: [Kind; 7] = [
-    Kind::Runs,
-    Kind::Experiments,
-    Kind::RegisteredModels,
-    Kind::ModelVersions,
-    Kind::Traces,
-    Kind::LoggedModels,
-    Kind::EvaluationDatasets,
-];
-
 fn judge(text: &str) {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let _ = parse_filter(kind, text);
         let _ = parse_order_by(kind, text);
     }

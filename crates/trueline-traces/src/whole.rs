@@ -34,6 +34,23 @@ pub struct WholeTrace {
     pub prompts: Vec<String>,
 }
 
+impl WholeTrace {
+    /// One of which no more is known yet.
+    #[must_use]
+    pub fn new(home: Home, told: NewTrace) -> Self {
+        Self {
+            home,
+            told,
+            artifact_location: None,
+            finalized: false,
+            assessments: Vec::new(),
+            spans: Vec::new(),
+            runs: Vec::new(),
+            prompts: Vec::new(),
+        }
+    }
+}
+
 /// What was taken of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {

@@ -118,16 +118,8 @@ fn from_row(
     column(&mut told.metadata, "mlflow.trace.session", given(row.take(9)?));
     column(&mut told.metadata, "mlflow.trace.tokenUsage", counted(row, 10..16)?);
     column(&mut told.metadata, "mlflow.trace.cost", counted(row, 16..19)?);
-    Ok(Some(WholeTrace {
-        home: Home { experiment: experiment.0, artifact_location: String::new() },
-        told,
-        artifact_location: None,
-        finalized: false,
-        assessments: Vec::new(),
-        spans: Vec::new(),
-        runs: Vec::new(),
-        prompts: Vec::new(),
-    }))
+    let home = Home { experiment: experiment.0, artifact_location: String::new() };
+    Ok(Some(WholeTrace::new(home, told)))
 }
 
 /// Columns with numbers as the JSON object that the metadata was before there were columns.

@@ -48,6 +48,19 @@ pub enum Kind {
     EvaluationDatasets,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Runs,
+        Self::Experiments,
+        Self::RegisteredModels,
+        Self::ModelVersions,
+        Self::Traces,
+        Self::LoggedModels,
+        Self::EvaluationDatasets,
+    ];
+}
+
 /// A clause as parsed, before its comparator is judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clause {

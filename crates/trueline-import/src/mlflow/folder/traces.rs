@@ -167,16 +167,8 @@ fn trace(id: &str, experiment: i64, place: &Path) -> Result<Option<WholeTrace>, 
         tags: all("tags")?,
         ..NewTrace::default()
     };
-    Ok(Some(WholeTrace {
-        home: Home { experiment, artifact_location: String::new() },
-        told,
-        artifact_location: None,
-        finalized: false,
-        assessments: Vec::new(),
-        spans: Vec::new(),
-        runs: Vec::new(),
-        prompts: Vec::new(),
-    }))
+    let home = Home { experiment, artifact_location: String::new() };
+    Ok(Some(WholeTrace::new(home, told)))
 }
 
 #[cfg(test)]
