@@ -8,14 +8,15 @@ use common::{On, Server, text, wait_until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream
 }
 
@@ -58,13 +59,39 @@ fn a_json_body_of_300_mb_is_refused_before_it_is_read() {
     ] {
         let mut stream = begin(&server, "POST", path, 300 * MIB);
         // Two MiB of it are enough for a refusal.
-        drop(stream.write_all(&vec![b' '; 2 << 20]));
+        stream.write_all(&vec![b' '; 2 << 20]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
         let answer = answer(stream);
         assert!(answer.starts_with("HTTP/1.1 413"), "{path}: {answer}");
         assert!(answer.contains(told), "{path}: {answer}");
     }
     let grown = memory(&server, "VmHWM") - before;
     assert!(grown < 16 * MIB, "memory grew by {grown} bytes");
+}
+
+#[test]
+fn who_still_sends_what_is_refused_gets_the_answer_and_not_a_broken_pipe() {
+    let server = Server::start(On::Sqlite);
+    let path = "/api/2.0/mlflow/experiments/create";
+    let mut stream = begin(&server, "POST", path, 80 * MIB);
+    stream.write_all(&vec![b' '; MIB as usize]).unwrap();
+    // By now it has been refused.
+    std::thread::sleep(Duration::from_millis(500));
+    for _ in 1..80 {
+        stream.write_all(&vec![b' '; MIB as usize]).expect("the server still reads");
+    }
+    let refused = answer(stream);
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+
+    // Who asks first has sent nothing, and is not told to. This one says of no type that it would send.
+    let mut stream = connect(&server);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        80 * MIB
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let refused = answer(stream);
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::limits::{self, Gate, IDLE_BODY, Limits};
+use super::linger::linger;
 use super::origin::{Asked, OriginRules};
 use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
@@ -121,6 +122,7 @@ pub(crate) fn app(
         .fallback(enter)
         .with_state(Arc::new(door))
         .layer(from_fn_with_state(Arc::new(origins), mark))
+        .layer(from_fn(linger))
 }
 
 /// Adds the headers that browsers heed.

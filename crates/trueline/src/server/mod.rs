@@ -7,6 +7,7 @@ mod control;
 mod data_dir;
 mod http;
 mod limits;
+mod linger;
 mod lock;
 mod observe;
 mod offline;
