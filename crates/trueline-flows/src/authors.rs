@@ -53,7 +53,7 @@ async fn makers(
     }
     for run in runs {
         if let Some(run) = found(releases.tracking.run(read, &RunId::new(run)).await)? {
-            out.insert(run.run.created_by);
+            out.insert(run.run.created_by.clone());
         }
     }
     Ok(out)

@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use std::convert::Infallible;
+use std::sync::Arc;
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::Millis;
 use trueline_tracking::{
-    Batch, ExperimentId, KeyValue, NewRun, RunData, RunId, RunStatus, RunUpdate, Tracking, TrackingError,
+    Batch, ExperimentId, KeyValue, KnownRun, NewRun, RunId, RunStatus, RunUpdate, Tracking, TrackingError,
 };
 
 /// Where the table of the answer lies in the run's artifacts.
@@ -53,7 +54,7 @@ pub async fn create_promptlab_run(
     read: &Authorized<ReadProject>,
     write: &Authorized<WriteTracking>,
     tried: PromptlabRun,
-) -> Result<RunData, TrackingError> {
+) -> Result<Arc<KnownRun>, TrackingError> {
     let new = NewRun {
         experiment: tried.experiment,
         name: tried.name.clone(),

@@ -116,7 +116,7 @@ impl Source {
         below: &str,
     ) -> Result<Self, RegisterError> {
         let run = match tracking.run(read, &RunId::new(run)).await {
-            Ok(run) => run.run,
+            Ok(run) => run.run.clone(),
             // MLflow takes a run of another server here; so its files can't be frozen.
             Err(TrackingError::NotFound(_)) => return Ok(Self::elsewhere()),
             Err(other) => return Err(other.into()),

@@ -40,7 +40,9 @@ async fn check_local(
 ) -> Result<(), RegisterError> {
     let (parameter, root) = match (&ask.model_id, &ask.run_id) {
         (Some(id), _) => ("model_id", Some(tracking.logged_model(read, id).await?.artifact_uri)),
-        (None, Some(id)) => ("run_id", Some(tracking.run(read, &RunId::new(id)).await?.run.artifact_uri)),
+        (None, Some(id)) => {
+            ("run_id", Some(tracking.run(read, &RunId::new(id)).await?.run.artifact_uri.clone()))
+        }
         (None, None) => ("run_id", None),
     };
     let root = root.as_deref().map(local_path).transpose()?.flatten();

@@ -9,7 +9,7 @@ use trueline_ledger::{EventFilter, EventRow, Ledger};
 use trueline_predictions::{Label, LogError, PredictionId, PredictionLog, Record};
 use trueline_registry::{RegistryError, ReleaseState, Version, VersionKey};
 use trueline_serving::{EndpointName, Route, ServingError};
-use trueline_tracking::{Capture, Experiment, RunData, RunId, Tracking, TrackingError};
+use trueline_tracking::{Capture, Experiment, KnownRun, RunId, Tracking, TrackingError};
 
 use crate::Deployments;
 
@@ -56,7 +56,7 @@ pub struct Trace {
 #[derive(Clone, Debug)]
 pub struct TracedRun {
     /// The run with params, metrics and the datasets that it read.
-    pub data: RunData,
+    pub data: Arc<KnownRun>,
     /// Its experiment.
     pub experiment: Option<Experiment>,
     /// Where it came from, when it was captured.

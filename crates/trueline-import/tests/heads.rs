@@ -285,7 +285,7 @@ fn every_schema_from_2_22_on_comes_in() {
         let points = wait.block_on(points).unwrap();
         assert!(points[0].value.is_nan());
         assert_eq!(points.iter().map(|p| p.value).skip(1).collect::<Vec<_>>(), [3.0, f64::MAX]);
-        let gone = wait.block_on(place.tracking.run(&read, &RunId::new("r2"))).unwrap().run;
+        let gone = wait.block_on(place.tracking.run(&read, &RunId::new("r2"))).unwrap().run.clone();
         assert_eq!((gone.name.as_str(), gone.lifecycle.as_str()), ("two", "deleted"));
         let champion = wait.block_on(place.registry.version_by_alias(&read, "fraud", "champion")).unwrap();
         assert_eq!((champion.key.version, champion.stage.as_str()), (1, "Production"));

@@ -49,7 +49,7 @@ pub(crate) async fn of_run(app: &Mlflow, session: &Session, fields: &Fields) -> 
     let run = RunId::new(fields.required_either("run_id", "run_uuid")?);
     let below = fields.text_or_empty("path")?;
     ArtifactPath::parse(&below)?;
-    let run = app.tracking.run(&session.leave()?, &run).await?.run;
+    let run = app.tracking.run(&session.leave()?, &run).await?.run.clone();
     listing(app, session, &run.artifact_uri, &below).await
 }
 

@@ -1,7 +1,9 @@
 //! A run in MLflow's JSON, written straight from the domain's value: searches answer with a thousand of them.
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
-use trueline_tracking::{DatasetInput, KeyValue, MetricPoint, Run, RunData};
+use serde::ser::{Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
+use serde_json::value::to_raw_value;
+use std::sync::Arc;
+use trueline_tracking::{DatasetInput, KeyValue, KnownRun, MetricPoint, Run, RunData};
 
 /// A number, with text for what JSON has none for.
 pub(crate) struct Number(pub(crate) f64);
@@ -165,13 +167,13 @@ impl Serialize for Model<'_> {
     }
 }
 
-struct Inputs<'a>(&'a RunData);
+struct Inputs<'a>(&'a RunData, &'a [String]);
 
 impl Serialize for Inputs<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut out = Object(to.serialize_map(None)?);
         out.list("dataset_inputs", &self.0.dataset_inputs, Input)?;
-        out.list("model_inputs", &self.0.model_inputs, |model| Model(model, None))?;
+        out.list("model_inputs", self.1, |model| Model(model, None))?;
         out.0.end()
     }
 }
@@ -191,18 +193,40 @@ pub(crate) struct RunWire<'a>(pub(crate) &'a RunData);
 
 impl Serialize for RunWire<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut out = to.serialize_struct("run", 4)?;
-        out.serialize_field("data", &Data(self.0))?;
-        out.serialize_field("info", &InfoWire(&self.0.run))?;
-        out.serialize_field("inputs", &Inputs(self.0))?;
-        out.serialize_field("outputs", &Outputs(self.0))?;
-        out.end()
+        write(self.0, &self.0.model_inputs, to)
+    }
+}
+
+fn write<S: Serializer>(run: &RunData, model_inputs: &[String], to: S) -> Result<S::Ok, S::Error> {
+    let mut out = to.serialize_struct("run", 4)?;
+    out.serialize_field("data", &Data(run))?;
+    out.serialize_field("info", &InfoWire(&run.run))?;
+    out.serialize_field("inputs", &Inputs(run, model_inputs))?;
+    out.serialize_field("outputs", &Outputs(run))?;
+    out.end()
+}
+
+/// A run that was found. As MLflow has it, a search does not tell what models a run read.
+struct FoundWire<'a>(&'a RunData);
+
+/// The same, made once for all searches that find the run as it is.
+struct KnownWire<'a>(&'a KnownRun);
+
+impl Serialize for KnownWire<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.form(|run| to_raw_value(&FoundWire(run))).map_err(Error::custom)?.serialize(to)
+    }
+}
+
+impl Serialize for FoundWire<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        write(self.0, &[], to)
     }
 }
 
 /// A page of runs.
 pub(crate) struct RunsWire {
-    pub(crate) runs: Vec<RunData>,
+    pub(crate) runs: Vec<Arc<KnownRun>>,
     pub(crate) next_page_token: Option<String>,
 }
 
@@ -210,7 +234,7 @@ impl Serialize for RunsWire {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut out = Object(to.serialize_map(None)?);
         out.unless_unset("next_page_token", self.next_page_token.as_ref())?;
-        out.list("runs", &self.runs, RunWire)?;
+        out.list("runs", &self.runs, |run| KnownWire(run))?;
         out.0.end()
     }
 }

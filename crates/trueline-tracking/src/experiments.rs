@@ -435,6 +435,12 @@ fn set_lifecycle(
         &[project.into(), id.into(), to.as_str().into()],
     )?;
     let deleted_at = (to == Lifecycle::Deleted).then_some(now);
+    tx.execute(
+        "INSERT INTO run_editions (run, edition)
+         SELECT n, 1 FROM runs WHERE project = ?1 AND experiment = ?2 AND lifecycle <> ?3
+         ON CONFLICT (run) DO UPDATE SET edition = run_editions.edition + 1",
+        &[project.into(), id.into(), to.as_str().into()],
+    )?;
     let runs = tx.execute(
         "UPDATE runs SET lifecycle = ?3, deleted_at_ms = ?4
          WHERE project = ?1 AND experiment = ?2 AND lifecycle <> ?3",

@@ -1,7 +1,7 @@
 //! What a run read and made: datasets as the client describes them, logged models in and out.
 
 use crate::model::{KeyValue, RunId};
-use crate::{Tracking, TrackingError, logged_models, many, runs, validate};
+use crate::{Tracking, TrackingError, known_runs, logged_models, many, runs, validate};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -145,16 +145,17 @@ impl Tracking {
         let (project, run) = (leave.project().clone(), run.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                let experiment = runs::require_active(tx, &project, &run)?.experiment.0;
+                let place = runs::require_active(tx, &project, &run)?;
                 let mut edges = Vec::new();
                 for input in &datasets {
-                    let id = insert_dataset(tx, &project, experiment, &run, input)?;
+                    let id = insert_dataset(tx, &project, place.experiment.0, &run, input)?;
                     edges.push(("read", Node::new("logged_dataset", id)));
                 }
                 for model in &models {
                     insert_model(tx, &run, "in", model, 0)?;
                     edges.extend(found(tx, &project, model)?.map(|node| ("read", node)));
                 }
+                known_runs::changed(tx, place.n)?;
                 let payload = json!({ "datasets": datasets, "models": models });
                 record(tx, &project, &run, "run.inputs_logged", payload, &edges)
             })
@@ -174,12 +175,13 @@ impl Tracking {
         let (project, run) = (leave.project().clone(), run.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                runs::require_active(tx, &project, &run)?;
+                let place = runs::require_active(tx, &project, &run)?;
                 let mut edges = Vec::new();
                 for (model, step) in &models {
                     insert_model(tx, &run, "out", model, *step)?;
                     edges.extend(found(tx, &project, model)?.map(|node| ("made", node)));
                 }
+                known_runs::changed(tx, place.n)?;
                 record(tx, &project, &run, "run.outputs_logged", json!({ "models": models }), &edges)
             })
             .await

@@ -12,6 +12,7 @@ pub mod export;
 mod folder;
 mod import;
 mod inputs;
+mod known_runs;
 mod listing;
 mod logged;
 mod logged_models;
@@ -35,6 +36,8 @@ mod seal;
 mod search;
 #[cfg(test)]
 mod test_databases;
+#[cfg(test)]
+mod test_house;
 mod validate;
 
 pub use artifact_path::ArtifactPath;
@@ -68,6 +71,8 @@ pub use search::{
     Cell, ColumnNames, ExperimentSearch, LoggedModelSearch, Page, RunSearch, TableRow, TableWindow,
 };
 
+pub use known_runs::KnownRun;
+use known_runs::KnownRuns;
 use std::sync::Arc;
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::{Ledger, Millis, ProjectId};
@@ -78,6 +83,7 @@ pub struct Tracking {
     ledger: Ledger,
     blobs: Blobs,
     results: Arc<search::Results>,
+    known_runs: Arc<KnownRuns>,
     places: ArtifactPlaces,
     measured: plain::Measured,
 }
@@ -90,6 +96,7 @@ impl Tracking {
             ledger,
             blobs,
             results: Arc::default(),
+            known_runs: Arc::default(),
             places: ArtifactPlaces::default(),
             measured: plain::Measured::default(),
         }

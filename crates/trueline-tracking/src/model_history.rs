@@ -2,7 +2,7 @@
 
 use crate::logged::{self, Table};
 use crate::model::RunId;
-use crate::{Tracking, TrackingError, runs};
+use crate::{Tracking, TrackingError, known_runs, runs};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use trueline_identity::{Authorized, WriteTracking};
@@ -31,6 +31,7 @@ impl Tracking {
                 list.push(model.clone());
                 // Not cut like other tags: half a list would be read as none.
                 logged::set_tag(tx, place, HISTORY_TAG, &json!(list).to_string())?;
+                known_runs::changed(tx, place.n)?;
                 let event = NewEvent::new(&project, "run.model_logged", "run", id.as_str());
                 let sha256 = hex::encode(Sha256::digest(model.to_string()));
                 tx.emit(event.with(json!({

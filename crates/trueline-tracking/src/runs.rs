@@ -10,8 +10,12 @@ use crate::model::{
 use crate::purge::{Kind, explained};
 use crate::schema::POINTS;
 use crate::validate::Named;
-use crate::{Tracking, TrackingError, logged_models, metrics, places, points, validate};
+use crate::{
+    KnownRun, Tracking, TrackingError, known_runs, logged_models, many, metrics, places, points, validate,
+};
 use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
@@ -144,11 +148,30 @@ pub(crate) fn data(
     Ok(data.collect())
 }
 
-/// One run with all that belongs to it.
-pub(crate) fn one(tx: &mut Tx<'_>, project: &ProjectId, id: &RunId) -> Result<RunData, TrackingError> {
-    let n = place(tx, project, id)?.n;
-    let run = get(tx, project, id)?;
-    data(tx, project, vec![(n, run)])?.pop().ok_or_else(|| TrackingError::no_run(id.as_str()))
+/// Runs by their numbers.
+pub(crate) fn rows(tx: &mut Tx<'_>, numbers: &[i64]) -> Result<HashMap<i64, Run>, TrackingError> {
+    let mut found = HashMap::with_capacity(numbers.len());
+    for some in many::batches(numbers) {
+        let sql = some.sql(&format!("SELECT {COLUMNS}, r.n FROM runs r WHERE r.n IN ({{list}})"));
+        tx.each(&sql, some.params(), |row| {
+            let run = from_row(row)?;
+            found.insert(row.take(COLUMN_COUNT)?, run);
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// Runs with all that belongs to them, by their numbers.
+pub(crate) fn whole(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    numbers: &[i64],
+) -> Result<Vec<(i64, RunData)>, TrackingError> {
+    let mut rows = rows(tx, numbers)?;
+    let bare: Vec<(i64, Run)> = numbers.iter().filter_map(|n| Some((*n, rows.remove(n)?))).collect();
+    let numbers: Vec<i64> = bare.iter().map(|(n, _)| *n).collect();
+    Ok(numbers.into_iter().zip(data(tx, project, bare)?).collect())
 }
 
 fn upsert_tag(tx: &mut Tx<'_>, run: Place, tag: &KeyValue) -> Result<(), TrackingError> {
@@ -255,9 +278,13 @@ impl Tracking {
     ///
     /// # Errors
     /// [`TrackingError::NotFound`].
-    pub async fn run(&self, leave: &Authorized<ReadProject>, id: &RunId) -> Result<RunData, TrackingError> {
-        let (project, id) = (leave.project().clone(), id.clone());
-        self.ledger.db().read(move |tx| one(tx, &project, &id)).await
+    pub async fn run(
+        &self,
+        leave: &Authorized<ReadProject>,
+        id: &RunId,
+    ) -> Result<Arc<KnownRun>, TrackingError> {
+        let none = || TrackingError::no_run(id.as_str());
+        self.runs(leave, vec![id.clone()]).await?.pop().ok_or_else(none)
     }
 
     /// Some runs with their data, deleted or not, in the order that they were asked for.
@@ -268,9 +295,14 @@ impl Tracking {
         &self,
         leave: &Authorized<ReadProject>,
         ids: Vec<RunId>,
-    ) -> Result<Vec<RunData>, TrackingError> {
-        let project = leave.project().clone();
-        self.ledger.db().read(move |tx| ids.iter().map(|id| one(tx, &project, id)).collect()).await
+    ) -> Result<Vec<Arc<KnownRun>>, TrackingError> {
+        let (project, known) = (leave.project().clone(), self.known_runs.clone());
+        let read = move |tx: &mut Tx<'_>| {
+            let numbers = ids.iter().map(|id| Ok(place(tx, &project, id)?.n));
+            let numbers = numbers.collect::<Result<Vec<i64>, TrackingError>>()?;
+            known.read(tx, &project, &numbers)
+        };
+        self.ledger.db().read(read).await
     }
 
     /// Changes a run's status, end or name. The metric points of a run that has ended are sealed soon after.
@@ -333,6 +365,9 @@ impl Tracking {
                 for tag in &tags {
                     upsert_tag(tx, place, tag)?;
                 }
+                if !params.is_empty() || !tags.is_empty() {
+                    known_runs::changed(tx, place.n)?;
+                }
                 if !params.is_empty() || tx.changed() > 0 {
                     let event = NewEvent::new(&project, "run.logged", "run", id.as_str());
                     tx.emit(event.with(json!({ "params": params, "tags": tags, "points": count })))?;
@@ -365,6 +400,7 @@ impl Tracking {
                         "No tag with name: {key} in run with id {id}"
                     )));
                 }
+                known_runs::changed(tx, place.n)?;
                 let event = NewEvent::new(&project, "run.untagged", "run", id.as_str());
                 tx.emit(event.with(json!({ "key": key })))?;
                 Ok(())
@@ -385,18 +421,19 @@ impl Tracking {
         let (project, id) = (leave.project().clone(), id.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                let run = match get(tx, &project, &id) {
-                    Ok(run) => run,
+                let (place, before) = match placed(tx, &project, &id) {
+                    Ok(placed) => placed,
                     Err(error) => return Err(explained(tx, &project, (Kind::Run, id.as_str()), error)?),
                 };
-                if run.lifecycle == to {
+                if before == to {
                     return Ok(());
                 }
                 let deleted_at = (to == Lifecycle::Deleted).then_some(tx.now());
                 tx.execute(
-                    "UPDATE runs SET lifecycle = ?2, deleted_at_ms = ?3 WHERE id = ?1",
-                    &[(&id).into(), to.as_str().into(), deleted_at.into()],
+                    "UPDATE runs SET lifecycle = ?2, deleted_at_ms = ?3 WHERE n = ?1",
+                    &[place.n.into(), to.as_str().into(), deleted_at.into()],
                 )?;
+                known_runs::changed(tx, place.n)?;
                 let action = if to == Lifecycle::Deleted { "run.deleted" } else { "run.restored" };
                 tx.emit(NewEvent::new(&project, action, "run", id.as_str()))?;
                 Ok(())
@@ -500,6 +537,7 @@ fn apply_update(
     if name != before.name {
         upsert_tag(tx, place, &KeyValue::new(NAME_TAG, name))?;
     }
+    known_runs::changed(tx, place.n)?;
     let payload = json!({
         "status": { "before": before.status, "after": status },
         "end_time": end_time,

@@ -2,7 +2,8 @@
 
 use trueline_db::{Migration, Module};
 
-/// Tables of points, whose digest an event records when a series is sealed (rule 2).
+/// Tables of points, whose digest an event records when a series is sealed (rule 2); and the editions of runs, which only
+/// tell that something was changed.
 pub(crate) const POINTS: &[&str] = &[
     "latest_metrics",
     "logged_model_metrics",
@@ -10,6 +11,7 @@ pub(crate) const POINTS: &[&str] = &[
     "metric_chunks",
     "metric_inbox",
     "metric_points_v1",
+    "run_editions",
 ];
 
 /// Params and tags keep so many characters of their value in the column that is indexed, and the rest beside it: rows of
@@ -25,6 +27,7 @@ pub const MODULE: Module = Module {
         Migration { version: 3, sql: V3 },
         Migration { version: 4, sql: V4 },
         Migration { version: 5, sql: V5 },
+        Migration { version: 6, sql: V6 },
     ],
 };
 
@@ -349,5 +352,14 @@ CREATE TABLE object_digests (
     etag TEXT NOT NULL,
     sha256 TEXT NOT NULL,
     PRIMARY KEY (place, path)
+);
+";
+
+/// How often what is told of a run was changed. It lies apart from the runs, because transactions that read a run to write
+/// points are not to fail when its points are folded meanwhile.
+const V6: &str = "
+CREATE TABLE run_editions (
+    run BIGINT PRIMARY KEY,
+    edition BIGINT NOT NULL
 );
 ";

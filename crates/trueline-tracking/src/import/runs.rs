@@ -8,7 +8,7 @@ use crate::points::{self, ByKey, Packed};
 use crate::runs::Place;
 use crate::schema::POINTS;
 use crate::seal::{self, Owner};
-use crate::{Tracking, TrackingError, inputs};
+use crate::{Tracking, TrackingError, inputs, known_runs};
 use serde_json::json;
 use trueline_identity::{Authorized, WriteTracking};
 use trueline_ledger::{Edge, EventId, LedgerTx, Millis, NewEvent, Node, ProjectId};
@@ -142,6 +142,7 @@ impl Tracking {
                     "UPDATE runs SET lifecycle = ?2 WHERE n = ?1",
                     &[place.n.into(), lifecycle.as_str().into()],
                 )?;
+                known_runs::changed(tx, place.n)?;
                 seal::added(tx, Owner::Run, run.as_str(), points)?;
                 let event = NewEvent::new(&project, "run.points_imported", "run", run.as_str());
                 tx.emit(event.with(json!({ "source": source, "points": points })))?;
@@ -156,7 +157,7 @@ fn forget(tx: &mut LedgerTx<'_, '_>, id: &RunId) -> Result<(), TrackingError> {
     let n: Option<i64> = tx.scalar("SELECT n FROM runs WHERE id = ?1", &[id.into()])?;
     let Some(n) = n else { return Ok(()) };
     points::forget(tx, n)?;
-    for table in ["params", "tags"] {
+    for table in ["params", "tags", "run_editions"] {
         tx.execute(&format!("DELETE FROM {table} WHERE run = ?1"), &[n.into()])?;
     }
     for table in ["run_inputs", "run_models"] {

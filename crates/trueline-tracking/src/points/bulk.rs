@@ -3,10 +3,9 @@
 use super::codec::{self, MOST_POINTS};
 use super::fold;
 use super::{ByKey, tidy};
-use crate::TrackingError;
 use crate::metrics::MetricPoint;
-use crate::runs;
 use crate::seal::{FirstSeal, Owner};
+use crate::{TrackingError, known_runs, runs};
 use trueline_db::Tx;
 
 /// A series as it lies in the tables.
@@ -74,7 +73,7 @@ pub(crate) fn keep_more(tx: &mut Tx<'_>, run: runs::Place, points: ByKey) -> Res
             block.put(tx, run.n)?;
         }
     }
-    Ok(())
+    known_runs::changed(tx, run.n)
 }
 
 /// Takes out all points of a run.

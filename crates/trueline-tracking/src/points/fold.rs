@@ -4,8 +4,8 @@ use super::codec::{self, MOST_POINTS};
 use super::{inbox, order, tidy};
 use crate::metrics::MetricPoint;
 use crate::schema::POINTS;
-use crate::{TrackingError, seal};
-use std::collections::HashMap;
+use crate::{TrackingError, known_runs, many, seal};
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use trueline_db::Tx;
 use trueline_ledger::Ledger;
@@ -75,6 +75,22 @@ fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Waiting>, TrackingError> {
 /// Whether anything waits to be folded.
 pub(crate) fn any_waiting(tx: &mut Tx<'_>) -> Result<bool, TrackingError> {
     Ok(tx.query_opt("SELECT 1 FROM metric_inbox LIMIT 1", &[])?.is_some())
+}
+
+/// Those of these runs that have points waiting.
+pub(crate) fn waiting_of(tx: &mut Tx<'_>, runs: &[i64]) -> Result<HashSet<i64>, TrackingError> {
+    let mut found = HashSet::new();
+    if !any_waiting(tx)? {
+        return Ok(found);
+    }
+    for some in many::batches(runs) {
+        let sql = some.sql("SELECT DISTINCT run FROM metric_inbox WHERE run IN ({list})");
+        tx.each(&sql, some.params(), |row| {
+            found.insert(row.take(0)?);
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// Folds all that waits, so that latest values can be searched; costs next to nothing when nothing waits.
@@ -166,6 +182,7 @@ impl Folded {
         for (key, point) in &self.latest {
             put_latest(tx, (self.run, *experiment), key, point)?;
         }
+        known_runs::changed(tx, self.run)?;
         seal::added(tx, seal::Owner::Run, id, self.points)?;
         Ok(true)
     }

@@ -80,16 +80,10 @@ pub(crate) fn latest_of(
             found.entry(row.take(5)?).or_default().push(metric);
             Ok::<_, TrackingError>(())
         })?;
-        let mut waiting = Vec::new();
-        let sql = some.sql("SELECT DISTINCT run FROM metric_inbox WHERE run IN ({list})");
-        tx.each(&sql, some.params(), |row| {
-            waiting.push(row.take(0)?);
-            Ok::<_, TrackingError>(())
-        })?;
-        for run in waiting {
-            if let Some(waiting) = inbox::of_run(tx, run, i64::MAX)? {
-                overlay(found.entry(run).or_default(), waiting.points);
-            }
+    }
+    for run in super::waiting_of(tx, runs)? {
+        if let Some(waiting) = inbox::of_run(tx, run, i64::MAX)? {
+            overlay(found.entry(run).or_default(), waiting.points);
         }
     }
     Ok(found)

@@ -115,6 +115,7 @@ fn take_out(
     ] {
         tx.execute(sql, &[id.into()])?;
     }
+    tx.execute("DELETE FROM run_editions WHERE run = ?1", &[n.into()])?;
     tx.execute(
         "DELETE FROM run_reproductions WHERE project = ?1 AND run = ?2",
         &[project.into(), id.into()],

@@ -1,42 +1,13 @@
 //! What a purge takes, keeps back and leaves, on both databases.
 
 use super::{PurgeOrder, Purged, Referrers};
-use crate::model::{ExperimentId, KeyValue, Lifecycle, LoggedMetric, NewRun, RunId, RunStatus, RunUpdate};
-use crate::schema::MODULE;
-use crate::{ArtifactPath, Batch, MetricPoint, NewLoggedModel, Tracking, TrackingError, test_databases};
-use bytes::Bytes;
+use crate::model::{KeyValue, Lifecycle, LoggedMetric, RunStatus, RunUpdate};
+use crate::test_house::{DAY, House, on_both};
+use crate::{Batch, MetricPoint, NewLoggedModel, TrackingError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use trueline_blobs::Blobs;
-use trueline_db::{Db, DbError, Tx};
-use trueline_identity::{Action, Authorized, Caller, Policy};
-use trueline_ledger::{Actor, Clock, Entropy, Ledger, Millis, ProjectId, Sources};
-
-const DAY: Millis = 24 * 60 * 60 * 1000;
-
-#[derive(Debug, Default)]
-struct Set(AtomicI64);
-
-impl Clock for Set {
-    fn now(&self) -> Millis {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Different bytes each time.
-#[derive(Debug, Default)]
-struct Counted(AtomicI64);
-
-impl Entropy for Counted {
-    fn fill(&self, out: &mut [u8]) {
-        let n = self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        out.iter_mut()
-            .rev()
-            .zip(n.iter().rev().chain(std::iter::repeat(&7)))
-            .for_each(|(to, from)| *to = *from);
-    }
-}
+use trueline_db::{DbError, Tx};
+use trueline_ledger::{Actor, Clock, ProjectId};
 
 /// Keeps back what is named.
 #[derive(Clone, Debug, Default)]
@@ -57,22 +28,7 @@ impl Referrers for Named {
     }
 }
 
-struct House {
-    tracking: Tracking,
-    clock: Arc<Set>,
-    policy: Policy,
-    _blobs: tempfile::TempDir,
-}
-
 impl House {
-    fn leave<A: Action>(&self) -> Authorized<A> {
-        self.policy.authorize(&Caller::local(None), &ProjectId::default_project()).unwrap()
-    }
-
-    fn pass(&self, days: i64) {
-        self.clock.0.fetch_add(days * DAY, Ordering::Relaxed);
-    }
-
     fn order(&self, days: i64, kept: &[&str]) -> PurgeOrder {
         PurgeOrder {
             project: ProjectId::default_project(),
@@ -80,51 +36,6 @@ impl House {
             actor: Actor::system("collector"),
             referrers: Arc::new(Named(kept.iter().map(|id| (*id).to_owned()).collect())),
         }
-    }
-
-    async fn experiment(&self, name: &str) -> ExperimentId {
-        self.tracking.create_experiment(&self.leave(), name.to_owned(), None, Vec::new()).await.unwrap()
-    }
-
-    /// A run with something of everything.
-    async fn run(&self, experiment: ExperimentId) -> RunId {
-        let new = NewRun {
-            experiment,
-            name: None,
-            claimed_user: String::new(),
-            start_time: Some(1),
-            tags: vec![KeyValue::new("t", "1")],
-        };
-        let run = self.tracking.create_run(&self.leave(), new).await.unwrap().run;
-        let metric = |step| LoggedMetric {
-            key: "loss".to_owned(),
-            point: MetricPoint { step, at_ms: step, value: 0.5 },
-        };
-        let batch = Batch {
-            metrics: (0..300).map(metric).collect(),
-            params: vec![KeyValue::new("p", "x".repeat(300))],
-            ..Batch::default()
-        };
-        self.tracking.log_batch(&self.leave(), &run.id, batch).await.unwrap();
-        self.put(&format!("{}/model/weights", run.artifact_uri.trim_start_matches("mlflow-artifacts:/")))
-            .await;
-        run.id
-    }
-
-    async fn put(&self, path: &str) {
-        let bytes = futures::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(path.to_owned()))]);
-        let path = ArtifactPath::parse(path).unwrap();
-        self.tracking.put_artifact(&self.leave(), path, bytes, 1000).await.unwrap();
-    }
-
-    async fn delete_run(&self, id: &RunId) {
-        self.tracking.set_run_lifecycle(&self.leave(), id, Lifecycle::Deleted).await.unwrap();
-    }
-
-    async fn rows(&self, table: &str) -> i64 {
-        let sql = format!("SELECT COUNT(*) FROM {table}");
-        let count = self.tracking.ledger.db().read(move |tx| tx.scalar::<i64>(&sql, &[]));
-        count.await.unwrap().unwrap()
     }
 
     async fn events(&self, action: &'static str) -> Vec<(String, serde_json::Value)> {
@@ -143,24 +54,10 @@ impl House {
     }
 }
 
-/// Runs a test on each kind of database.
-fn on_both(name: &str, test: impl AsyncFn(House)) {
-    let (_folder, configs) = test_databases::configs(name);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    for config in configs {
-        let db = Db::open(&config, &[trueline_ledger::MODULE, MODULE]).unwrap();
-        let clock = Arc::new(Set(AtomicI64::new(1000 * DAY)));
-        let sources = Sources::new(clock.clone(), Arc::new(Counted::default()));
-        let blobs = tempfile::tempdir().unwrap();
-        let tracking = Tracking::new(Ledger::new(db, sources), Blobs::local(blobs.path()).unwrap());
-        let house = House { tracking, clock, policy: Policy::built_in().unwrap(), _blobs: blobs };
-        runtime.block_on(test(house));
-    }
-}
-
 /// The tables that hold something of a run.
-const OF_RUNS: [&str; 8] = [
+const OF_RUNS: [&str; 9] = [
     "runs",
+    "run_editions",
     "params",
     "tags",
     "latest_metrics",

@@ -10,8 +10,8 @@ mod sets;
 mod table;
 mod walk;
 
-use crate::model::{Experiment, ExperimentId, RunData, ViewType};
-use crate::{LoggedModel, MeasuredOn, Tracking, TrackingError, experiments, logged_models, points};
+use crate::model::{Experiment, ExperimentId, ViewType};
+use crate::{KnownRun, LoggedModel, MeasuredOn, Tracking, TrackingError, experiments, logged_models, points};
 use places::{ExperimentPlaces, LoggedModelPlaces};
 use std::sync::Arc;
 pub(crate) use table::Results;
@@ -201,16 +201,16 @@ impl Tracking {
         &self,
         leave: &Authorized<ReadProject>,
         search: RunSearch,
-    ) -> Result<Page<RunData>, TrackingError> {
+    ) -> Result<Page<Arc<KnownRun>>, TrackingError> {
         let (project, search) = (leave.project().clone(), Arc::new(search));
         let mut heeds_inbox = runs::asks_for_metrics(&search);
         loop {
-            let (project, search) = (project.clone(), search.clone());
+            let (project, search, known) = (project.clone(), search.clone(), self.known_runs.clone());
             let find = move |tx: &mut Tx<'_>| {
                 if heeds_inbox && points::any_waiting(tx)? {
                     return Ok(None);
                 }
-                runs::find(tx, &project, &search, runs::Bounds::MEASURED).map(Some)
+                runs::find(tx, &known, &project, &search, runs::Bounds::MEASURED).map(Some)
             };
             if let Some(found) = self.ledger.db().read(find).await? {
                 return Ok(found);

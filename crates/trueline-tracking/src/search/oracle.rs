@@ -4,6 +4,7 @@
 use super::RunSearch;
 use super::runs::{Bounds, find};
 use super::table::all as whole;
+use crate::known_runs::KnownRuns;
 use crate::logged::split;
 use crate::model::{ExperimentId, ViewType};
 use crate::schema::MODULE;
@@ -340,7 +341,7 @@ fn whatever_is_asked_every_way_of_searching_gives_what_looking_at_all_gives() {
                 let search = search.clone();
                 let project = ProjectId::new(PROJECT);
                 let found = runtime
-                    .block_on(db.read(move |tx: &mut Tx<'_>| find(tx, &project, &search, bounds)))
+                    .block_on(db.read(move |tx: &mut Tx<'_>| find(tx, &KnownRuns::default(), &project, &search, bounds)))
                     .unwrap();
                 let found_ids: Vec<&str> = found.items.iter().map(|r| r.run.id.as_str()).collect();
                 prop_assert_eq!(&found_ids, &page, "{:?} {:?}", db.dialect(), bounds);

@@ -2,8 +2,7 @@
 //! then the newest first, then by id.
 
 use super::places::RunPlaces;
-use crate::model::Run;
-use crate::{TrackingError, runs};
+use crate::TrackingError;
 use std::cmp::Ordering;
 use trueline_db::{Row, Value};
 use trueline_search::mlflow::OrderBy;
@@ -65,17 +64,6 @@ pub(super) struct Hit {
     pub(super) keys: Vec<Key>,
     start: Option<i64>,
     id: String,
-    /// The run itself, when it was read in the same go.
-    pub(super) run: Option<Run>,
-}
-
-/// What is read of a hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Carry {
-    /// What it is sorted by.
-    Keys,
-    /// The whole run as well.
-    Run,
 }
 
 /// One field of the order: where it lies and in which direction it counts.
@@ -104,11 +92,8 @@ impl Order {
     }
 
     /// What a statement selects for [`Order::read`], and from where: runs are `r`.
-    pub(super) fn select(&self, carry: Carry, mut bind: impl FnMut(Value) -> String) -> String {
-        let mut columns = match carry {
-            Carry::Keys => "r.id, r.start_time, r.n".to_owned(),
-            Carry::Run => format!("{}, r.n", runs::COLUMNS),
-        };
+    pub(super) fn select(&self, mut bind: impl FnMut(Value) -> String) -> String {
+        let mut columns = "r.n, r.start_time, r.id".to_owned();
         let mut from = "runs r".to_owned();
         for (i, by) in self.by.iter().enumerate() {
             match &by.place {
@@ -128,16 +113,9 @@ impl Order {
         format!("SELECT {columns} FROM {from}")
     }
 
-    pub(super) fn read(&self, carry: Carry, row: &mut Row) -> Result<Hit, TrackingError> {
-        let (id, start, run, number) = match carry {
-            Carry::Keys => (row.take(0)?, row.take(1)?, None, 2),
-            Carry::Run => {
-                let run = runs::from_row(row)?;
-                (run.id.as_str().to_owned(), run.start_time, Some(run), runs::COLUMN_COUNT)
-            }
-        };
-        let n = row.take(number)?;
-        let mut at = number + 1;
+    pub(super) fn read(&self, row: &mut Row) -> Result<Hit, TrackingError> {
+        let (n, start, id) = (row.take(0)?, row.take(1)?, row.take(2)?);
+        let mut at = 3;
         let mut keys = Vec::with_capacity(self.by.len());
         for by in &self.by {
             keys.push(match &by.place {
@@ -145,7 +123,7 @@ impl Order {
                 Place::Rows { holds, nan, .. } => Key::read(row, &mut at, *holds, nan.is_some())?,
             });
         }
-        Ok(Hit { n, keys, start, id, run })
+        Ok(Hit { n, keys, start, id })
     }
 
     pub(super) fn compare(&self, a: &Hit, b: &Hit) -> Ordering {

@@ -7,14 +7,15 @@
 //!   looking at bits.
 
 use super::leaf::{Leaf, values};
-use super::order::{Carry, Hit, Order};
+use super::order::{Hit, Order};
 use super::places::RunPlaces;
 use super::sets::{self, Set};
 use super::walk::Walk;
 use super::{Page, RunSearch};
-use crate::model::{ExperimentId, Run, RunData};
-use crate::{TrackingError, many, runs};
-use std::collections::HashMap;
+use crate::known_runs::{KnownRun, KnownRuns};
+use crate::model::ExperimentId;
+use crate::{TrackingError, many};
+use std::sync::Arc;
 use trueline_db::{Tx, Value};
 use trueline_ledger::ProjectId;
 use trueline_search::sql::compile;
@@ -41,9 +42,6 @@ impl Bounds {
         Self { few: 5_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
 }
 
-/// As many runs are read as a whole when they are looked at.
-const CARRIED: usize = 256;
-
 /// A run is looked at in the time in which so many are walked past.
 const LOOK_COSTS: usize = 12;
 
@@ -56,10 +54,11 @@ pub(super) fn asks_for_metrics(search: &RunSearch) -> bool {
 /// The runs of a page, and whether there are more.
 pub(super) fn find(
     tx: &mut Tx<'_>,
+    known: &KnownRuns,
     project: &ProjectId,
     search: &RunSearch,
     bounds: Bounds,
-) -> Result<Page<RunData>, TrackingError> {
+) -> Result<Page<Arc<KnownRun>>, TrackingError> {
     let order = Order::new(&search.order_by)?;
     let (offset, limit) = (size(search.offset), size(search.limit));
     let wanted = offset.saturating_add(limit).saturating_add(1);
@@ -69,14 +68,8 @@ pub(super) fn find(
     }
     hits.sort_unstable_by(|a, b| order.compare(a, b));
     let more = hits.len() >= wanted;
-    let page: Vec<Hit> = hits.into_iter().skip(offset).take(limit).collect();
-    let unread: Vec<i64> = page.iter().filter(|hit| hit.run.is_none()).map(|hit| hit.n).collect();
-    let mut rows = rows(tx, &unread)?;
-    let read = |hit: Hit| Some((hit.n, hit.run.or_else(|| rows.remove(&hit.n))?));
-    let found = page.into_iter().filter_map(read).collect();
-    let mut items = runs::data(tx, project, found)?;
-    // As MLflow has it, a search does not tell what models a run read.
-    items.iter_mut().for_each(|run| run.model_inputs.clear());
+    let page: Vec<i64> = hits.iter().skip(offset).take(limit).map(|hit| hit.n).collect();
+    let items = known.read(tx, project, &page)?;
     Ok(Page { items, more })
 }
 
@@ -102,20 +95,6 @@ pub(super) fn numbers(
     }
     found.sort_unstable();
     found.dedup();
-    Ok(found)
-}
-
-/// Runs by their numbers.
-pub(super) fn rows(tx: &mut Tx<'_>, page: &[i64]) -> Result<HashMap<i64, Run>, TrackingError> {
-    let mut found = HashMap::with_capacity(page.len());
-    for some in many::batches(page) {
-        let sql = some.sql(&format!("SELECT {}, r.n FROM runs r WHERE r.n IN ({{list}})", runs::COLUMNS));
-        tx.each(&sql, some.params(), |row| {
-            let run = runs::from_row(row)?;
-            found.insert(row.take(runs::COLUMN_COUNT)?, run);
-            Ok::<_, TrackingError>(())
-        })?;
-    }
     Ok(found)
 }
 
@@ -286,10 +265,8 @@ impl Search<'_> {
         filter: Filter,
         mut see: impl FnMut(Hit),
     ) -> Result<(), TrackingError> {
-        // Of many that are looked at few are shown.
-        let carry = if self.wanted.max(runs.len()) <= CARRIED { Carry::Run } else { Carry::Keys };
         for mut some in many::batches(runs) {
-            let select = self.order.select(carry, |value: Value| some.push(value));
+            let select = self.order.select(|value: Value| some.push(value));
             let experiment = some.push(self.experiment);
             let mut sql = some.sql(&format!("{select} WHERE r.n IN ({{list}})"));
             sql.push_str(&format!(" AND r.experiment_n = {experiment}"));
@@ -302,7 +279,7 @@ impl Search<'_> {
                 sql.push_str(&format!(" AND ({})", condition.sql));
             }
             tx.each(&sql, some.params(), |row| {
-                see(self.order.read(carry, row)?);
+                see(self.order.read(row)?);
                 Ok::<_, TrackingError>(())
             })?;
         }

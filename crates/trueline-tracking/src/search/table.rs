@@ -254,7 +254,7 @@ fn values_of(
 
 /// The runs of a window with their cells.
 fn cells(tx: &mut Tx<'_>, window: &[i64], columns: &[Field]) -> Result<Vec<TableRow>, TrackingError> {
-    let mut found = runs::rows(tx, window)?;
+    let mut found = crate::runs::rows(tx, window)?;
     let mut cells: HashMap<i64, Vec<Cell>> =
         window.iter().map(|n| (*n, vec![Cell::None; columns.len()])).collect();
     for (place, field) in columns.iter().enumerate() {

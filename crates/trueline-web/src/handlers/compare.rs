@@ -14,7 +14,8 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use trueline_tracking::{RunData, RunId};
+use std::sync::Arc;
+use trueline_tracking::{KnownRun, RunData, RunId};
 
 /// Runs that can stand side by side.
 const COMPARED: usize = 100;
@@ -27,7 +28,7 @@ const POINTS: usize = 400;
 /// Axes of the parallel coordinates to start with.
 const FIRST_DIMS: usize = 6;
 
-async fn asked_for(app: &Web, visitor: &Visitor) -> Result<(Vec<RunData>, usize), Failure> {
+async fn asked_for(app: &Web, visitor: &Visitor) -> Result<(Vec<Arc<KnownRun>>, usize), Failure> {
     let mut ids: Vec<RunId> = Vec::new();
     for (_, id) in visitor.query.iter().filter(|(key, _)| key == "run") {
         let id = RunId::new(id);
@@ -49,7 +50,7 @@ fn param(run: &RunData, key: &str) -> Cell {
 }
 
 /// All rows of both sections.
-fn sections(runs: &[RunData]) -> Vec<ComparedSection> {
+fn sections(runs: &[Arc<KnownRun>]) -> Vec<ComparedSection> {
     let metrics: BTreeSet<&str> =
         runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
     let params: BTreeSet<&str> = runs.iter().flat_map(|r| r.params.iter().map(|p| p.key.as_str())).collect();
@@ -124,7 +125,7 @@ fn plot(sections: &[ComparedSection], view: &ViewUrl, rows_url: String) -> Plot 
 }
 
 /// Where the drawings get their values: the table of runs, of these alone.
-fn rows_url(project: &str, runs: &[RunData]) -> String {
+fn rows_url(project: &str, runs: &[Arc<KnownRun>]) -> String {
     let experiments: BTreeSet<String> = runs.iter().map(|r| r.run.experiment.to_string()).collect();
     let ids: Vec<String> = runs.iter().map(|r| format!("'{}'", r.run.id)).collect();
     let filter = format!("run_id IN ({})", ids.join(","));
@@ -137,7 +138,7 @@ fn rows_url(project: &str, runs: &[RunData]) -> String {
 }
 
 /// A chart for each metric that matches, some at a time.
-fn charts(visitor: &Visitor, runs: &[RunData], view: &ViewUrl, first: usize) -> (Vec<Chart>, usize) {
+fn charts(visitor: &Visitor, runs: &[Arc<KnownRun>], view: &ViewUrl, first: usize) -> (Vec<Chart>, usize) {
     let word = view.get("q").to_lowercase();
     let keys: BTreeSet<&str> = runs.iter().flat_map(|r| r.metrics.iter().map(|m| m.key.as_str())).collect();
     let keys: Vec<&str> = keys.into_iter().filter(|k| k.to_lowercase().contains(&word)).collect();
@@ -207,7 +208,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The runs as rows, everything that they were given and that came of it as columns.
-fn table_of(runs: &[RunData]) -> String {
+fn table_of(runs: &[Arc<KnownRun>]) -> String {
     let sections = sections(runs);
     let columns: Vec<(&ComparedSection, &ComparedRow)> =
         sections.iter().flat_map(|s| s.rows.iter().map(move |row| (s, row))).collect();

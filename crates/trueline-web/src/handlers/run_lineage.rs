@@ -64,7 +64,7 @@ pub(super) async fn children(
         started_at: run.run.start_time.map(timestamp),
         duration_ms: duration_ms(&run.run, now),
     };
-    Ok((found.items.iter().map(line).collect(), found.more))
+    Ok((found.items.iter().map(|run| line(run)).collect(), found.more))
 }
 
 /// The models that a run logged, with the versions that they were registered as.
