@@ -12,10 +12,15 @@ use crossbeam_channel::Receiver;
 use postgres::config::{Host, SslMode};
 use postgres::{Client, NoTls};
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// A job that has conflicted so often is run while no other job of this server writes, so that it gets through however
+/// many want the same rows. Several servers on one database can still meet.
+const ALONE_AFTER: u32 = 3;
 
 /// Nothing waits unbounded: not a statement, not for a lock, and not a transaction whose server has hung.
 const TIMEOUTS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s';
@@ -26,14 +31,16 @@ pub(crate) fn start(url: &str, limits: &Limits, modules: &[Module]) -> Result<(Q
     migrate::run_postgres(&mut first, modules)?;
 
     let (writes, write_work) = Queue::new(limits.queued_writes);
+    let turns = Arc::new(RwLock::new(()));
     for _ in 0..limits.postgres_writers.max(1) {
-        let mut worker = Worker::new(url, BEGIN_WRITE, limits.retries);
+        let mut worker = Worker::new(url, BEGIN_WRITE, limits.retries, &turns);
         let work = write_work.clone();
         spawn("db-writer", move || worker.serve(&work))?;
     }
     let (reads, read_work) = Queue::new(limits.queued_reads);
+    let turns = Arc::default();
     for _ in 0..limits.readers.max(1) {
-        let mut worker = Worker::new(url, BEGIN_READ, limits.retries);
+        let mut worker = Worker::new(url, BEGIN_READ, limits.retries, &turns);
         let work = read_work.clone();
         spawn("db-reader", move || worker.serve(&work))?;
     }
@@ -89,12 +96,14 @@ struct Worker {
     url: String,
     begin: &'static str,
     retries: u32,
+    /// Held by each that has a transaction, by one alone when it must.
+    turns: Arc<RwLock<()>>,
     connection: Option<PgConnection>,
 }
 
 impl Worker {
-    fn new(url: &str, begin: &'static str, retries: u32) -> Self {
-        Self { url: url.to_owned(), begin, retries, connection: None }
+    fn new(url: &str, begin: &'static str, retries: u32, turns: &Arc<RwLock<()>>) -> Self {
+        Self { url: url.to_owned(), begin, retries, turns: Arc::clone(turns), connection: None }
     }
 
     fn serve(&mut self, work: &Receiver<Work>) {
@@ -109,7 +118,7 @@ impl Worker {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.attempt(&mut job) {
+            match self.take_turn(&mut job, tries > ALONE_AFTER) {
                 Ok(()) => return job.answer(),
                 Err(DbError::Contention { message, .. }) => {
                     if tries >= self.retries {
@@ -127,6 +136,16 @@ impl Worker {
                 Err(error) => return job.fail(error),
             }
         }
+    }
+
+    fn take_turn(&mut self, job: &mut Work, alone: bool) -> Result<(), DbError> {
+        let turns = Arc::clone(&self.turns);
+        if alone {
+            let _turn = turns.write().unwrap_or_else(PoisonError::into_inner);
+            return self.attempt(job);
+        }
+        let _turn = turns.read().unwrap_or_else(PoisonError::into_inner);
+        self.attempt(job)
     }
 
     /// Runs the job once. `Ok` means that its answer may leave, be it a refusal.

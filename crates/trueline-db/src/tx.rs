@@ -57,6 +57,18 @@ impl PgConnection {
     }
 }
 
+/// Rows that one statement inserts at the most.
+const ROWS_AT_ONCE: usize = 32;
+
+/// The placeholders of so many rows: `(?1, ?2), (?3, ?4)`.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |at: usize| {
+        let each: Vec<String> = (1..=columns).map(|i| format!("?{}", at * columns + i)).collect();
+        format!("({})", each.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
 /// Turns `?1` into `$1`, outside of quoted text.
 fn dollars(sql: &str) -> String {
     let mut quoted = false;
@@ -175,6 +187,26 @@ impl<'c> Tx<'c> {
         };
         let touched = self.note(touched)?;
         self.changed += touched;
+        Ok(touched)
+    }
+
+    /// Inserts rows, several with each statement: `head` is the statement as far as the names of its columns, `tail` what
+    /// follows the values. No two rows may be the same for the constraint that an `ON CONFLICT` in it names.
+    ///
+    /// # Errors
+    /// What the database says; the transaction is doomed then.
+    pub fn insert_rows(&mut self, head: &str, rows: &[Vec<Value>], tail: &str) -> Result<u64, DbError> {
+        let mut touched = 0;
+        let mut left = rows;
+        while let Some(first) = left.first() {
+            // Powers of two, so that there are few statements to prepare.
+            let n = ROWS_AT_ONCE.min(1 << left.len().ilog2());
+            let (some, others) = left.split_at(n);
+            left = others;
+            let sql = format!("{head} VALUES {} {tail}", placeholders(n, first.len()));
+            let params: Vec<Value> = some.iter().flatten().cloned().collect();
+            touched += self.execute(&sql, &params)?;
+        }
         Ok(touched)
     }
 

@@ -15,9 +15,12 @@ const MODULE: Module = Module {
 
 /// A fresh database of each kind, with a folder that keeps the first alive.
 fn databases(name: &str) -> (tempfile::TempDir, Vec<Db>) {
+    databases_with(name, Limits { readers: 1, postgres_writers: 2, ..Limits::default() })
+}
+
+fn databases_with(name: &str, limits: Limits) -> (tempfile::TempDir, Vec<Db>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
-    let limits = Limits { readers: 1, postgres_writers: 2, ..Limits::default() };
     let mut configs = vec![Config::Sqlite { path, durability: Durability::Full, limits }];
     if let Ok(base) = std::env::var("TRUELINE_TEST_POSTGRES") {
         let name = format!("db_{name}_{}", std::process::id());
@@ -91,4 +94,60 @@ fn statements_and_locks_on_postgresql_do_not_wait_for_ever() {
             assert_eq!(read.await.unwrap().as_deref(), Some(expected), "{setting}");
         }
     });
+}
+
+#[test]
+fn however_many_want_one_row_each_gets_its_turn() {
+    const JOBS: i64 = 300;
+    let limits = Limits { readers: 1, postgres_writers: 8, retries: 5, ..Limits::default() };
+    let (_folder, all) = databases_with("turns", limits);
+    for db in all {
+        let runtime = runtime();
+        let add = |tx: &mut Tx<'_>| {
+            let count: Option<String> = tx.scalar("SELECT word FROM words WHERE id = 1", &[])?;
+            let next = count.map_or(0, |count| count.parse::<i64>().unwrap()) + 1;
+            tx.execute(
+                "INSERT INTO words (id, word) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET word = excluded.word",
+                &[next.to_string().into()],
+            )
+        };
+        let jobs: Vec<_> = (0..JOBS)
+            .map(|_| {
+                let db = db.clone();
+                runtime.spawn(async move { db.write(add).await })
+            })
+            .collect();
+        runtime.block_on(async {
+            for job in jobs {
+                job.await.unwrap().unwrap();
+            }
+            let count = db.read(|tx: &mut Tx<'_>| tx.scalar::<String>("SELECT word FROM words", &[]));
+            assert_eq!(count.await.unwrap(), Some(JOBS.to_string()), "{:?}", db.dialect());
+        });
+    }
+}
+
+#[test]
+fn rows_that_are_inserted_together_are_each_there_once() {
+    let (_folder, all) = databases("rows");
+    for db in all {
+        runtime().block_on(async {
+            let insert = |count: i64, word: &'static str| {
+                db.write(move |tx: &mut Tx<'_>| {
+                    let rows: Vec<_> = (0..count).map(|id| vec![id.into(), word.into()]).collect();
+                    let update = "ON CONFLICT (id) DO UPDATE SET word = excluded.word";
+                    tx.insert_rows("INSERT INTO words (id, word)", &rows, update)
+                })
+            };
+            assert_eq!(insert(0, "none").await.unwrap(), 0);
+            assert_eq!(insert(77, "first").await.unwrap(), 77);
+            assert_eq!(insert(5, "second").await.unwrap(), 5);
+            let count = |word: &'static str| {
+                db.read(move |tx: &mut Tx<'_>| {
+                    tx.scalar::<i64>("SELECT COUNT(*) FROM words WHERE word = ?1", &[word.into()])
+                })
+            };
+            assert_eq!((count("first").await.unwrap(), count("second").await.unwrap()), (Some(72), Some(5)));
+        });
+    }
 }

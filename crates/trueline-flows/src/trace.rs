@@ -115,8 +115,7 @@ impl Tracer {
         leave: &Authorized<ReadProject>,
         id: PredictionId,
     ) -> Result<Trace, TraceError> {
-        let (prediction, labels) = self.logged(leave, id).await?;
-        let prediction = prediction.ok_or(TraceError::NotFound(id))?;
+        let (prediction, labels) = self.prediction(leave, id).await?;
         let route = self.route(leave, &prediction).await?;
         let version = self.version(leave, &prediction).await?;
         let run = match version.as_ref().and_then(|v| v.run_id.as_deref()) {
@@ -130,6 +129,19 @@ impl Tracer {
         let mut trace = Trace { prediction, labels, route, version, release, run, events: Vec::new() };
         trace.events = self.events(leave, &trace).await?;
         Ok(trace)
+    }
+
+    /// A prediction of the caller's project with what it was told since, and nothing of where it came from.
+    ///
+    /// # Errors
+    /// [`TraceError::NotFound`].
+    pub async fn prediction(
+        &self,
+        leave: &Authorized<ReadProject>,
+        id: PredictionId,
+    ) -> Result<(Record, Vec<Label>), TraceError> {
+        let (prediction, labels) = self.logged(leave, id).await?;
+        Ok((prediction.ok_or(TraceError::NotFound(id))?, labels))
     }
 
     /// A prediction of the caller's project as it was logged, when it is there.

@@ -193,6 +193,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/incidents/{id}", get(monitors::incident))
         .route("/incidents/{id}/notes", post(monitors::note))
         .route("/incidents/{id}/resolution", put(monitors::resolve))
+        .route("/predictions/{id}", get(predictions::show))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
         .route("/rollouts", get(rollouts::list))

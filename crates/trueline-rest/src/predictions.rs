@@ -18,17 +18,33 @@ pub(crate) async fn trace(
     Caller(session): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let id = PredictionId::parse(&id).ok_or_else(|| {
-        Problem::invalid(format!("`{id}` is no prediction id: those have 32 hexadecimal digits"))
-    })?;
-    let trace = app.tracer.trace(&session.leave()?, id).await?;
+    let trace = app.tracer.trace(&session.leave()?, prediction_id(&id)?).await?;
     Ok(Json(trace_json(&trace)))
+}
+
+pub(crate) async fn show(
+    State(app): App,
+    Caller(session): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let (prediction, labels) = app.tracer.prediction(&session.leave()?, prediction_id(&id)?).await?;
+    Ok(Json(json!({ "prediction": record_json(&prediction), "labels": labels_json(&labels) })))
+}
+
+fn prediction_id(id: &str) -> Result<PredictionId, Problem> {
+    PredictionId::parse(id).ok_or_else(|| {
+        Problem::invalid(format!("`{id}` is no prediction id: those have 32 hexadecimal digits"))
+    })
+}
+
+fn labels_json(labels: &[Label]) -> Vec<Value> {
+    labels.iter().map(label_json).collect()
 }
 
 fn trace_json(trace: &Trace) -> Value {
     json!({
         "prediction": record_json(&trace.prediction),
-        "labels": trace.labels.iter().map(label_json).collect::<Vec<_>>(),
+        "labels": labels_json(&trace.labels),
         "route": trace.route.as_ref().map(|r| route_json(&trace.prediction.endpoint, r)),
         "version": trace.version.as_ref().map(version_json),
         "release": trace.release.as_ref().map(state_json),

@@ -132,38 +132,44 @@ impl Batch {
     }
 
     fn write(&self, tx: &mut LedgerTx<'_, '_>, project: &ProjectId, home: &Home) -> Result<(), TraceError> {
-        let before = TraceRow::find(tx, project, &self.trace)?;
-        let mut row = match &before {
-            Some(row) => row.clone(),
-            None => {
-                TraceRow::new(&self.trace, home.experiment, home.artifacts_of(&self.trace), self.first_ms)
+        let artifacts = home.artifacts_of(&self.trace);
+        let mut row = TraceRow::new(&self.trace, home.experiment, artifacts, self.first_ms);
+        self.tell(&mut row, Vec::new());
+        if !row.insert(tx, project)? {
+            let before = TraceRow::get(tx, project, &self.trace)?;
+            row = before.clone();
+            if let Some(place) = row.spans_location.as_deref().filter(|place| *place != IN_STORE) {
+                return Err(TraceError::State(format!(
+                    "Cannot log spans because one or more traces are unavailable for DB-backed span writes: other='{}' \
+                     (its spans are kept in {place}).",
+                    self.trace
+                )));
             }
-        };
-        if let Some(place) = row.spans_location.as_deref().filter(|place| *place != IN_STORE) {
-            return Err(TraceError::State(format!(
-                "Cannot log spans because one or more traces are unavailable for DB-backed span writes: other='{}' (its \
-                 spans are kept in {place}).",
-                self.trace
-            )));
+            // A parent may have come before its children, or after them.
+            let nodes = match told(&self.usage) || told(&self.cost) {
+                true => self.stored_nodes(tx, project)?,
+                false => Vec::new(),
+            };
+            self.tell(&mut row, nodes);
+            row.save(tx, project)?;
+            row.follow(tx, project, &before)?;
         }
+        SpanRow::save(tx, project, (&self.trace, row.experiment), &self.spans)?;
+        self.write_pairs(tx, project, &row)
+    }
+
+    /// Adds to a trace's row what these spans tell of it, beside those that came before.
+    fn tell(&self, row: &mut TraceRow, before: Vec<(Node, Node)>) {
         row.spans_location = Some(IN_STORE.to_owned());
-        for span in &self.spans {
-            span.save(tx, project, &self.trace, row.experiment)?;
-        }
-        self.take_times(&mut row);
+        self.take_times(row);
         if let Some(state) = self.state.filter(|_| row.state.is_open()) {
             row.state = state;
         }
-        row.request_preview = row.request_preview.or_else(|| self.request.clone());
-        row.response_preview = row.response_preview.or_else(|| self.response.clone());
-        row.name = self.name.clone().or(row.name);
-        row.session = row.session.or_else(|| self.session.clone());
-        self.take_usage(tx, project, &mut row, before.is_some())?;
-        row.save(tx, project)?;
-        if let Some(before) = &before {
-            row.follow(tx, project, before)?;
-        }
-        self.write_pairs(tx, project, &row)
+        row.request_preview = row.request_preview.take().or_else(|| self.request.clone());
+        row.response_preview = row.response_preview.take().or_else(|| self.response.clone());
+        row.name = self.name.clone().or(row.name.take());
+        row.session = row.session.take().or_else(|| self.session.clone());
+        self.take_usage(row, before);
     }
 
     /// A trace lasts from the first start to the last end, unless the client has said it.
@@ -176,26 +182,16 @@ impl Batch {
         row.took_ms = ended.map(|ended| ended - row.started_ms);
     }
 
-    fn take_usage(
-        &self,
-        tx: &mut Tx<'_>,
-        project: &ProjectId,
-        row: &mut TraceRow,
-        was_there: bool,
-    ) -> Result<(), TraceError> {
-        let told = |nodes: &[Node]| nodes.iter().any(|node| node.told.is_some());
+    fn take_usage(&self, row: &mut TraceRow, before: Vec<(Node, Node)>) {
         let tokens = told(&self.usage) && !(row.finalized && row.tokens.iter().any(Option::is_some));
         let cost = told(&self.cost) && !(row.finalized && row.cost.iter().any(Option::is_some));
         if !tokens && !cost {
-            return Ok(());
+            return;
         }
-        // A parent may have come before its children, or after them.
         let (mut usage_nodes, mut cost_nodes) = (self.usage.clone(), self.cost.clone());
-        if was_there {
-            for (usage, cost) in self.stored_nodes(tx, project)? {
-                usage_nodes.push(usage);
-                cost_nodes.push(cost);
-            }
+        for (usage, cost) in before {
+            usage_nodes.push(usage);
+            cost_nodes.push(cost);
         }
         if let Some(totals) = usage::tokens(&usage_nodes).filter(|_| tokens) {
             merge(&mut row.tokens, &totals);
@@ -203,7 +199,6 @@ impl Batch {
         if let Some(totals) = usage::cost(&cost_nodes).filter(|_| cost) {
             merge(&mut row.cost, &totals);
         }
-        Ok(())
     }
 
     /// Usage and cost of the spans that came with earlier requests.
@@ -244,6 +239,11 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// Whether any span tells of it.
+fn told(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| node.told.is_some())
 }
 
 fn batches(spans: &[NewSpan]) -> Result<Vec<Batch>, TraceError> {

@@ -15,6 +15,24 @@ pub(crate) const COLUMNS: &str = "t.id, t.experiment, t.started_ms, t.took_ms, t
      t.input_tokens, t.output_tokens, t.total_tokens, t.cache_read_input_tokens, t.cache_creation_input_tokens, \
      t.cache_creation_input_tokens_above_1hr, t.input_cost, t.output_cost, t.total_cost";
 
+const INSERT: &str = "INSERT INTO traces (project, id, experiment, started_ms, took_ms, state, name, session, \
+     client_request_id, request_preview, response_preview, artifact_location, spans_location, finalized, input_tokens, \
+     output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens, \
+     cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23) \
+     ON CONFLICT (project, id)";
+
+const EXCLUDED: &str = "experiment = excluded.experiment, started_ms = excluded.started_ms, took_ms = excluded.took_ms, \
+     state = excluded.state, name = excluded.name, session = excluded.session, \
+     client_request_id = excluded.client_request_id, request_preview = excluded.request_preview, \
+     response_preview = excluded.response_preview, artifact_location = excluded.artifact_location, \
+     spans_location = excluded.spans_location, finalized = excluded.finalized, input_tokens = excluded.input_tokens, \
+     output_tokens = excluded.output_tokens, total_tokens = excluded.total_tokens, \
+     cache_read_input_tokens = excluded.cache_read_input_tokens, \
+     cache_creation_input_tokens = excluded.cache_creation_input_tokens, \
+     cache_creation_input_tokens_above_1hr = excluded.cache_creation_input_tokens_above_1hr, \
+     input_cost = excluded.input_cost, output_cost = excluded.output_cost, total_cost = excluded.total_cost";
+
 /// How many ids one statement asks for.
 pub(crate) const CHUNK: usize = 400;
 
@@ -115,8 +133,20 @@ impl TraceRow {
         Self::find(tx, project, id)?.ok_or_else(|| TraceError::no_trace(id))
     }
 
+    /// Writes the row unless there is one; answers whether it did. Cheaper than to ask first, and on PostgreSQL nothing is
+    /// read that others write at the same time.
+    pub(crate) fn insert(&self, tx: &mut Tx<'_>, project: &ProjectId) -> Result<bool, TraceError> {
+        let made = tx.execute(&format!("{INSERT} DO NOTHING"), &self.params(project))?;
+        Ok(made > 0)
+    }
+
     /// Writes the row, whether it was there or not.
     pub(crate) fn save(&self, tx: &mut Tx<'_>, project: &ProjectId) -> Result<(), TraceError> {
+        tx.execute(&format!("{INSERT} DO UPDATE SET {EXCLUDED}"), &self.params(project))?;
+        Ok(())
+    }
+
+    fn params(&self, project: &ProjectId) -> Vec<Value> {
         let mut params: Vec<Value> = vec![
             project.into(),
             (&self.id).into(),
@@ -135,26 +165,7 @@ impl TraceRow {
         ];
         params.extend(self.tokens.map(Value::from));
         params.extend(self.cost.map(Value::from));
-        tx.execute(
-            "INSERT INTO traces (project, id, experiment, started_ms, took_ms, state, name, session, client_request_id,
-                 request_preview, response_preview, artifact_location, spans_location, finalized, input_tokens,
-                 output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-                 cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                 ?22, ?23)
-             ON CONFLICT (project, id) DO UPDATE SET experiment = excluded.experiment, started_ms = excluded.started_ms,
-                 took_ms = excluded.took_ms, state = excluded.state, name = excluded.name, session = excluded.session,
-                 client_request_id = excluded.client_request_id, request_preview = excluded.request_preview,
-                 response_preview = excluded.response_preview, artifact_location = excluded.artifact_location,
-                 spans_location = excluded.spans_location, finalized = excluded.finalized,
-                 input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
-                 total_tokens = excluded.total_tokens, cache_read_input_tokens = excluded.cache_read_input_tokens,
-                 cache_creation_input_tokens = excluded.cache_creation_input_tokens,
-                 cache_creation_input_tokens_above_1hr = excluded.cache_creation_input_tokens_above_1hr,
-                 input_cost = excluded.input_cost, output_cost = excluded.output_cost, total_cost = excluded.total_cost",
-            &params,
-        )?;
-        Ok(())
+        params
     }
 
     /// Follows a change of experiment or time where rows repeat them.

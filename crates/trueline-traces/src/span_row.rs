@@ -7,7 +7,8 @@ use crate::usage::{self, COSTS};
 use crate::value::Value;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use trueline_db::Tx;
+use std::collections::BTreeMap;
+use trueline_db::{Tx, Value as Field};
 use trueline_ledger::ProjectId;
 
 /// A span ready to be kept.
@@ -82,45 +83,49 @@ impl SpanRow {
         })
     }
 
-    /// Writes the row, whether it was there or not.
-    pub(crate) fn save(
-        &self,
+    /// Writes rows of a trace, whether they were there or not; of two with one id the last holds.
+    pub(crate) fn save<'a>(
         tx: &mut Tx<'_>,
         project: &ProjectId,
-        trace: &str,
-        experiment: i64,
+        (trace, experiment): (&str, i64),
+        spans: impl IntoIterator<Item = &'a Self>,
     ) -> Result<(), TraceError> {
-        let [input_cost, output_cost, total_cost] = self.cost;
-        tx.execute(
+        let by_id: BTreeMap<&str, &Self> = spans.into_iter().map(|span| (span.id.as_str(), span)).collect();
+        let rows: Vec<_> = by_id.values().map(|span| span.values(project, trace, experiment)).collect();
+        tx.insert_rows(
             "INSERT INTO spans (project, trace, id, parent, experiment, name, kind, status, started_ns, ended_ns,
-                 input_cost, output_cost, total_cost, model, provider, content)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-             ON CONFLICT (project, trace, id) DO UPDATE SET parent = excluded.parent,
+                 input_cost, output_cost, total_cost, model, provider, content)",
+            &rows,
+            "ON CONFLICT (project, trace, id) DO UPDATE SET parent = excluded.parent,
                  experiment = excluded.experiment, name = excluded.name, kind = excluded.kind,
                  status = excluded.status, started_ns = excluded.started_ns, ended_ns = excluded.ended_ns,
                  input_cost = excluded.input_cost, output_cost = excluded.output_cost,
                  total_cost = excluded.total_cost, model = excluded.model, provider = excluded.provider,
                  content = excluded.content",
-            &[
-                project.into(),
-                trace.into(),
-                (&self.id).into(),
-                self.parent.as_ref().into(),
-                experiment.into(),
-                (&self.name).into(),
-                self.kind.as_ref().into(),
-                self.status.word().into(),
-                self.started_ns.into(),
-                self.ended_ns.into(),
-                input_cost.into(),
-                output_cost.into(),
-                total_cost.into(),
-                self.model.as_ref().into(),
-                self.provider.as_ref().into(),
-                (&self.content).into(),
-            ],
         )?;
         Ok(())
+    }
+
+    fn values(&self, project: &ProjectId, trace: &str, experiment: i64) -> Vec<Field> {
+        let [input_cost, output_cost, total_cost] = self.cost;
+        vec![
+            project.into(),
+            trace.into(),
+            (&self.id).into(),
+            self.parent.as_ref().into(),
+            experiment.into(),
+            (&self.name).into(),
+            self.kind.as_ref().into(),
+            self.status.word().into(),
+            self.started_ns.into(),
+            self.ended_ns.into(),
+            input_cost.into(),
+            output_cost.into(),
+            total_cost.into(),
+            self.model.as_ref().into(),
+            self.provider.as_ref().into(),
+            (&self.content).into(),
+        ]
     }
 }
 

@@ -104,9 +104,7 @@ impl Ready {
             row.follow(tx, project, before)?;
         }
         told.write(tx, project, &row)?;
-        for span in &self.spans {
-            span.save(tx, project, &row.id, row.experiment)?;
-        }
+        SpanRow::save(tx, project, (&row.id, row.experiment), &self.spans)?;
         for assessment in &self.whole.assessments {
             let assessment = Assessment { trace: row.id.clone(), ..assessment.clone() };
             assessments::save(tx, project, &row, &assessment)?;

@@ -3,7 +3,7 @@
 use crate::model::{Experiment, ExperimentId, KeyValue, Lifecycle};
 use crate::places::{self, ArtifactPlaces};
 use crate::purge::{Kind, explained};
-use crate::{Tracking, TrackingError, validate};
+use crate::{Tracking, TrackingError, many, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
@@ -179,6 +179,27 @@ fn upsert_tag(
         &[project.into(), id.into(), (&tag.key).into(), (&tag.value).into()],
     )?;
     Ok(())
+}
+
+/// The numbers of experiments.
+pub(crate) fn numbers(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    experiments: &[ExperimentId],
+) -> Result<Vec<i64>, TrackingError> {
+    let ids: Vec<i64> = experiments.iter().map(|id| id.0).collect();
+    let mut found = Vec::new();
+    for mut some in many::batches(&ids) {
+        let project = some.push(project);
+        let sql = some.sql("SELECT n FROM experiments WHERE id IN ({list}) AND project = ");
+        tx.each(&format!("{sql}{project}"), some.params(), |row| {
+            found.push(row.take(0)?);
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 impl Tracking {

@@ -156,7 +156,7 @@ mod tests {
     use super::KnownRun;
     use crate::model::{KeyValue, Lifecycle, LoggedMetric, RunId, RunStatus, RunUpdate};
     use crate::test_house::{House, on_both};
-    use crate::{Batch, DatasetInput, LoggedDataset, MetricPoint, Tracking, points};
+    use crate::{Batch, DatasetInput, LoggedDataset, MetricPoint, Tracking};
     use serde_json::value::to_raw_value;
     use std::sync::Arc;
 
@@ -175,7 +175,7 @@ mod tests {
         on_both("known_runs", async |house| {
             let experiment = house.experiment("e").await;
             let run = house.run(experiment).await;
-            points::fold_waiting(&house.tracking.ledger).await.unwrap();
+            house.fold(experiment).await;
             let elsewhere = Tracking::new(house.tracking.ledger.clone(), house.tracking.blobs.clone());
             let (leave, pair) = (house.leave(), KeyValue::new);
             let read = told(&house, &run).await;
@@ -194,7 +194,7 @@ mod tests {
             let metrics = vec![LoggedMetric { key: "loss".to_owned(), point }];
             elsewhere.log_batch(&leave, &run, Batch { metrics, ..Batch::default() }).await.unwrap();
             assert_eq!(told(&house, &run).await.metrics[0].point.step, 1000);
-            points::fold_waiting(&elsewhere.ledger).await.unwrap();
+            house.fold(experiment).await;
             assert_eq!(told(&house, &run).await.metrics[0].point.step, 1000);
 
             elsewhere.delete_tag(&leave, &run, "t".to_owned()).await.unwrap();
@@ -234,7 +234,7 @@ mod tests {
         on_both("known_form", async |house| {
             let experiment = house.experiment("e").await;
             let run = house.run(experiment).await;
-            points::fold_waiting(&house.tracking.ledger).await.unwrap();
+            house.fold(experiment).await;
             let first = told(&house, &run).await;
             assert_eq!(first.form(|_| to_raw_value(&1)).unwrap().get(), "1");
             let again = told(&house, &run).await;

@@ -74,6 +74,7 @@ pub use search::{
 pub use known_runs::KnownRun;
 use known_runs::KnownRuns;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::{Ledger, Millis, ProjectId};
 
@@ -84,6 +85,7 @@ pub struct Tracking {
     blobs: Blobs,
     results: Arc<search::Results>,
     known_runs: Arc<KnownRuns>,
+    folding: Arc<Mutex<()>>,
     places: ArtifactPlaces,
     measured: plain::Measured,
 }
@@ -97,6 +99,7 @@ impl Tracking {
             blobs,
             results: Arc::default(),
             known_runs: Arc::default(),
+            folding: Arc::default(),
             places: ArtifactPlaces::default(),
             measured: plain::Measured::default(),
         }

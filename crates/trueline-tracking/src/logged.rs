@@ -4,7 +4,7 @@ use crate::model::KeyValue;
 use crate::runs::Place;
 use crate::schema::INDEXED_CHARS;
 use crate::{TrackingError, many};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use trueline_db::{Row, Tx};
 
 /// The whole value of a row `x` of params or tags.
@@ -96,11 +96,24 @@ pub(crate) fn add_param(tx: &mut Tx<'_>, run: Place, key: &str, value: &str) -> 
 
 /// Writes a tag.
 pub(crate) fn set_tag(tx: &mut Tx<'_>, run: Place, key: &str, value: &str) -> Result<(), TrackingError> {
-    let (value, rest) = split(value);
-    tx.execute(
-        "INSERT INTO tags (run, key, value, rest, experiment_n) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, rest = excluded.rest",
-        &[run.n.into(), key.into(), value.into(), rest.into(), run.experiment_n.into()],
+    set_tags(tx, run, [(key, value)])
+}
+
+/// Writes tags; of two with one key the last holds.
+pub(crate) fn set_tags<'a>(
+    tx: &mut Tx<'_>,
+    run: Place,
+    tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), TrackingError> {
+    let by_key: BTreeMap<&str, &str> = tags.into_iter().collect();
+    let row = |(key, value): (&str, &str)| {
+        let (value, rest) = split(value);
+        vec![run.n.into(), key.into(), value.into(), rest.into(), run.experiment_n.into()]
+    };
+    tx.insert_rows(
+        "INSERT INTO tags (run, key, value, rest, experiment_n)",
+        &by_key.into_iter().map(row).collect::<Vec<_>>(),
+        "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, rest = excluded.rest",
     )?;
     Ok(())
 }

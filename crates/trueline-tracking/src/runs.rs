@@ -174,10 +174,21 @@ pub(crate) fn whole(
     Ok(numbers.into_iter().zip(data(tx, project, bare)?).collect())
 }
 
-fn upsert_tag(tx: &mut Tx<'_>, run: Place, tag: &KeyValue) -> Result<(), TrackingError> {
-    logged::set_tag(tx, run, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
-    if tag.key == NAME_TAG {
-        tx.execute("UPDATE runs SET name = ?2 WHERE n = ?1", &[run.n.into(), (&tag.value).into()])?;
+fn set_tags<'a>(
+    tx: &mut Tx<'_>,
+    run: Place,
+    tags: impl Iterator<Item = &'a KeyValue>,
+) -> Result<(), TrackingError> {
+    let cut = tags.map(|tag| (tag.key.as_str(), validate::truncated(&tag.value, validate::LONGEST_RUN_TAG)));
+    let cut: Vec<_> = cut.collect();
+    logged::set_tags(tx, run, cut.iter().map(|(key, value)| (*key, value.as_ref())))
+}
+
+/// Writes tags, and the run's name when one of them tells it.
+fn upsert_tags(tx: &mut Tx<'_>, run: Place, tags: &[KeyValue]) -> Result<(), TrackingError> {
+    set_tags(tx, run, tags.iter())?;
+    if let Some(name) = tags.iter().rev().find(|tag| tag.key == NAME_TAG) {
+        tx.execute("UPDATE runs SET name = ?2 WHERE n = ?1", &[run.n.into(), (&name.value).into()])?;
     }
     Ok(())
 }
@@ -362,9 +373,7 @@ impl Tracking {
                 let params = insert_params(tx, (&id, place), &params, single)?;
                 points::put(tx, place.n, &points)?;
                 logged_models::insert_metrics(tx, &project, &id, &of_models)?;
-                for tag in &tags {
-                    upsert_tag(tx, place, tag)?;
-                }
+                upsert_tags(tx, place, &tags)?;
                 if !params.is_empty() || !tags.is_empty() {
                     known_runs::changed(tx, place.n)?;
                 }
@@ -486,9 +495,7 @@ fn insert(
     let place = Place { n, experiment: new.experiment, experiment_n };
     let name_tag = KeyValue::new(NAME_TAG, name);
     let tags = || new.tags.iter().filter(|t| t.key != NAME_TAG).chain([&name_tag]);
-    for tag in tags() {
-        logged::set_tag(tx, place, &tag.key, &validate::truncated(&tag.value, validate::LONGEST_RUN_TAG))?;
-    }
+    set_tags(tx, place, tags())?;
     let event = NewEvent::new(project, "run.created", "run", id.as_str());
     let event = tx.emit(event.with(json!({
         "experiment": new.experiment, "name": name, "start_time": new.start_time, "tags": new.tags,
@@ -535,7 +542,7 @@ fn apply_update(
         &[place.n.into(), status.as_str().into(), end_time.into()],
     )?;
     if name != before.name {
-        upsert_tag(tx, place, &KeyValue::new(NAME_TAG, name))?;
+        upsert_tags(tx, place, &[KeyValue::new(NAME_TAG, name)])?;
     }
     known_runs::changed(tx, place.n)?;
     let payload = json!({

@@ -92,6 +92,10 @@ impl House {
         self.tracking.set_run_lifecycle(&self.leave(), id, Lifecycle::Deleted).await.unwrap();
     }
 
+    pub(crate) async fn fold(&self, experiment: ExperimentId) {
+        self.tracking.fold_waiting(&ProjectId::default_project(), &[experiment]).await.unwrap();
+    }
+
     pub(crate) async fn rows(&self, table: &str) -> i64 {
         let sql = format!("SELECT COUNT(*) FROM {table}");
         let count = self.tracking.ledger.db().read(move |tx| tx.scalar::<i64>(&sql, &[]));

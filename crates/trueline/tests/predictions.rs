@@ -94,6 +94,11 @@ fn labels_come_in_any_order_and_twice() {
     let told = tell(label(&stranger, 1));
     assert_eq!((&told["unknown"], &told["unknown_ids"]), (&json!(1), &json!([stranger])));
     let known = trace(&server, &ids[2])["labels"].clone();
+    let (status, alone) = server.get(&format!("/api/v1/predictions/{}", ids[2]));
+    assert_eq!((status, &alone["labels"]), (200, &known));
+    assert_eq!(alone["prediction"], trace(&server, &ids[2])["prediction"]);
+    assert_eq!(server.get(&format!("/api/v1/predictions/{stranger}")).0, 404);
+    assert_eq!(server.get("/api/v1/predictions/none").0, 400);
     let values: Vec<&Value> = known.as_array().unwrap().iter().map(|l| &l["value"]).collect();
     assert_eq!(values, [&json!(1), &json!(0)], "the last one holds, the first one stays");
     let server = server.kill_and_restart();

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 impl Checker {
     pub(super) fn predictions(&mut self, story: &mut Story, pending: Option<&Pending>) -> Asked {
         for (i, prediction) in story.predictions.iter_mut().enumerate() {
-            let path = format!("/api/v1/predictions/{}/trace", prediction.id);
+            let path = format!("/api/v1/predictions/{}", prediction.id);
             let Some(found) = missing_is_none(self.api.get(&path, &[]))? else {
                 self.find(format!("lost: the prediction {}", prediction.id));
                 continue;

@@ -191,9 +191,7 @@ fn write(
         for param in &data.params {
             logged::add_param(tx, place, &param.key, &param.value)?;
         }
-        for tag in &data.tags {
-            logged::set_tag(tx, place, &tag.key, &tag.value)?;
-        }
+        logged::set_tags(tx, place, data.tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))?;
         link(tx, project, &event, data)?;
         if let Some(packed) = &ready.packed {
             points::keep_packed(tx, place, packed)?;

@@ -1,7 +1,7 @@
 //! Points of databases from before there were blocks: a row each. They are moved series by series when the server starts,
 //! with the chunks that they were sealed in.
 
-use super::fold::blocks;
+use super::fold::{blocks, put_blocks};
 use crate::metrics::MetricPoint;
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError};
@@ -82,9 +82,8 @@ pub(super) fn adopt(tx: &mut Tx<'_>) -> Result<u64, TrackingError> {
     let moved = points.len() as u64;
     let run: Option<i64> = tx.scalar("SELECT n FROM runs WHERE id = ?1", &[(&id).into()])?;
     if let Some(run) = run {
-        for block in blocks(tx, run, &key, chunk, points)? {
-            block.put(tx, run)?;
-        }
+        let blocks = blocks(tx, run, &key, chunk, points)?;
+        put_blocks(tx, run, &blocks)?;
     }
     Ok(moved)
 }

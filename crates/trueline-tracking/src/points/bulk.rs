@@ -49,8 +49,9 @@ impl Packed {
 
 /// Writes the points of a run that has none yet, into its first chunk.
 pub(crate) fn keep_packed(tx: &mut Tx<'_>, run: runs::Place, packed: &Packed) -> Result<(), TrackingError> {
-    for Series { key, last, blocks } in &packed.series {
-        fold::put_latest(tx, (run.n, run.experiment_n), key, last)?;
+    let latest = packed.series.iter().map(|series| (series.key.as_str(), &series.last));
+    fold::put_latest(tx, (run.n, run.experiment_n), latest)?;
+    for Series { key, blocks, .. } in &packed.series {
         for (number, (points, body)) in (0i64..).zip(blocks) {
             tx.execute(
                 "INSERT INTO metric_blocks (run, key, block, chunk, points, body) VALUES (?1, ?2, ?3, 0, ?4, ?5)",
@@ -67,11 +68,10 @@ pub(crate) fn keep_more(tx: &mut Tx<'_>, run: runs::Place, points: ByKey) -> Res
         series.iter_mut().for_each(|p| *p = p.normal());
         tidy(&mut series);
         if let Some(latest) = fold::newer(tx, run.n, &key, series.last())? {
-            fold::put_latest(tx, (run.n, run.experiment_n), &key, &latest)?;
+            fold::put_latest(tx, (run.n, run.experiment_n), [(key.as_str(), &latest)])?;
         }
-        for block in fold::blocks(tx, run.n, &key, 0, series)? {
-            block.put(tx, run.n)?;
-        }
+        let blocks = fold::blocks(tx, run.n, &key, 0, series)?;
+        fold::put_blocks(tx, run.n, &blocks)?;
     }
     known_runs::changed(tx, run.n)
 }

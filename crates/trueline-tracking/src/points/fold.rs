@@ -3,12 +3,13 @@
 use super::codec::{self, MOST_POINTS};
 use super::{inbox, order, tidy};
 use crate::metrics::MetricPoint;
+use crate::model::ExperimentId;
 use crate::schema::POINTS;
-use crate::{TrackingError, known_runs, many, seal};
+use crate::{Tracking, TrackingError, experiments, known_runs, many, seal};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use trueline_db::Tx;
-use trueline_ledger::Ledger;
+use trueline_ledger::{Ledger, ProjectId};
 
 /// Rows of the inbox that are folded at a time, so that neither memory nor the writer is taken up for long.
 const ROWS: i64 = 512;
@@ -73,7 +74,7 @@ fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Waiting>, TrackingError> {
 }
 
 /// Whether anything waits to be folded.
-pub(crate) fn any_waiting(tx: &mut Tx<'_>) -> Result<bool, TrackingError> {
+fn any_waiting(tx: &mut Tx<'_>) -> Result<bool, TrackingError> {
     Ok(tx.query_opt("SELECT 1 FROM metric_inbox LIMIT 1", &[])?.is_some())
 }
 
@@ -93,20 +94,41 @@ pub(crate) fn waiting_of(tx: &mut Tx<'_>, runs: &[i64]) -> Result<HashSet<i64>, 
     Ok(found)
 }
 
-/// Folds all that waits, so that latest values can be searched; costs next to nothing when nothing waits.
-pub(crate) async fn fold_waiting(ledger: &Ledger) -> Result<(), TrackingError> {
-    let runs = ledger
-        .db()
-        .read(|tx| {
-            let mut runs = Vec::new();
-            tx.each("SELECT DISTINCT run FROM metric_inbox", &[], |row| {
-                runs.push(row.take(0)?);
-                Ok::<_, TrackingError>(())
-            })?;
-            Ok::<_, TrackingError>(runs)
-        })
-        .await?;
-    fold_all(ledger, runs).await
+/// Those runs of experiments that have points waiting. Steps from run to run along the index, however much of each waits.
+pub(crate) fn waiting_in(tx: &mut Tx<'_>, experiments: &[i64]) -> Result<Vec<i64>, TrackingError> {
+    let mut found = Vec::new();
+    let sql = "WITH RECURSIVE waiting (run) AS (
+                   SELECT MIN(run) FROM metric_inbox
+                   UNION ALL
+                   SELECT (SELECT MIN(i.run) FROM metric_inbox i WHERE i.run > w.run) FROM waiting w WHERE w.run IS NOT NULL
+               ) SELECT r.n, r.experiment_n FROM waiting w JOIN runs r ON r.n = w.run";
+    tx.each(sql, &[], |row| {
+        let run = row.take(0)?;
+        if experiments.contains(&row.take(1)?) {
+            found.push(run);
+        }
+        Ok::<_, TrackingError>(())
+    })?;
+    Ok(found)
+}
+
+impl Tracking {
+    /// Folds what waits in these experiments, so that latest values can be searched; costs next to nothing when nothing
+    /// waits. Of many who ask one folds, and the others find it done.
+    pub(crate) async fn fold_waiting(
+        &self,
+        project: &ProjectId,
+        experiments: &[ExperimentId],
+    ) -> Result<(), TrackingError> {
+        let _alone = self.folding.lock().await;
+        let (project, experiments) = (project.clone(), experiments.to_vec());
+        let find = move |tx: &mut Tx<'_>| {
+            let numbers = experiments::numbers(tx, &project, &experiments)?;
+            waiting_in(tx, &numbers)
+        };
+        let runs = self.ledger.db().read(find).await?;
+        fold_all(&self.ledger, runs).await
+    }
 }
 
 async fn fold_all(ledger: &Ledger, runs: Vec<i64>) -> Result<(), TrackingError> {
@@ -176,12 +198,12 @@ impl Folded {
         let sql = "DELETE FROM metric_inbox WHERE run = ?1 AND id <= ?2";
         tx.execute(sql, &[self.run.into(), self.last.into()])?;
         let Some((id, experiment)) = &self.of else { return Ok(true) };
-        for block in &self.blocks {
-            block.put(tx, self.run)?;
-        }
-        for (key, point) in &self.latest {
-            put_latest(tx, (self.run, *experiment), key, point)?;
-        }
+        put_blocks(tx, self.run, &self.blocks)?;
+        put_latest(
+            tx,
+            (self.run, *experiment),
+            self.latest.iter().map(|(key, point)| (key.as_str(), point)),
+        )?;
         known_runs::changed(tx, self.run)?;
         seal::added(tx, seal::Owner::Run, id, self.points)?;
         Ok(true)
@@ -197,22 +219,25 @@ pub(super) struct Block {
     body: Vec<u8>,
 }
 
-impl Block {
-    pub(super) fn put(&self, tx: &mut Tx<'_>, run: i64) -> Result<(), TrackingError> {
-        tx.execute(
-            "INSERT INTO metric_blocks (run, key, block, chunk, points, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (run, key, block) DO UPDATE SET points = excluded.points, body = excluded.body",
-            &[
-                run.into(),
-                (&self.key).into(),
-                self.number.into(),
-                self.chunk.into(),
-                self.points.into(),
-                self.body.as_slice().into(),
-            ],
-        )?;
-        Ok(())
-    }
+/// Writes blocks of a run.
+pub(super) fn put_blocks(tx: &mut Tx<'_>, run: i64, blocks: &[Block]) -> Result<(), TrackingError> {
+    let row = |block: &Block| {
+        let Block { key, number, chunk, points, body } = block;
+        vec![
+            run.into(),
+            key.into(),
+            (*number).into(),
+            (*chunk).into(),
+            (*points).into(),
+            body.as_slice().into(),
+        ]
+    };
+    tx.insert_rows(
+        "INSERT INTO metric_blocks (run, key, block, chunk, points, body)",
+        &blocks.iter().map(row).collect::<Vec<_>>(),
+        "ON CONFLICT (run, key, block) DO UPDATE SET points = excluded.points, body = excluded.body",
+    )?;
+    Ok(())
 }
 
 /// The blocks that a series of the open chunk gets with these points: new ones, and its last one when that is small.
@@ -262,19 +287,15 @@ pub(super) fn newer(
     Ok(last.filter(|last| known.is_none_or(|known| order(last, &known.point).is_gt())).copied())
 }
 
-pub(super) fn put_latest(
+/// Writes the latest points of series of a run, each of another.
+pub(super) fn put_latest<'a>(
     tx: &mut Tx<'_>,
     (run, experiment): (i64, i64),
-    key: &str,
-    point: &MetricPoint,
+    points: impl IntoIterator<Item = (&'a str, &'a MetricPoint)>,
 ) -> Result<(), TrackingError> {
-    let (value, is_nan) = point.stored();
-    tx.execute(
-        "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan, experiment_n)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at_ms = excluded.at_ms,
-             value = excluded.value, is_nan = excluded.is_nan",
-        &[
+    let row = |(key, point): (&str, &MetricPoint)| {
+        let (value, is_nan) = point.stored();
+        vec![
             run.into(),
             key.into(),
             point.step.into(),
@@ -282,7 +303,13 @@ pub(super) fn put_latest(
             value.into(),
             is_nan.into(),
             experiment.into(),
-        ],
+        ]
+    };
+    tx.insert_rows(
+        "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan, experiment_n)",
+        &points.into_iter().map(row).collect::<Vec<_>>(),
+        "ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at_ms = excluded.at_ms,
+             value = excluded.value, is_nan = excluded.is_nan",
     )?;
     Ok(())
 }

@@ -12,7 +12,7 @@ mod migration;
 mod series;
 
 pub(crate) use bulk::{Packed, forget, keep_more, keep_packed};
-pub(crate) use fold::{Folder, any_waiting, fold_waiting, waiting_of};
+pub(crate) use fold::{Folder, waiting_in, waiting_of};
 pub(crate) use inbox::{batch, put};
 pub(crate) use series::{blocks_of_chunk, each_series, latest, latest_of, series};
 

@@ -74,7 +74,7 @@ fn a_run_is_gone_for_good_once_its_time_is_over_and_not_before() {
         let (gone, stays) = (house.run(experiment).await, house.run(experiment).await);
         let ended = RunUpdate { status: Some(RunStatus::Finished), ..RunUpdate::default() };
         house.tracking.update_run(&house.leave(), &gone, ended).await.unwrap();
-        crate::points::fold_waiting(&house.tracking.ledger).await.unwrap();
+        house.fold(experiment).await;
         house.delete_run(&gone).await;
         house.pass(29);
         let order = house.order(30, &[]);

@@ -202,20 +202,21 @@ impl Tracking {
         leave: &Authorized<ReadProject>,
         search: RunSearch,
     ) -> Result<Page<Arc<KnownRun>>, TrackingError> {
-        let (project, search) = (leave.project().clone(), Arc::new(search));
+        let search = Arc::new(search);
         let mut heeds_inbox = runs::asks_for_metrics(&search);
         loop {
-            let (project, search, known) = (project.clone(), search.clone(), self.known_runs.clone());
+            let (of, asked, known) = (leave.project().clone(), search.clone(), self.known_runs.clone());
             let find = move |tx: &mut Tx<'_>| {
-                if heeds_inbox && points::any_waiting(tx)? {
+                let numbers = experiments::numbers(tx, &of, &asked.experiments)?;
+                if heeds_inbox && !points::waiting_in(tx, &numbers)?.is_empty() {
                     return Ok(None);
                 }
-                runs::find(tx, &known, &project, &search, runs::Bounds::MEASURED).map(Some)
+                runs::find(tx, &known, &of, &numbers, &asked, runs::Bounds::MEASURED).map(Some)
             };
             if let Some(found) = self.ledger.db().read(find).await? {
                 return Ok(found);
             }
-            points::fold_waiting(&self.ledger).await?;
+            self.fold_waiting(leave.project(), &search.experiments).await?;
             // What came after that is newer than the search.
             heeds_inbox = false;
         }

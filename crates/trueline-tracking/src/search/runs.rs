@@ -13,7 +13,6 @@ use super::sets::{self, Set};
 use super::walk::Walk;
 use super::{Page, RunSearch};
 use crate::known_runs::{KnownRun, KnownRuns};
-use crate::model::ExperimentId;
 use crate::{TrackingError, many};
 use std::sync::Arc;
 use trueline_db::{Tx, Value};
@@ -56,6 +55,7 @@ pub(super) fn find(
     tx: &mut Tx<'_>,
     known: &KnownRuns,
     project: &ProjectId,
+    experiments: &[i64],
     search: &RunSearch,
     bounds: Bounds,
 ) -> Result<Page<Arc<KnownRun>>, TrackingError> {
@@ -63,7 +63,7 @@ pub(super) fn find(
     let (offset, limit) = (size(search.offset), size(search.limit));
     let wanted = offset.saturating_add(limit).saturating_add(1);
     let mut hits = Vec::new();
-    for experiment in numbers(tx, project, &search.experiments)? {
+    for experiment in experiments.iter().copied() {
         hits.extend(Search { experiment, search, order: &order, wanted, bounds }.run(tx)?);
     }
     hits.sort_unstable_by(|a, b| order.compare(a, b));
@@ -75,27 +75,6 @@ pub(super) fn find(
 
 pub(super) fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-/// The numbers of experiments.
-pub(super) fn numbers(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    experiments: &[ExperimentId],
-) -> Result<Vec<i64>, TrackingError> {
-    let ids: Vec<i64> = experiments.iter().map(|id| id.0).collect();
-    let mut found = Vec::new();
-    for mut some in many::batches(&ids) {
-        let project = some.push(project);
-        let sql = some.sql("SELECT n FROM experiments WHERE id IN ({list}) AND project = ");
-        tx.each(&format!("{sql}{project}"), some.params(), |row| {
-            found.push(row.take(0)?);
-            Ok::<_, TrackingError>(())
-        })?;
-    }
-    found.sort_unstable();
-    found.dedup();
-    Ok(found)
 }
 
 /// Whether runs that are looked at are known to meet the filter.

@@ -6,7 +6,7 @@ use super::places::{RunPlaces, attribute};
 use super::sets;
 use super::{RunSearch, runs};
 use crate::model::{ExperimentId, Run};
-use crate::{Tracking, TrackingError, logged, many, points};
+use crate::{Tracking, TrackingError, experiments, logged, many};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -141,7 +141,7 @@ impl Tracking {
             Some(known) => known,
             None => {
                 if runs::asks_for_metrics(&search) {
-                    points::fold_waiting(&self.ledger).await?;
+                    self.fold_waiting(&project, &search.experiments).await?;
                 }
                 let of = project.clone();
                 let rows = self.ledger.db().read(move |tx| all(tx, &of, &search)).await?;
@@ -166,7 +166,7 @@ impl Tracking {
         experiments: Vec<ExperimentId>,
     ) -> Result<ColumnNames, TrackingError> {
         let project = leave.project().clone();
-        points::fold_waiting(&self.ledger).await?;
+        self.fold_waiting(&project, &experiments).await?;
         self.ledger.db().read(move |tx| names(tx, &project, &experiments)).await
     }
 }
@@ -180,7 +180,7 @@ pub(super) fn all(
     let order = Order::new(&search.order_by)?;
     let mut found: Vec<(Option<i64>, i64)> = Vec::new();
     let mut keys: Vec<HashMap<i64, Key>> = vec![HashMap::new(); search.order_by.len()];
-    for experiment in runs::numbers(tx, project, &search.experiments)? {
+    for experiment in experiments::numbers(tx, project, &search.experiments)? {
         let mut sql = "SELECT n, start_time FROM runs WHERE experiment_n = ?1".to_owned();
         let mut params = vec![experiment.into()];
         if let Some(lifecycle) = search.view.lifecycle() {
@@ -299,7 +299,7 @@ fn names(
     project: &ProjectId,
     experiments: &[ExperimentId],
 ) -> Result<ColumnNames, TrackingError> {
-    let experiments = runs::numbers(tx, project, experiments)?;
+    let experiments = experiments::numbers(tx, project, experiments)?;
     let mut found = ColumnNames::default();
     for (table, into) in
         [("latest_metrics", &mut found.metrics), ("params", &mut found.params), ("tags", &mut found.tags)]
