@@ -6,7 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
 
 /// A job in a queue.
-pub(crate) struct Work(Box<dyn Job>);
+pub(crate) struct Work {
+    job: Box<dyn Job>,
+    /// It is one statement, which needs no transaction around it.
+    pub(crate) is_statement: bool,
+}
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,24 +95,24 @@ impl Work {
         E: From<DbError> + Send + 'static,
     {
         let (to, answer) = oneshot::channel();
-        (Self(Box::new(Typed { run, result: None, to })), answer)
+        (Self { job: Box::new(Typed { run, result: None, to }), is_statement: false }, answer)
     }
 
     pub(crate) fn run(&mut self, tx: &mut Tx<'_>) -> Outcome {
-        self.0.run(tx)
+        self.job.run(tx)
     }
 
     /// Sends what the last run came to.
     pub(crate) fn answer(self) {
-        self.0.answer();
+        self.job.answer();
     }
 
     pub(crate) fn fail(self, error: DbError) {
-        self.0.fail(error);
+        self.job.fail(error);
     }
 
     /// Whether nobody waits for the answer any more, so that a job which has not begun need not.
     pub(crate) fn abandoned(&self) -> bool {
-        self.0.abandoned()
+        self.job.abandoned()
     }
 }

@@ -10,8 +10,8 @@
 //!   db.read(job)  ──► bounded queue ──► readers (a snapshot each)
 //! ```
 //!
-//! On PostgreSQL the writer is a pool of threads with serialisable transactions, run again on conflict, so that
-//! domain code sees the same law on both: as if jobs ran one after another.
+//! On PostgreSQL the writer is a pool of threads with serialisable transactions, run again on conflict, and alone when that
+//! does not help, so that domain code sees the same law on both: as if jobs ran one after another.
 
 mod config;
 mod error;
@@ -184,6 +184,17 @@ impl Db {
         let (work, answer) = Work::new(job);
         self.inner.readers.push(work)?;
         answer.await.map_err(|_| E::from(DbError::Gone))?
+    }
+
+    /// Asks with one statement. It sees a snapshot by itself, so that no transaction is begun and ended around it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn ask(&self, sql: &'static str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
+        let (mut work, answer) = Work::new(move |tx: &mut Tx<'_>| tx.query(sql, &params));
+        work.is_statement = true;
+        self.inner.readers.push(work)?;
+        answer.await.map_err(|_| DbError::Gone)?
     }
 
     /// Has what was deleted so far vanish from the files of an SQLite database: deleted rows are overwritten, and the

@@ -231,12 +231,15 @@ fn read_loop(c: &Connection, work: &Receiver<Work>) {
         if job.abandoned() {
             continue;
         }
-        if let Err(error) = statement(c, "BEGIN") {
+        if job.is_statement {
+            job.run(&mut Tx::new(Backend::Sqlite(c)));
+        } else if let Err(error) = statement(c, "BEGIN") {
             job.fail(error);
             continue;
+        } else {
+            job.run(&mut Tx::new(Backend::Sqlite(c)));
+            drop(statement(c, "ROLLBACK"));
         }
-        job.run(&mut Tx::new(Backend::Sqlite(c)));
-        drop(statement(c, "ROLLBACK"));
         job.answer();
     }
 }

@@ -312,11 +312,8 @@ impl Identity {
         if self.users_seen.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let seen = self
-            .ledger
-            .db()
-            .read(|tx| Ok::<_, DbError>(tx.query_opt("SELECT name FROM users LIMIT 1", &[])?.is_some()))
-            .await?;
+        let some = self.ledger.db().ask("SELECT name FROM users LIMIT 1", Vec::new()).await?;
+        let seen = !some.is_empty();
         self.users_seen.fetch_or(seen, Ordering::Relaxed);
         Ok(seen)
     }
