@@ -134,7 +134,7 @@ impl KnownRuns {
             }
             found.insert(n, run);
         }
-        Ok(numbers.iter().filter_map(|n| found.remove(n)).collect())
+        Ok(numbers.iter().filter_map(|n| found.get(n).cloned()).collect())
     }
 }
 
@@ -180,6 +180,8 @@ mod tests {
             let (leave, pair) = (house.leave(), KeyValue::new);
             let read = told(&house, &run).await;
             assert!(Arc::ptr_eq(&read, &told(&house, &run).await), "it is not read again for nothing");
+            let twice = house.tracking.runs(&house.leave(), vec![run.clone(), run.clone()]).await.unwrap();
+            assert_eq!(twice.len(), 2);
 
             let tags = vec![pair("t", "2"), pair("mlflow.runName", "renamed")];
             elsewhere.log_batch(&leave, &run, Batch { tags, ..Batch::default() }).await.unwrap();

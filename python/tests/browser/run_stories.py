@@ -70,7 +70,11 @@ def a_run_that_goes_on_is_watched(ann: Visitor, told: Any) -> None:
 
 def curves_are_drawn_as_one_likes(ann: Visitor, told: Any) -> None:
     page = f"{HOME}/runs/{told['run_page']['run']}"
-    ann.visit(f"{page}?tab=charts", "run-curves", "Smoothing", "train", "All 240 values are NaN")
+    ann.go(f"{page}?tab=charts", "run-curves")
+    ann.shows("Smoothing", "train")
+    why = "All 240 values are NaN"
+    soon(ann, f"does not show “{why}”", lambda: why in ann.page.locator("body").inner_text())
+    ann.look("run-curves")
     ann.page.get_by_role("slider", name="Smoothing").fill("0.8")
     ann.page.get_by_role("link", name="Log", exact=True).click()
     ann.page.get_by_role("link", name="Since start").click()
