@@ -1,6 +1,7 @@
 //! What a database is opened with. Limits are explicit (rule 12) and have defaults for a small server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where the database is and how it is used.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Limits {
     pub postgres_writers: usize,
     /// Jobs in one SQLite group at the most.
     pub group: usize,
+    /// A group closes after this long even if more jobs wait, so that the first of it is not kept from its answer.
+    pub group_time: Duration,
     /// How often a PostgreSQL job is run again after a conflict before it gives up.
     pub retries: u32,
     /// How large the SQLite file may grow before writes are refused as on a full disk; none for as large as the disk.
@@ -62,6 +65,7 @@ impl Default for Limits {
             readers: 4,
             postgres_writers: 8,
             group: 512,
+            group_time: Duration::from_millis(20),
             retries: 20,
             largest_sqlite_bytes: None,
         }

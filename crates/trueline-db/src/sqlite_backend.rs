@@ -14,8 +14,6 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A group closes after this long even if more jobs wait, so that the first of it is not kept from its answer.
-const GROUP_TIME: Duration = Duration::from_millis(20);
 /// The writer is held up for so long at the most while the log is cut off; a read lasts a second at the most.
 const TRUNCATE_WAIT: Duration = Duration::from_millis(200);
 const TRUNCATE_TRIES: u32 = 25;
@@ -44,8 +42,8 @@ pub(crate) fn start(
         writer.pragma_update(None, "max_page_count", bytes / page.max(1))?;
     }
     let (writes, write_work) = Queue::new(limits.queued_writes);
-    let group = limits.group.max(1);
-    spawn("db-writer", move || write_loop(&writer, &write_work, group))?;
+    let of_writer = *limits;
+    spawn("db-writer", move || write_loop(&writer, &write_work, &of_writer))?;
 
     let (reads, read_work) = Queue::new(limits.queued_reads);
     for _ in 0..limits.readers.max(1) {
@@ -127,7 +125,7 @@ fn statement(c: &Connection, sql: &str) -> Result<(), DbError> {
 }
 
 /// Takes what waits, runs it in one transaction, commits once, then answers.
-fn write_loop(c: &Connection, work: &Receiver<Work>, group: usize) {
+fn write_loop(c: &Connection, work: &Receiver<Work>, limits: &Limits) {
     while let Ok(first) = work.recv() {
         let began = Instant::now();
         let mut jobs = Group::default();
@@ -136,7 +134,7 @@ fn write_loop(c: &Connection, work: &Receiver<Work>, group: usize) {
             continue;
         }
         jobs.run(c, first);
-        while jobs.len() < group && began.elapsed() < GROUP_TIME && !jobs.broken {
+        while jobs.len() < limits.group && began.elapsed() < limits.group_time && !jobs.broken {
             match work.try_recv() {
                 Ok(next) => jobs.run(c, next),
                 Err(_) => break,

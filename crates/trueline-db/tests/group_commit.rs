@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use trueline_db::{Config, Db, DbError, Durability, Limits, Migration, Module, Tx};
 
@@ -23,10 +24,12 @@ CREATE TABLE children (id BIGINT PRIMARY KEY,
 
 fn open(folder: &tempfile::TempDir, limits: Limits) -> Db {
     let path = folder.path().join("test.db");
+    // However slow the machine is, what waits comes into one group.
+    let limits = Limits { group_time: Duration::from_secs(60), ..limits };
     Db::open(&Config::Sqlite { path, durability: Durability::Full, limits }, &[MODULE]).unwrap()
 }
 
-/// Keeps the writer busy until it is dropped, so that what is written meanwhile comes into one group.
+/// Keeps the writer busy until it is opened, so that what is written meanwhile comes into its group.
 struct Gate(Arc<(Mutex<bool>, Condvar)>, JoinHandle<Result<(), DbError>>);
 
 impl Gate {
@@ -42,9 +45,7 @@ impl Gate {
                         begun.send(()).unwrap();
                     }
                     let open = gate.0.lock().unwrap();
-                    // Longer than a group may last, so that what waits comes into the next one.
                     drop(gate.1.wait_while(open, |open| !*open).unwrap());
-                    std::thread::sleep(std::time::Duration::from_millis(50));
                     Ok(())
                 })
                 .await
