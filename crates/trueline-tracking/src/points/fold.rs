@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use trueline_db::Tx;
 use trueline_ledger::{Ledger, ProjectId};
 
-/// Rows of the inbox that are folded at a time, so that neither memory nor the writer is taken up for long.
+/// Rows of the inbox that are folded in one transaction, of one run or of several, so that neither memory nor the writer is
+/// taken up for long.
 const ROWS: i64 = 512;
 /// A block with fewer points is written again with the new ones, not beside them.
 const SMALL: usize = 1024;
@@ -19,7 +20,7 @@ const SMALL: usize = 1024;
 const WAITING: i64 = 256;
 /// or when the oldest has waited so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Runs that are folded side by side when a search waits for them, so that they share commits.
+/// Parts of the runs that are folded side by side when a search waits for them, so that reading and writing overlap.
 const AT_ONCE: usize = 4;
 
 /// Decides when which run is folded.
@@ -44,13 +45,10 @@ impl Folder {
         if all {
             return fold_all(ledger, due).await;
         }
-        for run in due {
-            let mut more = true;
-            while more {
-                let began = Instant::now();
-                more = fold_some(ledger, run).await?;
-                tokio::time::sleep(began.elapsed()).await;
-            }
+        while !due.is_empty() {
+            let began = Instant::now();
+            due = fold_some(ledger, due).await?;
+            tokio::time::sleep(began.elapsed()).await;
         }
         Ok(())
     }
@@ -134,25 +132,48 @@ impl Tracking {
 }
 
 async fn fold_all(ledger: &Ledger, runs: Vec<i64>) -> Result<(), TrackingError> {
-    for some in runs.chunks(AT_ONCE) {
-        let each = some.iter().map(|run| fold_run(ledger, *run));
-        futures::future::try_join_all(each).await?;
-    }
-    Ok(())
+    let side_by_side = runs.chunks(runs.len().div_ceil(AT_ONCE).max(1)).map(async |some| {
+        let mut left = some.to_vec();
+        while !left.is_empty() {
+            left = fold_some(ledger, left).await?;
+        }
+        Ok::<_, TrackingError>(())
+    });
+    futures::future::try_join_all(side_by_side).await.map(drop)
 }
 
-async fn fold_run(ledger: &Ledger, run: i64) -> Result<(), TrackingError> {
-    while fold_some(ledger, run).await? {}
-    Ok(())
-}
-
-/// Folds the oldest rows of a run; answers whether there may be more.
-async fn fold_some(ledger: &Ledger, run: i64) -> Result<bool, TrackingError> {
+/// Folds the oldest rows of the first of these runs, of as many as have few; answers which may have more.
+async fn fold_some(ledger: &Ledger, runs: Vec<i64>) -> Result<Vec<i64>, TrackingError> {
     // Decoding, sorting and encoding happen beside the writer, which only writes.
-    let Some(folded) = ledger.db().read(move |tx| Folded::of(tx, run)).await? else { return Ok(false) };
-    let last = folded.rows < ROWS;
-    let kept = ledger.write_summarised(POINTS, move |tx| folded.keep(tx)).await?;
-    Ok(!(kept && last))
+    let read = move |tx: &mut Tx<'_>| {
+        let (mut folded, mut rows) = (Vec::new(), 0);
+        let mut left = runs.iter().copied();
+        while rows < ROWS
+            && let Some(run) = left.next()
+        {
+            if let Some(one) = Folded::of(tx, run)? {
+                rows += one.rows;
+                folded.push(one);
+            }
+        }
+        Ok::<_, TrackingError>((folded, left.collect::<Vec<_>>()))
+    };
+    let (folded, later) = ledger.db().read(read).await?;
+    if folded.is_empty() {
+        return Ok(later);
+    }
+    let keep = move |tx: &mut Tx<'_>| {
+        let mut more = Vec::new();
+        for one in &folded {
+            if !one.keep(tx)? || one.rows >= ROWS {
+                more.push(one.run);
+            }
+        }
+        Ok::<_, TrackingError>(more)
+    };
+    let mut more = ledger.write_summarised(POINTS, keep).await?;
+    more.extend(later);
+    Ok(more)
 }
 
 /// What comes of a part of a run's inbox.
