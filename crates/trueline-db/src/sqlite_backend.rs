@@ -229,13 +229,14 @@ fn read_loop(c: &Connection, work: &Receiver<Work>) {
         if job.abandoned() {
             continue;
         }
-        if job.is_statement {
-            job.run(&mut Tx::new(Backend::Sqlite(c)));
-        } else if let Err(error) = statement(c, "BEGIN") {
+        if !job.is_statement
+            && let Err(error) = statement(c, "BEGIN")
+        {
             job.fail(error);
             continue;
-        } else {
-            job.run(&mut Tx::new(Backend::Sqlite(c)));
+        }
+        job.run(&mut Tx::new(Backend::Sqlite(c)));
+        if !job.is_statement {
             drop(statement(c, "ROLLBACK"));
         }
         job.answer();

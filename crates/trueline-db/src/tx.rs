@@ -195,16 +195,14 @@ impl<'c> Tx<'c> {
     ///
     /// # Errors
     /// What the database says; the transaction is doomed then.
-    pub fn insert_rows(&mut self, head: &str, rows: &[Vec<Value>], tail: &str) -> Result<u64, DbError> {
+    pub fn insert_rows(&mut self, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<u64, DbError> {
         let mut touched = 0;
-        let mut left = rows;
-        while let Some(first) = left.first() {
+        let mut left = rows.into_iter();
+        while let Some(first) = left.as_slice().first() {
             // Powers of two, so that there are few statements to prepare.
             let n = ROWS_AT_ONCE.min(1 << left.len().ilog2());
-            let (some, others) = left.split_at(n);
-            left = others;
             let sql = format!("{head} VALUES {} {tail}", placeholders(n, first.len()));
-            let params: Vec<Value> = some.iter().flatten().cloned().collect();
+            let params: Vec<Value> = left.by_ref().take(n).flatten().collect();
             touched += self.execute(&sql, &params)?;
         }
         Ok(touched)

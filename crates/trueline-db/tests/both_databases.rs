@@ -134,9 +134,9 @@ fn rows_that_are_inserted_together_are_each_there_once() {
         runtime().block_on(async {
             let insert = |count: i64, word: &'static str| {
                 db.write(move |tx: &mut Tx<'_>| {
-                    let rows: Vec<_> = (0..count).map(|id| vec![id.into(), word.into()]).collect();
+                    let rows = (0..count).map(|id| vec![id.into(), word.into()]).collect();
                     let update = "ON CONFLICT (id) DO UPDATE SET word = excluded.word";
-                    tx.insert_rows("INSERT INTO words (id, word)", &rows, update)
+                    tx.insert_rows("INSERT INTO words (id, word)", rows, update)
                 })
             };
             assert_eq!(insert(0, "none").await.unwrap(), 0);

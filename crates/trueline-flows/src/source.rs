@@ -116,16 +116,16 @@ impl Source {
         below: &str,
     ) -> Result<Self, RegisterError> {
         let run = match tracking.run(read, &RunId::new(run)).await {
-            Ok(run) => run.run.clone(),
+            Ok(run) => run,
             // MLflow takes a run of another server here; so its files can't be frozen.
             Err(TrackingError::NotFound(_)) => return Ok(Self::elsewhere()),
             Err(other) => return Err(other.into()),
         };
-        let files = match tracking.artifact_path(read, &run.artifact_uri) {
+        let files = match tracking.artifact_path(read, &run.run.artifact_uri) {
             Some(root) => Files::Folder(root.join(below)?),
             None => Files::Elsewhere,
         };
-        Ok(Self { files, run: Some(run.id), model: None, version: None })
+        Ok(Self { files, run: Some(run.run.id.clone()), model: None, version: None })
     }
 
     async fn at(

@@ -49,8 +49,8 @@ pub(crate) async fn of_run(app: &Mlflow, session: &Session, fields: &Fields) -> 
     let run = RunId::new(fields.required_either("run_id", "run_uuid")?);
     let below = fields.text_or_empty("path")?;
     ArtifactPath::parse(&below)?;
-    let run = app.tracking.run(&session.leave()?, &run).await?.run.clone();
-    listing(app, session, &run.artifact_uri, &below).await
+    let run = app.tracking.run(&session.leave()?, &run).await?;
+    listing(app, session, &run.run.artifact_uri, &below).await
 }
 
 pub(crate) async fn listing(

@@ -149,8 +149,8 @@ async fn of_run(State(app): App, Caller(session): Caller, headers: HeaderMap, fi
     let run = RunId::new(fields.required_either("run_id", "run_uuid")?);
     let path = fields.required("path")?;
     ArtifactPath::parse(&path)?;
-    let run = app.tracking.run(&session.leave()?, &run).await?.run.clone();
-    below(&app, &session, &run.artifact_uri, &path, &headers).await
+    let run = app.tracking.run(&session.leave()?, &run).await?;
+    below(&app, &session, &run.run.artifact_uri, &path, &headers).await
 }
 
 async fn of_version(State(app): App, Caller(session): Caller, headers: HeaderMap, fields: Fields) -> Answer {

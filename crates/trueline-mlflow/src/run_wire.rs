@@ -209,18 +209,18 @@ fn write<S: Serializer>(run: &RunData, model_inputs: &[String], to: S) -> Result
 /// A run that was found. As MLflow has it, a search does not tell what models a run read.
 struct FoundWire<'a>(&'a RunData);
 
+impl Serialize for FoundWire<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        write(self.0, &[], to)
+    }
+}
+
 /// The same, made once for all searches that find the run as it is.
 struct KnownWire<'a>(&'a KnownRun);
 
 impl Serialize for KnownWire<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         self.0.form(|run| to_raw_value(&FoundWire(run))).map_err(Error::custom)?.serialize(to)
-    }
-}
-
-impl Serialize for FoundWire<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        write(self.0, &[], to)
     }
 }
 

@@ -42,8 +42,8 @@ async fn upload(
     if bytes.is_empty() {
         return Err(WireError::invalid("Request must specify data."));
     }
-    let run = app.tracking.run(&session.leave()?, &RunId::new(run)).await?.run.clone();
-    put(&app, &session, &run.artifact_uri, &path, bytes).await?;
+    let run = app.tracking.run(&session.leave()?, &RunId::new(run)).await?;
+    put(&app, &session, &run.run.artifact_uri, &path, bytes).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], "").into_response())
 }
 

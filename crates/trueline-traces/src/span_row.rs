@@ -91,11 +91,11 @@ impl SpanRow {
         spans: impl IntoIterator<Item = &'a Self>,
     ) -> Result<(), TraceError> {
         let by_id: BTreeMap<&str, &Self> = spans.into_iter().map(|span| (span.id.as_str(), span)).collect();
-        let rows: Vec<_> = by_id.values().map(|span| span.values(project, trace, experiment)).collect();
+        let rows = by_id.values().map(|span| span.values(project, trace, experiment)).collect();
         tx.insert_rows(
             "INSERT INTO spans (project, trace, id, parent, experiment, name, kind, status, started_ns, ended_ns,
                  input_cost, output_cost, total_cost, model, provider, content)",
-            &rows,
+            rows,
             "ON CONFLICT (project, trace, id) DO UPDATE SET parent = excluded.parent,
                  experiment = excluded.experiment, name = excluded.name, kind = excluded.kind,
                  status = excluded.status, started_ns = excluded.started_ns, ended_ns = excluded.ended_ns,

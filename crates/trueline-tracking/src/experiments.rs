@@ -3,7 +3,7 @@
 use crate::model::{Experiment, ExperimentId, KeyValue, Lifecycle};
 use crate::places::{self, ArtifactPlaces};
 use crate::purge::{Kind, explained};
-use crate::{Tracking, TrackingError, many, validate};
+use crate::{Tracking, TrackingError, known_runs, many, validate};
 use serde_json::json;
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
@@ -456,12 +456,7 @@ fn set_lifecycle(
         &[project.into(), id.into(), to.as_str().into()],
     )?;
     let deleted_at = (to == Lifecycle::Deleted).then_some(now);
-    tx.execute(
-        "INSERT INTO run_editions (run, edition)
-         SELECT n, 1 FROM runs WHERE project = ?1 AND experiment = ?2 AND lifecycle <> ?3
-         ON CONFLICT (run) DO UPDATE SET edition = run_editions.edition + 1",
-        &[project.into(), id.into(), to.as_str().into()],
-    )?;
+    known_runs::turning(tx, project, id, to)?;
     let runs = tx.execute(
         "UPDATE runs SET lifecycle = ?3, deleted_at_ms = ?4
          WHERE project = ?1 AND experiment = ?2 AND lifecycle <> ?3",

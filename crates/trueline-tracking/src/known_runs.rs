@@ -2,7 +2,7 @@
 //! number that whoever changes what is told of it counts up in the same transaction, so that a run that is known is shown
 //! when it is of the edition that the database tells, whichever server changed it.
 
-use crate::model::RunData;
+use crate::model::{ExperimentId, Lifecycle, RunData};
 use crate::{TrackingError, many, points, runs};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -18,13 +18,28 @@ const MOST_BYTES: u64 = 32 << 20;
 /// What a run has at least, in bytes.
 const LEAST_WEIGHT: u64 = 1024;
 
+/// What becomes of a run's edition when it has one.
+const ONE_MORE: &str = "ON CONFLICT (run) DO UPDATE SET edition = run_editions.edition + 1";
+
 /// Counts a run's edition up; called with every change of what a [`RunData`] tells, but for points that wait to be folded.
 pub(crate) fn changed(tx: &mut Tx<'_>, run: i64) -> Result<(), TrackingError> {
-    tx.execute(
-        "INSERT INTO run_editions (run, edition) VALUES (?1, 1)
-         ON CONFLICT (run) DO UPDATE SET edition = run_editions.edition + 1",
-        &[run.into()],
-    )?;
+    let sql = format!("INSERT INTO run_editions (run, edition) VALUES (?1, 1) {ONE_MORE}");
+    tx.execute(&sql, &[run.into()])?;
+    Ok(())
+}
+
+/// The same for all runs of an experiment that are about to come into another lifecycle.
+pub(crate) fn turning(
+    tx: &mut Tx<'_>,
+    project: &ProjectId,
+    experiment: ExperimentId,
+    to: Lifecycle,
+) -> Result<(), TrackingError> {
+    let sql = format!(
+        "INSERT INTO run_editions (run, edition)
+         SELECT n, 1 FROM runs WHERE project = ?1 AND experiment = ?2 AND lifecycle <> ?3 {ONE_MORE}"
+    );
+    tx.execute(&sql, &[project.into(), experiment.into(), to.as_str().into()])?;
     Ok(())
 }
 

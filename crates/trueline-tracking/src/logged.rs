@@ -112,7 +112,7 @@ pub(crate) fn set_tags<'a>(
     };
     tx.insert_rows(
         "INSERT INTO tags (run, key, value, rest, experiment_n)",
-        &by_key.into_iter().map(row).collect::<Vec<_>>(),
+        by_key.into_iter().map(row).collect(),
         "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, rest = excluded.rest",
     )?;
     Ok(())

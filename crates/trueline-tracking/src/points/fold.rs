@@ -114,20 +114,25 @@ pub(crate) fn waiting_in(tx: &mut Tx<'_>, experiments: &[i64]) -> Result<Vec<i64
 
 impl Tracking {
     /// Folds what waits in these experiments, so that latest values can be searched; costs next to nothing when nothing
-    /// waits. Of many who ask one folds, and the others find it done.
+    /// waits, whatever is folded elsewhere. Of many who ask one folds, and the others find it done.
     pub(crate) async fn fold_waiting(
         &self,
         project: &ProjectId,
         experiments: &[ExperimentId],
     ) -> Result<(), TrackingError> {
-        let _alone = self.folding.lock().await;
-        let (project, experiments) = (project.clone(), experiments.to_vec());
-        let find = move |tx: &mut Tx<'_>| {
-            let numbers = experiments::numbers(tx, &project, &experiments)?;
-            waiting_in(tx, &numbers)
+        let waiting = async || {
+            let (project, experiments) = (project.clone(), experiments.to_vec());
+            let find = move |tx: &mut Tx<'_>| {
+                let numbers = experiments::numbers(tx, &project, &experiments)?;
+                waiting_in(tx, &numbers)
+            };
+            self.ledger.db().read(find).await
         };
-        let runs = self.ledger.db().read(find).await?;
-        fold_all(&self.ledger, runs).await
+        if waiting().await?.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.folding.lock().await;
+        fold_all(&self.ledger, waiting().await?).await
     }
 }
 
@@ -257,7 +262,7 @@ pub(super) fn put_blocks(tx: &mut Tx<'_>, run: i64, blocks: &[Block]) -> Result<
     };
     tx.insert_rows(
         "INSERT INTO metric_blocks (run, key, block, chunk, points, body)",
-        &blocks.iter().map(row).collect::<Vec<_>>(),
+        blocks.iter().map(row).collect(),
         "ON CONFLICT (run, key, block) DO UPDATE SET points = excluded.points, body = excluded.body",
     )?;
     Ok(())
@@ -330,7 +335,7 @@ pub(super) fn put_latest<'a>(
     };
     tx.insert_rows(
         "INSERT INTO latest_metrics (run, key, step, at_ms, value, is_nan, experiment_n)",
-        &points.into_iter().map(row).collect::<Vec<_>>(),
+        points.into_iter().map(row).collect(),
         "ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at_ms = excluded.at_ms,
              value = excluded.value, is_nan = excluded.is_nan",
     )?;

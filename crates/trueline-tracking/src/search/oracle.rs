@@ -311,48 +311,48 @@ fn whatever_is_asked_every_way_of_searching_gives_what_looking_at_all_gives() {
     let asked = (filter(), orders(), experiments, 0u64..20, 1u64..40, 0usize..3);
     let cases = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(cases, |((filter, order_by, experiments, offset, limit, view) in asked)| {
-           let view = [ViewType::ActiveOnly, ViewType::DeletedOnly, ViewType::All][view];
-           let seen = |run: &&Known| {
-               experiments.contains(&run.experiment)
-                   && view.lifecycle().is_none_or(|l| (l.as_str() == "deleted") == run.deleted)
-                   && meets(run, &filter)
-           };
-           let mut expected: Vec<&Known> = runs.iter().filter(seen).collect();
-           expected.sort_by(|a, b| compare(a, b, &order_by));
-           let more = expected.len() as u64 > offset + limit;
-           let page: Vec<&str> =
-               expected.iter().skip(offset as usize).take(limit as usize).map(|r| r.id.as_str()).collect();
-           let experiments = experiments.iter().map(|id| ExperimentId(*id)).collect();
-           let search =
-               RunSearch { experiments, filter: filter.clone(), order_by: order_by.clone(), view, offset, limit };
-           for db in &all {
-               let (project, of) = (ProjectId::new(PROJECT), search.clone());
-               let rows = runtime.block_on(db.read(move |tx: &mut Tx<'_>| whole(tx, &project, &of))).unwrap();
-               let rows: Vec<&Known> = rows.iter().map(|n| &runs[*n as usize - 1]).collect();
-               prop_assert_eq!(rows.len(), expected.len(), "{:?}", db.dialect());
-               // A table leaves runs that are equal in all that was asked for, and in their start, as they come.
-               let sorted = |a: &&Known, b: &&Known| {
-                   let order = compare(a, b, &order_by);
-                   order.is_le() || a.start == b.start && compare(a, &Known { id: a.id.clone(), ..(*b).clone() }, &order_by).is_eq()
-               };
-               prop_assert!(rows.is_sorted_by(sorted), "{:?}", db.dialect());
-               let ids = |runs: &[&Known]| runs.iter().map(|r| r.id.clone()).collect::<std::collections::BTreeSet<_>>();
-               prop_assert_eq!(ids(&rows), ids(&expected));
-               for bounds in ways {
-                   let search = search.clone();
-                   let project = ProjectId::new(PROJECT);
-                   let found = runtime
-                       .block_on(db.read(move |tx: &mut Tx<'_>| {
-    let numbers = numbers(tx, &project, &search.experiments)?;
-    find(tx, &KnownRuns::default(), &project, &numbers, &search, bounds)
-    }))
-                       .unwrap();
-                   let found_ids: Vec<&str> = found.items.iter().map(|r| r.run.id.as_str()).collect();
-                   prop_assert_eq!(&found_ids, &page, "{:?} {:?}", db.dialect(), bounds);
-                   prop_assert_eq!(found.more, more, "{:?} {:?}", db.dialect(), bounds);
-               }
-           }
-       });
+        let view = [ViewType::ActiveOnly, ViewType::DeletedOnly, ViewType::All][view];
+        let seen = |run: &&Known| {
+            experiments.contains(&run.experiment)
+                && view.lifecycle().is_none_or(|l| (l.as_str() == "deleted") == run.deleted)
+                && meets(run, &filter)
+        };
+        let mut expected: Vec<&Known> = runs.iter().filter(seen).collect();
+        expected.sort_by(|a, b| compare(a, b, &order_by));
+        let more = expected.len() as u64 > offset + limit;
+        let page: Vec<&str> =
+            expected.iter().skip(offset as usize).take(limit as usize).map(|r| r.id.as_str()).collect();
+        let experiments = experiments.iter().map(|id| ExperimentId(*id)).collect();
+        let search =
+            RunSearch { experiments, filter: filter.clone(), order_by: order_by.clone(), view, offset, limit };
+        for db in &all {
+            let (project, of) = (ProjectId::new(PROJECT), search.clone());
+            let rows = runtime.block_on(db.read(move |tx: &mut Tx<'_>| whole(tx, &project, &of))).unwrap();
+            let rows: Vec<&Known> = rows.iter().map(|n| &runs[*n as usize - 1]).collect();
+            prop_assert_eq!(rows.len(), expected.len(), "{:?}", db.dialect());
+            // A table leaves runs that are equal in all that was asked for, and in their start, as they come.
+            let sorted = |a: &&Known, b: &&Known| {
+                let order = compare(a, b, &order_by);
+                order.is_le() || a.start == b.start && compare(a, &Known { id: a.id.clone(), ..(*b).clone() }, &order_by).is_eq()
+            };
+            prop_assert!(rows.is_sorted_by(sorted), "{:?}", db.dialect());
+            let ids = |runs: &[&Known]| runs.iter().map(|r| r.id.clone()).collect::<std::collections::BTreeSet<_>>();
+            prop_assert_eq!(ids(&rows), ids(&expected));
+            for bounds in ways {
+                let search = search.clone();
+                let project = ProjectId::new(PROJECT);
+                let found = runtime
+                    .block_on(db.read(move |tx: &mut Tx<'_>| {
+                        let numbers = numbers(tx, &project, &search.experiments)?;
+                        find(tx, &KnownRuns::default(), &project, &numbers, &search, bounds)
+                    }))
+                    .unwrap();
+                let found_ids: Vec<&str> = found.items.iter().map(|r| r.run.id.as_str()).collect();
+                prop_assert_eq!(&found_ids, &page, "{:?} {:?}", db.dialect(), bounds);
+                prop_assert_eq!(found.more, more, "{:?} {:?}", db.dialect(), bounds);
+            }
+        }
+    });
 }
 
 #[test]
