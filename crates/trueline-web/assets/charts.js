@@ -1,8 +1,9 @@
 // Draws `figure[data-chart]`: fetches the points of each series from its URL and hands them to ECharts. The shape of an
 // answer is told at `ChartSeries` in src/pages/charts.rs. A container with `data-scale`, `data-smooth`, `data-axis` or
 // `data-origin` says how all charts in it are drawn; `redraw` follows a change of these, `refresh` a change of points.
+// Dragging over a chart zooms all of the page, a double click shows all again; the address says where they are zoomed to.
 
-import { kind, marks, places, shown, smoothed, span } from "./series.js";
+import { csv, kind, marks, places, shown, smoothed, span } from "./series.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -152,7 +153,9 @@ function option(figure, loaded) {
       axisLabel: { ...text, formatter: (v) => number(v) },
       splitLine: { lineStyle: { color: colour("--line") } },
     },
-    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
+    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false, moveOnMouseMove: "shift", ...zoom }],
+    // What drags a stretch out is a tool, whose icon nobody needs.
+    toolbox: { itemSize: 0, showTitle: false, feature: { dataZoom: { yAxisIndex: "none", filterMode: "none", brushStyle: { color: colour("--line-strong"), opacity: 0.3 } } } },
     series: own,
   };
 }
@@ -282,11 +285,8 @@ function paint(figure) {
   }
   note(figure, "");
   if (!state.chart) furnish(figure, state);
-  const zoom = state.chart.getOption()?.dataZoom?.[0];
-  const next = option(figure, lines);
-  // A chart that is looked at closely stays so when points come.
-  if (zoom && (zoom.start > 0 || zoom.end < 100)) Object.assign(next.dataZoom[0], { start: zoom.start, end: zoom.end });
-  state.chart.setOption(next, true);
+  state.chart.setOption(option(figure, lines), true);
+  state.chart.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
   figure.dataset.points = lines.reduce((sum, line) => sum + line.points.length, 0);
 }
 
@@ -294,19 +294,55 @@ function furnish(figure, state) {
   const plot = figure.querySelector(".plot");
   state.chart = echarts.init(plot, null, { renderer: "canvas" });
   state.chart.group = "page";
+  // The others follow it and tell the same, each in its own range.
+  state.chart.on("datazoom", () => plot.matches(":hover") && zoomTo(state.chart.getOption().dataZoom[0]));
+  state.chart.getZr().on("dblclick", zoomOut);
   if (state.furnished) return;
   state.furnished = true;
   new ResizeObserver(() => state.chart?.resize()).observe(plot);
-  const png = figure.querySelector("[data-png]");
-  if (!png) return;
-  png.hidden = false;
-  png.addEventListener("click", () => {
-    if (!state.chart) return;
+  offer(figure, "png", () => state.chart?.getDataURL({ pixelRatio: 2, backgroundColor: colour("--surface") }));
+  offer(figure, "csv", () => `data:text/csv;charset=utf-8,${encodeURIComponent(csv(state.lines.filter((line) => !line.isLevel)))}`);
+}
+
+// Lets a button of a figure save what it shows; `made` tells the address of the file.
+function offer(figure, type, made) {
+  const button = figure.querySelector(`[data-${type}]`);
+  if (!button) return;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const href = made();
+    if (!href) return;
     const link = document.createElement("a");
-    link.download = `${figure.dataset.title}.png`;
-    link.href = state.chart.getDataURL({ pixelRatio: 2, backgroundColor: colour("--surface") });
+    link.download = `${figure.dataset.title}.${type}`;
+    link.href = href;
     link.click();
   });
+}
+
+// Where all charts of the page are zoomed to: a stretch of the axis, in its units; nothing when they show all.
+const asked = (new URL(location.href).searchParams.get("zoom") ?? "").split("..").map(Number);
+let zoom = asked.length === 2 && asked[0] < asked[1] ? { startValue: asked[0], endValue: asked[1] } : {};
+let telling = 0;
+
+function zoomTo({ start, end, startValue, endValue }) {
+  zoom = start <= 0 && end >= 100 ? {} : { startValue, endValue };
+  clearTimeout(telling);
+  telling = setTimeout(tellZoom, 200);
+}
+
+function tellZoom() {
+  const url = new URL(location.href);
+  const round = (value) => Number(value.toPrecision(13));
+  if (zoom.endValue === undefined) url.searchParams.delete("zoom");
+  else url.searchParams.set("zoom", `${round(zoom.startValue)}..${round(zoom.endValue)}`);
+  history.replaceState(null, "", url);
+}
+
+// Shows all again.
+export function zoomOut() {
+  zoom = {};
+  tellZoom();
+  redraw();
 }
 
 // Only what is seen is fetched; the rest follows when it is scrolled to.

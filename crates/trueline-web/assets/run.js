@@ -23,7 +23,9 @@ for (const group of root?.querySelectorAll("[data-choose]") ?? []) {
     link.setAttribute("aria-current", "true");
     root.dataset[group.dataset.choose] = link.dataset.value;
     put(group.dataset.choose, new URL(link.href).searchParams.get(group.dataset.choose));
-    drawing.redraw();
+    // A stretch of one axis is none of another.
+    if (group.dataset.choose === "axis") drawing.zoomOut();
+    else drawing.redraw();
   });
 }
 

@@ -64,6 +64,15 @@ export function marks(values, drawn) {
   return found;
 }
 
+// Lines as CSV, a row for each point.
+export function csv(lines) {
+  const field = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const words = { nan: "NaN", inf: "Infinity", "-inf": "-Infinity" };
+  const row = (line, p) => [field(line.name), p.step, p.at, words[kind(p.value)] ?? p.value].join(",");
+  const rows = lines.flatMap((line) => line.points.map((p) => row(line, p)));
+  return ["series,step,time,value", ...rows, ""].join("\r\n");
+}
+
 // Seconds by their two largest units: "12 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
 export function span(seconds) {
   const sign = seconds < 0 ? "−" : "";

@@ -20,6 +20,15 @@ fn query(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 
+/// What files belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilesOf<'a> {
+    /// The run with this id.
+    Run(&'a str),
+    /// The logged model with this id.
+    LoggedModel(&'a str),
+}
+
 /// The pages of one project, and those of the server.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
@@ -125,18 +134,37 @@ impl Links {
         format!("{}/live?tab={}&path={}", self.run(id), query(tab), query(path))
     }
 
-    /// The bytes of an artifact of a run.
+    /// The models that the runs of an experiment logged.
     #[must_use]
-    pub fn artifact(&self, run: &str, path: &str) -> String {
-        let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
-        self.within(&format!("runs/{}/artifacts/{path}", segment(run)))
+    pub fn logged_models(&self, experiment: &str) -> String {
+        format!("{}/models", self.experiment(experiment))
     }
 
-    /// A picture or a page among the artifacts of a run, to be shown within the run's page.
+    /// A model as a run logged it, registered or not.
     #[must_use]
-    pub fn preview(&self, run: &str, path: &str) -> String {
+    pub fn logged_model(&self, id: &str) -> String {
+        self.within(&format!("logged-models/{}", segment(id)))
+    }
+
+    fn files(&self, of: FilesOf<'_>, part: &str, path: &str) -> String {
+        let owner = match of {
+            FilesOf::Run(id) => self.run(id),
+            FilesOf::LoggedModel(id) => self.logged_model(id),
+        };
         let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
-        self.within(&format!("runs/{}/preview/{path}", segment(run)))
+        format!("{owner}/{part}/{path}")
+    }
+
+    /// The bytes of an artifact.
+    #[must_use]
+    pub fn artifact(&self, of: FilesOf<'_>, path: &str) -> String {
+        self.files(of, "artifacts", path)
+    }
+
+    /// A picture or a page among the artifacts, to be shown within the page of what they belong to.
+    #[must_use]
+    pub fn preview(&self, of: FilesOf<'_>, path: &str) -> String {
+        self.files(of, "preview", path)
     }
 
     /// All models.
@@ -506,8 +534,10 @@ mod tests {
     fn names_are_escaped_in_paths() {
         let to = Links::new(Some("fraud"));
         assert_eq!(to.model("churn/v2 é"), "/p/fraud/models/churn%2Fv2%20%C3%A9");
-        assert_eq!(to.artifact("r1", "model/a b.pkl"), "/p/fraud/runs/r1/artifacts/model/a%20b.pkl");
-        assert_eq!(to.artifact("r1", "../x"), "/p/fraud/runs/r1/artifacts/%2E%2E/x");
+        let (run, model) = (FilesOf::Run("r1"), FilesOf::LoggedModel("m-1"));
+        assert_eq!(to.artifact(run, "model/a b.pkl"), "/p/fraud/runs/r1/artifacts/model/a%20b.pkl");
+        assert_eq!(to.artifact(run, "../x"), "/p/fraud/runs/r1/artifacts/%2E%2E/x");
+        assert_eq!(to.preview(model, "a/b.png"), "/p/fraud/logged-models/m-1/preview/a/b.png");
         assert_eq!(Links::new(None).home(), "/");
     }
 

@@ -92,6 +92,35 @@ def curves_are_drawn_as_one_likes(ann: Visitor, told: Any) -> None:
     check_the_arithmetic(ann)
 
 
+def a_stretch_of_a_curve_is_sent_and_saved(ann: Visitor, told: Any) -> None:
+    ann.go(f"{HOME}/runs/{told['run_page']['run']}?tab=charts&q=loss", "run-zoom")
+    loss = chart(ann, "train/loss")
+
+    def drag_over_the_middle() -> None:
+        box = loss.locator("canvas").bounding_box()
+        assert box
+        ann.page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
+        ann.page.mouse.down()
+        ann.page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
+        ann.page.mouse.up()
+
+    soon(ann, "the loss is not drawn", lambda: loss.get_attribute("data-points") is not None)
+    drag_over_the_middle()
+    soon(ann, "a zoom does not come into the address", lambda: "zoom=" in ann.page.url)
+    sent = ann.page.url
+    ann.look("run-zoomed")
+    ann.page.reload()
+    soon(ann, "the loss is not drawn again", lambda: loss.get_attribute("data-points") is not None)
+    ann.expect(ann.page.url == sent, f"the link to a stretch became {ann.page.url}")
+    with ann.page.expect_download() as saved:
+        ann.page.get_by_role("button", name="Points of train/loss that are drawn, as CSV").click()
+    rows = saved.value.path().read_text().splitlines()
+    points = int(loss.get_attribute("data-points") or 0)
+    ann.expect(rows[0] == "series,step,time,value" and len(rows) == points + 1, f"{len(rows)} rows, first {rows[0]}")
+    loss.locator("canvas").dblclick()
+    soon(ann, "a double click does not show all again", lambda: "zoom=" not in ann.page.url)
+
+
 def check_the_arithmetic(ann: Visitor) -> None:
     """The module that smooths is asked for numbers that are worked out here."""
     source = ann.page.locator("script[src*='charts.js']").get_attribute("src") or ""
@@ -220,11 +249,32 @@ def the_span_that_failed_is_found(ann: Visitor, told: Any) -> None:
     ann.visit(bad, "traces-bad-filter", "No trace")
 
 
+def a_logged_model_is_looked_at(ann: Visitor, told: Any) -> None:
+    ann.go(f"{HOME}/runs/{told['runs'][0]}", "run-with-model")
+    link = ann.page.get_by_role("region", name="Table of models").get_by_role("link", name="model", exact=True)
+    ann.follow(link, "logged-model", "Logged by run", "shallow", "xgboost", "wind", "Registered as", "Ready")
+    ann.follow(ann.page.get_by_role("link", name="Artifacts", exact=True), "logged-model-artifacts", "MLmodel")
+    ann.follow(ann.page.get_by_role("link", name="MLmodel", exact=True), "logged-model-file", "python_function", "SHA-256")
+    with ann.page.expect_download() as saved:
+        ann.page.get_by_role("link", name="Download").click()
+    ann.expect("flavors:" in saved.value.path().read_text(), "the file that is downloaded is another one")
+    ann.go(f"{HOME}/experiments/{told['experiment']}", "experiment-with-models")
+    ann.follow(ann.page.get_by_role("link", name="Models", exact=True).last, "logged-models", "model", "Ready")
+    ann.expect(ann.page.locator("tbody tr").count() == 3, "not every model is shown")
+    ann.visit(f"{HOME}/experiments/{told['experiment']}/models?filter=name%20%3D", "logged-models-bad-filter", "model")
+    none = f"{HOME}/experiments/{told['experiment']}/models?filter=name%20%3D%20'x'"
+    ann.visit(none, "logged-models-no-match", "No model matches")
+    ann.go(f"{HOME}/runs/{told['runs'][0]}", "run-with-input")
+    ann.follow(ann.page.get_by_role("link", name="flights-january"), "runs-of-a-dataset", "shallow", "deeper", "eager")
+
+
 def all_of_them(look: Looking, ann: Visitor, told: Any) -> None:
     a_run_that_goes_on_is_watched(ann, told)
     curves_are_drawn_as_one_likes(ann, told)
+    a_stretch_of_a_curve_is_sent_and_saved(ann, told)
     hundreds_of_metrics_are_not_fetched_at_once(ann, told)
     files_are_previewed(ann, told)
     a_page_that_was_logged_reaches_nothing(look, told)
     the_console_and_the_changes_of_a_run_are_read(ann, told)
     the_span_that_failed_is_found(ann, told)
+    a_logged_model_is_looked_at(ann, told)

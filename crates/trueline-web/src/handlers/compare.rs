@@ -149,14 +149,7 @@ fn charts(visitor: &Visitor, runs: &[Arc<KnownRun>], view: &ViewUrl, first: usiz
             format!("{}?points={POINTS}", url.split('?').next().unwrap_or_default())
         };
         let series = with.map(|r| ChartSeries { name: r.run.name.clone(), url: url(r) });
-        Chart {
-            title: (*key).to_owned(),
-            unit: None,
-            series: series.collect(),
-            csv_url: None,
-            last: None,
-            small: false,
-        }
+        Chart { title: (*key).to_owned(), unit: None, series: series.collect(), last: None, small: false }
     };
     (keys.iter().skip(first).take(CHARTS).map(chart).collect(), keys.len())
 }

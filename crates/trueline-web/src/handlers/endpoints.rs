@@ -2,7 +2,7 @@
 
 use super::settings::field;
 use super::{
-    Answer, App, Failure, FaultKind, Form, Visitor, Web, models, monitors, page, rollouts, timestamp,
+    Answer, App, Failure, FaultKind, Form, Visitor, Web, mlmodel, monitors, page, rollouts, timestamp,
 };
 use crate::Links;
 use crate::links::ViewUrl;
@@ -311,7 +311,7 @@ async fn example(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> Option<Ma
     let spec = &endpoint.route.as_ref()?.variants.first()?.spec;
     let key = VersionKey::new(&spec.model, spec.version);
     let manifest = app.registry.manifest(&visitor.session.leave().ok()?, &key).await.ok()??;
-    let signature = models::mlmodel(app, visitor, &manifest).await?.signature?;
+    let signature = mlmodel::of_version(app, visitor, &manifest).await?.signature?;
     let value = |kind: &str| match kind {
         "long" | "integer" => json!(1),
         "boolean" => json!(true),

@@ -12,14 +12,17 @@ use trueline_tracking::KeyValue;
 const NOTE: &str = "mlflow.note.content";
 /// Events of one thing that are read: a client that sets a tag all the time has more than anybody reads.
 const EVENTS: u32 = 2000;
-/// The actions of runs and experiments that say something of tags.
-const ACTIONS: [&str; 6] = [
+/// The actions of experiments, runs and logged models that say something of tags.
+const ACTIONS: [&str; 9] = [
     "experiment.created",
     "experiment.tagged",
     "experiment.untagged",
     "run.created",
     "run.logged",
     "run.untagged",
+    "logged_model.created",
+    "logged_model.tagged",
+    "logged_model.untagged",
 ];
 
 /// The changes of each tag, the newest first.
@@ -70,7 +73,7 @@ fn without_repeats(newest_first: Vec<TagChange>) -> Vec<TagChange> {
     kept
 }
 
-/// The history of the tags of a run or an experiment; empty for who may not read the ledger.
+/// The history of the tags of a thing; empty for who may not read the ledger.
 pub(super) async fn of(
     app: &Web,
     visitor: &Visitor,

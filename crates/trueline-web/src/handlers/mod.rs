@@ -1,6 +1,7 @@
 //! The handlers: fetch what a page shows, fill its view model, render. They hold no rules; what may be seen, the
 //! policy says, and what was asked for, the URL.
 
+mod artifacts;
 mod compare;
 mod data;
 mod endpoints;
@@ -10,6 +11,8 @@ mod history;
 mod home;
 mod incidents;
 mod ledger;
+mod logged_models;
+mod mlmodel;
 mod models;
 mod monitors;
 mod outside;
@@ -17,7 +20,6 @@ mod pipelines;
 mod predictions;
 mod release;
 mod rollouts;
-mod run_artifacts;
 mod run_charts;
 mod run_console;
 mod run_lineage;
@@ -117,8 +119,12 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/traces/{id}", get(traces::one))
         .route("/p/{project}/runs/{id}", get(runs::one))
         .route("/p/{project}/runs/{id}/live", get(run_live::answer))
-        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(run_artifacts::download))
-        .route("/p/{project}/runs/{id}/preview/{*path}", get(run_artifacts::shown))
+        .route("/p/{project}/runs/{id}/artifacts/{*path}", get(artifacts::download_of_run))
+        .route("/p/{project}/runs/{id}/preview/{*path}", get(artifacts::shown_of_run))
+        .route("/p/{project}/experiments/{id}/models", get(logged_models::list))
+        .route("/p/{project}/logged-models/{id}", get(logged_models::one))
+        .route("/p/{project}/logged-models/{id}/artifacts/{*path}", get(artifacts::download_of_model))
+        .route("/p/{project}/logged-models/{id}/preview/{*path}", get(artifacts::shown_of_model))
         .route("/p/{project}/models", get(models::list))
         .route("/p/{project}/models/{name}", get(models::one))
         .route("/p/{project}/models/{name}/versions/{version}", get(models::version))
@@ -380,6 +386,7 @@ fn reference(to: &Links, kind: &str, id: &str) -> crate::parts::Reference {
         "run" => Some(to.run(id)),
         "experiment" => Some(to.experiment(id)),
         "model" => Some(to.model(id)),
+        "logged_model" => Some(to.logged_model(id)),
         "version" => id.rsplit_once('/').map(|(model, number)| to.version(model, number)),
         "alias" => id.rsplit_once('@').map(|(model, _)| to.model(model)),
         "pipeline" => Some(to.pipeline(id)),

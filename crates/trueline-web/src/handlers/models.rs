@@ -1,16 +1,14 @@
 //! Models, one model, one version.
 
 use super::experiments::{name_holds, order, pager};
-use super::{Answer, App, Visitor, Web, offset, page, release, runs, timestamp};
+use super::{Answer, App, Visitor, mlmodel, offset, page, release, runs, timestamp};
 use crate::links::{Links, ViewUrl};
 use crate::pages::{
-    AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
-    VersionRow,
+    AliasRow, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, VersionPage, VersionRow,
 };
 use crate::parts::{Badge, Pair, Reference, Tone};
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
-use serde_json::Value as Json;
 use trueline_flows::{SourceState, source_state};
 use trueline_registry::{Alias, ModelSearch, Version, VersionKey, VersionSearch};
 use trueline_search::{Comparison, Entity, Expr, Op, Value};
@@ -135,10 +133,11 @@ pub(super) async fn version(
     shell.as_cli = Some(format!("trueline model show {key}"));
     shell.as_api = visitor.api(&format!("/api/2.0/mlflow/model-versions/get?name={model}&version={number}"));
     let manifest = app.registry.manifest(&leave, &key).await?;
-    let mlmodel = match &manifest {
-        Some(manifest) => mlmodel(&app, &visitor, manifest).await,
+    let told = match &manifest {
+        Some(manifest) => mlmodel::of_version(&app, &visitor, manifest).await,
         None => None,
-    };
+    }
+    .unwrap_or_default();
     let source = source_state(&app.tracking, &app.registry, &leave, &version).await?;
     let file = |f: &trueline_registry::ManifestFile| FrozenFile {
         path: f.path.clone(),
@@ -169,99 +168,13 @@ pub(super) async fn version(
         created_by: crate::words::person(&version.created_by).to_owned(),
         created_at: timestamp(version.created_at_ms),
         run: run_of(&shell.to, &version),
-        flavours: mlmodel.as_ref().map(|m| m.flavours.clone()).unwrap_or_default(),
+        flavours: told.flavours,
         manifest: frozen,
-        signature: mlmodel.and_then(|m| m.signature),
+        signature: told.signature,
         tags: pairs(&version.tags),
         lineage,
         model,
         version: number,
         shell,
     })
-}
-
-/// What a page tells of an `MLmodel` file.
-pub(super) struct MlModel {
-    flavours: Vec<String>,
-    pub(super) signature: Option<Signature>,
-}
-
-/// Larger ones are no `MLmodel` files.
-const LARGEST_MLMODEL: u64 = 1 << 20;
-
-pub(super) async fn mlmodel(
-    app: &Web,
-    visitor: &Visitor,
-    manifest: &trueline_registry::Manifest,
-) -> Option<MlModel> {
-    let file = manifest.file("MLmodel")?;
-    let leave = visitor.session.leave().ok()?;
-    let bytes = app.tracking.blob(&leave, &file.sha256, LARGEST_MLMODEL).await.ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    Some(MlModel { flavours: flavours(&text), signature: signature(&text) })
-}
-
-/// The keys of the block `flavors:`; an `MLmodel` file is YAML of a narrow kind, written by MLflow itself.
-fn flavours(text: &str) -> Vec<String> {
-    let block = text.lines().skip_while(|l| *l != "flavors:").skip(1);
-    let inside = block.take_while(|l| l.starts_with(' '));
-    let own = inside.filter(|l| l.starts_with("  ") && !l.starts_with("   ") && l.ends_with(':'));
-    own.map(|l| l.trim().trim_end_matches(':').to_owned()).collect()
-}
-
-/// The block `signature:`, whose values are JSON in quotes.
-fn signature(text: &str) -> Option<Signature> {
-    let block = text.lines().skip_while(|l| *l != "signature:").skip(1);
-    let lines: Vec<&str> = block.take_while(|l| l.starts_with(' ')).collect();
-    // Long values are folded over lines that are indented deeper.
-    let mut joined: Vec<String> = Vec::new();
-    for line in lines {
-        match joined.last_mut() {
-            Some(last) if line.starts_with("   ") => last.push_str(&format!(" {}", line.trim())),
-            _ => joined.push(line.trim().to_owned()),
-        }
-    }
-    let part = |name: &str| {
-        let line = joined.iter().find_map(|l| l.strip_prefix(&format!("{name}: ")))?;
-        let json: Json = serde_json::from_str(line.trim_matches('\'')).ok()?;
-        Some(json.as_array()?.iter().map(field).collect::<Vec<_>>())
-    };
-    let signature = Signature {
-        inputs: part("inputs").unwrap_or_default(),
-        outputs: part("outputs").unwrap_or_default(),
-        params: part("params").unwrap_or_default(),
-    };
-    (!signature.inputs.is_empty() || !signature.outputs.is_empty()).then_some(signature)
-}
-
-fn field(value: &Json) -> Field {
-    let kind = match value["tensor-spec"].as_object() {
-        Some(spec) => {
-            let dtype = spec.get("dtype").and_then(Json::as_str).unwrap_or_default();
-            format!("tensor({dtype}, {})", spec.get("shape").unwrap_or(&Json::Null))
-        }
-        None => value["type"].as_str().unwrap_or_default().to_owned(),
-    };
-    let name = value["name"].as_str().unwrap_or_default().to_owned();
-    Field { name, kind, optional: value["required"] == false }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MLMODEL: &str = "artifact_path: x\nflavors:\n  python_function:\n    env:\n      conda: conda.yaml\n  xgboost:\n    \
-                           code: null\nmodel_id: m-1\nsignature:\n  inputs: '[{\"type\": \"double\", \"name\": \"hour\", \
-                           \"required\": true}, {\"type\": \"double\",\n    \"name\": \"distance\", \"required\": false}]'\n  \
-                           outputs: '[{\"type\": \"tensor\", \"tensor-spec\": {\"dtype\": \"float32\", \"shape\": [-1]}}]'\n  params: \
-                           null\n";
-
-    #[test]
-    fn an_mlmodel_file_tells_flavours_and_signature() {
-        assert_eq!(flavours(MLMODEL), ["python_function", "xgboost"]);
-        let signature = signature(MLMODEL).unwrap();
-        assert_eq!(signature.inputs.len(), 2);
-        assert_eq!((signature.inputs[1].name.as_str(), signature.inputs[1].optional), ("distance", true));
-        assert_eq!(signature.outputs[0].kind, "tensor(float32, [-1])");
-    }
 }

@@ -247,7 +247,6 @@ fn chart(to: &Links, monitor: &str, windows: &[MonitorWindow], subject: &str, un
         series: vec![ChartSeries { name: words.clone(), url: to.monitor_series(monitor, subject) }],
         title: words,
         unit: unit.map(ToOwned::to_owned),
-        csv_url: None,
         small: false,
         last: newest(&over(windows, value_of(subject))),
     }

@@ -146,6 +146,12 @@ async fn hits(app: &Web, visitor: &Visitor, shell: &Shell, asked: &str) -> Resul
     {
         out.push(hit(Reference::to("trace", asked, shell.to.trace(asked)), Some(trace.started_ms)));
     }
+    if asked.starts_with("m-")
+        && let Ok(model) = app.tracking.logged_model(&leave, asked).await
+    {
+        let what = Reference::to("logged model", &model.name, shell.to.logged_model(asked));
+        out.push(hit(what, Some(model.created_at_ms)));
+    }
     for e in app.deployments.endpoints.list(&leave).await? {
         if e.name.as_str().contains(&asked.to_lowercase()) {
             let what = Reference::to("endpoint", e.name.as_str(), shell.to.endpoint(e.name.as_str()));

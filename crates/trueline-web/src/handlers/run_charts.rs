@@ -32,7 +32,6 @@ pub(super) fn sections(
                 name: run.run.name.clone(),
                 url: series_url(visitor.project(), run.run.id.as_str(), key),
             }],
-            csv_url: None,
             last: Some(metric.point.value),
             // Over steps, what was logged without one is hardly more than a number.
             small: choices.axis == Axis::Step && metric.point.step == 0,

@@ -1,6 +1,6 @@
 //! What a run has printed: the files that its client uploads, by their names, and the end of one of them.
 
-use super::{Failure, Visitor, Web, run_artifacts};
+use super::{Failure, Visitor, Web, artifacts};
 use crate::console;
 use crate::pages::Console;
 use trueline_tracking::{ArtifactEntry, ArtifactPath, OpenArtifact, RunData};
@@ -19,7 +19,7 @@ pub(super) async fn files(app: &Web, visitor: &Visitor, run: &RunData) -> Result
     let mut found = Vec::new();
     for name in console::NAMES {
         let file = app.tracking.artifact(&leave, &root.join(name)?).await;
-        found.extend(run_artifacts::found(file)?.map(|_| name.to_owned()));
+        found.extend(artifacts::found(file)?.map(|_| name.to_owned()));
     }
     for entry in app.tracking.list_artifacts(&leave, &root.join(console::FOLDER)?, MOST).await? {
         if let ArtifactEntry::File { name, .. } = entry
@@ -71,6 +71,6 @@ pub(super) async fn end(
     let size = file.size;
     let version = format!("{}\n{path}\n{}", files.join("\n"), file.etag);
     let from = size.saturating_sub(console::TAIL);
-    let bytes = run_artifacts::bytes(app, &visitor.session.leave()?, file, from..size).await?;
+    let bytes = artifacts::bytes(app, &visitor.session.leave()?, file, from..size).await?;
     Ok(Console { files, path, size, version, text: console::tail(&bytes, from > 0), is_cut: from > 0 })
 }

@@ -2,7 +2,7 @@
 //! as.
 
 use super::experiments::duration_ms;
-use super::{Failure, Visitor, Web, timestamp};
+use super::{Failure, Visitor, Web, logged_models, timestamp};
 use crate::links::Links;
 use crate::pages::{ModelMade, RunLine};
 use crate::parts::{Badge, Reference};
@@ -34,9 +34,19 @@ pub(super) async fn parent(
     to: &Links,
 ) -> Result<Option<Reference>, Failure> {
     let Some(tag) = run.tags.iter().find(|t| t.key == PARENT) else { return Ok(None) };
-    match app.tracking.run(&visitor.session.leave()?, &RunId::new(&tag.value)).await {
-        Ok(parent) => Ok(Some(Reference::to("run", &parent.run.name, to.run(&tag.value)))),
-        Err(TrackingError::NotFound(_)) => Ok(Some(Reference::named("run", &tag.value))),
+    named(app, visitor, to, &RunId::new(&tag.value)).await.map(Some)
+}
+
+/// A run by its name, with a link to it while it is there.
+pub(super) async fn named(
+    app: &Web,
+    visitor: &Visitor,
+    to: &Links,
+    run: &RunId,
+) -> Result<Reference, Failure> {
+    match app.tracking.run(&visitor.session.leave()?, run).await {
+        Ok(found) => Ok(Reference::to("run", &found.run.name, to.run(run.as_str()))),
+        Err(TrackingError::NotFound(_)) => Ok(Reference::named("run", run.as_str())),
         Err(other) => Err(other.into()),
     }
 }
@@ -83,12 +93,11 @@ pub(super) async fn models(
             Err(TrackingError::NotFound(_)) => continue,
             Err(other) => return Err(other.into()),
         };
-        let status = model.status.as_str().trim_start_matches("LOGGED_MODEL_");
         out.push(ModelMade {
             id: id.clone(),
             name: model.name,
             kind: model.model_type.unwrap_or_default(),
-            status: Badge::state(status),
+            status: logged_models::status(model.status),
             step: *step,
             versions: versions(app, visitor, to, id).await?,
         });
@@ -96,7 +105,13 @@ pub(super) async fn models(
     Ok(out)
 }
 
-async fn versions(app: &Web, visitor: &Visitor, to: &Links, model: &str) -> Result<Vec<Reference>, Failure> {
+/// The versions that a logged model was registered as.
+pub(super) async fn versions(
+    app: &Web,
+    visitor: &Visitor,
+    to: &Links,
+    model: &str,
+) -> Result<Vec<Reference>, Failure> {
     let (project, node) = (visitor.session.project().id.clone(), Node::new("logged_model", model));
     let edges = app.ledger.db().read(move |tx| neighbours(tx, &project, &node)).await;
     let edges = edges.map_err(trueline_ledger::LedgerError::from)?;

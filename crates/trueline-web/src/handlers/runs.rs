@@ -2,8 +2,8 @@
 
 use super::experiments::duration_ms;
 use super::{Answer, App, Failure, Visitor, Web, page, reference, timestamp};
-use super::{history, run_artifacts, run_charts, run_console, run_lineage, run_live, traces};
-use crate::links::{Links, ViewUrl};
+use super::{artifacts, history, run_charts, run_console, run_lineage, run_live, traces};
+use crate::links::{FilesOf, Links, ViewUrl};
 use crate::pages::{ArtifactListing, ChartChoices, Console, DatasetInput, MetricRow, RunPage, RunTab};
 use crate::parts::{Badge, Lineage, Pair, Reference};
 use crate::shell::{Crumb, Section};
@@ -87,8 +87,11 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
     shell.as_api = visitor.api(&format!("/api/2.0/mlflow/runs/get?run_id={id}"));
     let view = ViewUrl::new(shell.to.run(id.as_str()), visitor.query.clone());
     let tab = RunTab::parse(view.get("tab"));
-    let artifacts = match tab {
-        RunTab::Artifacts => run_artifacts::listing(&app, &visitor, &run, view.get("path")).await?,
+    let listing = match tab {
+        RunTab::Artifacts => {
+            let of = FilesOf::Run(id.as_str());
+            artifacts::listing(&app, &visitor, of, &run.run.artifact_uri, view.get("path")).await?
+        }
         _ => ArtifactListing::default(),
     };
     let capture = app.tracking.capture(&leave, &id).await?;
@@ -133,7 +136,7 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         name: run.run.name.clone(),
         status: Badge::state(run.run.status.as_str()),
         deleted: run.run.lifecycle == Lifecycle::Deleted,
-        experiment: Reference::to("experiment", &experiment.name, own),
+        experiment: Reference::to("experiment", &experiment.name, &own),
         created_by: run.run.created_by.clone(),
         claimed_user: run.run.claimed_user.clone(),
         started_at: run.run.start_time.map(timestamp),
@@ -144,20 +147,24 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
         params: run.params.iter().map(|p| Pair::new(&p.key, &p.value)).collect(),
         metrics: metrics.collect(),
         tags,
-        inputs: run.dataset_inputs.iter().map(input).collect(),
-        artifacts,
+        inputs: run.dataset_inputs.iter().map(|i| input(&own, i)).collect(),
+        artifacts: listing,
         lineage,
         shell,
     })
 }
 
-fn input(input: &trueline_tracking::DatasetInput) -> DatasetInput {
+/// A dataset that a run read; its page is the table of all runs of the experiment that read the same.
+fn input(experiment: &str, input: &trueline_tracking::DatasetInput) -> DatasetInput {
+    let quoted = |text: &str| text.replace('\'', "''");
+    let (name, digest) = (quoted(&input.dataset.name), quoted(&input.dataset.digest));
+    let same = format!("datasets.name = '{name}' and datasets.digest = '{digest}'");
     let context = input.tags.iter().find(|t| t.key == "mlflow.data.context");
     DatasetInput {
         name: input.dataset.name.clone(),
         digest: input.dataset.digest.clone(),
         context: context.map(|t| t.value.clone()).unwrap_or_default(),
         source: input.dataset.source.clone(),
-        href: None,
+        runs: ViewUrl::new(experiment, [("filter", same)]).first_page(),
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a run: a folder of them, and one that is open.
+//! The files of a run or of a logged model: a folder of them, and one that is open.
 
 use crate::format;
 
@@ -7,7 +7,7 @@ use crate::format;
 pub struct ArtifactEntry {
     /// Its name within the directory.
     pub name: String,
-    /// Its path from the run's root.
+    /// Its path from the root.
     pub path: String,
     /// Whether it is a directory.
     pub is_dir: bool,
@@ -17,7 +17,7 @@ pub struct ArtifactEntry {
     pub sha256: Option<String>,
 }
 
-/// A directory of the run's artifacts.
+/// A directory of artifacts.
 #[derive(Clone, Debug, Default)]
 pub struct ArtifactListing {
     /// The directories from the root to here, each with its path; empty at the root.
@@ -43,8 +43,10 @@ impl ArtifactListing {
 pub struct OpenFile {
     /// Its name.
     pub name: String,
-    /// Its path from the run's root.
+    /// Its path from the root.
     pub path: String,
+    /// Where its bytes are.
+    pub download: String,
     /// Its size in bytes.
     pub size: u64,
     /// Its digest, hexadecimal, when the server knows it.

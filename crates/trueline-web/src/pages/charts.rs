@@ -59,8 +59,6 @@ pub struct Chart {
     pub unit: Option<String>,
     /// Its lines.
     pub series: Vec<ChartSeries>,
-    /// The points as CSV, when offered.
-    pub csv_url: Option<String>,
     /// The latest value, for those who see no chart.
     pub last: Option<f64>,
     /// Whether it is hardly more than a number, and drawn low.
@@ -185,8 +183,7 @@ mod tests {
     use super::*;
 
     fn chart(key: &str) -> MetricChart {
-        let chart =
-            Chart { title: key.into(), unit: None, series: vec![], csv_url: None, last: None, small: false };
+        let chart = Chart { title: key.into(), unit: None, series: vec![], last: None, small: false };
         MetricChart { key: key.into(), hidden: false, chart }
     }
 

@@ -11,6 +11,7 @@ mod features;
 mod home;
 mod incidents;
 mod ledger;
+mod logged_models;
 mod models;
 mod monitors;
 mod outside;
@@ -40,6 +41,7 @@ pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow
 pub use home::{GetStarted, HomePage, TaskRow, Waiting};
 pub use incidents::{IncidentPage, IncidentRow, IncidentsPage, StoryLine};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
+pub use logged_models::{LoggedModelPage, LoggedModelRow, LoggedModelsPage, ModelMetricRow};
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
     VersionRow,

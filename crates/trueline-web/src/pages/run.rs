@@ -94,8 +94,8 @@ pub struct DatasetInput {
     pub context: String,
     /// Where it lies, as logged.
     pub source: String,
-    /// Its page, when there is one.
-    pub href: Option<String>,
+    /// The runs of the experiment that read the same.
+    pub runs: String,
 }
 
 /// The end of what a run has printed.

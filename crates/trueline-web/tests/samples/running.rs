@@ -2,6 +2,7 @@
 
 use super::{URI, ago, charts, hash, shell, to};
 use trueline_web::console::Stretch;
+use trueline_web::links::FilesOf;
 use trueline_web::pages::*;
 use trueline_web::parts::{Badge, Lineage, Pair, Reference, TagChange, TagRow};
 use trueline_web::{Section, ViewUrl};
@@ -162,14 +163,14 @@ pub fn run(full: bool, tab: RunTab) -> RunPage {
                     digest: format!("sha256:{}", hash(5)),
                     context: "training".into(),
                     source: "s3://lake/customers/2026-05/*.parquet".into(),
-                    href: None,
+                    runs: to().experiment("12"),
                 },
                 DatasetInput {
                     name: "customers-holdout".into(),
                     digest: format!("sha256:{}", hash(6)),
                     context: "validation".into(),
                     source: "s3://lake/customers/holdout.parquet".into(),
-                    href: None,
+                    runs: to().experiment("12"),
                 },
             ]
         } else {
@@ -217,6 +218,7 @@ pub fn run_with_open(preview: Preview) -> RunPage {
     page.artifacts.open = Some(OpenFile {
         name: "scores.csv".into(),
         path: "model/scores.csv".into(),
+        download: to().artifact(FilesOf::Run("r"), "model/scores.csv"),
         size: 48_230,
         sha256: Some(hash(11)),
         preview,

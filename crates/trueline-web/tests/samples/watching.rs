@@ -130,7 +130,6 @@ pub fn monitor(full: bool) -> MonitorPage {
                     name: "AUC".into(),
                     url: to().monitor_series("churn-inputs", "quality:auc"),
                 }],
-                csv_url: None,
                 small: false,
                 last: Some(0.79),
             }],

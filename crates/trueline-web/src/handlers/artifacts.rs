@@ -1,8 +1,9 @@
-//! The files of a run: a folder, a file that is open beside it, its bytes as a download, and the two kinds that a browser
-//! shows by itself. A file that somebody logged must never act as a page of this server: what is sent is a download or
+//! The files of a run or of a logged model: a folder, a file that is open beside it, its bytes as a download, and the two
+//! kinds that a browser shows by itself. A file that somebody logged must never act as a page of this server: what is sent is a download or
 //! lies in a sandbox of its own, and the type is one of a short list, never guessed by the browser.
 
 use super::{Answer, App, Failure, FaultKind, Visitor, Web};
+use crate::links::{FilesOf, Links};
 use crate::pages::{ArtifactEntry, ArtifactListing, OpenFile, Preview};
 use crate::preview::{self, Grid, Kind};
 use axum::body::Body;
@@ -11,7 +12,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use trueline_identity::{Authorized, ReadProject};
-use trueline_tracking::{ArtifactEntry as Entry, OpenArtifact, RunData, RunId, TrackingError};
+use trueline_tracking::{ArtifactEntry as Entry, OpenArtifact, RunId, TrackingError};
 
 /// Entries of a folder that a page shows.
 const ENTRIES: usize = 1000;
@@ -50,19 +51,17 @@ fn entry(below: &str, entry: &Entry) -> ArtifactEntry {
     }
 }
 
-/// The folder that a path names, or the file with the folder that it lies in.
+/// The folder that a path below `uri` names, or the file with the folder that it lies in.
 pub(super) async fn listing(
     app: &Web,
     visitor: &Visitor,
-    run: &RunData,
+    of: FilesOf<'_>,
+    uri: &str,
     path: &str,
 ) -> Result<ArtifactListing, Failure> {
     let leave = visitor.session.leave()?;
-    let Some(root) = app.tracking.artifact_path(&leave, &run.run.artifact_uri) else {
-        return Ok(ArtifactListing {
-            elsewhere: Some(run.run.artifact_uri.clone()),
-            ..ArtifactListing::default()
-        });
+    let Some(root) = app.tracking.artifact_path(&leave, uri) else {
+        return Ok(ArtifactListing { elsewhere: Some(uri.to_owned()), ..ArtifactListing::default() });
     };
     let path = path.trim_matches('/');
     let file = match path {
@@ -77,7 +76,7 @@ pub(super) async fn listing(
     let mut shown: Vec<ArtifactEntry> = entries.iter().take(ENTRIES).map(|e| entry(below, e)).collect();
     shown.sort_by(|a, b| (!a.is_dir, &a.name).cmp(&(!b.is_dir, &b.name)));
     let open = match file {
-        Some(file) => Some(open(app, visitor, run, path, file).await?),
+        Some(file) => Some(open(app, visitor, of, path, file).await?),
         None => None,
     };
     Ok(ArtifactListing {
@@ -101,17 +100,15 @@ pub(super) fn found(asked: Result<OpenArtifact, TrackingError>) -> Result<Option
 async fn open(
     app: &Web,
     visitor: &Visitor,
-    run: &RunData,
+    of: FilesOf<'_>,
     path: &str,
     file: OpenArtifact,
 ) -> Result<OpenFile, Failure> {
     let (size, kind) = (file.size, preview::kind(path));
     let is_digest = file.etag.len() == 64 && file.etag.bytes().all(|b| b.is_ascii_hexdigit());
     let sha256 = is_digest.then(|| file.etag.clone());
-    let shown_at = || {
-        let to = crate::links::Links::new(Some(visitor.project()));
-        to.preview(run.run.id.as_str(), path)
-    };
+    let to = Links::new(Some(visitor.project()));
+    let shown_at = || to.preview(of, path);
     let preview = match kind {
         Kind::Picture(_) | Kind::Page if size > preview::WHOLE => {
             Preview::Nothing("It is too large to be shown here.".to_owned())
@@ -125,7 +122,7 @@ async fn open(
         }
     };
     let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-    Ok(OpenFile { name, path: path.to_owned(), size, sha256, preview })
+    Ok(OpenFile { name, path: path.to_owned(), size, sha256, preview, download: to.artifact(of, path) })
 }
 
 /// What is shown of a file whose first bytes these are.
@@ -174,13 +171,21 @@ pub(super) async fn bytes(
 async fn artifact(
     app: &Web,
     visitor: &Visitor,
-    run: String,
+    of: FilesOf<'_>,
     path: &str,
 ) -> Result<(Authorized<ReadProject>, OpenArtifact), Failure> {
     let leave = visitor.session.leave()?;
-    let run = app.tracking.run(&leave, &RunId::new(run)).await?;
-    let root = app.tracking.artifact_path(&leave, &run.run.artifact_uri);
-    let root = root.ok_or_else(|| Failure::not_found("the artifacts of this run lie elsewhere"))?;
+    let root = match of {
+        FilesOf::Run(id) => {
+            let run = app.tracking.run(&leave, &RunId::new(id)).await?;
+            app.tracking.artifact_path(&leave, &run.run.artifact_uri)
+        }
+        FilesOf::LoggedModel(id) => {
+            let model = app.tracking.logged_model(&leave, id).await?;
+            app.tracking.artifact_path(&leave, &model.artifact_uri)
+        }
+    };
+    let root = root.ok_or_else(|| Failure::not_found("these artifacts lie elsewhere"))?;
     let file = app.tracking.artifact(&leave, &root.join(path)?).await?;
     Ok((leave, file))
 }
@@ -211,14 +216,33 @@ async fn sent(
     Ok(response)
 }
 
-/// A file of a run as a download.
-pub(super) async fn download(
+/// A project, what files belong to, and the path of a file.
+type Asked = Path<(String, String, String)>;
+
+pub(super) async fn download_of_run(State(app): App, visitor: Visitor, Path((_, id, path)): Asked) -> Answer {
+    download(&app, &visitor, FilesOf::Run(&id), &path).await
+}
+
+pub(super) async fn download_of_model(
     State(app): App,
     visitor: Visitor,
-    Path((_, id, path)): Path<(String, String, String)>,
+    Path((_, id, path)): Asked,
 ) -> Answer {
-    let (leave, file) = artifact(&app, &visitor, id, &path).await?;
-    let mut response = sent(&app, &leave, file, "application/octet-stream", SANDBOX).await?;
+    download(&app, &visitor, FilesOf::LoggedModel(&id), &path).await
+}
+
+pub(super) async fn shown_of_run(State(app): App, visitor: Visitor, Path((_, id, path)): Asked) -> Answer {
+    shown(&app, &visitor, FilesOf::Run(&id), &path).await
+}
+
+pub(super) async fn shown_of_model(State(app): App, visitor: Visitor, Path((_, id, path)): Asked) -> Answer {
+    shown(&app, &visitor, FilesOf::LoggedModel(&id), &path).await
+}
+
+/// A file as a download.
+async fn download(app: &Web, visitor: &Visitor, of: FilesOf<'_>, path: &str) -> Answer {
+    let (leave, file) = artifact(app, visitor, of, path).await?;
+    let mut response = sent(app, &leave, file, "application/octet-stream", SANDBOX).await?;
     let name = path.rsplit('/').next().unwrap_or_default();
     let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
@@ -228,21 +252,17 @@ pub(super) async fn download(
 }
 
 /// A picture or a page for the preview.
-pub(super) async fn shown(
-    State(app): App,
-    visitor: Visitor,
-    Path((_, id, path)): Path<(String, String, String)>,
-) -> Answer {
-    let (kind, policy) = match preview::kind(&path) {
+async fn shown(app: &Web, visitor: &Visitor, of: FilesOf<'_>, path: &str) -> Answer {
+    let (kind, policy) = match preview::kind(path) {
         Kind::Picture(kind) => (kind, PICTURE),
         Kind::Page => ("text/html; charset=utf-8", PAGE),
         _ => return Err(Failure::not_found("only pictures and pages have a preview of their own")),
     };
-    let (leave, file) = artifact(&app, &visitor, id, &path).await?;
+    let (leave, file) = artifact(app, visitor, of, path).await?;
     if file.size > preview::WHOLE {
         return Err(Failure::new(FaultKind::TooLarge, "the file is too large to be shown; download it"));
     }
-    sent(&app, &leave, file, kind, policy).await
+    sent(app, &leave, file, kind, policy).await
 }
 
 #[cfg(test)]
