@@ -14,6 +14,7 @@ mod policy;
 mod roles;
 mod schema;
 mod store;
+mod users_seen;
 mod workspaces;
 
 pub use accounts::Account;

@@ -1,5 +1,6 @@
 //! Projects, users, role grants and tokens in the database.
 
+use crate::users_seen::UsersSeen;
 use crate::{
     Authorized, IdentityError, ManageProjects, ManageUsers, NewUser, Project, ProjectName, Role, RoleGrant,
     TokenRow, UserRow,
@@ -8,7 +9,6 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use trueline_db::{DbError, Tx};
 use trueline_ledger::{Actor, Ledger, LedgerTx, Millis, NewEvent, ProjectId};
 
@@ -16,8 +16,7 @@ use trueline_ledger::{Actor, Ledger, LedgerTx, Millis, NewEvent, ProjectId};
 #[derive(Clone, Debug)]
 pub struct Identity {
     ledger: Ledger,
-    /// Users are never all removed, so once seen they need not be looked for again.
-    users_seen: Arc<AtomicBool>,
+    users_seen: Arc<UsersSeen>,
 }
 
 /// The hash under which a token is kept. Tokens are 256 random bits, so a plain hash does; passwords would not.
@@ -309,13 +308,11 @@ impl Identity {
     /// # Errors
     /// What the database says.
     pub async fn has_users(&self) -> Result<bool, IdentityError> {
-        if self.users_seen.load(Ordering::Relaxed) {
-            return Ok(true);
-        }
-        let some = self.ledger.db().ask("SELECT name FROM users LIMIT 1", Vec::new()).await?;
-        let seen = !some.is_empty();
-        self.users_seen.fetch_or(seen, Ordering::Relaxed);
-        Ok(seen)
+        let look = async || {
+            let found = self.ledger.db().ask("SELECT name FROM users LIMIT 1", Vec::new()).await?;
+            Ok(!found.is_empty())
+        };
+        self.users_seen.any(look).await
     }
 
     pub(crate) async fn roles_granted_to(&self, user: &str) -> Result<Vec<(ProjectId, Role)>, IdentityError> {

@@ -163,6 +163,20 @@ impl EventFilter {
     /// # Errors
     /// What the database says.
     pub fn page(&self, tx: &mut Tx<'_>, limit: u32) -> Result<EventPage, LedgerError> {
+        let (sql, params) = self.statement(limit);
+        let mut events = tx
+            .query(&sql, &params)?
+            .into_iter()
+            .map(|mut row| EventRow::from_row(&mut row))
+            .collect::<Result<Vec<_>, _>>()?;
+        let more = events.len() > limit as usize;
+        events.truncate(limit as usize);
+        let next_cursor = events.last().filter(|_| more).map(|e| e.seq);
+        Ok(EventPage { events, next_cursor })
+    }
+
+    /// Asks for one event more than the page holds.
+    fn statement(&self, limit: u32) -> (String, Vec<Value>) {
         let mut params: Vec<Value> = vec![(limit + 1).into()];
         let mut clauses = Vec::new();
         let mut add = |clause: &str, value: Value| {
@@ -192,16 +206,7 @@ impl EventFilter {
         }
         let filter =
             if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) };
-        let sql = format!("SELECT {COLUMNS} {filter} ORDER BY e.seq DESC LIMIT ?1");
-        let mut events = tx
-            .query(&sql, &params)?
-            .into_iter()
-            .map(|mut row| EventRow::from_row(&mut row))
-            .collect::<Result<Vec<_>, _>>()?;
-        let more = events.len() > limit as usize;
-        events.truncate(limit as usize);
-        let next_cursor = events.last().filter(|_| more).map(|e| e.seq);
-        Ok(EventPage { events, next_cursor })
+        (format!("SELECT {COLUMNS} {filter} ORDER BY e.seq DESC LIMIT ?1"), params)
     }
 }
 
@@ -228,4 +233,41 @@ pub fn leaf(tx: &mut Tx<'_>, id: &str) -> Result<Vec<u8>, LedgerError> {
 #[must_use]
 pub fn leaf_hash(leaf: &[u8]) -> String {
     trueline_tlog::leaf_hash(leaf).to_hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    /// How SQLite would look for a page, step by step.
+    fn plan(filter: &EventFilter) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        for migration in crate::MODULE.migrations {
+            connection.execute_batch(&migration.sql.replace("{serial}", "INTEGER PRIMARY KEY")).unwrap();
+        }
+        let (sql, params) = filter.statement(50);
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = explain.query_map(rusqlite::params_from_iter(params), |row| row.get(3)).unwrap();
+        steps.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn events_of_a_thing_are_found_by_an_index_whichever_projects_one_may_read() {
+        let of_run = EventFilter {
+            resource_kind: Some("run".to_owned()),
+            resource_id: Some("r".to_owned()),
+            ..EventFilter::default()
+        };
+        let one = Some(vec!["p".to_owned()]);
+        let two = Some(vec!["p".to_owned(), "q".to_owned()]);
+        for projects in [None, one, two] {
+            let plan = plan(&EventFilter { projects, ..of_run.clone() });
+            assert!(
+                plan[0].contains("INDEX ledger_events_of_resource (resource_kind=? AND resource_id=?"),
+                "{plan:?}"
+            );
+            assert!(!plan.iter().any(|step| step.contains("USE TEMP B-TREE")), "{plan:?}");
+        }
+    }
 }

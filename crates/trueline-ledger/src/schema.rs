@@ -5,9 +5,10 @@ use trueline_db::{Migration, Module};
 /// The ledger's part of the schema.
 pub const MODULE: Module = Module {
     name: "ledger",
-    migrations: &[Migration {
-        version: 1,
-        sql: "
+    migrations: &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }],
+};
+
+const V1: &str = "
 CREATE TABLE ledger_events (
     seq {serial},
     id TEXT NOT NULL UNIQUE,
@@ -50,6 +51,10 @@ CREATE TABLE lineage_edges (
     PRIMARY KEY (project, from_kind, from_id, relation, to_kind, to_id)
 );
 CREATE INDEX lineage_edges_to ON lineage_edges (project, to_kind, to_id);
-",
-    }],
-};
+";
+
+/// Events of a thing are found by who may read those of all projects, too.
+const V2: &str = "
+CREATE INDEX ledger_events_of_resource ON ledger_events (resource_kind, resource_id, seq);
+DROP INDEX ledger_events_resource;
+";

@@ -7,7 +7,7 @@ use crate::{TrackingError, many, points, runs};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use trueline_db::Tx;
@@ -25,6 +25,13 @@ const ONE_MORE: &str = "ON CONFLICT (run) DO UPDATE SET edition = run_editions.e
 pub(crate) fn changed(tx: &mut Tx<'_>, run: i64) -> Result<(), TrackingError> {
     let sql = format!("INSERT INTO run_editions (run, edition) VALUES (?1, 1) {ONE_MORE}");
     tx.execute(&sql, &[run.into()])?;
+    Ok(())
+}
+
+/// The same for several runs.
+pub(crate) fn all_changed(tx: &mut Tx<'_>, runs: &[i64]) -> Result<(), TrackingError> {
+    let rows = runs.iter().map(|run| vec![(*run).into(), 1i64.into()]);
+    tx.insert_rows("INSERT INTO run_editions (run, edition)", rows.collect(), ONE_MORE)?;
     Ok(())
 }
 
@@ -124,9 +131,30 @@ impl KnownRuns {
         project: &ProjectId,
         numbers: &[i64],
     ) -> Result<Vec<Arc<KnownRun>>, TrackingError> {
+        let in_flux = points::waiting_of(tx, numbers)?;
+        self.read_but(tx, project, numbers, &in_flux)
+    }
+
+    /// The same of runs whose points have all been folded.
+    pub(crate) fn read_folded(
+        &self,
+        tx: &mut Tx<'_>,
+        project: &ProjectId,
+        numbers: &[i64],
+    ) -> Result<Vec<Arc<KnownRun>>, TrackingError> {
+        self.read_but(tx, project, numbers, &HashSet::new())
+    }
+
+    /// Those `in_flux` are neither taken from here nor kept.
+    fn read_but(
+        &self,
+        tx: &mut Tx<'_>,
+        project: &ProjectId,
+        numbers: &[i64],
+        in_flux: &HashSet<i64>,
+    ) -> Result<Vec<Arc<KnownRun>>, TrackingError> {
         let editions = editions(tx, numbers)?;
         let edition = |n: &i64| editions.get(n).copied().unwrap_or_default();
-        let in_flux = points::waiting_of(tx, numbers)?;
         let known = |n: &i64| {
             let known = self.0.get(n).filter(|known| known.edition == edition(n) && !in_flux.contains(n))?;
             Some((*n, known.run))

@@ -428,5 +428,5 @@ fn insert_metric(
             digest.into(),
         ],
     )?;
-    seal::added(tx, Owner::LoggedModel, model, new)
+    seal::added(tx, Owner::LoggedModel, [(model, new)])
 }

@@ -28,6 +28,7 @@ pub const MODULE: Module = Module {
         Migration { version: 4, sql: V4 },
         Migration { version: 5, sql: V5 },
         Migration { version: 6, sql: V6 },
+        Migration { version: 7, sql: V7 },
     ],
 };
 
@@ -362,4 +363,10 @@ CREATE TABLE run_editions (
     run BIGINT PRIMARY KEY,
     edition BIGINT NOT NULL
 );
+";
+
+/// A run's oldest rows of the inbox are the next of an index; PostgreSQL would look for them among those of all runs.
+const V7: &str = "
+CREATE INDEX metric_inbox_oldest ON metric_inbox (run, id);
+DROP INDEX metric_inbox_run;
 ";

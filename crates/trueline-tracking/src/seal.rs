@@ -65,16 +65,21 @@ pub(crate) fn open_chunk(tx: &mut Tx<'_>, owner: Owner, id: &str) -> Result<i64,
     Ok(open.unwrap_or(0))
 }
 
-/// Notes that points came into the open chunk.
-pub(crate) fn added(tx: &mut Tx<'_>, owner: Owner, id: &str, points: u64) -> Result<(), TrackingError> {
-    if points > 0 {
+/// Notes that so many points came into the open chunk of each of these owners.
+pub(crate) fn added<'a>(
+    tx: &mut Tx<'_>,
+    kind: Owner,
+    points: impl IntoIterator<Item = (&'a str, u64)>,
+) -> Result<(), TrackingError> {
+    let row = |(owner, points): (&str, u64)| {
         let points = i64::try_from(points).unwrap_or(i64::MAX);
-        tx.execute(
-            "INSERT INTO metric_chunks (kind, owner, chunk, points) VALUES (?1, ?2, 0, ?3)
-             ON CONFLICT (kind, owner) DO UPDATE SET points = metric_chunks.points + excluded.points",
-            &[owner.word().into(), id.into(), points.into()],
-        )?;
-    }
+        vec![kind.word().into(), owner.into(), 0i64.into(), points.into()]
+    };
+    tx.insert_rows(
+        "INSERT INTO metric_chunks (kind, owner, chunk, points)",
+        points.into_iter().filter(|(_, points)| *points > 0).map(row).collect(),
+        "ON CONFLICT (kind, owner) DO UPDATE SET points = metric_chunks.points + excluded.points",
+    )?;
     Ok(())
 }
 
@@ -252,7 +257,7 @@ impl Tracking {
         let mut folder = Folder::default();
         loop {
             let stopping = *stop.borrow();
-            if let Err(error) = folder.round(&self.ledger, stopping).await {
+            if let Err(error) = folder.round(self, stopping).await {
                 tracing::warn!(%error, "points could not be folded; trying again");
             }
             match self.seal_due(&seen, stopping).await {

@@ -143,7 +143,7 @@ impl Tracking {
                     &[place.n.into(), lifecycle.as_str().into()],
                 )?;
                 known_runs::changed(tx, place.n)?;
-                seal::added(tx, Owner::Run, run.as_str(), points)?;
+                seal::added(tx, Owner::Run, [(run.as_str(), points)])?;
                 let event = NewEvent::new(&project, "run.points_imported", "run", run.as_str());
                 tx.emit(event.with(json!({ "source": source, "points": points })))?;
                 Ok(())

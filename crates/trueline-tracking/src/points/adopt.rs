@@ -83,7 +83,7 @@ pub(super) fn adopt(tx: &mut Tx<'_>) -> Result<u64, TrackingError> {
     let run: Option<i64> = tx.scalar("SELECT n FROM runs WHERE id = ?1", &[(&id).into()])?;
     if let Some(run) = run {
         let blocks = blocks(tx, run, &key, chunk, points)?;
-        put_blocks(tx, run, &blocks)?;
+        put_blocks(tx, &blocks)?;
     }
     Ok(moved)
 }

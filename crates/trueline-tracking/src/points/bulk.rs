@@ -49,16 +49,22 @@ impl Packed {
 
 /// Writes the points of a run that has none yet, into its first chunk.
 pub(crate) fn keep_packed(tx: &mut Tx<'_>, run: runs::Place, packed: &Packed) -> Result<(), TrackingError> {
-    let latest = packed.series.iter().map(|series| (series.key.as_str(), &series.last));
-    fold::put_latest(tx, (run.n, run.experiment_n), latest)?;
-    for Series { key, blocks, .. } in &packed.series {
-        for (number, (points, body)) in (0i64..).zip(blocks) {
-            tx.execute(
-                "INSERT INTO metric_blocks (run, key, block, chunk, points, body) VALUES (?1, ?2, ?3, 0, ?4, ?5)",
-                &[run.n.into(), key.into(), number.into(), (*points).into(), body.as_slice().into()],
-            )?;
-        }
-    }
+    let of = (run.n, run.experiment_n);
+    fold::put_latest(tx, packed.series.iter().map(|series| (of, series.key.as_str(), &series.last)))?;
+    let rows = packed.series.iter().flat_map(|Series { key, blocks, .. }| {
+        let row = move |(number, (points, body)): (i64, &(i64, Vec<u8>))| {
+            vec![
+                run.n.into(),
+                key.into(),
+                number.into(),
+                0i64.into(),
+                (*points).into(),
+                body.as_slice().into(),
+            ]
+        };
+        (0..).zip(blocks).map(row)
+    });
+    tx.insert_rows("INSERT INTO metric_blocks (run, key, block, chunk, points, body)", rows.collect(), "")?;
     Ok(())
 }
 
@@ -68,10 +74,10 @@ pub(crate) fn keep_more(tx: &mut Tx<'_>, run: runs::Place, points: ByKey) -> Res
         series.iter_mut().for_each(|p| *p = p.normal());
         tidy(&mut series);
         if let Some(latest) = fold::newer(tx, run.n, &key, series.last())? {
-            fold::put_latest(tx, (run.n, run.experiment_n), [(key.as_str(), &latest)])?;
+            fold::put_latest(tx, [((run.n, run.experiment_n), key.as_str(), &latest)])?;
         }
         let blocks = fold::blocks(tx, run.n, &key, 0, series)?;
-        fold::put_blocks(tx, run.n, &blocks)?;
+        fold::put_blocks(tx, &blocks)?;
     }
     known_runs::changed(tx, run.n)
 }

@@ -1,27 +1,30 @@
-//! Folding: what waits in the inbox goes into blocks and latest values, a run at a time.
+//! Folding: what waits in the inbox goes into blocks and latest values, the oldest of several runs at a time.
 
 use super::codec::{self, MOST_POINTS};
-use super::{inbox, order, tidy};
+use super::inbox::{self, Taken};
+use super::{order, tidy};
 use crate::metrics::MetricPoint;
 use crate::model::ExperimentId;
 use crate::schema::POINTS;
 use crate::{Tracking, TrackingError, experiments, known_runs, many, seal};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
-use trueline_db::Tx;
-use trueline_ledger::{Ledger, ProjectId};
+use trueline_db::{DbError, Tx};
+use trueline_ledger::{Ledger, LedgerError, ProjectId};
 
 /// Rows of the inbox that are folded in one transaction, of one run or of several, so that neither memory nor the writer is
 /// taken up for long.
 const ROWS: i64 = 512;
+/// Runs that are folded in one transaction.
+const RUNS: usize = 128;
 /// A block with fewer points is written again with the new ones, not beside them.
 const SMALL: usize = 1024;
 /// A run is folded when so many rows of it wait,
 const WAITING: i64 = 256;
 /// or when the oldest has waited so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Parts of the runs that are folded side by side when a search waits for them, so that reading and writing overlap.
-const AT_ONCE: usize = 4;
+/// Transactions side by side, so that reading and writing overlap.
+const AT_ONCE: usize = 2;
 
 /// Decides when which run is folded.
 #[derive(Debug, Default)]
@@ -31,8 +34,8 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Folds what is due, leaving the writer to others for half of the time; everything at once when `all`.
-    pub(crate) async fn round(&mut self, ledger: &Ledger, all: bool) -> Result<(), TrackingError> {
-        let waiting = ledger.db().read(waiting).await?;
+    pub(crate) async fn round(&mut self, tracking: &Tracking, all: bool) -> Result<(), TrackingError> {
+        let waiting = tracking.ledger.db().read(waiting).await?;
         self.first_seen.retain(|run, _| waiting.iter().any(|w| w.run == *run));
         let mut due = Vec::new();
         for Waiting { run, rows, ended } in waiting {
@@ -42,13 +45,12 @@ impl Folder {
                 due.push(run);
             }
         }
-        if all {
-            return fold_all(ledger, due).await;
-        }
         while !due.is_empty() {
             let began = Instant::now();
-            due = fold_some(ledger, due).await?;
-            tokio::time::sleep(began.elapsed()).await;
+            due = tracking.fold_some(due).await?;
+            if !all {
+                tokio::time::sleep(began.elapsed()).await;
+            }
         }
         Ok(())
     }
@@ -114,132 +116,188 @@ pub(crate) fn waiting_in(tx: &mut Tx<'_>, experiments: &[i64]) -> Result<Vec<i64
 
 impl Tracking {
     /// Folds what waits in these experiments, so that latest values can be searched; costs next to nothing when nothing
-    /// waits, whatever is folded elsewhere. Of many who ask one folds, and the others find it done.
+    /// waits, whatever is folded elsewhere.
     pub(crate) async fn fold_waiting(
         &self,
         project: &ProjectId,
         experiments: &[ExperimentId],
     ) -> Result<(), TrackingError> {
-        let waiting = async || {
-            let (project, experiments) = (project.clone(), experiments.to_vec());
-            let find = move |tx: &mut Tx<'_>| {
-                let numbers = experiments::numbers(tx, &project, &experiments)?;
-                waiting_in(tx, &numbers)
-            };
-            self.ledger.db().read(find).await
+        let (project, experiments) = (project.clone(), experiments.to_vec());
+        let find = move |tx: &mut Tx<'_>| {
+            let numbers = experiments::numbers(tx, &project, &experiments)?;
+            waiting_in(tx, &numbers)
         };
-        if waiting().await?.is_empty() {
+        let mut left = self.ledger.db().read(find).await?;
+        if left.is_empty() {
             return Ok(());
         }
-        let _alone = self.folding.lock().await;
-        fold_all(&self.ledger, waiting().await?).await
+        // What is begun goes on when whoever asked has gone, so that who asks with little patience gets there in the end.
+        let tracking = self.clone();
+        let folding = tokio::spawn(async move {
+            while !left.is_empty() {
+                left = tracking.fold_some(left).await?;
+            }
+            Ok(())
+        });
+        folding.await.map_err(|e| LedgerError::from(DbError::Other(e.to_string())))?
+    }
+
+    /// Folds the oldest rows of the first of these runs; answers which may have more. All who fold take turns, so that none
+    /// does what another one does.
+    async fn fold_some(&self, runs: Vec<i64>) -> Result<Vec<i64>, TrackingError> {
+        let _turn = self.folding.lock().await;
+        let still = move |tx: &mut Tx<'_>| {
+            let waiting = waiting_of(tx, &runs)?;
+            Ok::<_, TrackingError>(runs.iter().copied().filter(|run| waiting.contains(run)).collect())
+        };
+        let runs: Vec<i64> = self.ledger.db().read(still).await?;
+        let parts = runs.chunks(runs.len().div_ceil(AT_ONCE).max(1));
+        let folded = parts.map(|some| fold_first(&self.ledger, some.to_vec()));
+        Ok(futures::future::try_join_all(folded).await?.concat())
     }
 }
 
-async fn fold_all(ledger: &Ledger, runs: Vec<i64>) -> Result<(), TrackingError> {
-    let side_by_side = runs.chunks(runs.len().div_ceil(AT_ONCE).max(1)).map(async |some| {
-        let mut left = some.to_vec();
-        while !left.is_empty() {
-            left = fold_some(ledger, left).await?;
-        }
-        Ok::<_, TrackingError>(())
-    });
-    futures::future::try_join_all(side_by_side).await.map(drop)
-}
-
-/// Folds the oldest rows of the first of these runs, of as many as have few; answers which may have more.
-async fn fold_some(ledger: &Ledger, runs: Vec<i64>) -> Result<Vec<i64>, TrackingError> {
+/// Folds the oldest rows of the first of these runs in one transaction; answers which may have more.
+async fn fold_first(ledger: &Ledger, runs: Vec<i64>) -> Result<Vec<i64>, TrackingError> {
     // Decoding, sorting and encoding happen beside the writer, which only writes.
-    let read = move |tx: &mut Tx<'_>| {
-        let (mut folded, mut rows) = (Vec::new(), 0);
-        let mut left = runs.iter().copied();
-        while rows < ROWS
-            && let Some(run) = left.next()
-        {
-            if let Some(one) = Folded::of(tx, run)? {
-                rows += one.rows;
-                folded.push(one);
-            }
-        }
-        Ok::<_, TrackingError>((folded, left.collect::<Vec<_>>()))
-    };
-    let (folded, later) = ledger.db().read(read).await?;
-    if folded.is_empty() {
+    let all = runs.clone();
+    let (part, later) = ledger.db().read(move |tx| Part::read(tx, &runs)).await?;
+    if part.ids.is_empty() {
         return Ok(later);
     }
-    let keep = move |tx: &mut Tx<'_>| {
-        let mut more = Vec::new();
-        for one in &folded {
-            if !one.keep(tx)? || one.rows >= ROWS {
-                more.push(one.run);
+    let more = part.more.clone();
+    match ledger.write_summarised(POINTS, move |tx| part.keep(tx)).await {
+        Ok(()) => Ok([more, later].concat()),
+        Err(Unkept::Stale) => Ok(all),
+        Err(Unkept::Failed(error)) => Err(error),
+    }
+}
+
+/// What comes of the oldest rows of some runs.
+#[derive(Default)]
+struct Part {
+    /// The rows of the inbox that it takes the place of.
+    ids: Vec<i64>,
+    /// Runs of which more rows may wait.
+    more: Vec<i64>,
+    /// The runs that are there.
+    runs: Vec<i64>,
+    blocks: Vec<Block>,
+    /// By run, experiment and key.
+    latest: Vec<((i64, i64), String, MetricPoint)>,
+    /// How many points came to each run, by its id. Points before any that came twice were left out.
+    points: Vec<(String, u64)>,
+}
+
+/// Why a part was not kept.
+enum Unkept {
+    /// Another server has folded some of it meanwhile.
+    Stale,
+    Failed(TrackingError),
+}
+
+impl<E: Into<TrackingError>> From<E> for Unkept {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Part {
+    /// That of the first of these runs, and the others.
+    fn read(tx: &mut Tx<'_>, runs: &[i64]) -> Result<(Self, Vec<i64>), TrackingError> {
+        let mut part = Self::default();
+        let mut taken = Vec::new();
+        let mut left = runs.iter().copied();
+        while part.ids.len() < ROWS as usize
+            && taken.len() < RUNS
+            && let Some(run) = left.next()
+        {
+            if let Some(mut one) = inbox::of_run(tx, run, ROWS)? {
+                if one.ids.len() >= ROWS as usize {
+                    part.more.push(run);
+                }
+                part.ids.append(&mut one.ids);
+                taken.push((run, one));
             }
         }
-        Ok::<_, TrackingError>(more)
-    };
-    let mut more = ledger.write_summarised(POINTS, keep).await?;
-    more.extend(later);
-    Ok(more)
-}
+        let mut targets = targets(tx, &taken)?;
+        for (run, taken) in taken {
+            // Points of a run that is gone go with it.
+            if let Some(target) = targets.remove(&run) {
+                part.add(tx, run, target, taken)?;
+            }
+        }
+        Ok((part, left.collect()))
+    }
 
-/// What comes of a part of a run's inbox.
-struct Folded {
-    run: i64,
-    /// The id and the experiment of the run; none when it is gone, and its points with it.
-    of: Option<(String, i64)>,
-    /// The rows of the inbox that it takes the place of: how many, and the last.
-    rows: i64,
-    last: i64,
-    /// Points before any that came twice were left out.
-    points: u64,
-    blocks: Vec<Block>,
-    latest: Vec<(String, MetricPoint)>,
-}
-
-impl Folded {
-    fn of(tx: &mut Tx<'_>, run: i64) -> Result<Option<Self>, TrackingError> {
-        let Some(taken) = inbox::of_run(tx, run, ROWS)? else { return Ok(None) };
-        let facts = tx.query_opt("SELECT id, experiment_n FROM runs WHERE n = ?1", &[run.into()])?;
-        let of = facts.map(|mut row| Ok::<_, TrackingError>((row.take(0)?, row.take(1)?))).transpose()?;
-        let (rows, last) = (taken.rows, taken.last);
-        let mut folded = Self { run, of, rows, last, points: 0, blocks: Vec::new(), latest: Vec::new() };
-        let Some((id, _)) = &folded.of else { return Ok(Some(folded)) };
-        let chunk = seal::open_chunk(tx, seal::Owner::Run, id)?;
+    fn add(&mut self, tx: &mut Tx<'_>, run: i64, to: Target, taken: Taken) -> Result<(), TrackingError> {
+        let mut count = 0;
         for (key, mut points) in taken.points {
             tidy(&mut points);
-            folded.points += points.len() as u64;
-            if let Some(latest) = newer(tx, run, &key, points.last())? {
-                folded.latest.push((key.clone(), latest));
+            count += points.len() as u64;
+            let newer = match to.chunk {
+                Some(_) => newer(tx, run, &key, points.last())?,
+                None => points.last().copied(),
+            };
+            if let Some(newer) = newer {
+                self.latest.push(((run, to.experiment), key.clone(), newer));
             }
-            folded.blocks.extend(blocks(tx, run, &key, chunk, points)?);
+            self.blocks.extend(match to.chunk {
+                Some(chunk) => blocks(tx, run, &key, chunk, points)?,
+                None => encoded((run, &key), 0, 0, &points),
+            });
         }
-        Ok(Some(folded))
+        self.points.push((to.id, count));
+        self.runs.push(run);
+        Ok(())
     }
 
-    /// Puts it in the place of its rows; answers no when somebody else has folded them meanwhile.
-    fn keep(&self, tx: &mut Tx<'_>) -> Result<bool, TrackingError> {
-        // Rows are folded from the first on, so whoever was faster has taken some of these.
-        let sql = "SELECT COUNT(*) FROM metric_inbox WHERE run = ?1 AND id <= ?2";
-        let there: Option<i64> = tx.scalar(sql, &[self.run.into(), self.last.into()])?;
-        if there != Some(self.rows) {
-            return Ok(false);
+    /// Puts it in the place of its rows.
+    fn keep(&self, tx: &mut Tx<'_>) -> Result<(), Unkept> {
+        let mut gone = 0;
+        for some in many::batches(&self.ids) {
+            gone += tx.execute(&some.sql("DELETE FROM metric_inbox WHERE id IN ({list})"), some.params())?;
         }
-        let sql = "DELETE FROM metric_inbox WHERE run = ?1 AND id <= ?2";
-        tx.execute(sql, &[self.run.into(), self.last.into()])?;
-        let Some((id, experiment)) = &self.of else { return Ok(true) };
-        put_blocks(tx, self.run, &self.blocks)?;
-        put_latest(
-            tx,
-            (self.run, *experiment),
-            self.latest.iter().map(|(key, point)| (key.as_str(), point)),
-        )?;
-        known_runs::changed(tx, self.run)?;
-        seal::added(tx, seal::Owner::Run, id, self.points)?;
-        Ok(true)
+        if gone != self.ids.len() as u64 {
+            return Err(Unkept::Stale);
+        }
+        put_blocks(tx, &self.blocks)?;
+        put_latest(tx, self.latest.iter().map(|(run, key, point)| (*run, key.as_str(), point)))?;
+        known_runs::all_changed(tx, &self.runs)?;
+        let points = self.points.iter().map(|(id, points)| (id.as_str(), *points));
+        Ok(seal::added(tx, seal::Owner::Run, points)?)
     }
+}
+
+/// What points are folded into.
+struct Target {
+    id: String,
+    experiment: i64,
+    /// The chunk that is open; none before anything was folded.
+    chunk: Option<i64>,
+}
+
+/// What is folded into for what was taken, by the numbers of the runs.
+fn targets(tx: &mut Tx<'_>, taken: &[(i64, Taken)]) -> Result<HashMap<i64, Target>, TrackingError> {
+    let numbers: Vec<i64> = taken.iter().map(|(run, _)| *run).collect();
+    let mut found = HashMap::new();
+    for some in many::batches(&numbers) {
+        let sql = some.sql(
+            "SELECT r.n, r.id, r.experiment_n, c.chunk FROM runs r
+             LEFT JOIN metric_chunks c ON c.kind = 'run' AND c.owner = r.id WHERE r.n IN ({list})",
+        );
+        tx.each(&sql, some.params(), |row| {
+            let target = Target { id: row.take(1)?, experiment: row.take(2)?, chunk: row.take(3)? };
+            found.insert(row.take(0)?, target);
+            Ok::<_, TrackingError>(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// A block that is ready to be written.
 pub(super) struct Block {
+    run: i64,
     key: String,
     number: i64,
     chunk: i64,
@@ -247,12 +305,12 @@ pub(super) struct Block {
     body: Vec<u8>,
 }
 
-/// Writes blocks of a run.
-pub(super) fn put_blocks(tx: &mut Tx<'_>, run: i64, blocks: &[Block]) -> Result<(), TrackingError> {
+/// Writes blocks.
+pub(super) fn put_blocks(tx: &mut Tx<'_>, blocks: &[Block]) -> Result<(), TrackingError> {
     let row = |block: &Block| {
-        let Block { key, number, chunk, points, body } = block;
+        let Block { run, key, number, chunk, points, body } = block;
         vec![
-            run.into(),
+            (*run).into(),
             key.into(),
             (*number).into(),
             (*chunk).into(),
@@ -291,13 +349,18 @@ pub(super) fn blocks(
             tidy(&mut points);
         }
     }
+    Ok(encoded((run, key), first, chunk, &points))
+}
+
+/// Points as blocks, of which the first has this number.
+fn encoded((run, key): (i64, &str), first: i64, chunk: i64, points: &[MetricPoint]) -> Vec<Block> {
     let block = |(number, some): (i64, &[MetricPoint])| {
         let mut body = Vec::with_capacity(some.len() * 12);
         codec::put_block(&mut body, some);
         let points = i64::try_from(some.len()).unwrap_or(i64::MAX);
-        Block { key: key.to_owned(), number, chunk, points, body }
+        Block { run, key: key.to_owned(), number, chunk, points, body }
     };
-    Ok((first..).zip(points.chunks(MOST_POINTS)).map(block).collect())
+    (first..).zip(points.chunks(MOST_POINTS)).map(block).collect()
 }
 
 /// The last point of a series, if it comes after the one that is known as the latest.
@@ -315,13 +378,12 @@ pub(super) fn newer(
     Ok(last.filter(|last| known.is_none_or(|known| order(last, &known.point).is_gt())).copied())
 }
 
-/// Writes the latest points of series of a run, each of another.
+/// Writes the latest points of series, each of another, by run and experiment.
 pub(super) fn put_latest<'a>(
     tx: &mut Tx<'_>,
-    (run, experiment): (i64, i64),
-    points: impl IntoIterator<Item = (&'a str, &'a MetricPoint)>,
+    points: impl IntoIterator<Item = ((i64, i64), &'a str, &'a MetricPoint)>,
 ) -> Result<(), TrackingError> {
-    let row = |(key, point): (&str, &MetricPoint)| {
+    let row = |((run, experiment), key, point): ((i64, i64), &str, &MetricPoint)| {
         let (value, is_nan) = point.stored();
         vec![
             run.into(),

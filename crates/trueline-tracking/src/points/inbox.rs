@@ -47,21 +47,19 @@ fn read(body: &[u8], into: &mut ByKey) -> Result<(), TrackingError> {
 /// Rows of a run's inbox.
 pub(crate) struct Taken {
     pub(crate) points: ByKey,
-    pub(crate) rows: i64,
-    /// The id of the last.
-    pub(crate) last: i64,
+    /// The rows that they came in.
+    pub(crate) ids: Vec<i64>,
 }
 
 /// The oldest rows of a run's inbox, at most `most`; none when there is none.
 pub(crate) fn of_run(tx: &mut Tx<'_>, run: i64, most: i64) -> Result<Option<Taken>, TrackingError> {
-    let mut taken = Taken { points: ByKey::new(), rows: 0, last: 0 };
+    let mut taken = Taken { points: ByKey::new(), ids: Vec::new() };
     let sql = "SELECT id, body FROM metric_inbox WHERE run = ?1 ORDER BY id LIMIT ?2";
     tx.each(sql, &[run.into(), most.into()], |row| {
-        taken.rows += 1;
-        taken.last = row.take(0)?;
+        taken.ids.push(row.take(0)?);
         read(&row.take::<Vec<u8>>(1)?, &mut taken.points)
     })?;
-    Ok((taken.rows > 0).then_some(taken))
+    Ok((!taken.ids.is_empty()).then_some(taken))
 }
 
 #[cfg(test)]

@@ -211,7 +211,13 @@ impl Tracking {
                 if heeds_inbox && !points::waiting_in(tx, &numbers)?.is_empty() {
                     return Ok(None);
                 }
-                runs::find(tx, &known, &of, &numbers, &asked, runs::Bounds::MEASURED).map(Some)
+                let Page { items, more } = runs::find(tx, &numbers, &asked, runs::Bounds::MEASURED)?;
+                let items = match heeds_inbox {
+                    // Nothing of them waits.
+                    true => known.read_folded(tx, &of, &items)?,
+                    false => known.read(tx, &of, &items)?,
+                };
+                Ok::<_, TrackingError>(Some(Page { items, more }))
             };
             if let Some(found) = self.ledger.db().read(find).await? {
                 return Ok(found);

@@ -12,11 +12,8 @@ use super::places::RunPlaces;
 use super::sets::{self, Set};
 use super::walk::Walk;
 use super::{Page, RunSearch};
-use crate::known_runs::{KnownRun, KnownRuns};
 use crate::{TrackingError, many};
-use std::sync::Arc;
 use trueline_db::{Tx, Value};
-use trueline_ledger::ProjectId;
 use trueline_search::sql::compile;
 use trueline_search::{Comparison, Entity, Expr};
 
@@ -50,15 +47,13 @@ pub(super) fn asks_for_metrics(search: &RunSearch) -> bool {
     of_filter.chain(search.order_by.iter().map(|o| o.field.entity)).any(|entity| entity == Entity::Metric)
 }
 
-/// The runs of a page, and whether there are more.
+/// The numbers of the runs of a page, and whether there are more.
 pub(super) fn find(
     tx: &mut Tx<'_>,
-    known: &KnownRuns,
-    project: &ProjectId,
     experiments: &[i64],
     search: &RunSearch,
     bounds: Bounds,
-) -> Result<Page<Arc<KnownRun>>, TrackingError> {
+) -> Result<Page<i64>, TrackingError> {
     let order = Order::new(&search.order_by)?;
     let (offset, limit) = (size(search.offset), size(search.limit));
     let wanted = offset.saturating_add(limit).saturating_add(1);
@@ -68,9 +63,7 @@ pub(super) fn find(
     }
     hits.sort_unstable_by(|a, b| order.compare(a, b));
     let more = hits.len() >= wanted;
-    let page: Vec<i64> = hits.iter().skip(offset).take(limit).map(|hit| hit.n).collect();
-    let items = known.read(tx, project, &page)?;
-    Ok(Page { items, more })
+    Ok(Page { items: hits.iter().skip(offset).take(limit).map(|hit| hit.n).collect(), more })
 }
 
 pub(super) fn size(n: u64) -> usize {
@@ -89,6 +82,14 @@ struct Few {
     runs: Vec<i64>,
     /// They are just those that meet the filter; else these are among them.
     exactly: bool,
+}
+
+/// What a walk needs to look at.
+#[derive(Clone, Copy)]
+struct Within<'s> {
+    set: &'s Set,
+    /// So many are likely to be walked past.
+    likely: usize,
 }
 
 /// A search through one experiment.
@@ -122,7 +123,10 @@ impl Search<'_> {
         let set = sets::evaluate(tx, self.experiment, &self.search.filter)?;
         match set.few(self.bounds.few) {
             Some(runs) => self.among(tx, &set, runs),
-            None => Ok(self.walk(tx, Some(&set), usize::MAX)?.unwrap_or_default()),
+            None => {
+                let within = Within { set: &set, likely: self.wanted };
+                Ok(self.walk(tx, Some(within), usize::MAX)?.unwrap_or_default())
+            }
         }
     }
 
@@ -137,7 +141,8 @@ impl Search<'_> {
         if runs.len() <= self.wanted.saturating_add(passed / LOOK_COSTS).max(self.bounds.short) {
             return self.look_at(tx, &runs, Filter::Met);
         }
-        Ok(self.walk(tx, Some(set), usize::MAX)?.unwrap_or_default())
+        let within = Within { set, likely: passed.saturating_add(passed / 4) };
+        Ok(self.walk(tx, Some(within), usize::MAX)?.unwrap_or_default())
     }
 
     /// What indexes name for comparisons that every hit meets, when some of them name few.
@@ -170,17 +175,19 @@ impl Search<'_> {
     fn walk(
         &self,
         tx: &mut Tx<'_>,
-        within: Option<&Set>,
+        within: Option<Within<'_>>,
         patience: usize,
     ) -> Result<Option<Vec<Hit>>, TrackingError> {
         let mut walk = Walk::new(self.experiment, self.order);
         let filter = if within.is_some() { Filter::Met } else { Filter::Ask };
         let mut found: Vec<Hit> = Vec::new();
+        // Of the group that is still open all must come before any of it is looked at.
+        let mut open: Vec<i64> = Vec::new();
         let mut passed = 0;
         while !walk.is_at_end() {
             let short = self.wanted.max(passed).clamp(self.bounds.short, self.bounds.medium);
             let most = match within {
-                Some(_) => passed.clamp(self.bounds.medium, self.bounds.long),
+                Some(within) => passed.max(within.likely).clamp(self.bounds.medium, self.bounds.long),
                 None => short.min(patience - passed),
             };
             if most == 0 {
@@ -189,22 +196,19 @@ impl Search<'_> {
             let stretch = walk.next(tx, most)?;
             passed = passed.saturating_add(stretch.runs.len());
             let ended = stretch.runs.len() < most;
-            let (closed, open) = stretch.runs.split_at(stretch.open_from.min(stretch.runs.len()));
-            let inside = |n: &&i64| within.is_none_or(|set| set.contains(**n));
-            // Of the group that is still open all must come before any of it counts.
-            let closed: Vec<i64> = closed.iter().filter(inside).copied().collect();
-            self.check(tx, (&closed, filter), &walk, &mut found)?;
-            let sure = if stretch.open_from > 0 || ended { found.len() } else { 0 };
-            let before_open = found.len();
-            let open: Vec<i64> = open.iter().filter(inside).copied().collect();
-            if sure.min(before_open) >= self.wanted && !ended {
+            let (closed, rest) =
+                stretch.runs.split_at(if ended { stretch.runs.len() } else { stretch.open_from });
+            let inside = |n: &&i64| within.is_none_or(|within| within.set.contains(**n));
+            if ended || !closed.is_empty() {
+                open.extend(closed.iter().filter(inside));
+                self.check(tx, (&open, filter), &walk, &mut found)?;
+                open.clear();
+            }
+            open.extend(rest.iter().filter(inside));
+            if found.len() >= self.wanted {
                 break;
             }
-            self.check(tx, (&open, filter), &walk, &mut found)?;
             if ended {
-                if found.len() >= self.wanted {
-                    break;
-                }
                 walk.turn();
             }
         }
