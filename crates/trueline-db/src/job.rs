@@ -50,6 +50,10 @@ where
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> Outcome {
         let result = catch_unwind(AssertUnwindSafe(|| (self.run)(tx)));
+        if let Ok(Ok(_)) = result {
+            // What it says is noted, as of any other statement.
+            drop(tx.flush());
+        }
         let (result, outcome) = match (result, tx.take_failure()) {
             (Err(panic), _) => {
                 let error = DbError::Panicked(panic_text(panic.as_ref()));

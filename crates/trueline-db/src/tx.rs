@@ -23,6 +23,8 @@ pub struct Tx<'c> {
     failure: Option<DbError>,
     /// When set, the only tables that may be written.
     only: Option<&'static [&'static str]>,
+    /// Inserts that go with the next statement, each into another table.
+    later: Vec<(String, Vec<Value>)>,
 }
 
 pub(crate) enum Backend<'c> {
@@ -67,6 +69,43 @@ fn placeholders(rows: usize, columns: usize) -> String {
         format!("({})", each.join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// INSERTs as one statement of PostgreSQL's: all but the last are in its `WITH`.
+fn together(inserts: &[(String, Vec<Value>)]) -> (String, Vec<Value>) {
+    let (mut sql, mut all) = (String::new(), Vec::new());
+    for (i, (insert, params)) in inserts.iter().enumerate() {
+        let insert = numbered_from(insert, all.len());
+        let last = i + 1 == inserts.len();
+        sql.push_str(match (i, last) {
+            (_, true) => " ",
+            (0, false) => "WITH ",
+            _ => ", ",
+        });
+        sql.push_str(&if last { insert } else { format!("i{i} AS ({insert})") });
+        all.extend_from_slice(params);
+    }
+    (sql, all)
+}
+
+/// A statement whose parameters have numbers that are greater by `before`.
+fn numbered_from(sql: &str, before: usize) -> String {
+    let mut out = String::with_capacity(sql.len() + 16);
+    let mut quoted = false;
+    let mut rest = sql.chars().peekable();
+    while let Some(c) = rest.next() {
+        quoted ^= c == '\'';
+        out.push(c);
+        if c == '?' && !quoted {
+            let mut number = 0;
+            while let Some(digit) = rest.peek().and_then(|c| c.to_digit(10)) {
+                number = number * 10 + digit as usize;
+                rest.next();
+            }
+            out.push_str(&(number + before).to_string());
+        }
+    }
+    out
 }
 
 /// Turns `?1` into `$1`, outside of quoted text.
@@ -138,7 +177,7 @@ impl Row {
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(backend: Backend<'c>) -> Self {
-        Self { backend, changed: 0, failure: None, only: None }
+        Self { backend, changed: 0, failure: None, only: None, later: Vec::new() }
     }
 
     /// Which database this runs on.
@@ -181,31 +220,68 @@ impl<'c> Tx<'c> {
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
         let allowed = self.check_table(sql).and_then(|()| refuse_nul(params));
         self.note(allowed)?;
+        self.flush()?;
+        let touched = self.run(sql, params)?;
+        self.changed += touched;
+        Ok(touched)
+    }
+
+    fn run(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
         let touched = match &mut self.backend {
             Backend::Sqlite(c) => sqlite_execute(c, sql, params),
             Backend::Postgres(c) => postgres_execute(c, sql, params),
         };
-        let touched = self.note(touched)?;
-        self.changed += touched;
-        Ok(touched)
+        self.note(touched)
+    }
+
+    /// Runs an INSERT of which nobody needs to know how many rows it touched. PostgreSQL gets those that follow each other,
+    /// each into another table, at once, since a way there and back costs more than most of them: when the next statement
+    /// is run, or at the end of the transaction.
+    ///
+    /// # Errors
+    /// What the database says, of this one or of another one before it; the transaction is doomed then.
+    pub fn insert(&mut self, sql: &str, params: Vec<Value>) -> Result<(), DbError> {
+        if let Backend::Sqlite(_) = self.backend {
+            return self.execute(sql, &params).map(drop);
+        }
+        let allowed = self.check_table(sql).and_then(|()| refuse_nul(&params));
+        self.note(allowed)?;
+        // What goes together is in no order, which is only seen where the same table gets rows twice.
+        if self.later.iter().any(|(other, _)| written_table(other) == written_table(sql)) {
+            self.flush()?;
+        }
+        self.later.push((sql.to_owned(), params));
+        self.changed += 1;
+        Ok(())
+    }
+
+    /// Sends what was left for later.
+    pub(crate) fn flush(&mut self) -> Result<(), DbError> {
+        match std::mem::take(&mut self.later).as_slice() {
+            [] => Ok(()),
+            [(sql, params)] => self.run(sql, params).map(drop),
+            several => {
+                let (sql, params) = together(several);
+                self.run(&sql, &params).map(drop)
+            }
+        }
     }
 
     /// Inserts rows, several with each statement: `head` is the statement as far as the names of its columns, `tail` what
     /// follows the values. No two rows may be the same for the constraint that an `ON CONFLICT` in it names.
     ///
     /// # Errors
-    /// What the database says; the transaction is doomed then.
-    pub fn insert_rows(&mut self, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<u64, DbError> {
-        let mut touched = 0;
+    /// As for [`Tx::insert`].
+    pub fn insert_rows(&mut self, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<(), DbError> {
         let mut left = rows.into_iter();
         while let Some(first) = left.as_slice().first() {
             // Powers of two, so that there are few statements to prepare.
             let n = ROWS_AT_ONCE.min(1 << left.len().ilog2());
             let sql = format!("{head} VALUES {} {tail}", placeholders(n, first.len()));
             let params: Vec<Value> = left.by_ref().take(n).flatten().collect();
-            touched += self.execute(&sql, &params)?;
+            self.insert(&sql, params)?;
         }
-        Ok(touched)
+        Ok(())
     }
 
     /// Runs a statement and gathers its rows. One with `RETURNING` is a write like any other: its table is checked and its
@@ -221,6 +297,7 @@ impl<'c> Tx<'c> {
             None => Err(DbError::Other(format!("neither a read nor a plain write: {sql}"))),
         };
         self.note(allowed.and_then(|()| refuse_nul(params)))?;
+        self.flush()?;
         let rows = match &mut self.backend {
             Backend::Sqlite(c) => sqlite_query(c, sql, params),
             Backend::Postgres(c) => postgres_query(c, sql, params),
@@ -247,6 +324,7 @@ impl<'c> Tx<'c> {
             false => Err(DbError::Other(format!("not a read: {sql}"))),
         };
         self.note(allowed)?;
+        self.flush()?;
         let mut row = Row { values: Vec::new() };
         let mut refused = None;
         let mut show = |row: &mut Row| see(row).map_err(|e| refused = Some(e)).is_ok();
@@ -394,7 +472,7 @@ fn from_postgres(row: &postgres::Row, i: usize) -> Result<Value, DbError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{dollars, reads_only, written_table};
+    use super::{dollars, reads_only, together, written_table};
 
     #[test]
     fn the_written_table_is_found() {
@@ -420,6 +498,26 @@ mod tests {
         ] {
             assert!(!reads_only(write), "{write}");
         }
+    }
+
+    #[test]
+    fn inserts_become_one_statement_with_parameters_of_their_own() {
+        let insert = |table: &str, n: i64| {
+            (
+                format!("INSERT INTO {table} (a, b) VALUES (?2, '?1'), (?1, ?2)"),
+                vec![n.into(), (n + 1).into()],
+            )
+        };
+        let (sql, params) = together(&[insert("x", 1), insert("y", 3), insert("z", 5)]);
+        let values = |a: u32, b: u32| format!("VALUES (?{b}, '?1'), (?{a}, ?{b})");
+        let expected = format!(
+            "WITH i0 AS (INSERT INTO x (a, b) {}), i1 AS (INSERT INTO y (a, b) {}) INSERT INTO z (a, b) {}",
+            values(1, 2),
+            values(3, 4),
+            values(5, 6)
+        );
+        assert_eq!(sql, expected);
+        assert_eq!(params, (1i64..=6).map(Into::into).collect::<Vec<_>>());
     }
 
     #[test]

@@ -9,7 +9,7 @@ const MODULE: Module = Module {
     name: "both",
     migrations: &[Migration {
         version: 1,
-        sql: "CREATE TABLE words (id BIGINT PRIMARY KEY, word TEXT NOT NULL);",
+        sql: "CREATE TABLE words (id BIGINT PRIMARY KEY, word TEXT NOT NULL); CREATE TABLE numbers (n BIGINT);",
     }],
 };
 
@@ -139,15 +139,51 @@ fn rows_that_are_inserted_together_are_each_there_once() {
                     tx.insert_rows("INSERT INTO words (id, word)", rows, update)
                 })
             };
-            assert_eq!(insert(0, "none").await.unwrap(), 0);
-            assert_eq!(insert(77, "first").await.unwrap(), 77);
-            assert_eq!(insert(5, "second").await.unwrap(), 5);
+            for (rows, word) in [(0, "none"), (77, "first"), (5, "second")] {
+                insert(rows, word).await.unwrap();
+            }
             let count = |word: &'static str| {
                 db.read(move |tx: &mut Tx<'_>| {
                     tx.scalar::<i64>("SELECT COUNT(*) FROM words WHERE word = ?1", &[word.into()])
                 })
             };
             assert_eq!((count("first").await.unwrap(), count("second").await.unwrap()), (Some(72), Some(5)));
+        });
+    }
+}
+
+#[test]
+fn inserts_that_go_together_are_there_for_the_next_statement_and_in_their_order() {
+    let (_folder, all) = databases("together");
+    for db in all {
+        runtime().block_on(async {
+            let job = |tx: &mut Tx<'_>| {
+                let word = |id: i64, word: &str| vec![id.into(), word.into()];
+                let insert = "INSERT INTO words (id, word) VALUES (?1, ?2)";
+                tx.insert(insert, word(1, "it's ?1"))?;
+                tx.insert("INSERT INTO numbers (n) VALUES (?1)", vec![7i64.into()])?;
+                assert!(tx.changed() >= 2);
+                let both = "SELECT COUNT(*) FROM words, numbers WHERE word = 'it''s ?1' AND n = 7";
+                assert_eq!(tx.scalar::<i64>(both, &[])?, Some(1));
+                // The second finds the first.
+                tx.insert("INSERT INTO numbers (n) VALUES (?1)", vec![8i64.into()])?;
+                tx.insert(insert, word(2, "first"))?;
+                let update = "INSERT INTO words (id, word) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET word = excluded.word";
+                tx.insert(update, word(2, "second"))
+            };
+            db.write(job).await.unwrap();
+            let found = db.read(|tx: &mut Tx<'_>| tx.scalar::<String>("SELECT word FROM words WHERE id = 2", &[]));
+            assert_eq!(found.await.unwrap(), Some("second".to_owned()), "{:?}", db.dialect());
+
+            // What the database says of the last of them is what the job comes to.
+            let twice = |tx: &mut Tx<'_>| {
+                tx.insert("INSERT INTO numbers (n) VALUES (?1)", vec![9i64.into()])?;
+                tx.insert("INSERT INTO words (id, word) VALUES (?1, ?2)", vec![1i64.into(), "again".into()])?;
+                Ok::<_, DbError>(())
+            };
+            assert!(db.write(twice).await.is_err(), "{:?}", db.dialect());
+            let count = db.read(|tx: &mut Tx<'_>| tx.scalar::<i64>("SELECT COUNT(*) FROM numbers", &[]));
+            assert_eq!(count.await.unwrap(), Some(2), "nothing of it stays");
         });
     }
 }

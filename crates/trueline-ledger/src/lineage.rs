@@ -40,10 +40,10 @@ impl Edge {
     }
 
     pub(crate) fn insert(&self, tx: &mut Tx<'_>, event: &EventId) -> Result<(), LedgerError> {
-        tx.execute(
+        tx.insert(
             "INSERT INTO lineage_edges (project, from_kind, from_id, relation, to_kind, to_id, event_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-            &[
+            vec![
                 (&self.project).into(),
                 (&self.from.kind).into(),
                 (&self.from.id).into(),

@@ -145,11 +145,11 @@ impl<'c> LedgerTx<'_, 'c> {
             v: 1,
         };
         let leaf = entry.encode()?;
-        self.tx.execute(
+        self.tx.insert(
             "INSERT INTO ledger_events
                  (id, project, at_ms, actor, action, resource_kind, resource_id, entry)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            &[
+            vec![
                 id.as_str().into(),
                 entry.project.into(),
                 entry.at_ms.into(),
@@ -160,9 +160,9 @@ impl<'c> LedgerTx<'_, 'c> {
                 leaf.into(),
             ],
         )?;
-        self.tx.execute(
+        self.tx.insert(
             "INSERT INTO ledger_payloads (event_id, salt, body) VALUES (?1, ?2, ?3)",
-            &[id.as_str().into(), salt.into(), body.into()],
+            vec![id.as_str().into(), salt.into(), body.into()],
         )?;
         self.emitted += 1;
         Ok(id)

@@ -403,3 +403,64 @@ pub(super) fn put_latest<'a>(
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LoggedMetric, RunId};
+    use crate::test_house::{House, on_both};
+    use crate::{Batch, MetricQuery};
+
+    async fn log(house: &House, run: &RunId, steps: std::ops::Range<i64>) {
+        for step in steps {
+            let point = MetricPoint { step, at_ms: step, value: 0.5 };
+            let metrics = vec![LoggedMetric { key: "loss".to_owned(), point }];
+            let batch = Batch { metrics, ..Batch::default() };
+            house.tracking.log_batch(&house.leave(), run, batch).await.unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_begun_for_somebody_who_has_gone_is_folded() {
+        on_both("fold_gone", async |house| {
+            let experiment = house.experiment("e").await;
+            house.run(experiment).await;
+            let turn = house.tracking.folding.lock().await;
+            let asked = tokio::time::timeout(Duration::from_millis(300), house.fold(experiment));
+            assert!(asked.await.is_err(), "it waits for its turn");
+            assert_eq!(house.rows("metric_inbox").await, 1);
+            drop(turn);
+            let began = Instant::now();
+            while house.rows("metric_inbox").await > 0 {
+                assert!(began.elapsed() < Duration::from_secs(20), "nothing is folded");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+
+    #[test]
+    fn many_runs_and_many_rows_of_one_are_folded_side_by_side_without_a_point_lost() {
+        on_both("fold_many", async |house| {
+            let experiment = house.experiment("e").await;
+            let mut runs = Vec::new();
+            for _ in 0..5 {
+                runs.push(house.run(experiment).await);
+            }
+            // More than one transaction takes, and a second part for series that have blocks.
+            let rows = ROWS + 20;
+            log(&house, &runs[0], 1000..1000 + rows).await;
+            let folds = (0..4).map(|_| house.fold(experiment));
+            futures::future::join_all(folds).await;
+            assert_eq!(house.rows("metric_inbox").await, 0);
+            assert_eq!(house.rows("latest_metrics").await, 5);
+            for (run, expected) in runs.iter().zip([300 + rows, 300, 300, 300, 300]) {
+                let all = MetricQuery { offset: 0, limit: None };
+                let points =
+                    house.tracking.metric_history(&house.leave(), run, "loss".to_owned(), all).await.unwrap();
+                assert_eq!(points.len() as i64, expected);
+                let latest = house.tracking.run(&house.leave(), run).await.unwrap().metrics[0].point.step;
+                assert_eq!(Some(latest), points.last().map(|p| p.step));
+            }
+        });
+    }
+}
