@@ -55,7 +55,9 @@ impl Identity {
     ) -> Result<Account, IdentityError> {
         check_name(name)?;
         let name = name.to_owned();
-        self.ledger().write(leave.actor(), move |tx| insert(tx, &name, &password, false)).await
+        let made = self.ledger().write(leave.actor(), move |tx| insert(tx, &name, &password, false)).await;
+        self.users_seen.changed();
+        made
     }
 
     /// Makes the first admin, unless there is a user of that name or an admin with a password already.
@@ -65,14 +67,17 @@ impl Identity {
     pub async fn ensure_admin(&self, name: &str, password: String) -> Result<bool, IdentityError> {
         check_name(name)?;
         let name = name.to_owned();
-        self.ledger()
+        let made = self
+            .ledger()
             .write(&Actor::system("start"), move |tx| {
                 if find(tx, &name)?.is_some() {
                     return Ok(false);
                 }
                 insert(tx, &name, &password, true).map(|_| true)
             })
-            .await
+            .await;
+        self.users_seen.changed();
+        made
     }
 
     /// Whether an admin can come in with a password.

@@ -16,7 +16,7 @@ use trueline_ledger::{Actor, Ledger, LedgerTx, Millis, NewEvent, ProjectId};
 #[derive(Clone, Debug)]
 pub struct Identity {
     ledger: Ledger,
-    users_seen: Arc<UsersSeen>,
+    pub(crate) users_seen: Arc<UsersSeen>,
 }
 
 /// The hash under which a token is kept. Tokens are 256 random bits, so a plain hash does; passwords would not.
@@ -129,7 +129,8 @@ impl Identity {
     ) -> Result<(UserRow, Option<String>), IdentityError> {
         ProjectName::parse(&user.name)?;
         let secret = self.fresh_secret();
-        self.ledger
+        let made = self
+            .ledger
             .write(leave.actor(), move |tx| {
                 let name = &user.name;
                 let first = tx.scalar::<i64>("SELECT COUNT(*) FROM users", &[])? == Some(0);
@@ -160,7 +161,9 @@ impl Identity {
                 insert_token(tx, name, "made with the first user", &hash_token(&secret))?;
                 Ok((made, Some(secret.clone())))
             })
-            .await
+            .await;
+        self.users_seen.changed();
+        made
     }
 
     /// Gives a user a role.

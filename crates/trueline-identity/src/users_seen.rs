@@ -1,111 +1,127 @@
-//! Whether anybody has been made a user. Without users each request asks that, so one look at the database answers all who
-//! asked before it began.
+//! Whether anybody has been made a user, which each request without a token asks as long as there is nobody.
 
 use crate::IdentityError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// For so long it is believed that there are no users: the first one may be made by another server of the same database.
+/// Those that this server makes count at once.
+const BELIEVED: Duration = Duration::from_millis(100);
 
 /// What has been seen of users so far.
 #[derive(Debug, Default)]
 pub(crate) struct UsersSeen {
     /// Users are never all removed, so once seen they need not be looked for again.
     any: AtomicBool,
-    /// How many looks have begun.
-    begun: AtomicU64,
-    /// The number of the last look that found nobody. Whoever holds it is the one who looks.
-    nobody: Mutex<u64>,
+    nobody: Mutex<Nobody>,
+}
+
+#[derive(Debug, Default)]
+struct Nobody {
+    until: Option<Instant>,
+    /// How often this server may have made a user.
+    changes: u64,
 }
 
 impl UsersSeen {
-    /// Whether there are users, at a time after this was called; `look` asks the database.
+    /// Whether there are users; `look` asks the database.
     pub(crate) async fn any(
         &self,
         look: impl AsyncFnOnce() -> Result<bool, IdentityError>,
     ) -> Result<bool, IdentityError> {
-        let begun = self.begun.load(Ordering::SeqCst);
-        if self.any.load(Ordering::Relaxed) {
+        if self.any.load(Ordering::Acquire) {
             return Ok(true);
         }
-        let mut nobody = self.nobody.lock().await;
-        if self.any.load(Ordering::Relaxed) {
-            return Ok(true);
-        }
-        if *nobody > begun {
-            return Ok(false);
-        }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let began = Instant::now();
+        let changes = {
+            let nobody = self.nobody.lock().unwrap_or_else(PoisonError::into_inner);
+            if nobody.until.is_some_and(|until| began < until) {
+                return Ok(false);
+            }
+            nobody.changes
+        };
         let any = look().await?;
-        match any {
-            true => self.any.store(true, Ordering::Relaxed),
-            false => *nobody = number,
+        if any {
+            self.any.store(true, Ordering::Release);
+            return Ok(true);
         }
-        Ok(any)
+        let mut nobody = self.nobody.lock().unwrap_or_else(PoisonError::into_inner);
+        if nobody.changes == changes {
+            nobody.until = Some(began + BELIEVED);
+        }
+        Ok(false)
+    }
+
+    /// This server may have made a user.
+    pub(crate) fn changed(&self) {
+        let mut nobody = self.nobody.lock().unwrap_or_else(PoisonError::into_inner);
+        *nobody = Nobody { until: None, changes: nobody.changes + 1 };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use tokio::sync::{Notify, oneshot};
+    use std::sync::atomic::AtomicU64;
 
-    /// A database that counts how often it is looked at, and answers when it is told to.
+    /// A database that counts how often it is looked at.
     #[derive(Default)]
     struct House {
         seen: UsersSeen,
         looks: AtomicU64,
         users: AtomicBool,
-        answer: Notify,
     }
 
     impl House {
-        async fn ask(&self) -> bool {
+        async fn asked(&self, meanwhile: impl FnOnce()) -> bool {
             let look = async || {
                 let any = self.users.load(Ordering::SeqCst);
                 self.looks.fetch_add(1, Ordering::SeqCst);
-                self.answer.notified().await;
+                meanwhile();
                 Ok(any)
             };
             self.seen.any(look).await.unwrap()
         }
+
+        fn looks(&self) -> u64 {
+            self.looks.load(Ordering::SeqCst)
+        }
     }
 
     #[tokio::test]
-    async fn one_look_answers_all_who_asked_before_it_and_none_who_asked_after() {
-        let house = Arc::new(House::default());
-        let ask = |house: &Arc<House>| {
-            let (house, (begun, waits)) = (Arc::clone(house), oneshot::channel());
-            let asked = tokio::spawn(async move {
-                let _ = begun.send(());
-                house.ask().await
-            });
-            (asked, waits)
-        };
-        let (first, waits) = ask(&house);
-        waits.await.unwrap();
-        // These come while the first look is under way, which may not have seen what was before them.
-        let later: Vec<_> = (0..20).map(|_| ask(&house)).collect();
-        let mut asked = vec![first];
-        for (one, waits) in later {
-            waits.await.unwrap();
-            asked.push(one);
+    async fn nobody_is_believed_for_a_while_and_not_when_this_server_makes_a_user() {
+        let house = House::default();
+        assert!(!house.asked(|| {}).await);
+        let believed = Instant::now();
+        while believed.elapsed() < BELIEVED / 4 {
+            assert!(!house.asked(|| {}).await);
         }
+        assert!(house.looks() <= 2);
+        // Somebody else makes the first user: it is seen in the end.
         house.users.store(true, Ordering::SeqCst);
-        for _ in 0..2 {
-            house.answer.notify_one();
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        while !house.asked(|| {}).await {
+            assert!(believed.elapsed() < 100 * BELIEVED);
         }
-        let mut answers = Vec::new();
-        for one in asked {
-            answers.push(one.await.unwrap());
-        }
-        assert_eq!(
-            answers.iter().filter(|any| !**any).count(),
-            1,
-            "only the first asked before there were users"
-        );
-        assert_eq!(house.looks.load(Ordering::SeqCst), 2);
-        assert!(house.ask().await, "nobody looks any more");
-        assert_eq!(house.looks.load(Ordering::SeqCst), 2);
+        let looks = house.looks();
+        assert!(house.asked(|| {}).await);
+        assert_eq!(house.looks(), looks, "who is there stays");
+    }
+
+    #[tokio::test]
+    async fn a_look_from_before_a_user_was_made_is_not_believed() {
+        let house = House::default();
+        let made = || {
+            house.users.store(true, Ordering::SeqCst);
+            house.seen.changed();
+        };
+        assert!(!house.asked(made).await, "it was asked before");
+        assert!(house.asked(|| {}).await);
+
+        let house = House::default();
+        assert!(!house.asked(|| {}).await);
+        house.users.store(true, Ordering::SeqCst);
+        house.seen.changed();
+        assert!(house.asked(|| {}).await, "at once");
     }
 }
