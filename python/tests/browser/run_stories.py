@@ -259,7 +259,7 @@ def a_logged_model_is_looked_at(ann: Visitor, told: Any) -> None:
         ann.page.get_by_role("link", name="Download").click()
     ann.expect("flavors:" in saved.value.path().read_text(), "the file that is downloaded is another one")
     ann.go(f"{HOME}/experiments/{told['experiment']}", "experiment-with-models")
-    ann.follow(ann.page.get_by_role("link", name="Models", exact=True).last, "logged-models", "model", "Ready")
+    ann.follow(ann.page.get_by_role("link", name="Models", exact=True).last, "logged-models", "model", "Ready", "shallow")
     ann.expect(ann.page.locator("tbody tr").count() == 3, "not every model is shown")
     ann.visit(f"{HOME}/experiments/{told['experiment']}/models?filter=name%20%3D", "logged-models-bad-filter", "model")
     none = f"{HOME}/experiments/{told['experiment']}/models?filter=name%20%3D%20'x'"

@@ -63,7 +63,18 @@ fn latest<'m>(model: &'m LoggedModel) -> Vec<&'m (RunId, ModelMetric)> {
     by_key.into_values().collect()
 }
 
-/// The run that a model came from, by its id alone: its name would be a question for each.
+/// The run that a model came from.
+async fn source_run(
+    app: &Web,
+    visitor: &Visitor,
+    to: &Links,
+    model: &LoggedModel,
+) -> Result<Option<Reference>, Failure> {
+    let Some(run) = &model.source_run else { return Ok(None) };
+    run_lineage::named(app, visitor, to, run).await.map(Some)
+}
+
+/// The run that logged a point, by its id alone: there may be many.
 fn run_of(to: &Links, run: &RunId) -> Reference {
     Reference::to("run", run.as_str().get(..8).unwrap_or(run.as_str()), to.run(run.as_str()))
 }
@@ -123,7 +134,7 @@ async fn row(
         name: model.name.clone(),
         status: status(model.status),
         kind: model.model_type.clone().unwrap_or_default(),
-        run: model.source_run.as_ref().map(|run| run_of(to, run)),
+        run: source_run(app, visitor, to, model).await?,
         versions: run_lineage::versions(app, visitor, to, &model.id).await?,
         metrics: metrics.iter().map(value).collect(),
         created_at: timestamp(model.created_at_ms),
@@ -163,10 +174,7 @@ pub(super) async fn one(State(app): App, visitor: Visitor, Path((_, id)): Path<(
             &experiment.name,
             shell.to.experiment(&experiment.id.to_string()),
         ),
-        run: match &model.source_run {
-            Some(run) => Some(run_lineage::named(&app, &visitor, &shell.to, run).await?),
-            None => None,
-        },
+        run: source_run(&app, &visitor, &shell.to, &model).await?,
         versions: run_lineage::versions(&app, &visitor, &shell.to, &id).await?,
         created_by: model.created_by.clone(),
         created_at: timestamp(model.created_at_ms),
