@@ -12,7 +12,8 @@ use super::places::RunPlaces;
 use super::sets::{self, Set};
 use super::walk::Walk;
 use super::{Page, RunSearch};
-use crate::{TrackingError, many};
+use crate::TrackingError;
+use crate::many::{self, Some256};
 use trueline_db::{Tx, Value};
 use trueline_search::sql::compile;
 use trueline_search::{Comparison, Entity, Expr};
@@ -249,25 +250,31 @@ impl Search<'_> {
         mut see: impl FnMut(Hit),
     ) -> Result<(), TrackingError> {
         for mut some in many::batches(runs) {
-            let select = self.order.select(|value: Value| some.push(value));
-            let experiment = some.push(self.experiment);
-            let mut sql = some.sql(&format!("{select} WHERE r.n IN ({{list}})"));
-            // The plus keeps SQLite from reading all that an index has of the experiment instead of these few.
-            sql.push_str(&format!(" AND +r.experiment_n = {experiment}"));
-            if let Some(lifecycle) = self.search.view.lifecycle() {
-                sql.push_str(&format!(" AND r.lifecycle = {}", some.push(lifecycle.as_str())));
-            }
-            if filter == Filter::Ask && self.search.filter != Expr::always() {
-                let condition = compile(&self.search.filter, &RunPlaces, some.next())?;
-                values(condition.params).for_each(|value| drop(some.push(value)));
-                sql.push_str(&format!(" AND ({})", condition.sql));
-            }
+            let sql = self.look(&mut some, filter)?;
             tx.each(&sql, some.params(), |row| {
                 see(self.order.read(row)?);
                 Ok::<_, TrackingError>(())
             })?;
         }
         Ok(())
+    }
+
+    /// The statement that looks at some runs.
+    fn look(&self, some: &mut Some256, filter: Filter) -> Result<String, TrackingError> {
+        let select = self.order.select(|value: Value| some.push(value));
+        let experiment = some.push(self.experiment);
+        let mut sql = some.sql(&format!("{select} WHERE r.n IN ({{list}})"));
+        // The plus keeps SQLite from reading all that an index has of the experiment instead of these few.
+        sql.push_str(&format!(" AND +r.experiment_n = {experiment}"));
+        if let Some(lifecycle) = self.search.view.lifecycle() {
+            sql.push_str(&format!(" AND r.lifecycle = {}", some.push(lifecycle.as_str())));
+        }
+        if filter == Filter::Ask && self.search.filter != Expr::always() {
+            let condition = compile(&self.search.filter, &RunPlaces, some.next())?;
+            values(condition.params).for_each(|value| drop(some.push(value)));
+            sql.push_str(&format!(" AND ({})", condition.sql));
+        }
+        Ok(sql)
     }
 }
 
@@ -277,5 +284,58 @@ fn needed(filter: &Expr) -> Vec<&Comparison> {
         Expr::And(list) => list.iter().flat_map(needed).collect(),
         Expr::Comparison(comparison) => vec![comparison],
         Expr::Or(_) | Expr::Not(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ViewType;
+    use rusqlite::Connection;
+    use trueline_search::mlflow::{Kind, parse_filter, parse_order_by};
+
+    #[test]
+    fn few_runs_are_looked_at_by_their_numbers_however_many_the_experiment_has() {
+        let connection = Connection::open_in_memory().unwrap();
+        for migration in crate::MODULE.migrations {
+            let sql = migration
+                .sql
+                .replace("{serial}", "INTEGER PRIMARY KEY")
+                .replace("{clustered}", "WITHOUT ROWID");
+            connection.execute_batch(&sql).unwrap();
+        }
+        for (filter, order) in [
+            ("", None),
+            ("", Some("metrics.m DESC")),
+            ("metrics.m > 0.5 AND params.p = '1'", Some("metrics.n")),
+            ("attributes.run_name LIKE '%x%'", Some("tags.t")),
+        ] {
+            let search = RunSearch {
+                experiments: Vec::new(),
+                filter: parse_filter(Kind::Runs, filter).unwrap(),
+                order_by: order.map(|o| parse_order_by(Kind::Runs, o).unwrap()).into_iter().collect(),
+                view: ViewType::ActiveOnly,
+                offset: 0,
+                limit: 50,
+            };
+            let order = Order::new(&search.order_by).unwrap();
+            let search = Search {
+                experiment: 1,
+                search: &search,
+                order: &order,
+                wanted: 51,
+                bounds: Bounds::MEASURED,
+            };
+            let mut some = many::batches(&[1i64, 2, 3]).next().unwrap();
+            let sql = search.look(&mut some, Filter::Ask).unwrap();
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps =
+                explain.query_map(rusqlite::params_from_iter(some.params()), |row| row.get(3)).unwrap();
+            let plan: Vec<String> = steps.map(Result::unwrap).collect();
+            let by_number = "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)";
+            assert!(plan.iter().any(|step| step == by_number), "{filter}: {plan:?}");
+            let whole = |step: &String| step.starts_with("SCAN") || step.contains("experiment_n");
+            assert!(!plan.iter().any(whole), "{filter}: {plan:?}");
+        }
     }
 }
