@@ -1,6 +1,6 @@
 //! The files of a run or of a logged model: a folder, a file that is open beside it, its bytes as a download, and the two
-//! kinds that a browser shows by itself. A file that somebody logged must never act as a page of this server: what is sent is a download or
-//! lies in a sandbox of its own, and the type is one of a short list, never guessed by the browser.
+//! kinds that a browser shows by itself. A file that somebody logged must never act as a page of this server: what is sent
+//! is a download or lies in a sandbox of its own, and the type is one of a short list, never guessed by the browser.
 
 use super::{Answer, App, Failure, FaultKind, Visitor, Web};
 use crate::links::{FilesOf, Links};
