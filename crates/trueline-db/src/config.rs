@@ -49,7 +49,8 @@ pub struct Limits {
     pub postgres_writers: usize,
     /// Jobs in one SQLite group at the most.
     pub group: usize,
-    /// A group closes after this long even if more jobs wait, so that the first of it is not kept from its answer.
+    /// A group, on PostgreSQL too, closes after this long even if more jobs wait, so that the first of it is not kept from
+    /// its answer.
     pub group_time: Duration,
     /// How often a PostgreSQL job is run again after a conflict before it gives up.
     pub retries: u32,

@@ -126,9 +126,13 @@ impl From<rusqlite::Error> for DbError {
 
 impl From<postgres::Error> for DbError {
     fn from(error: postgres::Error) -> Self {
-        use postgres::error::SqlState;
+        use postgres::error::{Severity, SqlState};
+        // The connection is gone then, whatever the reason, and of a commit nobody knows what became.
+        let severity = error.as_db_error().and_then(postgres::error::DbError::parsed_severity);
+        let is_over = matches!(severity, Some(Severity::Fatal | Severity::Panic));
         let text = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
         match error.code() {
+            _ if is_over => Self::Unreachable(text),
             Some(&SqlState::UNIQUE_VIOLATION) => Self::Unique(text),
             Some(&SqlState::DISK_FULL) => Self::DiskFull(text),
             Some(

@@ -10,7 +10,8 @@
 //!   db.read(job)  ──► bounded queue ──► readers (a snapshot each)
 //! ```
 //!
-//! On PostgreSQL the writer is a pool of threads with serialisable transactions, run again on conflict, and alone when that
+//! On PostgreSQL the writer is a pool of threads with serialisable transactions, each of one job or, when many wait, of several;
+//! these are run one by one when any of them conflicts or must be taken back. What conflicts is run again, and alone when that
 //! does not help, so that domain code sees the same law on both: as if jobs ran one after another.
 
 mod config;
@@ -123,7 +124,7 @@ impl Db {
     /// Runs `job` in a transaction and answers once its commit is durable.
     ///
     /// The job may run more than once (a failed group, a serialisation conflict), so it touches nothing but its
-    /// `Tx`. An `Err` from it rolls back its own writes and leaves the rest of the group alone.
+    /// `Tx`. An `Err` from it rolls back its own writes and leaves what the others of its group write as it is.
     ///
     /// This is the raw door: domain code goes through the ledger, which is the only caller besides the
     /// bookkeeping of the spine.

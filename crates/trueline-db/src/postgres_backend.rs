@@ -1,5 +1,5 @@
-//! PostgreSQL: a bounded pool of threads, each with a connection. Writers run serialisable transactions and run
-//! a job again when it conflicted; readers run read-only snapshots.
+//! PostgreSQL: a bounded pool of threads, each with a connection. Writers run serialisable transactions, several jobs in
+//! each when many wait, and run a job again when it conflicted; readers run read-only snapshots.
 
 use crate::DbError;
 use crate::config::Limits;
@@ -11,9 +11,10 @@ use crate::tx::{Backend, PgConnection, Tx};
 use crossbeam_channel::Receiver;
 use postgres::config::{Host, SslMode};
 use postgres::{Client, NoTls};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -21,6 +22,13 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// A job that has conflicted so often is run while no other job of this server writes, so that it gets through however
 /// many want the same rows. Several servers on one database can still meet.
 const ALONE_AFTER: u32 = 3;
+
+/// Jobs that go with one transaction at the most. The first of them waits for the last.
+const TOGETHER: usize = 16;
+
+/// What several jobs have locked, they keep until the last of them has run: so none of them may wait long, not for those of
+/// another transaction that want the same in another order either. One that needs longer is run alone.
+const BOUNDS_TOGETHER: &str = "SET LOCAL lock_timeout = '50ms'; SET LOCAL statement_timeout = '1s'";
 
 /// What is asked is made for indexes, and tables that grow quickly have no statistics yet by which the planner would know;
 /// a table that is read as a whole would also make each writer conflict with each other one.
@@ -38,8 +46,8 @@ pub(crate) fn start(url: &str, limits: &Limits, modules: &[Module]) -> Result<(Q
     let turns = Arc::new(RwLock::new(()));
     for _ in 0..limits.postgres_writers.max(1) {
         let mut worker = Worker::new(url, BEGIN_WRITE, limits.retries, &turns);
-        let work = write_work.clone();
-        spawn("db-writer", move || worker.serve(&work))?;
+        let (work, limits) = (write_work.clone(), *limits);
+        spawn("db-writer", move || worker.write(&work, &limits))?;
     }
     let (reads, read_work) = Queue::new(limits.queued_reads);
     let turns = Arc::default();
@@ -118,6 +126,79 @@ impl Worker {
         }
     }
 
+    /// As [`Worker::serve`] for one of several writers: with each job go some of those that wait behind it, as many as leave
+    /// the other writers theirs.
+    fn write(&mut self, work: &Receiver<Work>, limits: &Limits) {
+        while let Ok(first) = work.recv() {
+            let share = (work.len() / limits.postgres_writers.max(1)).min(TOGETHER - 1);
+            let mut waiting: VecDeque<Work> =
+                std::iter::once(first).chain(work.try_iter().take(share)).collect();
+            while !waiting.is_empty() {
+                let mut ran = Vec::new();
+                if waiting.len() > 1 && self.handled_together(&mut waiting, &mut ran, limits.group_time) {
+                    continue;
+                }
+                let alone = ran.into_iter().chain(waiting.drain(..));
+                alone.filter(|job| !job.abandoned()).for_each(|job| self.handle(job));
+            }
+        }
+    }
+
+    /// Whether the first of these jobs could be run as one transaction and were answered. If not, because one of them
+    /// conflicted, failed or has to take back what it wrote, nothing of them is kept, and each must be run alone.
+    fn handled_together(
+        &mut self,
+        waiting: &mut VecDeque<Work>,
+        ran: &mut Vec<Work>,
+        time: Duration,
+    ) -> bool {
+        let turns = Arc::clone(&self.turns);
+        let _turn = turns.read().unwrap_or_else(PoisonError::into_inner);
+        match self.run_together(waiting, ran, time).and_then(|()| self.commit()) {
+            Ok(Committed::Yes) => ran.drain(..).for_each(Work::answer),
+            Ok(Committed::Unknown(error)) => ran.drain(..).for_each(|job| job.fail(error.clone())),
+            Ok(Committed::No(error)) | Err(error) => {
+                tracing::debug!(%error, jobs = ran.len(), "jobs that went together are run alone");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Runs jobs up to the commit, for so long.
+    ///
+    /// # Errors
+    /// When one of them has failed, or refused after it wrote; all is taken back then.
+    fn run_together(
+        &mut self,
+        waiting: &mut VecDeque<Work>,
+        ran: &mut Vec<Work>,
+        time: Duration,
+    ) -> Result<(), DbError> {
+        let began = Instant::now();
+        let begin = format!("{}; {BOUNDS_TOGETHER}", self.begin);
+        let connection = self.connection()?;
+        connection.client.batch_execute(&begin)?;
+        while let Some(mut job) = waiting.pop_front() {
+            if job.abandoned() {
+                continue;
+            }
+            let mut tx = Tx::new(Backend::Postgres(connection));
+            let outcome = job.run(&mut tx);
+            let wrote = tx.changed() > 0;
+            ran.push(job);
+            let taken_back = match outcome {
+                Outcome::Failed(error) => error,
+                Outcome::Refused if wrote => DbError::Other("a job refused after it wrote".to_owned()),
+                Outcome::Refused | Outcome::Done if began.elapsed() < time => continue,
+                Outcome::Refused | Outcome::Done => break,
+            };
+            connection.client.batch_execute("ROLLBACK")?;
+            return Err(taken_back);
+        }
+        Ok(())
+    }
+
     fn handle(&mut self, mut job: Work) {
         let mut tries = 0;
         loop {
@@ -154,30 +235,20 @@ impl Worker {
 
     /// Runs the job once. `Ok` means that its answer may leave, be it a refusal.
     fn attempt(&mut self, job: &mut Work) -> Result<(), DbError> {
-        let connection = match &mut self.connection {
-            Some(c) => c,
-            None => {
-                let mut connection = connect(&self.url)?;
-                connection.client.batch_execute(PLANS)?;
-                self.connection.insert(connection)
-            }
-        };
+        let begin = self.begin;
+        let connection = self.connection()?;
         if job.is_statement {
             return match job.run(&mut Tx::new(Backend::Postgres(connection))) {
                 Outcome::Failed(error @ (DbError::Contention { .. } | DbError::Unreachable(_))) => Err(error),
                 Outcome::Done | Outcome::Refused | Outcome::Failed(_) => Ok(()),
             };
         }
-        connection.client.batch_execute(self.begin)?;
+        connection.client.batch_execute(begin)?;
         let outcome = job.run(&mut Tx::new(Backend::Postgres(connection)));
         match outcome {
-            Outcome::Done => match connection.client.batch_execute("COMMIT").map_err(DbError::from) {
-                // Whether it was committed is not known; the caller is told that it is not acknowledged.
-                Err(DbError::Unreachable(m)) => {
-                    self.connection = None;
-                    Err(DbError::Other(format!("the connection was lost during the commit: {m}")))
-                }
-                other => other,
+            Outcome::Done => match self.commit()? {
+                Committed::Yes => Ok(()),
+                Committed::No(error) | Committed::Unknown(error) => Err(error),
             },
             Outcome::Refused => connection.client.batch_execute("ROLLBACK").map_err(DbError::from),
             Outcome::Failed(error) => {
@@ -189,6 +260,36 @@ impl Worker {
             }
         }
     }
+
+    fn connection(&mut self) -> Result<&mut PgConnection, DbError> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            none => {
+                let mut connection = connect(&self.url)?;
+                connection.client.batch_execute(PLANS)?;
+                Ok(none.insert(connection))
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<Committed, DbError> {
+        Ok(match self.connection()?.client.batch_execute("COMMIT").map_err(DbError::from) {
+            Ok(()) => Committed::Yes,
+            Err(DbError::Unreachable(m)) => {
+                self.connection = None;
+                Committed::Unknown(DbError::Other(format!("the connection was lost during the commit: {m}")))
+            }
+            Err(error) => Committed::No(error),
+        })
+    }
+}
+
+/// What became of a transaction.
+enum Committed {
+    Yes,
+    No(DbError),
+    /// The connection was lost on the way; the caller is told that it is not acknowledged.
+    Unknown(DbError),
 }
 
 /// Waits a little longer each time, each thread a different while.

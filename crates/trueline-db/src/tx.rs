@@ -51,8 +51,10 @@ impl PgConnection {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare(&dollars(sql))?;
-        if self.statements.len() >= PREPARED {
-            self.statements.clear();
+        if self.statements.len() >= PREPARED
+            && let Some(any) = self.statements.keys().next().cloned()
+        {
+            self.statements.remove(&any);
         }
         self.statements.insert(sql.to_owned(), statement.clone());
         Ok(statement)
@@ -61,6 +63,15 @@ impl PgConnection {
 
 /// Rows that one statement inserts at the most.
 const ROWS_AT_ONCE: usize = 32;
+
+/// How many of so many rows go with the next statement: all of few, else a power of two, so that there are few statements
+/// to prepare.
+fn rows_at_once(left: usize) -> usize {
+    match left {
+        0..=16 => left,
+        _ => ROWS_AT_ONCE.min(1 << left.ilog2()),
+    }
+}
 
 /// The placeholders of so many rows: `(?1, ?2), (?3, ?4)`.
 fn placeholders(rows: usize, columns: usize) -> String {
@@ -275,8 +286,7 @@ impl<'c> Tx<'c> {
     pub fn insert_rows(&mut self, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<(), DbError> {
         let mut left = rows.into_iter();
         while let Some(first) = left.as_slice().first() {
-            // Powers of two, so that there are few statements to prepare.
-            let n = ROWS_AT_ONCE.min(1 << left.len().ilog2());
+            let n = rows_at_once(left.len());
             let sql = format!("{head} VALUES {} {tail}", placeholders(n, first.len()));
             let params: Vec<Value> = left.by_ref().take(n).flatten().collect();
             self.insert(&sql, params)?;

@@ -1,7 +1,8 @@
-//! What must hold on SQLite and on PostgreSQL alike. PostgreSQL is asked when `TRUELINE_TEST_POSTGRES` names one, as
-//! `cargo xtask test` does.
+//! What must hold on SQLite and on PostgreSQL alike.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
 
 use trueline_db::{Config, Db, DbError, Durability, Limits, Migration, Module, Tx};
 
@@ -22,14 +23,7 @@ fn databases_with(name: &str, limits: Limits) -> (tempfile::TempDir, Vec<Db>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     let mut configs = vec![Config::Sqlite { path, durability: Durability::Full, limits }];
-    if let Ok(base) = std::env::var("TRUELINE_TEST_POSTGRES") {
-        let name = format!("db_{name}_{}", std::process::id());
-        let mut client = postgres::Client::connect(&base, postgres::NoTls).unwrap();
-        client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
-        client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
-        let (server, _) = base.rsplit_once('/').unwrap();
-        configs.push(Config::Postgres { url: format!("{server}/{name}"), limits });
-    }
+    configs.extend(common::postgres(name, limits));
     (folder, configs.iter().map(|config| Db::open(config, &[MODULE]).unwrap()).collect())
 }
 

@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use trueline_db::{Config, Db, DbError, Durability, Limits, Migration, Module, Tx};
+use trueline_db::{Config, Db, DbError, Dialect, Durability, Limits, Migration, Module, Tx};
 
 const MODULE: Module = Module {
     name: "test",
@@ -27,6 +29,16 @@ fn open(folder: &tempfile::TempDir, limits: Limits) -> Db {
     // However slow the machine is, what waits comes into one group.
     let limits = Limits { group_time: Duration::from_secs(60), ..limits };
     Db::open(&Config::Sqlite { path, durability: Durability::Full, limits }, &[MODULE]).unwrap()
+}
+
+/// A database of each kind, with one writer.
+fn open_each(folder: &tempfile::TempDir, name: &str) -> Vec<Db> {
+    let limits = Limits { postgres_writers: 1, readers: 1, ..Limits::default() };
+    let mut all = vec![open(folder, limits)];
+    // The driver waits by a runtime of its own.
+    let make = || common::postgres(name, limits).map(|config| Db::open(&config, &[MODULE]).unwrap());
+    all.extend(std::thread::scope(|scope| scope.spawn(make).join().unwrap()));
+    all
 }
 
 /// Keeps the writer busy until it is opened, so that what is written meanwhile comes into its group.
@@ -101,60 +113,87 @@ async fn ids(db: &Db) -> Vec<i64> {
 #[tokio::test]
 async fn a_job_that_refuses_or_fails_or_panics_leaves_the_rest_of_its_group_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder, Limits::default());
-    let runs: Arc<AtomicU32> = Arc::default();
-    let gate = Gate::close(&db).await;
-    let first = spawn(&db, &runs, |tx| insert(tx, 1));
-    let refuses = spawn(&db, &runs, |tx| {
-        insert(tx, 2)?;
-        Err(DbError::Other("against the rules".to_owned()))
-    });
-    let fails = spawn(&db, &runs, |tx| {
-        insert(tx, 3)?;
-        // The job swallows the error, and is doomed all the same.
-        drop(tx.execute("INSERT INTO nowhere VALUES (1)", &[]));
-        Ok(())
-    });
-    let panics = spawn(&db, &runs, |tx| {
-        insert(tx, 4)?;
-        panic!("a bug");
-    });
-    let last = spawn(&db, &runs, |tx| insert(tx, 5));
-    gate.open_for(&db, 5).await;
-    first.await.unwrap().unwrap();
-    assert!(matches!(refuses.await.unwrap(), Err(DbError::Other(m)) if m == "against the rules"));
-    assert!(fails.await.unwrap().unwrap_err().to_string().contains("nowhere"));
-    assert!(matches!(panics.await.unwrap(), Err(DbError::Panicked(m)) if m == "a bug"));
-    last.await.unwrap().unwrap();
-    assert_eq!(ids(&db).await, [1, 5]);
-    assert_eq!(runs.load(Ordering::Relaxed), 5, "nobody had to run twice");
+    for db in open_each(&folder, "group_alone") {
+        let runs: Arc<AtomicU32> = Arc::default();
+        let gate = Gate::close(&db).await;
+        let first = spawn(&db, &runs, |tx| insert(tx, 1));
+        let refuses = spawn(&db, &runs, |tx| {
+            insert(tx, 2)?;
+            Err(DbError::Other("against the rules".to_owned()))
+        });
+        let fails = spawn(&db, &runs, |tx| {
+            insert(tx, 3)?;
+            // The job swallows the error, and is doomed all the same.
+            drop(tx.execute("INSERT INTO nowhere VALUES (1)", &[]));
+            Ok(())
+        });
+        let panics = spawn(&db, &runs, |tx| {
+            insert(tx, 4)?;
+            panic!("a bug");
+        });
+        let last = spawn(&db, &runs, |tx| insert(tx, 5));
+        gate.open_for(&db, 5).await;
+        first.await.unwrap().unwrap();
+        assert!(matches!(refuses.await.unwrap(), Err(DbError::Other(m)) if m == "against the rules"));
+        assert!(fails.await.unwrap().unwrap_err().to_string().contains("nowhere"));
+        assert!(matches!(panics.await.unwrap(), Err(DbError::Panicked(m)) if m == "a bug"));
+        last.await.unwrap().unwrap();
+        assert_eq!(ids(&db).await, [1, 5]);
+        let ran = runs.load(Ordering::Relaxed);
+        match db.dialect() {
+            Dialect::Sqlite => assert_eq!(ran, 5, "nobody had to run twice"),
+            Dialect::Postgres => {
+                assert_eq!(ran, 7, "two together up to the one that refused, then each alone");
+            }
+        }
+    }
 }
 
 #[tokio::test]
 async fn when_the_commit_of_a_group_fails_each_of_its_jobs_is_run_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let db = open(&folder, Limits::default());
+    for db in open_each(&folder, "group_commit") {
+        let runs: Arc<AtomicU32> = Arc::default();
+        let gate = Gate::close(&db).await;
+        let first = spawn(&db, &runs, |tx| insert(tx, 1));
+        // Its statements all succeed; the missing parent is only noticed by the commit.
+        let orphan = spawn(&db, &runs, |tx| {
+            insert(tx, 2)?;
+            tx.execute("INSERT INTO children (id, parent) VALUES (1, 99)", &[]).map(drop)
+        });
+        // Refuses because of what the orphan wrote, which is not kept in the end.
+        let after = spawn(&db, &runs, |tx| {
+            if has(tx, 2)? {
+                return Err(DbError::Other("2 is there".to_owned()));
+            }
+            insert(tx, 3)
+        });
+        gate.open_for(&db, 3).await;
+        first.await.unwrap().unwrap();
+        let refused = orphan.await.unwrap().unwrap_err().to_string().to_lowercase();
+        assert!(refused.contains("foreign key"), "{refused}");
+        after.await.unwrap().unwrap();
+        assert_eq!(ids(&db).await, [1, 3]);
+        assert_eq!(runs.load(Ordering::Relaxed), 6, "all three ran in the group, then alone");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_in_the_middle_of_a_group_loses_nothing_and_nothing_is_there_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = open_each(&folder, "group_lost");
+    let Some(db) = all.iter().find(|db| db.dialect() == Dialect::Postgres) else { return };
     let runs: Arc<AtomicU32> = Arc::default();
-    let gate = Gate::close(&db).await;
-    let first = spawn(&db, &runs, |tx| insert(tx, 1));
-    // Its statements all succeed; the missing parent is only noticed by the commit.
-    let orphan = spawn(&db, &runs, |tx| {
-        insert(tx, 2)?;
-        tx.execute("INSERT INTO children (id, parent) VALUES (1, 99)", &[]).map(drop)
-    });
-    // Refuses because of what the orphan wrote, which is not kept in the end.
-    let after = spawn(&db, &runs, |tx| {
-        if has(tx, 2)? {
-            return Err(DbError::Other("2 is there".to_owned()));
-        }
-        insert(tx, 3)
-    });
-    gate.open_for(&db, 3).await;
+    let gate = Gate::close(db).await;
+    let first = spawn(db, &runs, |tx| insert(tx, 1));
+    let ends =
+        spawn(db, &runs, |tx| tx.query("SELECT pg_terminate_backend(pg_backend_pid())", &[]).map(drop));
+    let last = spawn(db, &runs, |tx| insert(tx, 2));
+    gate.open_for(db, 3).await;
     first.await.unwrap().unwrap();
-    assert!(orphan.await.unwrap().unwrap_err().to_string().contains("FOREIGN KEY"));
-    after.await.unwrap().unwrap();
-    assert_eq!(ids(&db).await, [1, 3]);
-    assert_eq!(runs.load(Ordering::Relaxed), 6, "all three ran in the group, then alone");
+    assert!(matches!(ends.await.unwrap(), Err(DbError::Unreachable(_))));
+    last.await.unwrap().unwrap();
+    assert_eq!(ids(db).await, [1, 2]);
 }
 
 #[tokio::test]
