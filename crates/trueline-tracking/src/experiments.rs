@@ -1,6 +1,6 @@
 //! Experiments: made, found, renamed, tagged, deleted with their runs and restored.
 
-use crate::model::{Experiment, ExperimentId, KeyValue, Lifecycle};
+use crate::model::{Experiment, ExperimentId, ExperimentPlace, KeyValue, Lifecycle};
 use crate::places::{self, ArtifactPlaces};
 use crate::purge::{Kind, explained};
 use crate::{Tracking, TrackingError, known_runs, many, validate};
@@ -266,6 +266,31 @@ impl Tracking {
                 Ok(self.default_experiment(leave.project()))
             }
             other => other,
+        }
+    }
+
+    /// Where an experiment keeps things, deleted or not; asked for with each trace.
+    ///
+    /// # Errors
+    /// [`TrackingError::NotFound`].
+    pub async fn experiment_place(
+        &self,
+        leave: &Authorized<ReadProject>,
+        id: ExperimentId,
+    ) -> Result<ExperimentPlace, TrackingError> {
+        let project = leave.project();
+        let sql = "SELECT artifact_location, lifecycle FROM experiments WHERE project = ?1 AND id = ?2";
+        match self.ledger.db().ask(sql, vec![project.into(), id.into()]).await?.pop() {
+            Some(mut row) => Ok(ExperimentPlace {
+                id,
+                artifact_location: row.take(0)?,
+                lifecycle: lifecycle(&row.take::<String>(1)?),
+            }),
+            None if id == ExperimentId(0) => {
+                let Experiment { artifact_location, lifecycle, .. } = self.default_experiment(project);
+                Ok(ExperimentPlace { id, artifact_location, lifecycle })
+            }
+            None => Err(TrackingError::no_experiment(id)),
         }
     }
 

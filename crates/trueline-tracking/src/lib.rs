@@ -54,8 +54,8 @@ pub use listing::{ArtifactEntry, Level};
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
 pub use metrics::{MetricPoint, MetricQuery};
 pub use model::{
-    Experiment, ExperimentId, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric, NewRun, Run,
-    RunData, RunId, RunStatus, RunUpdate, ViewType,
+    Experiment, ExperimentId, ExperimentPlace, KeyValue, Lifecycle, LoggedMetric, MeasuredOn, ModelMetric,
+    NewRun, Run, RunData, RunId, RunStatus, RunUpdate, ViewType,
 };
 pub use objects::SignedRead;
 pub use owner::ArtifactOwner;

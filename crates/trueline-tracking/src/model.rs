@@ -164,6 +164,17 @@ impl KeyValue {
     }
 }
 
+/// What must be known of an experiment to keep something in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExperimentPlace {
+    /// Its id.
+    pub id: ExperimentId,
+    /// Where its artifacts go.
+    pub artifact_location: String,
+    /// Deleted or not.
+    pub lifecycle: Lifecycle,
+}
+
 /// An experiment with its tags.
 #[derive(Clone, Debug, Serialize)]
 pub struct Experiment {

@@ -355,7 +355,9 @@ impl Tracking {
         check_tags(&batch.tags, batch.single)?;
         let (project, id) = (leave.project().clone(), id.clone());
         let Batch { metrics, of_models, params, tags, single } = batch;
-        let points = points::batch(&metrics);
+        let (points, count) = (points::batch(&metrics), metrics.len());
+        // The job may wait for its turn.
+        drop(metrics);
         if params.is_empty() && tags.is_empty() {
             return self
                 .ledger
@@ -366,7 +368,6 @@ impl Tracking {
                 })
                 .await;
         }
-        let count = metrics.len();
         self.ledger
             .write(leave.actor(), move |tx| {
                 let place = require_active(tx, &project, &id)?;

@@ -1,7 +1,8 @@
 //! Folding: what waits in the inbox goes into blocks and latest values, the oldest of several runs at a time.
 
+use super::ByKey;
 use super::codec::{self, MOST_POINTS};
-use super::inbox::{self, Taken};
+use super::inbox::{self, Most};
 use super::{order, tidy};
 use crate::metrics::MetricPoint;
 use crate::model::ExperimentId;
@@ -12,9 +13,9 @@ use std::time::{Duration, Instant};
 use trueline_db::{DbError, Tx};
 use trueline_ledger::{Ledger, LedgerError, ProjectId};
 
-/// Rows of the inbox that are folded in one transaction, of one run or of several, so that neither memory nor the writer is
-/// taken up for long.
-const ROWS: i64 = 512;
+/// How much is folded in one transaction, of one run or of several, so that neither memory nor the writer is taken up for
+/// long.
+const MOST: Most = Most { rows: 512, points: 100_000 };
 /// Runs that are folded in one transaction.
 const RUNS: usize = 128;
 /// A block with fewer points is written again with the new ones, not beside them.
@@ -208,31 +209,37 @@ impl Part {
         let mut part = Self::default();
         let mut taken = Vec::new();
         let mut left = runs.iter().copied();
-        while part.ids.len() < ROWS as usize
+        let mut room = MOST;
+        while room.rows > 0
+            && room.points > 0
             && taken.len() < RUNS
             && let Some(run) = left.next()
         {
-            if let Some(mut one) = inbox::of_run(tx, run, ROWS)? {
-                if one.ids.len() >= ROWS as usize {
-                    part.more.push(run);
-                }
-                part.ids.append(&mut one.ids);
-                taken.push((run, one));
+            let mut one = inbox::oldest(tx, run, room)?;
+            if one.more {
+                part.more.push(run);
             }
+            if one.ids.is_empty() {
+                continue;
+            }
+            room.rows -= one.ids.len();
+            room.points = room.points.saturating_sub(one.count);
+            part.ids.append(&mut one.ids);
+            taken.push((run, one.points));
         }
         let mut targets = targets(tx, &taken)?;
-        for (run, taken) in taken {
+        for (run, points) in taken {
             // Points of a run that is gone go with it.
             if let Some(target) = targets.remove(&run) {
-                part.add(tx, run, target, taken)?;
+                part.add(tx, run, target, points)?;
             }
         }
         Ok((part, left.collect()))
     }
 
-    fn add(&mut self, tx: &mut Tx<'_>, run: i64, to: Target, taken: Taken) -> Result<(), TrackingError> {
+    fn add(&mut self, tx: &mut Tx<'_>, run: i64, to: Target, points: ByKey) -> Result<(), TrackingError> {
         let mut count = 0;
-        for (key, mut points) in taken.points {
+        for (key, mut points) in points {
             tidy(&mut points);
             count += points.len() as u64;
             let newer = match to.chunk {
@@ -278,7 +285,7 @@ struct Target {
 }
 
 /// What is folded into for what was taken, by the numbers of the runs.
-fn targets(tx: &mut Tx<'_>, taken: &[(i64, Taken)]) -> Result<HashMap<i64, Target>, TrackingError> {
+fn targets(tx: &mut Tx<'_>, taken: &[(i64, ByKey)]) -> Result<HashMap<i64, Target>, TrackingError> {
     let numbers: Vec<i64> = taken.iter().map(|(run, _)| *run).collect();
     let mut found = HashMap::new();
     for some in many::batches(&numbers) {
@@ -439,6 +446,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_at_once_has_so_many_rows_and_points_and_says_whether_there_are_more() {
+        on_both("fold_most", async |house| {
+            let experiment = house.experiment("e").await;
+            let id = house.run(experiment).await;
+            // A row of 300 points, and after it those of one.
+            log(&house, &id, 1000..1149).await;
+            let take = |rows, points| {
+                let take = move |tx: &mut Tx<'_>| {
+                    let run = tx.scalar("SELECT MIN(n) FROM runs", &[])?.unwrap();
+                    let taken = inbox::oldest(tx, run, Most { rows, points })?;
+                    Ok::<_, TrackingError>((taken.ids.len(), taken.count, taken.more))
+                };
+                house.tracking.ledger.db().read(take)
+            };
+            assert_eq!(take(1, 1000).await.unwrap(), (1, 300, true));
+            assert_eq!(take(100, 1000).await.unwrap(), (100, 399, true));
+            // What is read at once is taken.
+            assert_eq!(take(200, 300).await.unwrap(), (64, 363, true));
+            assert_eq!(take(200, 1000).await.unwrap(), (150, 449, false));
+        });
+    }
+
+    #[test]
     fn many_runs_and_many_rows_of_one_are_folded_side_by_side_without_a_point_lost() {
         on_both("fold_many", async |house| {
             let experiment = house.experiment("e").await;
@@ -447,7 +477,7 @@ mod tests {
                 runs.push(house.run(experiment).await);
             }
             // More than one transaction takes, and a second part for series that have blocks.
-            let rows = ROWS + 20;
+            let rows = MOST.rows as i64 + 20;
             log(&house, &runs[0], 1000..1000 + rows).await;
             let folds = (0..4).map(|_| house.fold(experiment));
             futures::future::join_all(folds).await;

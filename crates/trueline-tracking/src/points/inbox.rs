@@ -8,6 +8,9 @@ use crate::model::LoggedMetric;
 use std::collections::BTreeMap;
 use trueline_db::Tx;
 
+/// Rows that are read with one statement, where points are counted.
+const ROWS_AT_ONCE: usize = 64;
+
 /// The points of a request as bytes, by key.
 pub(crate) fn batch(metrics: &[LoggedMetric]) -> Vec<u8> {
     let mut by_key: BTreeMap<&str, Vec<MetricPoint>> = BTreeMap::new();
@@ -32,34 +35,69 @@ pub(crate) fn put(tx: &mut Tx<'_>, run: i64, batch: &[u8]) -> Result<(), Trackin
     Ok(())
 }
 
-fn read(body: &[u8], into: &mut ByKey) -> Result<(), TrackingError> {
+/// Adds the points of a row; answers how many they are.
+fn read(body: &[u8], into: &mut ByKey) -> Result<usize, TrackingError> {
     let mut reader = Reader::new(body);
+    let mut count = 0;
     while !reader.is_at_end() {
         let key = reader.key()?;
-        match into.get_mut(key) {
-            Some(points) => reader.block(points)?,
-            None => reader.block(into.entry(key.to_owned()).or_default())?,
-        }
+        let points = match into.get_mut(key) {
+            Some(points) => points,
+            None => into.entry(key.to_owned()).or_default(),
+        };
+        let before = points.len();
+        reader.block(points)?;
+        count += points.len() - before;
     }
-    Ok(())
+    Ok(count)
+}
+
+/// How much of an inbox is taken at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) rows: usize,
+    /// Rows are taken until there are so many points.
+    pub(crate) points: usize,
+}
+
+impl Most {
+    const ALL: Self = Self { rows: usize::MAX, points: usize::MAX };
 }
 
 /// Rows of a run's inbox.
 pub(crate) struct Taken {
     pub(crate) points: ByKey,
+    /// How many points these are.
+    pub(crate) count: usize,
     /// The rows that they came in.
     pub(crate) ids: Vec<i64>,
+    /// There may be more rows.
+    pub(crate) more: bool,
 }
 
-/// The oldest rows of a run's inbox, at most `most`; none when there is none.
-pub(crate) fn of_run(tx: &mut Tx<'_>, run: i64, most: i64) -> Result<Option<Taken>, TrackingError> {
-    let mut taken = Taken { points: ByKey::new(), ids: Vec::new() };
-    let sql = "SELECT id, body FROM metric_inbox WHERE run = ?1 ORDER BY id LIMIT ?2";
-    tx.each(sql, &[run.into(), most.into()], |row| {
-        taken.ids.push(row.take(0)?);
-        read(&row.take::<Vec<u8>>(1)?, &mut taken.points)
-    })?;
-    Ok((!taken.ids.is_empty()).then_some(taken))
+/// The oldest rows of a run's inbox.
+pub(crate) fn oldest(tx: &mut Tx<'_>, run: i64, most: Most) -> Result<Taken, TrackingError> {
+    let mut taken = Taken { points: ByKey::new(), count: 0, ids: Vec::new(), more: true };
+    let sql = "SELECT id, body FROM metric_inbox WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    while taken.more && taken.count < most.points && taken.ids.len() < most.rows {
+        let (last, before) = (taken.ids.last().copied().unwrap_or(i64::MIN), taken.ids.len());
+        let rows = match most.points {
+            usize::MAX => most.rows - before,
+            _ => ROWS_AT_ONCE.min(most.rows - before),
+        };
+        tx.each(sql, &[run.into(), last.into(), i64::try_from(rows).unwrap_or(i64::MAX).into()], |row| {
+            taken.ids.push(row.take(0)?);
+            taken.count += read(&row.take::<Vec<u8>>(1)?, &mut taken.points)?;
+            Ok::<_, TrackingError>(())
+        })?;
+        taken.more = taken.ids.len() - before == rows;
+    }
+    Ok(taken)
+}
+
+/// All points of a run's inbox.
+pub(crate) fn of_run(tx: &mut Tx<'_>, run: i64) -> Result<ByKey, TrackingError> {
+    Ok(oldest(tx, run, Most::ALL)?.points)
 }
 
 #[cfg(test)]

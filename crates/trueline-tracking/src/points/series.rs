@@ -12,9 +12,7 @@ pub(crate) fn series(tx: &mut Tx<'_>, run: i64, key: &str) -> Result<Vec<MetricP
     let mut points = Vec::new();
     let sql = "SELECT body FROM metric_blocks WHERE run = ?1 AND key = ?2 ORDER BY block";
     tx.each(sql, &[run.into(), key.into()], |row| codec::block(&row.take::<Vec<u8>>(0)?, &mut points))?;
-    if let Some(mut waiting) = inbox::of_run(tx, run, i64::MAX)? {
-        points.extend(waiting.points.remove(key).unwrap_or_default());
-    }
+    points.extend(inbox::of_run(tx, run)?.remove(key).unwrap_or_default());
     if !points.is_sorted_by(|a, b| super::order(a, b).is_lt()) {
         tidy(&mut points);
     }
@@ -27,7 +25,7 @@ pub(crate) fn each_series<E: From<TrackingError>>(
     run: i64,
     mut see: impl FnMut(&str, &[MetricPoint]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut waiting = inbox::of_run(tx, run, i64::MAX)?.map(|taken| taken.points).unwrap_or_default();
+    let mut waiting = inbox::of_run(tx, run)?;
     let (mut key, mut points) = (String::new(), Vec::new());
     let mut show = |key: &str, points: &mut Vec<MetricPoint>, more: Option<Vec<MetricPoint>>| {
         points.extend(more.unwrap_or_default());
@@ -82,9 +80,7 @@ pub(crate) fn latest_of(
         })?;
     }
     for run in super::waiting_of(tx, runs)? {
-        if let Some(waiting) = inbox::of_run(tx, run, i64::MAX)? {
-            overlay(found.entry(run).or_default(), waiting.points);
-        }
+        overlay(found.entry(run).or_default(), inbox::of_run(tx, run)?);
     }
     Ok(found)
 }

@@ -1,7 +1,7 @@
 //! Searches against an oracle that looks at every run: whatever the filter, order and page, the three ways of searching give
 //! what it gives, on both databases.
 
-use super::runs::{Bounds, find};
+use super::runs::{Bounds, Patience, find};
 use super::table::all as whole;
 use super::{Page, RunSearch};
 use crate::TrackingError;
@@ -301,11 +301,14 @@ fn whatever_is_asked_every_way_of_searching_gives_what_looking_at_all_gives() {
         let runs = runs.clone();
         runtime.block_on(db.write(move |tx: &mut Tx<'_>| fill(tx, &runs))).unwrap();
     }
-    let tiny = Bounds { few: 0, patience: 0, short: 4, medium: 16, long: 30 };
+    let patience = |sample, most| Patience { sample, most };
+    let none = patience(0, 0);
+    let tiny = Bounds { few: 0, several: 0, glance: none, patience: none, short: 4, medium: 16, long: 30 };
     let ways = [
         Bounds::MEASURED,
-        Bounds { few: 30, patience: 40, ..tiny },
-        Bounds { few: RUNS, patience: 0, ..tiny },
+        Bounds { few: 30, patience: patience(20, 40), ..tiny },
+        Bounds { few: 10, several: 60, glance: patience(8, 20), patience: patience(30, 80), ..tiny },
+        Bounds { few: RUNS, ..tiny },
         tiny,
     ];
     let experiments = prop_oneof![Just(vec![1]), Just(vec![2, 1]), Just(vec![7]), Just(vec![])];

@@ -5,6 +5,8 @@
 //! - *walk*: runs are looked at in the order that was asked for until the page is full;
 //! - *sets*: when that would take too long, each comparison is scanned for in its index, and runs are walked through by
 //!   looking at bits.
+//!
+//! What the first runs of a walk tell of the others decides how far it goes.
 
 use super::leaf::{Leaf, values};
 use super::order::{Hit, Order};
@@ -23,8 +25,12 @@ use trueline_search::{Comparison, Entity, Expr};
 pub(super) struct Bounds {
     /// As many runs are looked at one by one.
     pub(super) few: usize,
-    /// As many are walked past before sets are made.
-    pub(super) patience: usize,
+    /// As many are gathered from an index when a glance told that a walk is long.
+    pub(super) several: usize,
+    /// How far a walk goes before that.
+    pub(super) glance: Patience,
+    /// How far it goes before sets are made.
+    pub(super) patience: Patience,
     /// Runs of the first stretch of a walk: few, in case that is enough.
     pub(super) short: usize,
     /// Runs of later stretches.
@@ -34,9 +40,33 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// As measured: a run that is looked at takes some microseconds, one that is walked past in a set a tenth of one.
-    pub(super) const MEASURED: Self =
-        Self { few: 5_000, patience: 16_000, short: 64, medium: 256, long: 20_000 };
+    /// As measured: a run that is looked at takes some ten microseconds, one that is gathered from an index or walked past
+    /// in a set less than one.
+    pub(super) const MEASURED: Self = Self {
+        few: 5_000,
+        several: 40_000,
+        glance: Patience { sample: 256, most: 1_000 },
+        patience: Patience { sample: 2_000, most: 16_000 },
+        short: 64,
+        medium: 256,
+        long: 20_000,
+    };
+}
+
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// So many are looked at before anything is concluded from them.
+    pub(super) sample: usize,
+    /// It ends when so many, and as many as are wanted, are not likely to be enough, and after as many.
+    pub(super) most: usize,
+}
+
+impl Patience {
+    fn ends(self, (looked, found, wanted): (usize, usize, usize)) -> bool {
+        let all = self.most.saturating_add(wanted);
+        looked >= self.sample && found.saturating_mul(all) < wanted.saturating_mul(looked)
+    }
 }
 
 /// A run is looked at in the time in which so many are walked past.
@@ -85,12 +115,34 @@ struct Few {
     exactly: bool,
 }
 
-/// What a walk needs to look at.
+/// The comparisons of a filter that every hit meets, ready to be scanned for.
+struct Needed {
+    leaves: Vec<Leaf>,
+    /// There are no others.
+    is_all: bool,
+}
+
+impl Needed {
+    fn of(filter: &Expr) -> Result<Self, TrackingError> {
+        let needed = needed(filter);
+        let is_all = needed.len() == filter.comparisons().len();
+        let leaves = needed.into_iter().map(Leaf::new).collect::<Result<_, _>>()?;
+        Ok(Self { leaves, is_all })
+    }
+
+    /// Whether indexes lead to all of what the filter asks.
+    fn is_indexed(&self) -> bool {
+        self.is_all && self.leaves.iter().all(|leaf| leaf.is_narrow)
+    }
+}
+
+/// How a walk tells which runs are hits.
 #[derive(Clone, Copy)]
-struct Within<'s> {
-    set: &'s Set,
-    /// So many are likely to be walked past.
-    likely: usize,
+enum Way<'s> {
+    /// By looking at each, for as long as it has patience.
+    Looking(Patience),
+    /// By a set of all hits; so many are likely to be walked past.
+    Within { set: &'s Set, likely: usize },
 }
 
 /// A search through one experiment.
@@ -106,28 +158,37 @@ struct Search<'a> {
 impl Search<'_> {
     /// The first hits, in order.
     fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Hit>, TrackingError> {
-        let few = self.few(tx)?;
+        let needed = Needed::of(&self.search.filter)?;
+        let few = self.few(tx, &needed, self.bounds.few)?;
         if let Some(Few { runs, exactly: true }) = few {
             return self.among(tx, &Set::of(&runs), runs);
         }
-        // Looking at few costs as much as walking past as many, so the walk gets half of that to try.
-        let patience = match &few {
-            Some(few) => few.runs.len() / 2,
-            None => self.bounds.patience.saturating_add(self.wanted),
-        };
-        if let Some(hits) = self.walk(tx, None, patience)? {
+        if let Some(Few { runs, .. }) = few {
+            // Looking at them costs as much as walking past as many, so the walk gets half of that to try.
+            let half = (runs.len() / 2).saturating_sub(self.wanted);
+            if half > 0 {
+                let patience = Patience { most: half, ..self.bounds.glance };
+                if let Some(hits) = self.walk(tx, Way::Looking(patience))? {
+                    return Ok(hits);
+                }
+            }
+            return self.look_at(tx, &runs, Filter::Ask);
+        }
+        if let Some(hits) = self.walk(tx, Way::Looking(self.bounds.glance))? {
             return Ok(hits);
         }
-        if let Some(few) = few {
-            return self.look_at(tx, &few.runs, Filter::Ask);
+        if needed.is_indexed()
+            && let Some(Few { runs, exactly: true }) = self.few(tx, &needed, self.bounds.several)?
+        {
+            return self.among(tx, &Set::of(&runs), runs);
+        }
+        if let Some(hits) = self.walk(tx, Way::Looking(self.bounds.patience))? {
+            return Ok(hits);
         }
         let set = sets::evaluate(tx, self.experiment, &self.search.filter)?;
         match set.few(self.bounds.few) {
             Some(runs) => self.among(tx, &set, runs),
-            None => {
-                let within = Within { set: &set, likely: self.wanted };
-                Ok(self.walk(tx, Some(within), usize::MAX)?.unwrap_or_default())
-            }
+            None => self.walk_within(tx, &set, self.wanted),
         }
     }
 
@@ -142,19 +203,16 @@ impl Search<'_> {
         if runs.len() <= self.wanted.saturating_add(passed / LOOK_COSTS).max(self.bounds.short) {
             return self.look_at(tx, &runs, Filter::Met);
         }
-        let within = Within { set, likely: passed.saturating_add(passed / 4) };
-        Ok(self.walk(tx, Some(within), usize::MAX)?.unwrap_or_default())
+        self.walk_within(tx, set, passed.saturating_add(passed / 4))
     }
 
-    /// What indexes name for comparisons that every hit meets, when some of them name few.
-    fn few(&self, tx: &mut Tx<'_>) -> Result<Option<Few>, TrackingError> {
-        let needed = needed(&self.search.filter);
-        let mut exactly = needed.len() == self.search.filter.comparisons().len();
+    /// What indexes name for comparisons that every hit meets, when some of them name `most` at the most.
+    fn few(&self, tx: &mut Tx<'_>, needed: &Needed, most: usize) -> Result<Option<Few>, TrackingError> {
+        let mut exactly = needed.is_all;
         let mut found: Option<Vec<i64>> = None;
-        for comparison in needed {
-            let leaf = Leaf::new(comparison)?;
+        for leaf in &needed.leaves {
             let named = match leaf.is_narrow {
-                true => leaf.few(tx, self.experiment, self.bounds.few)?,
+                true => leaf.few(tx, self.experiment, most)?,
                 false => None,
             };
             exactly &= named.is_some();
@@ -172,36 +230,45 @@ impl Search<'_> {
         Ok(found.map(|runs| Few { runs, exactly }))
     }
 
-    /// Walks until enough was found; none when more than `patience` runs would have to be looked at.
-    fn walk(
-        &self,
-        tx: &mut Tx<'_>,
-        within: Option<Within<'_>>,
-        patience: usize,
-    ) -> Result<Option<Vec<Hit>>, TrackingError> {
+    /// Walks past those that are not in the set until enough was found.
+    fn walk_within(&self, tx: &mut Tx<'_>, set: &Set, likely: usize) -> Result<Vec<Hit>, TrackingError> {
+        Ok(self.walk(tx, Way::Within { set, likely })?.unwrap_or_default())
+    }
+
+    /// Walks until enough was found; none when patience ended before.
+    fn walk(&self, tx: &mut Tx<'_>, way: Way<'_>) -> Result<Option<Vec<Hit>>, TrackingError> {
         let mut walk = Walk::new(self.experiment, self.order);
-        let filter = if within.is_some() { Filter::Met } else { Filter::Ask };
+        let filter = match way {
+            Way::Within { .. } => Filter::Met,
+            Way::Looking(_) => Filter::Ask,
+        };
         let mut found: Vec<Hit> = Vec::new();
         // Of the group that is still open all must come before any of it is looked at.
         let mut open: Vec<i64> = Vec::new();
-        let mut passed = 0;
+        let (mut passed, mut looked) = (0, 0);
         while !walk.is_at_end() {
-            let short = self.wanted.max(passed).clamp(self.bounds.short, self.bounds.medium);
-            let most = match within {
-                Some(within) => passed.max(within.likely).clamp(self.bounds.medium, self.bounds.long),
-                None => short.min(patience - passed),
+            let most = match way {
+                Way::Within { likely, .. } => passed.max(likely).clamp(self.bounds.medium, self.bounds.long),
+                Way::Looking(patience) => {
+                    let left = patience.most.saturating_add(self.wanted).saturating_sub(passed);
+                    if left == 0 || patience.ends((looked, found.len(), self.wanted)) {
+                        return Ok(None);
+                    }
+                    self.wanted.max(passed).clamp(self.bounds.short, self.bounds.medium).min(left)
+                }
             };
-            if most == 0 {
-                return Ok(None);
-            }
             let stretch = walk.next(tx, most)?;
             passed = passed.saturating_add(stretch.runs.len());
             let ended = stretch.runs.len() < most;
             let (closed, rest) =
                 stretch.runs.split_at(if ended { stretch.runs.len() } else { stretch.open_from });
-            let inside = |n: &&i64| within.is_none_or(|within| within.set.contains(**n));
+            let inside = |n: &&i64| match way {
+                Way::Within { set, .. } => set.contains(**n),
+                Way::Looking(_) => true,
+            };
             if ended || !closed.is_empty() {
                 open.extend(closed.iter().filter(inside));
+                looked += open.len();
                 self.check(tx, (&open, filter), &walk, &mut found)?;
                 open.clear();
             }
