@@ -19,6 +19,8 @@ import mlflow
 import requests
 from acceptance import Checks, run_checked, use_server
 from mlflow.entities import AssessmentSource, SpanEvent, SpanType, TraceState
+from mlflow.entities.assessment import IssueReference
+from mlflow.entities.issue import IssueSeverity, IssueStatus
 from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
 from mlflow.genai import datasets
 from mlflow.genai.judges import make_judge
@@ -458,6 +460,57 @@ def scorers(world: World) -> None:
     checks.equal("sampling", [(c.sample_rate, c.filter_string) for c in kept], [(0.0, "status = 'OK'")])
 
 
+def issues(world: World) -> None:
+    """What is wrong is written down, linked to the traces that show it, judged and found again."""
+    checks, store = world.checks, world.store
+    checks.section("Issues")
+    create = partial(store.create_issue, world.experiment_id)
+    slow = create(
+        "slow",
+        "Answers take long",
+        severity=IssueSeverity.LOW,
+        root_causes=["the index", "the network"],
+        categories=["latency"],
+        source_run_id=world.run_id,
+        created_by="ann",
+    )
+    checks.equal("its id", (slow.issue_id[:4], len(slow.issue_id)), ("iss-", 36))
+    checks.equal("what it tells", (slow.root_causes, slow.categories), (["the index", "the network"], ["latency"]))
+    checks.equal("where it is from", (slow.source_run_id, slow.created_by), (world.run_id, "ann"))
+    checks.equal("comes back", store.get_issue(slow.issue_id), slow)
+    rude = create("rude", "Answers are rude", severity=IssueSeverity.HIGH)
+    vague = create("vague", "Answers say little")
+    checks.equal("nobody has judged it", (vague.status, vague.severity), (IssueStatus.PENDING, None))
+    for trace in ("one", "two"):
+        reference = IssueReference(issue_id=vague.issue_id, issue_name="vague", source=HUMAN)
+        mlflow.log_assessment(trace_id=world.traces[trace], assessment=reference)
+
+    def found(**asked: Any) -> list[tuple[str, int | None]]:
+        listed = store.search_issues(experiment_id=world.experiment_id, **asked)
+        return [(issue.name, issue.trace_count) for issue in listed]
+
+    checks.equal("the worst first", found(), [("rude", None), ("slow", None), ("vague", None)])
+    counted = [("rude", 0), ("slow", 0), ("vague", 2)]
+    checks.equal("with their traces", found(include_trace_count=True), counted)
+    resolved = store.update_issue(rude.issue_id, status=IssueStatus.RESOLVED, description="They were rude")
+    told = (resolved.status, resolved.name, resolved.description, resolved.severity)
+    checks.equal("is mended", told, (IssueStatus.RESOLVED, "rude", "They were rude", IssueSeverity.HIGH))
+    checks.equal("what is open", found(filter_string="status = 'pending'"), [("slow", None), ("vague", None)])
+    both = f"status != 'resolved' AND source_run_id = '{world.run_id}'"
+    checks.equal("what a run has found", found(filter_string=both), [("slow", None)])
+    page = store.search_issues(experiment_id=world.experiment_id, max_results=2)
+    rest = store.search_issues(experiment_id=world.experiment_id, max_results=2, page_token=page.token)
+    checks.equal("pages", ([i.name for i in page], [i.name for i in rest]), (["rude", "slow"], ["vague"]))
+    checks.equal("the last page", rest.token, None)
+    world.expect(f"issue.id = '{vague.issue_id}'", "one two")
+    missing = "Issue with ID 'iss-none' not found"
+    checks.fails("no such issue", MISSING, missing, lambda: store.get_issue("iss-none"))
+    checks.fails("to be changed", MISSING, missing, lambda: store.update_issue("iss-none", name="x"))
+    message = "Invalid clause(s) in filter string: OR"
+    either = "status = 'pending' OR status = 'resolved'"
+    checks.fails("a filter", INVALID, message, lambda: found(filter_string=either))
+
+
 def tags_and_deletion(world: World) -> None:
     """Tags come and go; traces are deleted."""
     checks = world.checks
@@ -497,6 +550,7 @@ def script(uri: str) -> Any:
         metrics(world)
         evaluation_datasets(world)
         scorers(world)
+        issues(world)
         tags_and_deletion(world)
 
     return run

@@ -118,7 +118,9 @@ def traces(client, experiment, run, judged):
 
 
 def evaluation(client, experiment, run, trace):
-    """What only databases keep: links, evaluation datasets, scorers."""
+    """What only databases keep: links, evaluation datasets, scorers, issues."""
+    from mlflow.entities.assessment import IssueReference
+    from mlflow.entities.issue import IssueSeverity, IssueStatus
     from mlflow.genai.datasets import create_dataset
     from mlflow.genai.judges import make_judge
 
@@ -135,6 +137,12 @@ def evaluation(client, experiment, run, trace):
     for word in ("good", "kind"):
         judge = make_judge(name="judge", instructions=f"is {{{{ outputs }}}} {word}", model="openai:/gpt-4o")
         judge.register(experiment_id=experiment)
+    issues = client._tracking_client.store
+    found = {"root_causes": ["the ü", "b"], "categories": ["tone"], "created_by": "ann"}
+    rude = issues.create_issue(experiment, "rude", "It is", source_run_id=run, severity=IssueSeverity.HIGH, **found)
+    issues.update_issue(rude.issue_id, status=IssueStatus.RESOLVED)
+    issues.create_issue(experiment, "vague", LONG)
+    mlflow.log_assessment(trace_id=trace, assessment=IssueReference(issue_id=rude.issue_id, issue_name="rude"))
 
 
 def fill(uri):

@@ -42,7 +42,10 @@ UNKEPT = {
 }
 # Trueline makes this experiment itself; its times are not those of the other.
 OWN_TIMES = ("experiments", "0", {"creation_time", "last_update_time"})
-JSON_COLUMNS = {"inputs", "outputs", "expectations", "tags", "source", "schema", "profile", "value", "content"}
+JSON_COLUMNS = {"inputs", "outputs", "expectations", "tags", "source", "schema", "profile", "value", "content"} | {
+    "root_causes",
+    "categories",
+}
 
 
 def normal(table, column, value, names):

@@ -1,14 +1,14 @@
-//! Traces, scorers and evaluation datasets belong to experiments, which tracking keeps: each story here looks the experiment
+//! Traces, scorers, issues and evaluation datasets belong to experiments, which tracking keeps: each story here looks the experiment
 //! up before the domain of traces is asked.
 
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_search::Expr;
 use trueline_traces::{
-    EvaluationDataset, Home, NewSpan, NewTrace, Pairs, ScorerVersion, TraceError as TracesError, TraceInfo,
-    Traces,
+    EvaluationDataset, Home, Issue, NewIssue, NewSpan, NewTrace, Pairs, ScorerVersion,
+    TraceError as TracesError, TraceInfo, Traces,
 };
 use trueline_tracking::{
-    Experiment, ExperimentId, ExperimentSearch, Lifecycle, Tracking, TrackingError, ViewType,
+    ExperimentId, ExperimentPlace, ExperimentSearch, Lifecycle, RunId, Tracking, TrackingError, ViewType,
 };
 
 /// How many experiments are read at a time.
@@ -43,16 +43,16 @@ pub struct TraceKeeper {
     pub traces: Traces,
 }
 
-fn home(experiment: Experiment) -> Home {
+fn home(experiment: ExperimentPlace) -> Home {
     Home { experiment: experiment.id.0, artifact_location: experiment.artifact_location }
 }
 
 impl TraceKeeper {
-    async fn found(&self, leave: &Authorized<ReadProject>, id: &str) -> Result<Experiment, KeepError> {
-        Ok(self.tracking.experiment(leave, ExperimentId::parse(id)?).await?)
+    async fn found(&self, leave: &Authorized<ReadProject>, id: &str) -> Result<ExperimentPlace, KeepError> {
+        Ok(self.tracking.experiment_place(leave, ExperimentId::parse(id)?).await?)
     }
 
-    async fn active(&self, leave: &Authorized<ReadProject>, id: &str) -> Result<Experiment, KeepError> {
+    async fn active(&self, leave: &Authorized<ReadProject>, id: &str) -> Result<ExperimentPlace, KeepError> {
         let found = self.found(leave, id).await?;
         match found.lifecycle {
             Lifecycle::Active => Ok(found),
@@ -130,6 +130,23 @@ impl TraceKeeper {
     ) -> Result<ScorerVersion, KeepError> {
         let experiment = self.experiment(&leave.read, experiment).await?;
         Ok(self.traces.register_scorer(&leave.write, experiment, name, body).await?)
+    }
+
+    /// Makes an issue; the run that found it must be there. See [`Traces::create_issue`].
+    ///
+    /// # Errors
+    /// [`KeepError`].
+    pub async fn create_issue(
+        &self,
+        leave: &KeepLeave,
+        experiment: &str,
+        told: NewIssue,
+    ) -> Result<Issue, KeepError> {
+        let experiment = self.experiment(&leave.read, experiment).await?;
+        if let Some(run) = &told.source_run {
+            self.tracking.run(&leave.read, &RunId::new(run.clone())).await?;
+        }
+        Ok(self.traces.create_issue(&leave.write, experiment, told).await?)
     }
 
     /// The newest version of each scorer: of one experiment, which must be there; of those of a list that are not deleted;

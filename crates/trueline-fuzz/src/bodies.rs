@@ -130,6 +130,8 @@ fn make(server: &mut Server) -> Result<Vec<Known>, String> {
     let assessment = text(&made, "/assessment/assessment_id")?;
     let new = json!({ "name": "ds", "experiment_ids": [experiment] });
     let dataset = text(&post("/api/3.0/mlflow/datasets/create", new)?, "/dataset/dataset_id")?;
+    let new = json!({ "experiment_id": experiment, "name": "slow", "description": "answers take long" });
+    let issue = text(&post("/api/3.0/mlflow/issues", new)?, "/issue/issue_id")?;
     post("/api/v1/users", json!({ "name": "somebody" }))?;
     let known = [
         ("{experiment}", experiment),
@@ -139,6 +141,7 @@ fn make(server: &mut Server) -> Result<Vec<Known>, String> {
         ("{trace}", trace),
         ("{assessment}", assessment),
         ("{evaluation_dataset}", dataset),
+        ("{issue}", issue),
         // Making one asks for an address that the world can reach.
         ("{webhook}", "w".to_owned()),
         ("{user}", "somebody".to_owned()),

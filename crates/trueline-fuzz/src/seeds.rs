@@ -123,6 +123,20 @@ fn fitting() -> Vec<(&'static str, Value)> {
         ),
         ("/records", json!({ "records": "[{\"inputs\":{\"q\":1},\"expectations\":{\"a\":2},\"tags\":{}}]" })),
         (
+            "/issues/search",
+            json!({
+                "experiment_id": "{experiment}", "filter_string": "status = 'pending' AND source_run_id != '{run}'",
+                "include_trace_count": true, "max_results": 2,
+            }),
+        ),
+        (
+            "/issues",
+            json!({
+                "experiment_id": "{experiment}", "name": "n", "description": "d", "severity": "high", "status": "pending",
+                "root_causes": ["a"], "categories": ["b"], "source_run_id": "{run}", "created_by": "me",
+            }),
+        ),
+        (
             "scorers/register",
             json!({ "experiment_id": "{experiment}", "name": "s", "serialized_scorer": "{\"name\":\"s\"}" }),
         ),

@@ -1,10 +1,10 @@
-//! The importer's part for traces, evaluation datasets and scorers.
+//! The importer's part for traces, evaluation datasets, scorers and issues.
 
 use crate::ImportError;
 use crate::importer::{Importer, Target};
 use crate::report::Report;
 use std::collections::BTreeSet;
-use trueline_traces::{DatasetRecord, EvaluationDataset, TraceError, WholeScorer, WholeTrace};
+use trueline_traces::{DatasetRecord, EvaluationDataset, Issue, TraceError, WholeScorer, WholeTrace};
 
 /// Tags by which MLflow says where files and spans of a trace lie.
 const ARTIFACT_LOCATION: &str = "mlflow.artifactLocation";
@@ -92,6 +92,18 @@ impl Importer {
             Err(TraceError::Invalid(why) | TraceError::NotFound(why)) => {
                 self.report.miss("versions of scorers", all, why);
             }
+            Err(other) => return Err(other.into()),
+        }
+        Ok(())
+    }
+
+    /// Takes an issue; one that could not be made here is told of.
+    pub(crate) fn issue(&mut self, issue: Issue) -> Result<(), ImportError> {
+        let Target { traces, leaves, .. } = &*self.target;
+        match self.wait(traces.import_issue(&leaves.write, &self.source, issue)) {
+            Ok(true) => self.report.issues.new += 1,
+            Ok(false) => self.report.issues.known += 1,
+            Err(TraceError::Invalid(why)) => self.report.miss("issues", 1, why),
             Err(other) => return Err(other.into()),
         }
         Ok(())

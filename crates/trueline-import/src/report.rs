@@ -58,6 +58,8 @@ pub struct Report {
     pub records: u64,
     /// Versions of scorers.
     pub scorers: Count,
+    /// Issues.
+    pub issues: Count,
     /// Artifacts.
     pub artifacts: Count,
     /// Bytes of artifacts that came in.

@@ -11,7 +11,7 @@ use trueline_identity::{Caller, Identity, Policy};
 use trueline_import::{Leaves, Report, Target, mlflow};
 use trueline_ledger::{Ledger, ProjectId, Sources};
 use trueline_registry::Registry;
-use trueline_traces::{TraceState, Traces};
+use trueline_traces::{IssueSeverity, IssueStatus, TraceState, Traces};
 use trueline_tracking::{MetricQuery, RunId, Tracking};
 
 /// What a schema has beyond that of 2.22.
@@ -25,7 +25,7 @@ enum Shape {
     Traces,
     /// Workspaces.
     Workspaces,
-    /// Columns for what was metadata of traces.
+    /// Columns for what was metadata of traces, and issues.
     Columns,
 }
 
@@ -141,12 +141,17 @@ INSERT INTO evaluation_dataset_records (dataset_record_id, dataset_id, inputs, e
     VALUES ('dr-1', 'd-1', '{"q": 1}', 'null', 10, 11), ('dr-2', 'd-1', '{"q": 2}', '{"a": 3}', 10, 11);
 "#;
 
-const COLUMNS: &str = "
+const COLUMNS: &str = r#"
 ALTER TABLE trace_info ADD COLUMN trace_name VARCHAR;
 ALTER TABLE trace_info ADD COLUMN session_id VARCHAR;
 ALTER TABLE trace_info ADD COLUMN input_tokens BIGINT;
+CREATE TABLE issues (issue_id VARCHAR, experiment_id INTEGER, name VARCHAR, description TEXT, status VARCHAR,
+    severity VARCHAR, root_causes TEXT, source_run_id VARCHAR, categories TEXT, created_timestamp BIGINT,
+    last_updated_timestamp BIGINT, created_by VARCHAR);
+INSERT INTO issues VALUES ('iss-1', 7, 'slow', 'very', 'resolved', 'low', '["a", "b"]', 'r1', NULL, 5, 6, 'ann'),
+    ('iss-2', 7, 'odd', 'quite', 'made up', NULL, NULL, NULL, NULL, 5, 6, NULL);
 UPDATE trace_info SET trace_name = 'one', session_id = 's', input_tokens = 12 WHERE request_id = 'tr-1';
-";
+"#;
 
 fn source(path: &Path, head: &str, shape: Shape) {
     let workspace = if shape >= Shape::Workspaces { ", workspace VARCHAR DEFAULT 'default'" } else { "" };
@@ -248,6 +253,17 @@ fn check_traces(place: &Place, shape: Shape) {
         assert_eq!(info.tags["mlflow.traceName"], "one");
         assert_eq!(info.metadata["mlflow.trace.session"], "s");
         assert!(info.metadata["mlflow.trace.tokenUsage"].contains("\"input_tokens\": 12"), "{info:?}");
+        let issue = wait.block_on(place.traces.issue(&read, "iss-1".into())).unwrap();
+        assert_eq!((issue.experiment, issue.created_at_ms, issue.updated_at_ms), (7, 5, 6));
+        assert_eq!(
+            (issue.told.status, issue.told.severity),
+            (IssueStatus::Resolved, Some(IssueSeverity::Low))
+        );
+        assert_eq!(issue.told.root_causes, ["a", "b"]);
+        assert_eq!(
+            (issue.told.source_run.as_deref(), issue.told.created_by.as_deref()),
+            (Some("r1"), Some("ann"))
+        );
     }
 }
 
@@ -267,8 +283,12 @@ fn every_schema_from_2_22_on_comes_in() {
         let missed: Vec<(&str, u64)> = report.not_taken.iter().map(|m| (m.what.as_str(), m.count)).collect();
         let judged = shape >= Shape::Traces;
         let custom = judged.then_some(("versions of scorers", 1));
-        let expected: Vec<_> = [("folders of artifacts", 1 + models)].into_iter().chain(custom).collect();
+        let has_issues = shape >= Shape::Columns;
+        let odd = has_issues.then_some(("issues", 1));
+        let folders = ("folders of artifacts", 1 + models);
+        let expected: Vec<_> = [folders].into_iter().chain(odd).chain(custom).collect();
         assert_eq!(missed, expected, "{head}");
+        assert_eq!(report.issues.new, u64::from(has_issues), "{head}");
         let counts =
             [report.traces.new, report.spans, report.assessments, report.records, report.scorers.new];
         assert_eq!(counts, if judged { [2, 1, 1, 2, 2] } else { [2, 0, 0, 0, 0] }, "{head}");

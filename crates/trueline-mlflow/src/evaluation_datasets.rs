@@ -164,7 +164,7 @@ fn record(dataset: &str, r: &DatasetRecord) -> Json {
 
 async fn records(State(app): App, Caller(session): Caller, Path(id): Path<String>, fields: Fields) -> Answer {
     let limit = fields.integer("max_results")?.filter(|limit| *limit > 0).unwrap_or(1000);
-    let token = fields.text("page_token")?.filter(|token| !token.is_empty());
+    let token = fields.given("page_token")?;
     let page = app.keeper.traces.records(&session.leave()?, id.clone(), limit.unsigned_abs(), token).await?;
     let records: Json = page.items.iter().map(|r| record(&id, r)).collect();
     let answer = json!({ "records": records.to_string(), "next_page_token": page.next });

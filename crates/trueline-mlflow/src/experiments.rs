@@ -35,7 +35,7 @@ pub(crate) fn experiment_id(fields: &Fields) -> Result<ExperimentId, WireError> 
 
 async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let name = fields.required("name")?;
-    let location = fields.text("artifact_location")?.filter(|l| !l.is_empty());
+    let location = fields.given("artifact_location")?;
     let tags = fields.pairs("tags")?;
     let id = app.tracking.create_experiment(&session.leave()?, name, location, tags).await?;
     Ok(reply::json(&json!({ "experiment_id": id.to_string() })))
@@ -81,7 +81,7 @@ pub(crate) fn view_type(fields: &Fields, name: &str) -> Result<ViewType, WireErr
 
 async fn update(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let id = experiment_id(&fields)?;
-    if let Some(name) = fields.text("new_name")?.filter(|n| !n.is_empty()) {
+    if let Some(name) = fields.given("new_name")? {
         app.tracking.rename_experiment(&session.leave()?, id, name).await?;
     }
     Ok(reply::empty())

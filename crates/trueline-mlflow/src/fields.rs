@@ -101,17 +101,14 @@ impl Fields {
 
     /// A text that must be there and not empty.
     pub(crate) fn required(&self, name: &str) -> Result<String, WireError> {
-        match self.text(name)? {
-            Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(missing(name)),
-        }
+        self.given(name)?.ok_or_else(|| missing(name))
     }
 
     /// The first of two names of a text that must be there: `run_id` and its old name `run_uuid`.
     pub(crate) fn required_either(&self, name: &str, old: &str) -> Result<String, WireError> {
-        match self.text(name)?.filter(|t| !t.is_empty()) {
+        match self.given(name)? {
             Some(text) => Ok(text),
-            None => self.text(old)?.filter(|t| !t.is_empty()).ok_or_else(|| missing(name)),
+            None => self.given(old)?.ok_or_else(|| missing(name)),
         }
     }
 
@@ -122,6 +119,11 @@ impl Fields {
             Some(Json::String(text)) => Ok(Some(text.clone())),
             Some(other) => Err(wrong_type(name, other)),
         }
+    }
+
+    /// A text that may be missing; one that is empty counts as missing.
+    pub(crate) fn given(&self, name: &str) -> Result<Option<String>, WireError> {
+        Ok(self.text(name)?.filter(|text| !text.is_empty()))
     }
 
     /// A text that may be missing, empty then.
@@ -207,14 +209,23 @@ impl Fields {
 
     /// A list of messages.
     pub(crate) fn messages(&self, name: &str) -> Result<Vec<Fields>, WireError> {
-        let message = |value: &Json| match value {
-            Json::Object(map) => Self::checked(map.clone()),
-            other => Err(wrong_type(name, other)),
+        self.get(name).cloned().map_or(Ok(Vec::new()), |list| Self::list(name, list))
+    }
+
+    /// The same, taken out of the request, which may be large.
+    pub(crate) fn take_messages(&mut self, name: &str) -> Result<Vec<Fields>, WireError> {
+        let taken = self.0.remove(name).or_else(|| self.0.remove(&camel_case(name)));
+        taken.filter(|v| !v.is_null()).map_or(Ok(Vec::new()), |list| Self::list(name, list))
+    }
+
+    fn list(name: &str, list: Json) -> Result<Vec<Fields>, WireError> {
+        let message = |value| match value {
+            Json::Object(map) => Self::checked(map),
+            other => Err(wrong_type(name, &other)),
         };
-        match self.get(name) {
-            None => Ok(Vec::new()),
-            Some(Json::Array(list)) => list.iter().map(message).collect(),
-            Some(other) => Err(wrong_type(name, other)),
+        match list {
+            Json::Array(list) => list.into_iter().map(message).collect(),
+            other => Err(wrong_type(name, &other)),
         }
     }
 

@@ -14,6 +14,7 @@ mod experiments;
 mod fields;
 mod graphql;
 mod history;
+mod issues;
 mod logged_models;
 mod models;
 mod modes;
@@ -233,6 +234,7 @@ fn v3(limits: Limits) -> Router<Arc<Mlflow>> {
         .route("/traces", post(traces::start).layer(bulk))
         .nest("/datasets", evaluation_datasets::routes(bulk))
         .nest("/scorers", scorers::routes(bulk))
+        .merge(issues::routes())
 }
 
 /// The answer, in MLflow's form, to a request that this server can't take now.

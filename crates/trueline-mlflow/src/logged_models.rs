@@ -36,8 +36,8 @@ pub(crate) async fn create(State(app): App, Caller(session): Caller, fields: Fie
     let new = NewLoggedModel {
         experiment: experiment_id(&fields)?,
         name: fields.text("name")?,
-        model_type: fields.text("model_type")?.filter(|t| !t.is_empty()),
-        source_run: fields.text("source_run_id")?.filter(|r| !r.is_empty()).map(RunId::new),
+        model_type: fields.given("model_type")?,
+        source_run: fields.given("source_run_id")?.map(RunId::new),
         params: fields.pairs("params")?,
         tags: fields.pairs("tags")?,
     };

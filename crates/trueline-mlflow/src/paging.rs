@@ -34,7 +34,7 @@ impl Paging {
 
     /// Where the page begins that `page_token` names.
     pub(crate) fn offset_of(fields: &Fields) -> Result<u64, WireError> {
-        fields.text("page_token")?.filter(|t| !t.is_empty()).map_or(Ok(0), |token| offset(&token))
+        fields.given("page_token")?.map_or(Ok(0), |token| offset(&token))
     }
 
     /// The token of the page after this one, when there is one.
@@ -71,6 +71,11 @@ pub(crate) fn filter(kind: Kind, fields: &Fields) -> Result<Expr, WireError> {
 /// A filter of another name.
 pub(crate) fn parsed_filter(kind: Kind, text: &str) -> Result<Expr, WireError> {
     mlflow::parse_filter(kind, text).map_err(|e| refused(&e))
+}
+
+/// A filter of issues.
+pub(crate) fn issue_filter(text: &str) -> Result<Expr, WireError> {
+    mlflow::parse_issue_filter(text).map_err(|e| refused(&e))
 }
 
 /// The field `order_by` in MLflow's grammar.

@@ -10,7 +10,7 @@ use trueline_flows::{PromptlabRun, create_promptlab_run};
 use trueline_tracking::{ExperimentId, KeyValue};
 
 fn given(fields: &Fields, name: &str) -> Result<String, WireError> {
-    let text = fields.text(name)?.filter(|text| !text.is_empty());
+    let text = fields.given(name)?;
     text.ok_or_else(|| WireError::invalid(format!("CreatePromptlabRun request must specify {name}.")))
 }
 

@@ -114,9 +114,13 @@ pub(crate) async fn found_many(
     Ok(RunsWire { runs: found.items, next_page_token: page.next_token(found.more) })
 }
 
-fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {
-    let need = |name: &str| missing(&format!("{prefix}{name}"));
-    let key = fields.text("key")?.filter(|k| !k.is_empty()).ok_or_else(|| need("key"))?;
+/// A point, at its place in the list that it came in.
+fn metric(fields: &Fields, place: Option<usize>) -> Result<LoggedMetric, WireError> {
+    let need = |name: &str| match place {
+        Some(i) => missing(&format!("metrics[{i}].{name}")),
+        None => missing(name),
+    };
+    let key = fields.given("key")?.ok_or_else(|| need("key"))?;
     let point = MetricPoint {
         step: fields.integer("step")?.unwrap_or(0),
         at_ms: fields.integer("timestamp")?.ok_or_else(|| need("timestamp"))?,
@@ -129,7 +133,7 @@ fn metric(fields: &Fields, prefix: &str) -> Result<LoggedMetric, WireError> {
 fn for_models(list: &[Fields], metrics: &[LoggedMetric]) -> Result<Vec<(String, ModelMetric)>, WireError> {
     let mut out = Vec::new();
     for (fields, metric) in list.iter().zip(metrics) {
-        if let Some(model) = fields.text("model_id")?.filter(|m| !m.is_empty()) {
+        if let Some(model) = fields.given("model_id")? {
             let dataset = measured_on(fields, "dataset_name", "dataset_digest")?;
             out.push((model, ModelMetric { metric: metric.clone(), dataset }));
         }
@@ -143,14 +147,13 @@ pub(crate) fn measured_on(
     name: &str,
     digest: &str,
 ) -> Result<Option<MeasuredOn>, WireError> {
-    let given = |field: &str| Ok::<_, WireError>(fields.text(field)?.filter(|text| !text.is_empty()));
-    let digest = given(digest)?;
-    Ok(given(name)?.map(|name| MeasuredOn { name, digest }))
+    let digest = fields.given(digest)?;
+    Ok(fields.given(name)?.map(|name| MeasuredOn { name, digest }))
 }
 
 async fn log_metric(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
     let run = run_id(&fields)?;
-    let metrics = vec![metric(&fields, "")?];
+    let metrics = vec![metric(&fields, None)?];
     let of_models = for_models(std::slice::from_ref(&fields), &metrics)?;
     let batch = Batch { metrics, of_models, single: true, ..Batch::default() };
     app.tracking.log_batch(&session.leave()?, &run, batch).await?;
@@ -165,14 +168,19 @@ async fn log_parameter(State(app): App, Caller(session): Caller, fields: Fields)
     Ok(reply::empty())
 }
 
-async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+/// What a request brings, which is gone before the database is waited for: as JSON it takes many times as much memory.
+fn batch(mut fields: Fields) -> Result<(RunId, Batch), WireError> {
     let run = RunId::new(fields.required("run_id")?);
-    let points = fields.messages("metrics")?;
-    let prefixed = |(i, m): (usize, &Fields)| metric(m, &format!("metrics[{i}]."));
-    let metrics: Vec<LoggedMetric> = points.iter().enumerate().map(prefixed).collect::<Result<_, _>>()?;
+    let points = fields.take_messages("metrics")?;
+    let placed = points.iter().enumerate().map(|(i, fields)| metric(fields, Some(i)));
+    let metrics: Vec<LoggedMetric> = placed.collect::<Result<_, _>>()?;
     let of_models = for_models(&points, &metrics)?;
     let (params, tags) = (fields.pairs("params")?, fields.pairs("tags")?);
-    let batch = Batch { metrics, of_models, params, tags, single: false };
+    Ok((run, Batch { metrics, of_models, params, tags, single: false }))
+}
+
+async fn log_batch(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
+    let (run, batch) = batch(fields)?;
     app.tracking.log_batch(&session.leave()?, &run, batch).await?;
     Ok(reply::empty())
 }

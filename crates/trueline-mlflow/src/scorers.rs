@@ -57,7 +57,7 @@ async fn register(State(app): App, Caller(session): Caller, fields: Fields) -> A
 }
 
 async fn list(State(app): App, Caller(session): Caller, fields: Fields) -> Answer {
-    let one = fields.text("experiment_id")?.filter(|id| !id.is_empty());
+    let one = fields.given("experiment_id")?;
     let several = fields.any("experiment_ids").map(|_| fields.texts("experiment_ids")).transpose()?;
     if one.is_some() && several.is_some() {
         return Err(WireError::invalid(

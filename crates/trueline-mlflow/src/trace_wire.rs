@@ -286,8 +286,8 @@ pub(crate) fn read_judgement(fields: &Fields) -> Result<Judgement, WireError> {
                 let error = message.message("error")?;
                 Some(compact(json!({
                     "error_code": error.text("error_code")?,
-                    "error_message": error.text("error_message")?.filter(|text| !text.is_empty()),
-                    "stack_trace": error.text("stack_trace")?.filter(|text| !text.is_empty()),
+                    "error_message": error.given("error_message")?,
+                    "stack_trace": error.given("stack_trace")?,
                 })))
             }
         };
@@ -304,24 +304,19 @@ fn read_source(fields: &Fields) -> Result<AssessmentSource, WireError> {
     let source = fields.message("source")?;
     let told = source.text_or_empty("source_type")?;
     let kind = SOURCES.iter().find(|kind| **kind == told).unwrap_or(&SOURCES[0]);
-    Ok(AssessmentSource { kind: (*kind).to_owned(), id: given(&source, "source_id")? })
-}
-
-/// A text that is there and not empty.
-fn given(fields: &Fields, name: &str) -> Result<Option<String>, WireError> {
-    Ok(fields.text(name)?.filter(|text| !text.is_empty()))
+    Ok(AssessmentSource { kind: (*kind).to_owned(), id: source.given("source_id")? })
 }
 
 pub(crate) fn read_assessment(fields: &Fields) -> Result<NewAssessment, WireError> {
     Ok(NewAssessment {
-        id: given(fields, "assessment_id")?,
-        name: given(fields, "assessment_name")?.ok_or_else(|| missing("assessment_name"))?,
+        id: fields.given("assessment_id")?,
+        name: fields.given("assessment_name")?.ok_or_else(|| missing("assessment_name"))?,
         judgement: read_judgement(fields)?,
         source: read_source(fields)?,
-        span: given(fields, "span_id")?,
-        rationale: given(fields, "rationale")?,
+        span: fields.given("span_id")?,
+        rationale: fields.given("rationale")?,
         metadata: fields.map("metadata")?,
-        overrides: given(fields, "overrides")?,
+        overrides: fields.given("overrides")?,
         created_at_ms: read_moment(fields, "create_time")?,
         updated_at_ms: read_moment(fields, "last_update_time")?,
     })

@@ -29,7 +29,7 @@ async fn upload(
 ) -> Result<Response, WireError> {
     let fields = Fields::from_query(query.as_deref().unwrap_or_default());
     let given = |name: &str| {
-        let text = fields.text(name)?.filter(|text| !text.is_empty());
+        let text = fields.given(name)?;
         text.ok_or_else(|| WireError::invalid(format!("Request must specify {name}.")))
     };
     let run = given("run_uuid")?;

@@ -41,11 +41,6 @@ fn topic(event: &Fields) -> Result<Topic, WireError> {
     Ok(Topic::parse(&entity.to_lowercase(), &action.to_lowercase())?)
 }
 
-/// An empty text is none, as protobuf has it.
-fn told(fields: &Fields, name: &str) -> Result<Option<String>, WireError> {
-    Ok(fields.text(name)?.filter(|t| !t.is_empty()))
-}
-
 /// An unknown word is ignored, as protobuf has it.
 fn status(fields: &Fields) -> Result<Option<Status>, WireError> {
     Ok(fields.text("status")?.and_then(|word| Status::parse(&word)))
@@ -62,9 +57,9 @@ async fn create(State(app): App, Caller(session): Caller, fields: Fields) -> Ans
     let new = NewWebhook {
         name,
         url,
-        description: told(&fields, "description")?,
+        description: fields.given("description")?,
         topics: events.iter().map(topic).collect::<Result<_, _>>()?,
-        secret: told(&fields, "secret")?,
+        secret: fields.given("secret")?,
         status: status(&fields)?.unwrap_or(Status::Active),
     };
     Ok(one(&app.webhooks.create(&leave, new).await?))
@@ -88,17 +83,17 @@ async fn by_id(State(app): App, Caller(session): Caller, Path(id): Path<String>)
 
 async fn update(State(app): App, Caller(session): Caller, Path(id): Path<String>, fields: Fields) -> Answer {
     let leave = session.leave()?;
-    let (url, events) = (told(&fields, "url")?, fields.messages("events")?);
+    let (url, events) = (fields.given("url")?, fields.messages("events")?);
     if let Some(url) = &url {
         check_webhook_address(&app.webhooks, url).await?;
     }
     let topics: Vec<Topic> = events.iter().map(topic).collect::<Result<_, _>>()?;
     let update = WebhookUpdate {
-        name: told(&fields, "name")?,
+        name: fields.given("name")?,
         url,
-        description: told(&fields, "description")?,
+        description: fields.given("description")?,
         topics: Some(topics).filter(|t| !t.is_empty()),
-        secret: told(&fields, "secret")?,
+        secret: fields.given("secret")?,
         status: status(&fields)?,
     };
     Ok(one(&app.webhooks.update(&leave, &id, update).await?))

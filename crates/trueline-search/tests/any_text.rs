@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use trueline_search::mlflow::{
-    FilterError, Kind, MAX_BYTES, parse_filter, parse_order_by, parse_order_by_list,
+    FilterError, Kind, MAX_BYTES, parse_filter, parse_issue_filter, parse_metric_filter, parse_order_by,
+    parse_order_by_list,
 };
 
 fn judge(text: &str) {
@@ -12,6 +13,8 @@ fn judge(text: &str) {
         let _ = parse_filter(kind, text);
         let _ = parse_order_by(kind, text);
     }
+    let _ = parse_issue_filter(text);
+    let _ = parse_metric_filter(text);
 }
 
 /// Scraps that mean something to the grammar, so that chance makes near misses.

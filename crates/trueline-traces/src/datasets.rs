@@ -10,7 +10,7 @@ use trueline_db::{Row, Tx, Value};
 use trueline_identity::{Authorized, ReadProject, WriteTracking};
 use trueline_ledger::{LedgerTx, Millis, NewEvent, ProjectId};
 use trueline_search::mlflow::OrderBy;
-use trueline_search::sql::{ColumnType, Place, Places, SqlValue, compile};
+use trueline_search::sql::{ColumnType, Place, Places, compile};
 use trueline_search::{Entity, Expr, Field};
 
 /// The tag that says who made or changed a dataset or record.
@@ -215,11 +215,7 @@ fn search(
 ) -> Result<Page<EvaluationDataset>, TraceError> {
     let mut params: Vec<Value> = vec![project.into()];
     let condition = compile(&search.filter, &DatasetPlaces, 2)?;
-    params.extend(condition.params.into_iter().map(|value| match value {
-        SqlValue::Int(value) => Value::Int(value),
-        SqlValue::Real(value) => Value::Real(value),
-        SqlValue::Text(value) => Value::Text(value),
-    }));
+    params.extend(condition.params.into_iter().map(crate::places::value));
     let mut sql = format!("SELECT {COLUMNS} WHERE d.project = ?1 AND {}", condition.sql);
     if !search.experiments.is_empty() {
         let list = crate::rows::placeholders(params.len() + 1, search.experiments.len());

@@ -1,7 +1,7 @@
 //! Traces are deleted for good: rows of the trace, its spans, pairs, links and assessments.
 
 use crate::rows::{CHUNK, placeholders, with_project};
-use crate::{TraceError, Traces};
+use crate::{TraceError, Traces, issues};
 use serde_json::json;
 use trueline_db::{Tx, Value};
 use trueline_identity::{Authorized, WriteTracking};
@@ -131,7 +131,7 @@ const PURGED_AT_ONCE: i64 = 20;
 
 impl Traces {
     /// Deletes what is kept by an experiment that is about to be purged: traces with all that belongs to them, some at a
-    /// time, then scorers, and its place in evaluation datasets, which stay. Answers how many traces.
+    /// time, then scorers and issues, and its place in evaluation datasets, which stay. Answers how many traces.
     ///
     /// # Errors
     /// What the ledger says; what was deleted by then stays so.
@@ -170,10 +170,14 @@ impl Traces {
                     "DELETE FROM evaluation_dataset_experiments WHERE project = ?1 AND experiment = ?2",
                     &[(&project).into(), experiment.to_string().into()],
                 )?;
+                let event = |action| NewEvent::new(&project, action, "experiment", experiment.to_string());
                 if gone + datasets > 0 {
-                    let event =
-                        NewEvent::new(&project, "scorers.purged", "experiment", experiment.to_string());
-                    tx.emit(event.with(json!({ "scorers": gone, "evaluation_datasets": datasets })))?;
+                    let told = json!({ "scorers": gone, "evaluation_datasets": datasets });
+                    tx.emit(event("scorers.purged").with(told))?;
+                }
+                let issues = issues::purge(tx, &project, experiment)?;
+                if issues > 0 {
+                    tx.emit(event("issues.purged").with(json!({ "issues": issues })))?;
                 }
                 Ok(purged)
             })

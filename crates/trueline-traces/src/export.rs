@@ -1,12 +1,12 @@
-//! What goes out to another store: traces with spans and all that is said of them, evaluation datasets, scorers. It is read
-//! in one snapshot, which the caller holds; how the other store keeps it is the faces' matter.
+//! What goes out to another store: traces with spans and all that is said of them, evaluation datasets, scorers, issues. It is
+//! read in one snapshot, which the caller holds; how the other store keeps it is the faces' matter.
 
 use crate::assessment::{self, Assessment};
 use crate::datasets::{self, EvaluationDataset};
 use crate::model::{Pairs, TraceState};
 use crate::rows::{COLUMNS, PairKind, TraceRow, placeholders, with_project};
 use crate::scorers::{Sampling, ScorerVersion};
-use crate::{DatasetRecord, TraceError, dataset_records, links, scorers};
+use crate::{DatasetRecord, Issue, TraceError, dataset_records, issues, links, scorers};
 use std::collections::HashMap;
 use trueline_db::{DbError, Tx, Value};
 use trueline_identity::{Authorized, ReadProject};
@@ -303,4 +303,12 @@ pub fn scorers(
         sampling.extend(scorers::sampling(tx, project, &version.id)?);
     }
     Ok((versions, sampling))
+}
+
+/// All issues, the oldest first.
+///
+/// # Errors
+/// What the database says.
+pub fn issues(tx: &mut Tx<'_>, leave: &Authorized<ReadProject>) -> Result<Vec<Issue>, TraceError> {
+    issues::all(tx, leave.project())
 }

@@ -9,7 +9,7 @@ use crate::usage::{self, COSTS, TOKENS};
 use crate::value::Value as AttributeValue;
 use trueline_db::{Dialect, Value};
 use trueline_ledger::ProjectId;
-use trueline_search::sql::{MAX_PARAMS, Places, SqlError, SqlValue, compile_comparison};
+use trueline_search::sql::{MAX_PARAMS, Places, SqlError, compile_comparison};
 use trueline_search::{Comparison, Entity, Expr, Op, Value as Wanted};
 
 /// How much of a text an index holds.
@@ -176,11 +176,7 @@ impl Conditions {
             check_regex(pattern)?;
         }
         let condition = compile_comparison(comparison, places, self.params.len() + 1)?;
-        self.params.extend(condition.params.into_iter().map(|value| match value {
-            SqlValue::Int(value) => Value::Int(value),
-            SqlValue::Real(value) => Value::Real(value),
-            SqlValue::Text(value) => Value::Text(value),
-        }));
+        self.params.extend(condition.params.into_iter().map(crate::places::value));
         Ok(condition.sql)
     }
 

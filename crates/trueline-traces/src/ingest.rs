@@ -3,7 +3,7 @@
 use crate::conventions::{known_service, quoted, translate};
 use crate::model::{Home, IN_STORE, Pairs, TraceState, keys as trace_keys};
 use crate::preview::{Role, preview};
-use crate::rows::{PairKind, TraceRow, merge, set_pair};
+use crate::rows::{PairKind, TraceRow, merge, set_pairs};
 use crate::span::{Attributes, NewSpan, SpanStatus, attribute, kept, keys, unquoted};
 use crate::span_row::SpanRow;
 use crate::usage::{self, Node};
@@ -220,14 +220,12 @@ impl Batch {
     }
 
     fn write_pairs(&self, tx: &mut Tx<'_>, project: &ProjectId, row: &TraceRow) -> Result<(), TraceError> {
-        for (key, value) in &self.tags {
-            set_pair(tx, project, row, PairKind::Tag, key, value)?;
-        }
+        set_pairs(tx, project, row, self.tags.iter().map(|(key, value)| (PairKind::Tag, key, value)))?;
         if let Some(user) = &self.user {
-            tx.execute(
+            tx.insert(
                 "INSERT INTO trace_pairs (project, trace, kind, key, value, experiment, started_ms)
                  VALUES (?1, ?2, 'metadata', ?3, ?4, ?5, ?6) ON CONFLICT (project, trace, kind, key) DO NOTHING",
-                &[
+                vec![
                     project.into(),
                     (&row.id).into(),
                     trace_keys::USER.into(),

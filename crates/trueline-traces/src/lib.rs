@@ -1,5 +1,5 @@
 //! Traces of applications: spans and what is worked out from them, assessments, search and metrics; evaluation datasets
-//! and scorers, which are made of traces and judge them. Experiments and runs are tracking's; the wire is the faces'.
+//! and scorers, which are made of traces and judge them; issues that they show. Experiments and runs are tracking's; the wire is the faces'.
 
 mod assessment;
 mod assessments;
@@ -14,6 +14,7 @@ pub mod export;
 mod filter;
 mod ingest;
 mod intake;
+mod issues;
 mod links;
 mod metrics;
 mod model;
@@ -41,6 +42,9 @@ pub use datasets::{DatasetSearch, EvaluationDataset};
 pub use delete::WhichTraces;
 pub use error::TraceError;
 pub use intake::WholeScorer;
+pub use issues::{
+    Issue, IssueSearch, IssueSeverity, IssueStatus, IssueUpdate, NewIssue, read_texts, written_texts,
+};
 pub use metrics::{Aggregation, MetricPoint, MetricQuery, View};
 pub use model::{Home, IN_STORE, NewTrace, Page, Pairs, Trace, TraceInfo, TraceState};
 pub use schema::MODULE;

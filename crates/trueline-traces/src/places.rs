@@ -1,8 +1,8 @@
 //! Where the fields of traces and spans lie.
 
 use crate::model::keys;
-use trueline_db::Dialect;
-use trueline_search::sql::{ColumnType, Place, Places};
+use trueline_db::{Dialect, Value};
+use trueline_search::sql::{ColumnType, Place, Places, SqlValue};
 use trueline_search::{Entity, Field};
 
 /// A condition that `value` holds a match of `pattern`, both SQL.
@@ -15,6 +15,15 @@ fn regex(dialect: Dialect, value: &str, pattern: &str) -> String {
 
 pub(crate) fn column(sql: &str, holds: ColumnType) -> Option<Place> {
     Some(Place::Column { sql: sql.to_owned(), holds })
+}
+
+/// A value of a compiled condition as a parameter.
+pub(crate) fn value(value: SqlValue) -> Value {
+    match value {
+        SqlValue::Int(value) => Value::Int(value),
+        SqlValue::Real(value) => Value::Real(value),
+        SqlValue::Text(value) => Value::Text(value),
+    }
 }
 
 /// The fields of a trace `t`.

@@ -248,20 +248,15 @@ pub(crate) fn merge<T: Copy>(kept: &mut [Option<T>], told: &[Option<T>]) {
     }
 }
 
-/// Writes a tag or metadata of a trace.
-pub(crate) fn set_pair(
+/// Writes tags and metadata of a trace; no two of one kind with the same key.
+pub(crate) fn set_pairs<'a>(
     tx: &mut Tx<'_>,
     project: &ProjectId,
     trace: &TraceRow,
-    kind: PairKind,
-    key: &str,
-    value: &str,
+    pairs: impl IntoIterator<Item = (PairKind, &'a String, &'a String)>,
 ) -> Result<(), TraceError> {
-    tx.execute(
-        "INSERT INTO trace_pairs (project, trace, kind, key, value, experiment, started_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (project, trace, kind, key) DO UPDATE SET value = excluded.value",
-        &[
+    let row = |(kind, key, value): (PairKind, &String, &String)| {
+        vec![
             project.into(),
             (&trace.id).into(),
             kind.as_str().into(),
@@ -269,7 +264,12 @@ pub(crate) fn set_pair(
             value.into(),
             trace.experiment.into(),
             trace.started_ms.into(),
-        ],
+        ]
+    };
+    tx.insert_rows(
+        "INSERT INTO trace_pairs (project, trace, kind, key, value, experiment, started_ms)",
+        pairs.into_iter().map(row).collect(),
+        "ON CONFLICT (project, trace, kind, key) DO UPDATE SET value = excluded.value",
     )?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The tables of traces, evaluation datasets and scorers.
+//! The tables of traces, evaluation datasets, scorers and issues.
 
 use trueline_db::{Migration, Module};
 
@@ -8,9 +8,10 @@ use trueline_db::{Migration, Module};
 /// order of the answer; texts that an index holds are cut, since PostgreSQL limits the rows of one.
 pub const MODULE: Module = Module {
     name: "traces",
-    migrations: &[Migration {
-        version: 1,
-        sql: "
+    migrations: &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }],
+};
+
+const V1: &str = "
 CREATE TABLE traces (
     project TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -181,6 +182,25 @@ CREATE TABLE scorer_sampling (
     filter TEXT,
     PRIMARY KEY (project, scorer)
 );
-",
-    }],
-};
+";
+
+/// A severity is a number, so that the worst are the first of an index; -1 is none.
+const V2: &str = "
+CREATE TABLE issues (
+    project TEXT NOT NULL,
+    id TEXT NOT NULL,
+    experiment BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    status TEXT NOT NULL,
+    severity BIGINT NOT NULL,
+    root_causes TEXT,
+    categories TEXT,
+    source_run TEXT,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    created_by TEXT,
+    PRIMARY KEY (project, id)
+);
+CREATE INDEX issues_worst ON issues (project, experiment, severity DESC, created_at_ms DESC, id DESC);
+";

@@ -1,7 +1,7 @@
 //! What a client says of a trace as a whole: at once (MLflow 3), or when it begins and when it ends (MLflow 2).
 
 use crate::model::{Home, IN_STORE, NewTrace, Pairs, TraceInfo, TraceState, keys};
-use crate::rows::{self, PairKind, TraceRow, set_pair};
+use crate::rows::{self, PairKind, TraceRow, set_pairs};
 use crate::{TraceError, Traces, assessments, rules};
 use serde_json::json;
 use trueline_db::Tx;
@@ -40,13 +40,9 @@ impl Told {
         project: &ProjectId,
         row: &TraceRow,
     ) -> Result<(), TraceError> {
-        for (key, value) in &self.tags {
-            set_pair(tx, project, row, PairKind::Tag, key, value)?;
-        }
-        for (key, value) in &self.metadata {
-            set_pair(tx, project, row, PairKind::Metadata, key, value)?;
-        }
-        Ok(())
+        let tags = self.tags.iter().map(|(key, value)| (PairKind::Tag, key, value));
+        let metadata = self.metadata.iter().map(|(key, value)| (PairKind::Metadata, key, value));
+        set_pairs(tx, project, row, tags.chain(metadata))
     }
 }
 

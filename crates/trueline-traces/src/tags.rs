@@ -1,7 +1,7 @@
 //! Tags of traces, set and deleted one at a time.
 
 use crate::model::keys;
-use crate::rows::{PairKind, TraceRow, set_pair};
+use crate::rows::{PairKind, TraceRow, set_pairs};
 use crate::{TraceError, Traces, rules};
 use serde_json::json;
 use trueline_identity::{Authorized, WriteTracking};
@@ -51,7 +51,7 @@ impl Traces {
                         row.artifact_location.clone_from(&value);
                         row.save(tx, &project)?;
                     }
-                    _ => set_pair(tx, &project, &row, PairKind::Tag, &key, &value)?,
+                    _ => set_pairs(tx, &project, &row, [(PairKind::Tag, &key, &value)])?,
                 }
                 let event = NewEvent::new(&project, "trace.tagged", "trace", trace.clone());
                 tx.emit(event.with(json!({ "key": key, "value": value })))?;

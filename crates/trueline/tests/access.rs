@@ -127,6 +127,54 @@ fn token_admin(server: &Server) -> String {
 }
 
 #[test]
+fn issues_are_seen_and_changed_by_those_who_may_their_experiment() {
+    const ISSUES: &str = "/api/3.0/mlflow/issues";
+    let server = Server::start_on(On::Sqlite, BASIC_AUTH);
+    let user = json!({ "name": "carl", "roles": [{ "role": "contributor", "project": "default" }] });
+    assert_eq!(call(&server, ADMIN, "POST", "/api/v1/users", user).0, 201);
+    let (_, made) = call(&server, ADMIN, "POST", "/api/v1/users/carl/tokens", json!({}));
+    let carl = ("carl", made["token"].as_str().unwrap());
+    let new = json!({ "name": "admins" });
+    let (_, made) = call(&server, ADMIN, "POST", "/api/2.0/mlflow/experiments/create", new);
+    let id = made["experiment_id"].as_str().unwrap();
+    let new = json!({ "experiment_id": id, "name": "slow", "description": "very" });
+    let (status, made) = call(&server, ADMIN, "POST", ISSUES, new.clone());
+    assert_eq!(status, 200, "{made}");
+    let one = format!("{ISSUES}/{}", made["issue"]["issue_id"].as_str().unwrap());
+    let search = format!("{ISSUES}/search");
+    let change = json!({ "status": "resolved" });
+    let statuses = || {
+        let within = json!({ "experiment_id": id });
+        let asked: [(&str, &str, Value); 4] = [
+            ("GET", &one, json!({})),
+            ("POST", &search, within),
+            ("PATCH", &one, change.clone()),
+            ("POST", ISSUES, new.clone()),
+        ];
+        asked.map(|(method, path, body)| call(&server, carl, method, path, body).0)
+    };
+    assert_eq!(statuses(), [200, 200, 403, 403], "what nothing was granted on is read");
+    let of = json!({ "username": "carl", "resource_type": "experiment", "resource_id": id });
+    let grant = |permission: &str| {
+        let mut body = of.clone();
+        body["permission"] = json!(permission);
+        let path = "/api/3.0/mlflow/users/permissions/grant";
+        assert_eq!(call(&server, ADMIN, "POST", path, body).0, 200);
+    };
+    grant("EDIT");
+    assert_eq!(statuses(), [200; 4]);
+    let path = "/api/3.0/mlflow/users/permissions/revoke";
+    assert_eq!(call(&server, ADMIN, "POST", path, of.clone()).0, 200);
+    grant("DENY");
+    assert_eq!(statuses(), [403; 4]);
+    // Whoever may not see all of them names an experiment.
+    let (status, told) = call(&server, carl, "POST", &search, json!({}));
+    assert_eq!((status, told["error_code"].as_str()), (400, Some("INVALID_PARAMETER_VALUE")), "{told}");
+    let (status, found) = call(&server, ADMIN, "POST", &search, json!({}));
+    assert_eq!((status, found["issues"].as_array().unwrap().len()), (200, 2), "{found}");
+}
+
+#[test]
 fn a_permission_on_a_resource_opens_no_other_door() {
     let server = Server::start_on(On::Sqlite, BASIC_AUTH);
     let ann = ("ann", "password of ann");

@@ -123,11 +123,16 @@ fn comes_in(source: &str, on: On) {
     let files = moved.files();
     assert_eq!(report["artifacts"]["new"], files);
     let folder = if source == "./mlruns" { &["--folder"][..] } else { &[] };
-    assert_eq!((&report["traces"]["new"], &report["assessments"]), (&json!(2), &json!(3)));
+    // Folders keep no issues, nor what says that a trace shows one.
+    let issues = if folder.is_empty() { 2 } else { 0 };
+    let assessments = if folder.is_empty() { 4 } else { 3 };
+    assert_eq!((&report["traces"]["new"], &report["assessments"]), (&json!(2), &json!(assessments)));
+    assert_eq!(report["issues"], json!({ "new": issues, "known": 0 }));
     let again = moved.import(&[]);
     assert!(counts(&again).iter().all(|new| **new == 0), "{again}");
     assert_eq!((&again["runs"]["known"], &again["artifacts"]["known"]), (&json!(5), &json!(files)));
     assert_eq!((&again["traces"], &again["records"]), (&json!({ "new": 0, "known": 2 }), &json!(0)));
+    assert_eq!(again["issues"], json!({ "new": 0, "known": issues }));
     assert_eq!((&again["points"], &again["registered_models"]["known"]), (&json!(0), &json!(3)));
 
     let server = moved.server();
@@ -308,8 +313,8 @@ fn comes_back(source: &str, target: &str, on: On) {
     assert_eq!(report["not_told"], json!([]), "{report}");
     assert_eq!((&report["runs"], &report["points"], &report["spans"]), (&json!(5), &json!(910), &json!(3)));
     assert_eq!(
-        (&report["records"], &report["scorers"], &report["artifacts"]),
-        (&json!(2), &json!(2), &json!(moved.files()))
+        (&report["records"], &report["scorers"], &report["issues"], &report["artifacts"]),
+        (&json!(2), &json!(2), &json!(2), &json!(moved.files()))
     );
     script(moved.folder.path(), "moving_tables.py", &[source, target]);
     script(moved.folder.path(), "moving_compare.py", &[source, target, "--artifacts"]);

@@ -1,4 +1,4 @@
-//! Evaluation datasets with their records, and scorers.
+//! Evaluation datasets with their records, scorers and issues.
 
 use super::Export;
 use super::runs::derived;
@@ -7,7 +7,8 @@ use super::traces::ASSOCIATIONS;
 use crate::ImportError;
 use serde_json::{Value as Json, json};
 use trueline_db::{Tx, Value};
-use trueline_traces::export;
+use trueline_traces::{IssueSeverity, export, written_texts};
+use trueline_tracking::{RunId, export as runs};
 
 const DATASETS: Table = Table {
     name: "evaluation_datasets",
@@ -54,13 +55,32 @@ const SAMPLING: Table = Table {
     columns: &["online_scoring_config_id", "scorer_id", "sample_rate", "experiment_id", "filter_string"],
 };
 
+const ISSUES: Table = Table {
+    name: "issues",
+    columns: &[
+        "issue_id",
+        "experiment_id",
+        "name",
+        "description",
+        "status",
+        "severity",
+        "root_causes",
+        "source_run_id",
+        "categories",
+        "created_timestamp",
+        "last_updated_timestamp",
+        "created_by",
+    ],
+};
+
 /// What came out, as MLflow keeps it: under a name, so that it is an object whatever it is.
 const WRAPPED: &str = "mlflow_wrapped";
 
-/// Tells of all evaluation datasets and scorers.
+/// Tells of all evaluation datasets, scorers and issues.
 pub(super) fn write(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportError> {
     datasets(tx, to)?;
-    scorers(tx, to)
+    scorers(tx, to)?;
+    issues(tx, to)
 }
 
 fn datasets(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportError> {
@@ -147,6 +167,34 @@ fn scorers(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportError> {
             one.filter.into(),
         ];
         to.sheet.put(&SAMPLING, row)?;
+    }
+    Ok(())
+}
+
+fn issues(tx: &mut Tx<'_>, to: &mut Export<'_>) -> Result<(), ImportError> {
+    for issue in export::issues(tx, to.read)? {
+        let told = issue.told;
+        // MLflow's table holds runs that are there alone.
+        let run = match told.source_run.map(RunId::new) {
+            Some(run) if runs::has_run(tx, to.read, &run)? => Some(run),
+            _ => None,
+        };
+        let row = vec![
+            issue.id.into(),
+            issue.experiment.into(),
+            told.name.into(),
+            told.description.into(),
+            told.status.as_str().into(),
+            told.severity.map(IssueSeverity::as_str).into(),
+            written_texts(&told.root_causes).into(),
+            run.as_ref().map(RunId::as_str).into(),
+            written_texts(&told.categories).into(),
+            issue.created_at_ms.into(),
+            issue.updated_at_ms.into(),
+            told.created_by.into(),
+        ];
+        to.sheet.put(&ISSUES, row)?;
+        to.report.issues += 1;
     }
     Ok(())
 }

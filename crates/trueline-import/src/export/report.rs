@@ -39,6 +39,8 @@ pub struct Exported {
     pub records: u64,
     /// Versions of scorers.
     pub scorers: u64,
+    /// Issues.
+    pub issues: u64,
     /// Files that were copied.
     pub artifacts: u64,
     /// Bytes of them.

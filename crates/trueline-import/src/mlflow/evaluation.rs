@@ -1,4 +1,4 @@
-//! Evaluation datasets with their records, and scorers, of a database.
+//! Evaluation datasets with their records, scorers and issues of a database.
 
 use super::schema::Schema;
 use crate::ImportError;
@@ -6,7 +6,10 @@ use crate::importer::Importer;
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashMap};
 use trueline_db::{Row, Tx};
-use trueline_traces::{DatasetRecord, EvaluationDataset, Pairs, Sampling, ScorerVersion, WholeScorer};
+use trueline_traces::{
+    DatasetRecord, EvaluationDataset, Issue, IssueSeverity, IssueStatus, NewIssue, Pairs, Sampling,
+    ScorerVersion, TraceError, WholeScorer, read_texts,
+};
 
 /// Records that come in at once.
 const RECORDS: usize = 500;
@@ -223,4 +226,50 @@ fn sampling(
         found.insert(scorer, one);
     }
     Ok(found)
+}
+
+/// Takes all issues of the experiments.
+pub(super) fn issues(
+    tx: &mut Tx<'_>,
+    schema: &Schema,
+    experiments: &BTreeSet<i64>,
+    importer: &mut Importer,
+) -> Result<(), ImportError> {
+    if !schema.has_table("issues") {
+        return Ok(());
+    }
+    let sql = "SELECT issue_id, experiment_id, name, description, status, severity, root_causes, categories, source_run_id,
+                   created_timestamp, last_updated_timestamp, created_by
+               FROM issues ORDER BY created_timestamp, issue_id";
+    for mut row in tx.query(sql, &[])? {
+        let of: i64 = row.take(1)?;
+        let Some(experiment) = importer.place(of).filter(|_| experiments.contains(&of)) else { continue };
+        match issue(&mut row, experiment.0) {
+            Ok(issue) => importer.issue(issue)?,
+            Err(TraceError::Invalid(why)) => importer.report.miss("issues", 1, why),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(())
+}
+
+fn issue(row: &mut Row, experiment: i64) -> Result<Issue, TraceError> {
+    let severity: Option<String> = row.take(5)?;
+    Ok(Issue {
+        id: row.take(0)?,
+        experiment,
+        told: NewIssue {
+            name: row.take(2)?,
+            description: row.take(3)?,
+            status: IssueStatus::parse(&row.take::<String>(4)?)?,
+            severity: severity.map(|word| IssueSeverity::parse(&word)).transpose()?,
+            root_causes: read_texts(row.take(6)?),
+            categories: read_texts(row.take(7)?),
+            source_run: row.take(8)?,
+            created_by: row.take(11)?,
+        },
+        created_at_ms: row.take(9)?,
+        updated_at_ms: row.take(10)?,
+        traces: None,
+    })
 }

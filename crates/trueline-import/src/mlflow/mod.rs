@@ -146,6 +146,7 @@ fn database(tx: &mut Tx<'_>, workspace: &str, importer: &mut Importer) -> Result
     traces::read(tx, &schema, &experiments, importer)?;
     evaluation::datasets(tx, &schema, importer)?;
     evaluation::scorers(tx, &schema, &experiments, importer)?;
+    evaluation::issues(tx, &schema, &experiments, importer)?;
     importer.copy_artifacts()?;
     registry::read(tx, &schema, importer)?;
     schema.rest(tx, importer)

@@ -26,11 +26,10 @@ const HEADS: [(&str, &str); 10] = [
 const NO_IMPORT: &str = "an import of them is not offered";
 
 /// Tables whose rows have no place here, with what they are.
-const REST: [(&str, &str); 6] = [
+const REST: [(&str, &str); 5] = [
     ("webhooks", "webhooks"),
     ("secrets", "secrets of the gateway"),
     ("endpoints", "endpoints of the gateway"),
-    ("issues", "issues"),
     ("review_queues", "review queues"),
     ("jobs", "jobs"),
 ];

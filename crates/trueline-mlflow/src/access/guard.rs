@@ -179,7 +179,7 @@ fn may(session: &Session, deed: Deed) -> bool {
     }
 }
 
-/// The same, with experiments in place of what belongs to several of them.
+/// The same, with experiments in place of what belongs to them without a grant of its own.
 async fn owners(app: &Mlflow, session: &Session, named: Vec<Named>) -> Result<Vec<Named>, WireError> {
     let read = lookup(app, session)?;
     let traces = &app.keeper.traces;
@@ -189,6 +189,10 @@ async fn owners(app: &Mlflow, session: &Session, named: Vec<Named>) -> Result<Ve
             Named::Dataset(id) => {
                 let ids = traces.dataset_experiments(&read, id).await?;
                 out.extend(ids.into_iter().map(Named::Experiment));
+            }
+            Named::Issue(id) => {
+                let issue = traces.issue(&read, id).await?;
+                out.push(Named::Experiment(issue.experiment.to_string()));
             }
             Named::Sampling(ids) => {
                 let found = traces.sampling(&read, ids).await?;
@@ -244,7 +248,7 @@ async fn rungs(app: &Mlflow, session: &Session, named: &Named) -> Result<Vec<Run
         }
         Named::Scorer(id) => vec![Rung::one(ResourceKind::Scorer, id)],
         Named::Other(kind, id) => vec![Rung::one(*kind, id)],
-        Named::Nothing | Named::Dataset(_) | Named::Sampling(_) => Vec::new(),
+        Named::Nothing | Named::Dataset(_) | Named::Issue(_) | Named::Sampling(_) => Vec::new(),
     })
 }
 

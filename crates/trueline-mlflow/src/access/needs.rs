@@ -30,6 +30,8 @@ pub(super) enum Named {
     Trace(String),
     /// An evaluation dataset, which belongs to experiments.
     Dataset(String),
+    /// An issue, which belongs to an experiment.
+    Issue(String),
     /// What is sampled for scorers, by ids of its own.
     Sampling(Vec<String>),
     /// A kind that this server has no resources of, but grants.
@@ -57,7 +59,7 @@ pub(super) enum Need {
 
 use Deed::{Delete, Manage, Read, Update};
 use Named::{
-    Dataset, Experiment, ExperimentByName, LoggedModel, Model, Run, Sampling, Scorer, Trace, Versions,
+    Dataset, Experiment, ExperimentByName, Issue, LoggedModel, Model, Run, Sampling, Scorer, Trace, Versions,
 };
 
 /// A request as far as its needs show.
@@ -141,6 +143,7 @@ impl Asked<'_> {
             "model-versions" => self.model_versions(rest),
             "logged-models" => self.logged_models(rest),
             "scorers" => self.scorers(rest),
+            "issues" => self.issues(rest),
             "traces" => self.traces(rest),
             "get-trace-artifact" => Ok(on(Trace(self.text("request_id")?), Read)),
             "datasets" => self.datasets(rest),
@@ -223,6 +226,17 @@ impl Asked<'_> {
             ["permissions", ..] => self.scorer("scorer_name", Manage),
             ["online-config"] => self.scorer("name", Update),
             ["online-configs"] => Ok(on(Sampling(self.fields.texts("scorer_ids")?), Read)),
+            _ => Ok(Need::Role),
+        }
+    }
+
+    fn issues(&self, rest: &[&str]) -> Result<Need, WireError> {
+        match (self.method.as_str(), rest) {
+            ("POST", []) => self.experiment(Update),
+            // Those of all experiments are for admins alone, as in MLflow: they need no permission.
+            (_, ["search"]) => self.experiment(Read),
+            ("GET", [id]) => Ok(on(Issue((*id).to_owned()), Read)),
+            ("PATCH", [id]) => Ok(on(Issue((*id).to_owned()), Update)),
             _ => Ok(Need::Role),
         }
     }
@@ -364,6 +378,21 @@ mod tests {
         let of_one = |method, rest| need(method, &format!("/3.0/mlflow/traces/tr-1{rest}"), json!({}));
         assert_eq!(of_one("GET", "/assessments/a"), on(Trace("tr-1".to_owned()), Read));
         assert_eq!(of_one("POST", "/assessments"), on(Trace("tr-1".to_owned()), Update));
+    }
+
+    #[test]
+    fn issues_belong_to_an_experiment_which_a_search_must_name() {
+        let of_seventh = json!({ "experiment_id": "7" });
+        let seventh = |deed| on(Experiment("7".to_owned()), deed);
+        assert_eq!(need("POST", "/3.0/mlflow/issues", of_seventh.clone()), seventh(Update));
+        assert_eq!(need("POST", "/3.0/mlflow/issues/search", of_seventh), seventh(Read));
+        let (method, fields) = (Method::POST, Fields::of(json!({})));
+        let path = "/3.0/mlflow/issues/search";
+        let all = Asked { method: &method, path, fields: &fields, experiment: None };
+        assert!(all.need().is_err());
+        let one = |method| need(method, "/3.0/mlflow/issues/iss-1", json!({}));
+        assert_eq!(one("GET"), on(Issue("iss-1".to_owned()), Read));
+        assert_eq!(one("PATCH"), on(Issue("iss-1".to_owned()), Update));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn routes() -> Router<Arc<Mlflow>> {
 
 async fn ask(State(app): App, Caller(session): Caller, fields: Fields) -> Result<Response, WireError> {
     let text = fields.required("query")?;
-    let operation = fields.text("operationName")?.filter(|name| !name.is_empty());
+    let operation = fields.given("operationName")?;
     let variables = match fields.get("variables") {
         Some(Json::Object(map)) => map.clone(),
         Some(Json::String(text)) => serde_json::from_str(text).unwrap_or_default(),

@@ -9,6 +9,7 @@
 
 mod admit;
 mod group;
+mod issues;
 mod lexer;
 mod order;
 mod parse;
@@ -17,6 +18,7 @@ mod rules;
 mod trace_metrics;
 
 pub use admit::admit;
+pub use issues::parse_issue_filter;
 pub use order::{OrderBy, parse_order_by, parse_order_by_list};
 pub use parse::parse_clauses;
 pub use trace_metrics::{MetricField, MetricFilter, parse_metric_filter};

@@ -19,6 +19,21 @@ pub fn parse_clauses(kind: Kind, text: &str) -> Result<Vec<Clause>, FilterError>
     if text.is_empty() {
         return Ok(Vec::new());
     }
+    let nodes = only_statement(text)?;
+    let parser = Parser { kind, rules: rules(kind), text };
+    let pieces = parser.pieces(nodes);
+    parser.refuse_strays(&pieces)?;
+    pieces
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Clause(members) => Some(parser.clause(&members)),
+            Piece::Node(_) => None,
+        })
+        .collect()
+}
+
+/// The nodes of a filter's only statement, without the space between them.
+pub(super) fn only_statement(text: &str) -> Result<Vec<Node>, FilterError> {
     let mut statements = statements(text, &lexer::tokens(text));
     let Some(statement) = statements.pop() else {
         return invalid(format!("Invalid filter '{text}'. Could not be parsed."));
@@ -32,16 +47,7 @@ pub fn parse_clauses(kind: Kind, text: &str) -> Result<Vec<Clause>, FilterError>
             repr_text(text)
         ));
     }
-    let parser = Parser { kind, rules: rules(kind), text };
-    let pieces = parser.pieces(group(text, &statement));
-    parser.refuse_strays(&pieces)?;
-    pieces
-        .into_iter()
-        .filter_map(|piece| match piece {
-            Piece::Clause(members) => Some(parser.clause(&members)),
-            Piece::Node(_) => None,
-        })
-        .collect()
+    Ok(group(text, &statement).into_iter().filter(|node| !node.is_space()).collect())
 }
 
 /// One member of a clause: a node, or a comparator that spans several.
@@ -66,7 +72,6 @@ impl<'t> Parser<'t> {
     /// Finds the clauses. Those with `IN` and `IS` are put together here, and as MLflow does it: a name takes the next
     /// two or three nodes with it, whether they make a clause or not.
     fn pieces(&self, nodes: Vec<Node>) -> Vec<Piece> {
-        let nodes: Vec<Node> = nodes.into_iter().filter(|node| !node.is_space()).collect();
         let mut pieces = Vec::new();
         let mut rest = nodes.as_slice();
         while let [first, second, third, ..] = rest {

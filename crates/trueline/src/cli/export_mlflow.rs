@@ -131,6 +131,7 @@ fn show(report: &Exported) {
         ("evaluation datasets", report.evaluation_datasets),
         ("their records", report.records),
         ("versions of scorers", report.scorers),
+        ("issues", report.issues),
         ("artifacts", report.artifacts),
     ];
     let rows: Vec<Vec<String>> =

@@ -162,6 +162,7 @@ fn show(report: &Report) {
             row("evaluation datasets", report.evaluation_datasets),
             plain("their records", report.records),
             row("versions of scorers", report.scorers),
+            row("issues", report.issues),
             row("artifacts", report.artifacts),
         ],
     );
