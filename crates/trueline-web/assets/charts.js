@@ -8,6 +8,8 @@ import { csv, kind, marks, places, shown, smoothed, span } from "./series.js";
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const COLOURS = 7;
+// So many numbers that were logged once are told; of more lines they are dots.
+const MOST_TOLD = 6;
 
 // light-dark() is resolved by the browser where a property is used, so a probe tells the colour.
 const probe = document.createElement("span");
@@ -74,13 +76,86 @@ function prepared(line, chosen) {
   return { ...line, x, values, drawn, lost, even, marks: marks(values, drawn) };
 }
 
+const small = () => ({ color: colour("--muted"), fontSize: 11, fontFamily: css("--font") });
+
+// What all drawings have in common: `top` is the room above, `lost` how many values the scale can't show.
+function frame({ scale }, top, lost) {
+  const text = small();
+  return {
+    animation: !still,
+    animationDuration: 200,
+    textStyle: text,
+    grid: { left: 8, right: 20, top, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
+    aria: { enabled: true },
+    // Rich text draws on the canvas: HTML would need inline styles, which the content policy forbids.
+    tooltip: {
+      trigger: "axis",
+      renderMode: "richText",
+      confine: true,
+      transitionDuration: 0,
+      backgroundColor: colour("--surface"),
+      borderColor: colour("--line-strong"),
+      borderWidth: 1,
+      padding: 8,
+      textStyle: { color: colour("--text"), fontSize: 12, fontFamily: css("--font") },
+      axisPointer: { type: "line", lineStyle: { color: text.color, type: "dashed" } },
+    },
+    xAxis: {
+      nameLocation: "middle",
+      nameTextStyle: text,
+      axisLine: { onZero: false, lineStyle: { color: colour("--line-strong") } },
+      splitLine: { show: false },
+    },
+    yAxis: {
+      type: scale === "log" ? "log" : "value",
+      scale: true,
+      // What a logarithm can't show is said, not dropped in silence.
+      name: lost ? `${digits.format(lost)} of 0 or less not drawn` : undefined,
+      nameTextStyle: { ...text, align: "left" },
+      nameGap: 6,
+      axisLabel: { ...text, formatter: (v) => number(v) },
+      splitLine: { lineStyle: { color: colour("--line") } },
+    },
+  };
+}
+
+// Many lines of one point each: a dot for each, side by side.
+function dots(figure, lines) {
+  const chosen = choices(figure);
+  const values = lines.map((line) => line.points[0].value);
+  const { drawn, lost } = shown(values, chosen.scale);
+  const base = frame(chosen, 20, lost);
+  const colours = palette();
+  const suffix = chosen.unit ? ` ${chosen.unit}` : "";
+  const strange = marks(values, drawn).map((m) => ({ value: [m.index, m.level], ...MARKS[m.what] }));
+  const tell = ([{ value: [at] }]) => `${lines[at].name}\n${number(values[at])}${suffix}`;
+  return {
+    ...base,
+    tooltip: { ...base.tooltip, formatter: tell },
+    xAxis: {
+      ...base.xAxis,
+      type: "category",
+      data: lines.map((line) => line.name),
+      name: `${lines.length} runs, each logged once`,
+      nameGap: 10,
+      axisLabel: { show: false },
+      axisTick: { show: false },
+    },
+    series: [
+      { type: "scatter", symbolSize: 7, color: colours[0], data: drawn.map((value, at) => [at, value]) },
+      // What is no number has a mark where the line would break off.
+      { type: "scatter", symbolSize: 9, itemStyle: { color: colour("--surface"), borderColor: colours[0], borderWidth: 1.5 }, data: strange },
+    ],
+  };
+}
+
 function option(figure, loaded) {
   const chosen = choices(figure);
   const axis = AXES[chosen.axis];
   const lines = loaded.map((line) => prepared(line, chosen));
   const { unit } = chosen;
-  const muted = colour("--muted");
-  const text = { color: muted, fontSize: 11, fontFamily: css("--font") };
+  const text = small();
+  const muted = text.color;
   const colours = palette();
   const markers = lines.flatMap((l) => l.markers ?? []);
   const bands = lines.flatMap((l) => l.bands ?? []);
@@ -107,51 +182,22 @@ function option(figure, loaded) {
       data: markers.map((m, i) => ({ name: m.label, xAxis: markerX(m), label: { distance: i % 2 ? 16 : 3, align: i ? undefined : "left" } })),
     };
   }
-  const top = (lines.length > 1 ? 40 : 20) + (markers.length > 1 ? 14 : 0);
+  const base = frame(chosen, (lines.length > 1 ? 40 : 20) + (markers.length > 1 ? 14 : 0), lost);
+  const named = { ...text, color: colour("--text"), lineHeight: 16 };
   return {
-    animation: !still,
-    animationDuration: 200,
+    ...base,
     color: colours,
-    textStyle: text,
-    grid: { left: 8, right: 20, top, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "all" },
-    legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, data: lines.map((l) => l.name), textStyle: { ...text, color: colour("--text") } } : undefined,
-    aria: { enabled: true },
-    // Rich text draws on the canvas: HTML would need inline styles, which the content policy forbids.
-    tooltip: {
-      trigger: "axis",
-      renderMode: "richText",
-      confine: true,
-      transitionDuration: 0,
-      backgroundColor: colour("--surface"),
-      borderColor: colour("--line-strong"),
-      borderWidth: 1,
-      padding: 8,
-      textStyle: { color: colour("--text"), fontSize: 12, fontFamily: css("--font") },
-      axisPointer: { type: "line", lineStyle: { color: muted, type: "dashed" } },
-      formatter: (items) => told(items, own, lines, axis, unit),
-    },
+    legend: lines.length > 1 ? { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 3, data: lines.map((l) => l.name), textStyle: named } : undefined,
+    tooltip: { ...base.tooltip, formatter: (items) => told(items, own, lines, axis, unit) },
     xAxis: {
+      ...base.xAxis,
       type: axis.type,
       name: axis.name,
       minInterval: axis.minInterval,
-      nameLocation: "middle",
       nameGap: 22,
-      nameTextStyle: text,
       min: "dataMin",
       max: "dataMax",
-      axisLine: { onZero: false, lineStyle: { color: colour("--line-strong") } },
       axisLabel: { ...text, hideOverlap: true, formatter: { time: TIME_LABELS, relative: (v) => span(v) }[chosen.axis] },
-      splitLine: { show: false },
-    },
-    yAxis: {
-      type: chosen.scale === "log" ? "log" : "value",
-      scale: true,
-      // What a logarithm can't show is said, not dropped in silence.
-      name: lost ? `${digits.format(lost)} of 0 or less not drawn` : undefined,
-      nameTextStyle: { ...text, align: "left" },
-      nameGap: 6,
-      axisLabel: { ...text, formatter: (v) => number(v) },
-      splitLine: { lineStyle: { color: colour("--line") } },
     },
     dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false, moveOnMouseMove: "shift", ...zoom }],
     // What drags a stretch out is a tool, whose icon nobody needs.
@@ -275,7 +321,7 @@ function paint(figure) {
   const { lines } = state;
   const reason = why(lines, choices(figure).scale);
   const lone = lines.every((line) => line.points.length === 1 && !line.isLevel);
-  if (reason || lone) {
+  if (reason || (lone && lines.length <= MOST_TOLD)) {
     state.chart?.dispose();
     state.chart = undefined;
     note(figure, reason || " ");
@@ -285,15 +331,16 @@ function paint(figure) {
   }
   note(figure, "");
   if (!state.chart) furnish(figure, state);
-  state.chart.setOption(option(figure, lines), true);
-  state.chart.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
+  // Runs side by side are no stretch of an axis that others have, too.
+  state.chart.group = lone ? undefined : "page";
+  state.chart.setOption(lone ? dots(figure, lines) : option(figure, lines), true);
+  if (!lone) state.chart.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
   figure.dataset.points = lines.reduce((sum, line) => sum + line.points.length, 0);
 }
 
 function furnish(figure, state) {
   const plot = figure.querySelector(".plot");
   state.chart = echarts.init(plot, null, { renderer: "canvas" });
-  state.chart.group = "page";
   // The others follow it and tell the same, each in its own range.
   state.chart.on("datazoom", () => plot.matches(":hover") && zoomTo(state.chart.getOption().dataZoom[0]));
   state.chart.getZr().on("dblclick", zoomOut);
