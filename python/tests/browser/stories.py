@@ -145,7 +145,8 @@ def keys_do_what_a_mouse_does(ann: Visitor, told: Any) -> None:
     ann.expect(ann.page.evaluate("() => document.activeElement.name === 'q'"), "`/` does not lead to the search")
     ann.page.keyboard.press("Escape")
     ann.page.keyboard.press("j")
-    ann.expect(ann.page.evaluate("() => document.activeElement.matches('.row-link')"), "`j` does not walk the rows")
+    # The rows come with a request of their own, and the first has the focus once it is there.
+    ann.page.wait_for_function("() => document.activeElement.matches('.row-link')")
     ann.page.keyboard.press("Enter")
     ann.page.wait_for_url("**/runs/**")
 
