@@ -1,0 +1,125 @@
+//! Values with a shape.
+
+use crate::values::Values;
+
+/// Values in rows: row-major, the first dimension is the rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    values: Values,
+}
+
+/// A shape that does not hold the values that came with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeError {
+    /// The shape.
+    pub shape: Vec<usize>,
+    /// How many values came.
+    pub values: usize,
+}
+
+impl std::fmt::Display for ShapeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a shape of {:?} does not hold {} values", self.shape, self.values)
+    }
+}
+
+impl std::error::Error for ShapeError {}
+
+impl Tensor {
+    /// Values with a shape.
+    ///
+    /// # Errors
+    /// [`ShapeError`] when the shape has no dimension or holds another number of values.
+    pub fn new(name: impl Into<String>, shape: Vec<usize>, values: Values) -> Result<Self, ShapeError> {
+        let holds = shape.iter().try_fold(1_usize, |held, n| held.checked_mul(*n));
+        if shape.is_empty() || holds != Some(values.len()) {
+            return Err(ShapeError { values: values.len(), shape });
+        }
+        Ok(Self { name: name.into(), shape, values })
+    }
+
+    /// A column of a table: one value for each row.
+    #[must_use]
+    pub fn column(name: impl Into<String>, values: Values) -> Self {
+        Self { name: name.into(), shape: vec![values.len()], values }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Its dimensions, rows first.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Values for each row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// Whether it has one value for each row and no further dimension.
+    #[must_use]
+    pub fn is_column(&self) -> bool {
+        self.shape.len() == 1
+    }
+
+    /// Its values.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Its values, without the rest.
+    #[must_use]
+    pub fn into_values(self) -> Values {
+        self.values
+    }
+
+    /// The rows from `begin` to before `end`.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn slice(&self, begin: usize, end: usize) -> Self {
+        let width = self.width();
+        let mut shape = self.shape.clone();
+        shape[0] = end - begin;
+        Self { name: self.name.clone(), shape, values: self.values.slice(begin * width, end * width) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_holds_its_values_or_is_refused() {
+        let six = || Values::Fp32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let tensor = Tensor::new("x", vec![3, 2], six()).unwrap();
+        assert_eq!((tensor.rows(), tensor.width()), (3, 2));
+        assert_eq!(tensor.slice(1, 2).values(), &Values::Fp32(vec![3.0, 4.0]));
+        assert!(Tensor::new("x", vec![3, 3], six()).is_err());
+        assert!(Tensor::new("x", vec![], Values::Fp32(vec![1.0])).is_err());
+        assert!(Tensor::new("x", vec![usize::MAX, 2], six()).is_err(), "too large to be counted");
+        assert_eq!(Tensor::new("x", vec![0, 7], Values::Fp32(vec![])).unwrap().rows(), 0);
+    }
+}
