@@ -229,6 +229,7 @@ async fn measured(model: Arc<LoadedModel>, requests: u32) -> Known<Vec<f64>> {
 
 /// How long each of `requests` predictions of `example` takes, in milliseconds.
 fn measure(model: &LoadedModel, example: &Frame, requests: u32) -> Known<Vec<f64>> {
+    let handle = tokio::runtime::Handle::current();
     let began = Instant::now();
     let mut samples = Vec::new();
     for _ in 0..requests {
@@ -240,7 +241,7 @@ fn measure(model: &LoadedModel, example: &Frame, requests: u32) -> Known<Vec<f64
             ));
         }
         let asked = Instant::now();
-        model.predict(example).map_err(|e| e.to_string())?;
+        handle.block_on(model.predict(example)).map_err(|e| e.to_string())?;
         samples.push(asked.elapsed().as_secs_f64() * 1e3);
     }
     Ok(samples)

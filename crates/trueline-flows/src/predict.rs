@@ -9,9 +9,8 @@ use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
     LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
-use trueline_serving::{
-    Admission, Answer, Ask, Column, DataPlane, Frame, LogMode, Predictions, ServingError,
-};
+use trueline_serving::{Admission, Answer, Ask, DataPlane, Frame, LogMode, Predictions, ServingError};
+use trueline_tensors::{Tensor, Values};
 
 /// From so many rows on, scoring leaves the threads that answer requests to others.
 const MANY_ROWS: usize = 1_000;
@@ -100,7 +99,7 @@ impl Predictor {
     pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
         let asked = Instant::now();
         let received_at_ms = self.sources.now();
-        let answer = self.ask(&request, request.event_time_ms.unwrap_or(received_at_ms))?;
+        let answer = self.ask(&request, request.event_time_ms.unwrap_or(received_at_ms)).await?;
         let features_us = u64::try_from(answer.features_took.as_micros()).unwrap_or(u64::MAX);
         let runtime_us = micros(asked).saturating_sub(features_us);
         let random = u128::from_le_bytes(self.sources.bytes());
@@ -119,7 +118,7 @@ impl Predictor {
         })
     }
 
-    fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
+    async fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
         let ask = Ask {
             project: &request.project,
             endpoint: &request.endpoint,
@@ -130,8 +129,11 @@ impl Predictor {
             features: &self.features,
         };
         match request.frame.rows() > MANY_ROWS {
-            true => tokio::task::block_in_place(|| self.plane.ask(&ask)),
-            false => self.plane.ask(&ask),
+            true => {
+                let handle = tokio::runtime::Handle::current();
+                tokio::task::block_in_place(|| handle.block_on(self.plane.ask(&ask)))
+            }
+            false => self.plane.ask(&ask).await,
         }
     }
 
@@ -195,16 +197,12 @@ impl Told<'_> {
     fn records(&self) -> Vec<Record> {
         match &self.answer.predictions {
             Ok(predictions) => {
-                let outputs = predictions.values.chunks(predictions.width.max(1));
-                let row = |(i, output): (usize, &[f32])| {
-                    self.record(
-                        i,
-                        row_of(self.request.frame.columns(), i),
-                        outputs_of(output, predictions.whole),
-                        Status::Ok,
-                    )
+                let frame = &self.request.frame;
+                let row = |i| {
+                    let inputs = frame.cells().map(|c| (c.name(), cell(c.values(), c.index(i)))).collect();
+                    self.record(i, inputs, outputs_of(predictions, i, frame.rows()), Status::Ok)
                 };
-                outputs.enumerate().map(row).collect()
+                (0..frame.rows()).map(row).collect()
             }
             Err(error) => vec![self.record(0, Vec::new(), Outputs::None, Status::Error(error.to_string()))],
         }
@@ -235,17 +233,38 @@ impl Told<'_> {
     }
 }
 
-fn outputs_of(values: &[f32], whole: bool) -> Outputs {
-    match values {
-        #[allow(clippy::cast_possible_truncation)]
-        [one] if whole => Outputs::One(Scalar::Int(*one as i64)),
-        [one] => Outputs::One(Scalar::Float(f64::from(*one))),
-        many => Outputs::Many(many.iter().copied().map(f64::from).collect()),
+/// The answer to one row: a value, numbers, or what is neither as JSON.
+fn outputs_of(predictions: &Predictions, row: usize, rows: usize) -> Outputs {
+    if let Predictions::Array(one) = predictions
+        && one.rows() == rows
+    {
+        let own = row * one.width()..(row + 1) * one.width();
+        let floats: Option<Vec<f64>> = match one.values() {
+            Values::Fp32(list) => Some(list[own].iter().copied().map(f64::from).collect()),
+            Values::Fp64(list) => Some(list[own].to_vec()),
+            _ => None,
+        };
+        match floats.as_deref() {
+            Some([single]) if one.is_column() => return Outputs::One(Scalar::Float(*single)),
+            Some(_) => return Outputs::Many(floats.unwrap_or_default()),
+            None => {}
+        }
     }
+    Outputs::One(scalar(&predictions.row(row, rows)))
 }
 
-fn row_of(columns: &[Column], row: usize) -> Vec<(String, Scalar)> {
-    columns.iter().map(|c| (c.name.clone(), c.values.get(row).map_or(Scalar::Null, scalar))).collect()
+fn row_of(columns: &[Tensor], row: usize) -> Vec<(String, Scalar)> {
+    columns.iter().map(|c| (c.name().to_owned(), cell(c.values(), row))).collect()
+}
+
+/// A value as it is logged; a float that is no number is missing.
+fn cell(values: &Values, at: usize) -> Scalar {
+    match values {
+        Values::Fp64(list) if !list[at].is_nan() => Scalar::Float(list[at]),
+        Values::Fp32(list) if !list[at].is_nan() => Scalar::Float(f64::from(list[at])),
+        Values::Int64(list) => Scalar::Int(list[at]),
+        other => scalar(&other.json(at)),
+    }
 }
 
 /// A JSON value as it is logged; what is neither a number nor a text is logged as JSON.

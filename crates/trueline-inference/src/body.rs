@@ -1,13 +1,19 @@
 //! Bodies of MLflow's scoring protocol as columns: `dataframe_split`, `dataframe_records`, `instances`, `inputs`.
 
+use crate::columns;
 use serde_json::{Map, Value as Json};
-use trueline_serving::{Column, Frame, parse_json};
+use trueline_serving::{Frame, parse_json};
+use trueline_tensors::{Builder, Tensor};
 
 const FIELDS: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
 
-/// Reads a body.
+/// Reads a body: straight into columns where it is regular, else by way of JSON, which also finds what is wrong with it.
 pub(crate) fn frame(body: &[u8]) -> Result<Frame, String> {
-    let value = json(body)?;
+    columns::frame(body).map_or_else(|| of_json(json(body)?), Ok)
+}
+
+/// Reads a body that is JSON already.
+fn of_json(value: Json) -> Result<Frame, String> {
     let Json::Object(mut fields) = value else {
         return Err(one_field(&format!("it is {}", kind(&value))));
     };
@@ -68,12 +74,11 @@ fn split(input: Json) -> Result<Frame, String> {
         return Err("Dataframe split format needs `data`, a list of rows".to_owned());
     };
     match fields.remove("columns") {
-        None | Some(Json::Null) => Frame::unnamed(transposed(rows, None, "dataframe_split")?),
+        None | Some(Json::Null) => tensor(Json::Array(rows), "dataframe_split").map(Frame::array),
         Some(Json::Array(names)) => {
-            let columns = transposed(rows, Some(names.len()), "dataframe_split")?;
-            let named =
-                names.into_iter().zip(columns).map(|(name, values)| Column { name: text(name), values });
-            unique(named.collect())
+            let columns = transposed(rows, names.len(), "dataframe_split")?;
+            let named = names.into_iter().zip(columns);
+            unique(named.map(|(name, values)| Tensor::column(text(name), values.finish())).collect())
         }
         Some(other) => {
             Err(format!("Dataframe split format needs `columns` to be a list. Got {}", kind(&other)))
@@ -89,8 +94,9 @@ fn text(name: Json) -> String {
     }
 }
 
-fn unique(columns: Vec<Column>) -> Result<Frame, String> {
-    let mut names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+/// Columns, no two of one name.
+pub(crate) fn unique(columns: Vec<Tensor>) -> Result<Frame, String> {
+    let mut names: Vec<&str> = columns.iter().map(Tensor::name).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|p| p[0] == p[1]) {
         return Err(format!("the column '{}' is given twice", pair[0]));
@@ -99,10 +105,8 @@ fn unique(columns: Vec<Column>) -> Result<Frame, String> {
 }
 
 /// Rows of one length as columns.
-fn transposed(rows: Vec<Json>, width: Option<usize>, field: &str) -> Result<Vec<Vec<Json>>, String> {
-    let first = rows.first().map_or(0, |r| r.as_array().map_or(1, Vec::len));
-    let width = width.unwrap_or(first);
-    let mut columns: Vec<Vec<Json>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
+fn transposed(rows: Vec<Json>, width: usize, field: &str) -> Result<Vec<Builder>, String> {
+    let mut columns = vec![Builder::default(); width];
     for (i, row) in rows.into_iter().enumerate() {
         let values = match row {
             Json::Array(values) => values,
@@ -125,7 +129,7 @@ fn records(input: Json, field: &str) -> Result<Frame, String> {
     let Json::Array(rows) = input else {
         return Err(format!("`{field}` must be a list of dictionaries. Got {}", kind(&input)));
     };
-    let mut columns: Vec<Column> = Vec::new();
+    let mut columns: Vec<(String, Builder)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     let count = rows.len();
     for (i, row) in rows.into_iter().enumerate() {
@@ -134,23 +138,26 @@ fn records(input: Json, field: &str) -> Result<Frame, String> {
         };
         for (name, value) in row {
             let place = *places.entry(name.clone()).or_insert_with(|| {
-                columns.push(Column { name, values: Vec::with_capacity(count) });
+                columns.push((name, Builder::default()));
                 columns.len() - 1
             });
-            let values = &mut columns[place].values;
-            values.resize(i, Json::Null);
+            let values = &mut columns[place].1;
+            values.fill_up_to(i);
             values.push(value);
         }
     }
-    columns.iter_mut().for_each(|c| c.values.resize(count, Json::Null));
-    Frame::named(columns)
+    let whole = columns.into_iter().map(|(name, mut values)| {
+        values.fill_up_to(count);
+        Tensor::column(name, values.finish())
+    });
+    Frame::named(whole.collect())
 }
 
 /// TensorFlow Serving's rows: lists of numbers, or dictionaries.
 fn instances(input: Json) -> Result<Frame, String> {
     match &input {
         Json::Array(rows) if rows.first().is_some_and(Json::is_object) => records(input, "instances"),
-        Json::Array(_) => tensor(input, "instances"),
+        Json::Array(_) => tensor(input, "instances").map(Frame::array),
         other => Err(format!("`instances` must be a list of rows. Got {}", kind(other))),
     }
 }
@@ -159,7 +166,7 @@ fn instances(input: Json) -> Result<Frame, String> {
 fn inputs(input: Json) -> Result<Frame, String> {
     match input {
         Json::Object(columns) => by_name(columns),
-        Json::Array(_) => tensor(input, "inputs"),
+        Json::Array(_) => tensor(input, "inputs").map(Frame::array),
         other => {
             Err(format!("`inputs` must be a dictionary of columns or a list of rows. Got {}", kind(&other)))
         }
@@ -168,25 +175,56 @@ fn inputs(input: Json) -> Result<Frame, String> {
 
 fn by_name(columns: Map<String, Json>) -> Result<Frame, String> {
     let column = |(name, values): (String, Json)| match values {
-        Json::Array(values) => Ok(Column { name, values: values.into_iter().map(single).collect() }),
-        other if other.is_object() => Err(format!("column '{name}' of `inputs` must be a list of values")),
+        Json::Object(_) => Err(format!("column '{name}' of `inputs` must be a list of values")),
+        Json::Array(_) => {
+            let tensor = tensor(values, &name)?.named(name);
+            // A column of shape (n, 1) is one of n values.
+            Ok(match tensor.shape() {
+                [_, 1] => Tensor::column(tensor.name().to_owned(), tensor.into_values()),
+                _ => tensor,
+            })
+        }
         // A single value is a single row.
-        value => Ok(Column { name, values: vec![value] }),
+        value => Ok(Tensor::column(name, [value].into_iter().collect::<Builder>().finish())),
     };
     Frame::named(columns.into_iter().map(column).collect::<Result<_, _>>()?)
 }
 
-/// A column of shape (n, 1) is one of n values.
-fn single(value: Json) -> Json {
-    match value {
-        Json::Array(mut one) if one.len() == 1 => one.swap_remove(0),
-        other => other,
+/// Lists in lists as an array; all lists of one depth have one length.
+fn tensor(input: Json, field: &str) -> Result<Tensor, String> {
+    let mut shape = Vec::new();
+    let mut inner = &input;
+    while let Json::Array(list) = inner {
+        shape.push(list.len());
+        let Some(first) = list.first() else { break };
+        inner = first;
     }
+    let mut values = Builder::default();
+    flatten(input, &shape, field, &mut values)?;
+    Tensor::new("", shape, values.finish()).map_err(|e| format!("`{field}`: {e}"))
 }
 
-fn tensor(input: Json, field: &str) -> Result<Frame, String> {
-    let Json::Array(rows) = input else { return Err(format!("`{field}` must be a list of rows")) };
-    Frame::unnamed(transposed(rows, None, field)?)
+fn flatten(input: Json, shape: &[usize], field: &str, values: &mut Builder) -> Result<(), String> {
+    let [_, inner @ ..] = shape else {
+        values.push(input);
+        return Ok(());
+    };
+    let Json::Array(list) = input else { return Ok(()) };
+    for (i, item) in list.into_iter().enumerate() {
+        match (inner.first(), &item) {
+            (None, Json::Array(_) | Json::Object(_)) | (Some(_), Json::Object(_)) => {
+                return Err(format!("row {i} of `{field}` must be a list of values. Got {}", kind(&item)));
+            }
+            (Some(width), Json::Array(own)) if own.len() != *width => {
+                return Err(format!("row {i} of `{field}` has {} values, expected {width}", own.len()));
+            }
+            (Some(width), other) if !other.is_array() => {
+                return Err(format!("row {i} of `{field}` is {}, expected {width} values", kind(other)));
+            }
+            _ => flatten(item, inner, field, values)?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -200,7 +238,7 @@ mod tests {
     }
 
     fn names(frame: &Frame) -> Vec<&str> {
-        frame.columns().iter().map(|c| c.name.as_str()).collect()
+        frame.columns().iter().map(Tensor::name).collect()
     }
 
     #[test]
@@ -215,8 +253,43 @@ mod tests {
         assert_eq!(names(&split), ["a", "b"]);
         assert_eq!(split.rows(), 2);
         for other in [records, instances, inputs] {
-            assert_eq!(other.unwrap(), split);
+            assert_eq!(
+                format!("{:?}", other.unwrap()),
+                format!("{split:?}"),
+                "NaN is the same missing value"
+            );
         }
+    }
+
+    #[test]
+    fn columns_are_read_the_same_with_and_without_json_in_between() {
+        for body in [
+            json!({ "dataframe_split": { "columns": ["a", 7], "data": [[1, "x"], [2, null]] } }),
+            json!({ "dataframe_split": { "data": [[1, 0.5], [2, 7]], "columns": ["a", "b"], "index": [3, 4] } }),
+            json!({ "dataframe_records": [{ "a": 1 }, { "b": true }, { "a": 2.5, "b": false }], "other": [1] }),
+            json!({ "instances": [{ "a": 1 }], "params": {} }),
+            json!({ "instances": [[1, 2], [3, 4.5]] }),
+            json!({ "instances": [1, 2] }),
+            json!({ "instances": [] }),
+            json!({ "inputs": { "a": [1, 2], "b": ["x", "y"] }, "params": null }),
+            json!({ "inputs": [[1]] }),
+        ] {
+            let bytes = body.to_string();
+            let straight = columns::frame(bytes.as_bytes()).unwrap_or_else(|| panic!("{bytes}"));
+            assert_eq!(format!("{straight:?}"), format!("{:?}", of_json(body).unwrap()), "{bytes}");
+        }
+        for odd in [
+            json!({ "inputs": { "a": [[1], [2]] } }),
+            json!({ "inputs": [[[1, 2]], [[3, 4]]] }),
+            json!({ "inputs": { "a": 1 } }),
+            json!({ "dataframe_split": { "data": [[1, 2]] } }),
+            json!({ "dataframe_records": [{ "a": [1] }] }),
+        ] {
+            assert!(columns::frame(odd.to_string().as_bytes()).is_none(), "{odd}");
+            assert!(of_json(odd).is_ok());
+        }
+        let deep = read(&json!({ "inputs": [[[1, 2]], [[3, 4]]] })).unwrap();
+        assert_eq!(deep.columns()[0].shape(), [2, 1, 2]);
     }
 
     #[test]
@@ -224,7 +297,7 @@ mod tests {
         for field in ["instances", "inputs"] {
             let read = read(&json!({ field: [[1, 2, 3], [4, 5, 6]] })).unwrap();
             assert!(!read.is_named());
-            assert_eq!((read.rows(), read.columns().len()), (2, 3));
+            assert_eq!((read.rows(), read.width()), (2, 3));
         }
         assert_eq!(read(&json!({ "instances": [1, 2] })).unwrap().rows(), 2);
     }
@@ -233,7 +306,7 @@ mod tests {
     fn pythons_words_for_floats_are_understood_outside_of_texts() {
         let body = br#"{"dataframe_records": [{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "d": Infinity, "e": -1}]}"#;
         let read = frame(body).unwrap();
-        let value = |name| read.column(name).unwrap().values[0].clone();
+        let value = |name| read.column(name).unwrap().values().json(0);
         assert_eq!(value("a"), Json::Null);
         assert_eq!(value("b"), json!("-Infinity"));
         assert_eq!(value("c"), json!("NaN \" Infinity"));

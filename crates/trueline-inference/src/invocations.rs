@@ -1,16 +1,15 @@
 //! `POST /endpoints/{endpoint}/invocations`: MLflow's scoring protocol, with an id for every prediction.
 
 use crate::error::Refusal;
-use crate::{App, LARGEST_BODY, admit, body, header, time_ms, unhurried};
+use crate::{App, LARGEST_BODY, admit, body, header, time_ms, unhurried, write};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted, PredictionRequest};
-use trueline_serving::Predictions;
 
 /// Whose prediction it is: callers with one key stay with one variant.
 const KEY: &str = "x-trueline-key";
@@ -78,87 +77,17 @@ fn not_supported(given: &str) -> Response {
 
 fn answer(predicted: &Predicted) -> Response {
     let mut text = String::with_capacity(64 + predicted.ids.len() * 60);
-    // Writing to a text can't fail.
-    let _ = write_answer(&mut text, predicted);
+    text.push_str("{\"predictions\": ");
+    write::predictions(&mut text, &predicted.predictions);
+    text.push_str(", \"prediction_ids\": [");
+    for (i, id) in predicted.ids.iter().enumerate() {
+        // Writing to a text can't fail.
+        let _ = write!(text, "{}\"{id}\"", if i > 0 { ", " } else { "" });
+    }
+    text.push_str("]}");
     let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
     if let Ok(variant) = predicted.variant.parse() {
         response.headers_mut().insert("x-trueline-variant", variant);
     }
     response
-}
-
-/// `{"predictions": […], "prediction_ids": […]}`, numbers as MLflow writes them: a float32 with all its digits as float64.
-fn write_answer(out: &mut String, predicted: &Predicted) -> std::fmt::Result {
-    let Predictions { values, width, whole } = &predicted.predictions;
-    out.push_str("{\"predictions\": [");
-    for (i, row) in values.chunks((*width).max(1)).enumerate() {
-        out.push_str(if i > 0 { ", " } else { "" });
-        match row {
-            [one] => write_number(out, *one, *whole)?,
-            many => {
-                out.push('[');
-                for (j, value) in many.iter().enumerate() {
-                    out.push_str(if j > 0 { ", " } else { "" });
-                    write_number(out, *value, *whole)?;
-                }
-                out.push(']');
-            }
-        }
-    }
-    out.push_str("], \"prediction_ids\": [");
-    for (i, id) in predicted.ids.iter().enumerate() {
-        write!(out, "{}\"{id}\"", if i > 0 { ", " } else { "" })?;
-    }
-    out.push_str("]}");
-    Ok(())
-}
-
-fn write_number(out: &mut String, value: f32, whole: bool) -> std::fmt::Result {
-    match value {
-        whole_one if whole => write!(out, "{whole_one:.0}"),
-        odd if !odd.is_finite() => {
-            out.push_str("null");
-            Ok(())
-        }
-        // Debug keeps the point of 1.0, by which a client knows a float.
-        float => write!(out, "{:?}", f64::from(float)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn written(values: &[f32], width: usize, whole: bool) -> String {
-        let predictions = Predictions { values: values.to_vec(), width, whole };
-        let mut out = String::new();
-        write_answer(&mut out, &Predicted { variant: "m/1".into(), ids: Vec::new(), predictions }).unwrap();
-        out
-    }
-
-    #[test]
-    fn answers_look_like_mlflows() {
-        assert_eq!(written(&[1.0, 0.25], 1, false), r#"{"predictions": [1.0, 0.25], "prediction_ids": []}"#);
-        assert_eq!(written(&[1.0, 0.0], 1, true), r#"{"predictions": [1, 0], "prediction_ids": []}"#);
-        let two = written(&[0.5, 0.5, 1.0, 0.0], 2, false);
-        assert_eq!(two, r#"{"predictions": [[0.5, 0.5], [1.0, 0.0]], "prediction_ids": []}"#);
-    }
-
-    proptest! {
-        #[test]
-        fn every_float_comes_back_bit_for_bit(bits in any::<u32>()) {
-            let value = f32::from_bits(bits);
-            let text = written(&[value], 1, false);
-            let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let read = &read["predictions"][0];
-            if value.is_finite() {
-                #[allow(clippy::cast_possible_truncation)]
-                let read = read.as_f64().unwrap() as f32;
-                prop_assert_eq!(read.to_bits(), bits);
-            } else {
-                prop_assert!(read.is_null());
-            }
-        }
-    }
 }

@@ -2,9 +2,11 @@
 //! its root, and takes labels. A handler parses, calls one function, renders; nothing here waits for the database.
 
 mod body;
+mod columns;
 mod error;
 mod invocations;
 mod labels;
+mod write;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};

@@ -1,8 +1,9 @@
 //! What a model reads besides the request: features by key, from wherever a flow keeps them.
 
 use crate::error::ServingError;
-use crate::frame::{Column, Frame};
+use crate::frame::Frame;
 use trueline_ledger::{Millis, ProjectId};
+use trueline_tensors::Tensor;
 
 /// Gives the features that a version names, for each row of a request, in bounded time and without the database.
 pub trait FeatureSource: Send + Sync {
@@ -17,5 +18,5 @@ pub trait FeatureSource: Send + Sync {
         views: &[String],
         frame: &Frame,
         at_ms: Millis,
-    ) -> Result<Vec<Column>, ServingError>;
+    ) -> Result<Vec<Tensor>, ServingError>;
 }

@@ -1,14 +1,16 @@
 //! A model version as it is loaded: its files from blobs by hash, its runtime, its signature, its self-test.
 
 use crate::error::ServingError;
-use crate::frame::{Column, Frame};
+use crate::frame::Frame;
 use crate::mlmodel::MlModel;
-use crate::runtime::{Runtime, Trees};
+use crate::predictions::Predictions;
+use crate::runtime::{RunError, Runtime, Trees};
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::ProjectId;
+use trueline_tensors::{Builder, Tensor};
 
 /// The largest file of a model that is loaded into memory, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -53,17 +55,6 @@ impl ModelSpec {
     fn unservable(&self, reason: impl Into<String>) -> ServingError {
         ServingError::Unservable { model: self.name(), reason: reason.into() }
     }
-}
-
-/// Predictions for the rows of one request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Predictions {
-    /// `width` numbers for each row, one after the other.
-    pub values: Vec<f32>,
-    /// Numbers for each row.
-    pub width: usize,
-    /// Whether they are whole: the numbers of classes.
-    pub whole: bool,
 }
 
 /// A version in memory, ready to answer.
@@ -112,7 +103,7 @@ impl LoadedModel {
             feature_views,
             example,
         };
-        model.try_example()?;
+        model.try_example().await?;
         Ok(model)
     }
 
@@ -155,25 +146,27 @@ impl LoadedModel {
     /// Predicts.
     ///
     /// # Errors
-    /// [`ServingError::Input`] when the request does not fit the signature.
-    pub fn predict(&self, frame: &Frame) -> Result<Predictions, ServingError> {
+    /// [`ServingError::Input`] when the request does not fit the signature, [`ServingError::Unservable`] when the model
+    /// fails.
+    pub async fn predict(&self, frame: &Frame) -> Result<Predictions, ServingError> {
         let rows = frame.rows();
         if rows > MOST_ROWS {
             return Err(crate::InputError::TooManyRows { rows, limit: MOST_ROWS }.into());
         }
-        let input = self.signature.rows(frame)?;
-        let scores = self.runtime.score(&input).map_err(|e| self.spec.unservable(e))?;
-        Ok(Predictions { values: scores.values, width: scores.width, whole: scores.whole })
+        self.runtime.predict(&self.signature, frame).map_err(|e| match e {
+            RunError::Input(error) => error.into(),
+            RunError::Failed(why) => self.spec.unservable(why),
+        })
     }
 
     /// The self-test: the example that was logged with the model must be answered with finite numbers.
-    fn try_example(&self) -> Result<(), ServingError> {
+    async fn try_example(&self) -> Result<(), ServingError> {
         let Some(frame) = &self.example else { return Ok(()) };
         let failed = |why: String| {
             self.spec.unservable(format!("it fails on its own input example, so it is not made ready: {why}"))
         };
-        let answer = self.predict(frame).map_err(|e| failed(e.to_string()))?;
-        match answer.values.iter().all(|v| v.is_finite()) {
+        let answer = self.predict(frame).await.map_err(|e| failed(e.to_string()))?;
+        match answer.is_finite() {
             true => Ok(()),
             false => Err(failed("it answers a number that is not finite".to_owned())),
         }
@@ -225,8 +218,8 @@ fn example(bytes: &[u8]) -> Option<Frame> {
     let split = &value["dataframe_split"];
     let (names, data) = (split["columns"].as_array()?, split["data"].as_array()?);
     let column = |(i, name): (usize, &Json)| {
-        let values = data.iter().map(|row| row[i].clone()).collect();
-        Some(Column { name: name.as_str()?.to_owned(), values })
+        let values = data.iter().map(|row| row[i].clone()).collect::<Builder>().finish();
+        Some(Tensor::column(name.as_str()?, values))
     };
     Frame::named(names.iter().enumerate().map(column).collect::<Option<_>>()?).ok()
 }

@@ -3,9 +3,10 @@
 
 use crate::error::ServingError;
 use crate::features::FeatureSource;
-use crate::frame::{Column, Frame};
+use crate::frame::Frame;
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
-use crate::model::{LoadedModel, ModelSpec, Predictions};
+use crate::model::{LoadedModel, ModelSpec};
+use crate::predictions::Predictions;
 use crate::rollout::{Observation, Outcome};
 use crate::route::{LogMode, Variant};
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use trueline_blobs::Blobs;
 use trueline_ledger::{Millis, ProjectId};
+use trueline_tensors::Tensor;
 
 /// Models that were served and stay loaded, so that a return to them is a swap.
 const KEPT: usize = 8;
@@ -53,7 +55,7 @@ pub struct Answer {
     /// Whether the answer waits for the log.
     pub log: LogMode,
     /// The features that the model read besides the request.
-    pub features: Vec<Column>,
+    pub features: Vec<Tensor>,
     /// How long that took.
     pub features_took: Duration,
     /// The predictions, or why there are none.
@@ -231,9 +233,9 @@ impl DataPlane {
     ///
     /// # Errors
     /// [`ServingError::NotFound`] without the endpoint.
-    pub fn ask(&self, ask: &Ask<'_>) -> Result<Answer, ServingError> {
-        let live = self.inner.live.load();
-        let endpoint = live.endpoint(ask.project, ask.endpoint).ok_or_else(|| {
+    pub async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, ServingError> {
+        let endpoint = self.inner.live.load().endpoint(ask.project, ask.endpoint).map(Arc::clone);
+        let endpoint = endpoint.ok_or_else(|| {
             ServingError::NotFound(format!(
                 "no endpoint `{}` answers in project `{}`: deploy a version to it with `trueline endpoint deploy`",
                 ask.endpoint, ask.project
@@ -249,9 +251,9 @@ impl DataPlane {
         };
         let features_took = began.elapsed();
         let (features, predictions) = match features {
-            Ok(none) if none.is_empty() => (none, variant.model.predict(ask.frame)),
+            Ok(none) if none.is_empty() => (none, variant.model.predict(ask.frame).await),
             Ok(features) => {
-                let predictions = variant.model.predict(&ask.frame.with(&features));
+                let predictions = variant.model.predict(&ask.frame.with(&features)).await;
                 (features, predictions)
             }
             Err(error) => (Vec::new(), Err(error)),

@@ -1,21 +1,16 @@
 //! Runtimes: what turns rows of numbers into predictions. One so far, for gradient-boosted trees; ONNX and Python
 //! workers are to stand beside it.
 
+use crate::frame::Frame;
+use crate::predictions::Predictions;
+use crate::signature::Signature;
+use trueline_tensors::Values;
 use trueline_trees::{Model, Rows};
 
-/// What a runtime answers: `width` numbers for each row, one after the other.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Scores {
-    pub(crate) values: Vec<f32>,
-    pub(crate) width: usize,
-    /// Whether they are the numbers of classes.
-    pub(crate) whole: bool,
-}
-
-/// Scores rows. Shared by all requests at once.
+/// Answers requests. Shared by all of them at once.
 pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
-    /// Scores rows of [`Runtime::width`] numbers.
-    fn score(&self, rows: &[f32]) -> Result<Scores, String>;
+    /// Answers a request, whose input must fit the signature.
+    fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError>;
     /// How many numbers a row has.
     fn width(&self) -> usize;
     /// The names of its inputs, when the model has them.
@@ -51,20 +46,44 @@ impl Trees {
     }
 }
 
+/// Why a runtime gave no answer.
+#[derive(Debug)]
+pub(crate) enum RunError {
+    /// The request does not fit the model.
+    Input(crate::InputError),
+    /// The model failed.
+    Failed(String),
+}
+
+impl From<crate::InputError> for RunError {
+    fn from(error: crate::InputError) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl From<trueline_trees::ScoreError> for RunError {
+    fn from(error: trueline_trees::ScoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 impl Runtime for Trees {
-    fn score(&self, rows: &[f32]) -> Result<Scores, String> {
-        let rows = Rows::new(rows, self.model.num_feature()).map_err(|e| e.to_string())?;
+    fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
+        let rows = signature.rows(frame)?;
+        let rows = Rows::new(&rows, self.model.num_feature())?;
         let width = self.model.value_width();
         let mut values = vec![0.0; rows.len() * width];
         match self.call {
-            Call::Booster => self.model.predict(rows, &mut values).map_err(|e| e.to_string())?,
+            Call::Booster => self.model.predict(rows, &mut values)?,
             Call::Classifier => {
-                let scorer = self.model.best_scorer().map_err(|e| e.to_string())?;
-                scorer.predict(rows, &mut values).map_err(|e| e.to_string())?;
-                return Ok(Scores { values: classes(&values, width), width: 1, whole: true });
+                self.model.best_scorer()?.predict(rows, &mut values)?;
+                return Ok(Predictions::column(Values::Int64(classes(&values, width))));
             }
         }
-        Ok(Scores { values, width, whole: false })
+        Ok(match width {
+            1 => Predictions::column(Values::Fp32(values)),
+            _ => Predictions::array(vec![rows.len(), width], Values::Fp32(values)),
+        })
     }
 
     fn width(&self) -> usize {
@@ -81,17 +100,16 @@ impl Runtime for Trees {
 }
 
 /// The class of each row: the likeliest, or, of two, the second when its probability is above one half.
-#[allow(clippy::cast_precision_loss)]
-fn classes(values: &[f32], width: usize) -> Vec<f32> {
+fn classes(values: &[f32], width: usize) -> Vec<i64> {
     let likeliest = |row: &[f32]| {
         let best = row
             .iter()
             .enumerate()
             .fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
-        best.0 as f32
+        i64::try_from(best.0).unwrap_or(i64::MAX)
     };
     match width {
-        1 => values.iter().map(|p| if *p > 0.5 { 1.0 } else { 0.0 }).collect(),
+        1 => values.iter().map(|p| i64::from(*p > 0.5)).collect(),
         many => values.chunks(many).map(likeliest).collect(),
     }
 }
@@ -102,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_classifier_answers_classes() {
-        assert_eq!(classes(&[0.2, 0.5, 0.7], 1), [0.0, 0.0, 1.0]);
-        assert_eq!(classes(&[0.1, 0.7, 0.2, 0.5, 0.3, 0.2], 3), [1.0, 0.0]);
+        assert_eq!(classes(&[0.2, 0.5, 0.7], 1), [0, 0, 1]);
+        assert_eq!(classes(&[0.1, 0.7, 0.2, 0.5, 0.3, 0.2], 3), [1, 0]);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! expected and what came.
 
 use crate::error::InputError;
-use crate::frame::{Column, Frame};
+use crate::frame::{Cells, Frame};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use trueline_tensors::Values;
 
 /// MLflow's column types that a numeric model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,62 +114,70 @@ impl Signature {
     ///
     /// # Errors
     /// [`InputError`] with column and row.
-    pub fn rows(&self, frame: &Frame) -> Result<Vec<f32>, InputError> {
+    pub(crate) fn rows<T: Number>(&self, frame: &Frame) -> Result<Vec<T>, InputError> {
         let width = self.width();
-        let mut out = vec![f32::NAN; frame.rows() * width];
-        match self {
-            Self::Tensor { .. } => {
-                self.check_width(frame)?;
-                for (i, column) in frame.columns().iter().enumerate() {
-                    fill(&mut out, width, i, column, ColumnType::Double)?;
-                }
-            }
-            Self::Columns(columns) => {
-                let placed = self.place(columns, frame)?;
-                for (i, (column, source)) in columns.iter().zip(placed).enumerate() {
-                    if let Some(source) = source {
-                        fill(&mut out, width, i, source, column.kind)?;
-                    }
-                }
-            }
+        let mut out = vec![T::MISSING; frame.rows() * width];
+        let columns = match self {
+            Self::Columns(columns) if frame.is_named() => return by_name(columns, frame, out),
+            Self::Columns(columns) => columns.as_slice(),
+            Self::Tensor { .. } => &[],
+        };
+        if frame.width() != width {
+            return Err(InputError::WrongShape {
+                expected: format!("rows of {width} values"),
+                found: format!("rows of {} values", frame.width()),
+            });
+        }
+        for (i, cells) in frame.cells().enumerate() {
+            let kind = columns.get(i).map_or(ColumnType::Double, |c| c.kind);
+            fill(&mut out, width, i, cells, kind)?;
         }
         Ok(out)
     }
+}
 
-    /// The frame's column for each of the model's.
-    fn place<'f>(
-        &self,
-        columns: &[InputColumn],
-        frame: &'f Frame,
-    ) -> Result<Vec<Option<&'f Column>>, InputError> {
-        if !frame.is_named() {
-            self.check_width(frame)?;
-            return Ok(frame.columns().iter().map(Some).collect());
-        }
-        let missing: Vec<String> = columns
-            .iter()
-            .filter(|c| c.required && frame.column(&c.name).is_none())
-            .map(|c| c.name.clone())
-            .collect();
-        if !missing.is_empty() {
+/// The frame's column for each of the model's.
+fn by_name<T: Number>(columns: &[InputColumn], frame: &Frame, mut out: Vec<T>) -> Result<Vec<T>, InputError> {
+    let names = |columns: &[InputColumn]| columns.iter().map(|c| c.name.clone()).collect();
+    for (i, column) in columns.iter().enumerate() {
+        let Some(place) = frame.columns().iter().position(|c| c.name() == column.name) else {
+            if !column.required {
+                continue;
+            }
+            let absent = |c: &&InputColumn| c.required && frame.column(&c.name).is_none();
             return Err(InputError::MissingColumns {
-                missing,
-                expected: columns.iter().map(|c| c.name.clone()).collect(),
-                found: frame.columns().iter().map(|c| c.name.clone()).collect(),
+                missing: columns.iter().filter(absent).map(|c| c.name.clone()).collect(),
+                expected: names(columns),
+                found: frame.names(),
             });
-        }
-        Ok(columns.iter().map(|c| frame.column(&c.name)).collect())
+        };
+        let cells = frame.cells_of(place).ok_or_else(|| InputError::WrongShape {
+            expected: format!("one value for each row in column '{}'", column.name),
+            found: format!("the shape {:?}", frame.columns()[place].shape()),
+        })?;
+        fill(&mut out, columns.len(), i, cells, column.kind)?;
     }
+    Ok(out)
+}
 
-    fn check_width(&self, frame: &Frame) -> Result<(), InputError> {
-        let (expected, found) = (self.width(), frame.columns().len());
-        if expected == found {
-            return Ok(());
-        }
-        Err(InputError::WrongShape {
-            expected: format!("rows of {expected} values"),
-            found: format!("rows of {found} values"),
-        })
+/// What a model reckons with.
+pub(crate) trait Number: Copy {
+    /// A missing value.
+    const MISSING: Self;
+    /// The nearest to a whole number.
+    fn of_int(whole: i64) -> Self;
+    /// The nearest to a float.
+    fn of_float(float: f64) -> Self;
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+impl Number for f32 {
+    const MISSING: Self = Self::NAN;
+    fn of_int(whole: i64) -> Self {
+        whole as Self
+    }
+    fn of_float(float: f64) -> Self {
+        float as Self
     }
 }
 
@@ -196,15 +205,16 @@ fn input_column(i: usize, spec: &Json) -> Result<InputColumn, String> {
     Ok(InputColumn { name, kind, required: spec["required"] != false })
 }
 
-fn fill(
-    out: &mut [f32],
+fn fill<T: Number>(
+    out: &mut [T],
     width: usize,
     at: usize,
-    column: &Column,
+    cells: Cells<'_>,
     kind: ColumnType,
 ) -> Result<(), InputError> {
-    for (row, value) in column.values.iter().enumerate() {
-        out[row * width + at] = number(value, kind).map_err(|problem| problem.at(column, row, kind))?;
+    for row in 0..cells.rows() {
+        out[row * width + at] =
+            number(cells.values(), cells.index(row), kind).map_err(|problem| problem.at(cells, row, kind))?;
     }
     Ok(())
 }
@@ -212,42 +222,66 @@ fn fill(
 /// Why a value is not one of its column.
 enum Problem {
     Missing,
-    Wrong(String),
+    Wrong,
 }
 
 impl Problem {
-    fn at(self, column: &Column, row: usize, kind: ColumnType) -> InputError {
-        let (column, expected) = (column.name.clone(), kind.as_str().to_owned());
+    fn at(self, cells: Cells<'_>, row: usize, kind: ColumnType) -> InputError {
+        let (column, expected) = (cells.name(), kind.as_str().to_owned());
         match self {
             Self::Missing => InputError::MissingValue { column, row, expected },
-            Self::Wrong(found) => InputError::WrongType { column, row, expected, found },
+            Self::Wrong => {
+                let found = told(&cells.values().json(cells.index(row)));
+                InputError::WrongType { column, row, expected, found }
+            }
         }
     }
 }
 
 /// A value as the model takes it. MLflow takes a whole number where a fraction is expected, not the other way round.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
-fn number(value: &Json, kind: ColumnType) -> Result<f32, Problem> {
-    let wrong = || Problem::Wrong(told(value));
-    match (kind, value) {
-        (ColumnType::Double | ColumnType::Float, Json::Null) => Ok(f32::NAN),
-        (_, Json::Null) => Err(Problem::Missing),
-        (ColumnType::Double | ColumnType::Float, Json::Number(n)) => {
-            n.as_f64().map(|v| v as f32).ok_or_else(wrong)
-        }
-        (ColumnType::Double | ColumnType::Float, Json::String(text)) => match text.as_str() {
-            "NaN" => Ok(f32::NAN),
-            "Infinity" => Ok(f32::INFINITY),
-            "-Infinity" => Ok(f32::NEG_INFINITY),
-            _ => Err(wrong()),
+fn number<T: Number>(values: &Values, at: usize, kind: ColumnType) -> Result<T, Problem> {
+    use ColumnType::{Boolean, Double, Float, Integer};
+    let whole = |value: i64| match kind {
+        Integer if i32::try_from(value).is_err() => Err(Problem::Wrong),
+        Boolean => Err(Problem::Wrong),
+        _ => Ok(T::of_int(value)),
+    };
+    let float = |value: f64| match kind {
+        Double | Float => Ok(T::of_float(value)),
+        _ if value.is_nan() => Err(Problem::Missing),
+        _ => Err(Problem::Wrong),
+    };
+    match values {
+        Values::Fp64(list) => float(list[at]),
+        Values::Fp32(list) => float(f64::from(list[at])),
+        Values::Int64(list) => whole(list[at]),
+        Values::Int32(list) => whole(list[at].into()),
+        Values::Int16(list) => whole(list[at].into()),
+        Values::Int8(list) => whole(list[at].into()),
+        Values::Uint64(list) => i64::try_from(list[at]).map_err(|_| Problem::Wrong).and_then(whole),
+        Values::Uint32(list) => whole(list[at].into()),
+        Values::Uint16(list) => whole(list[at].into()),
+        Values::Uint8(list) => whole(list[at].into()),
+        Values::Bool(list) if kind == Boolean => Ok(T::of_int(list[at].into())),
+        Values::Bool(_) | Values::Bytes(_) => Err(Problem::Wrong),
+        Values::Text(list) => match list[at].as_deref() {
+            None => float(f64::NAN),
+            Some("NaN") => float(f64::NAN),
+            Some("Infinity") => float(f64::INFINITY),
+            Some("-Infinity") => float(f64::NEG_INFINITY),
+            Some(_) => Err(Problem::Wrong),
         },
-        (ColumnType::Long, Json::Number(n)) => n.as_i64().map(|v| v as f32).ok_or_else(wrong),
-        (ColumnType::Integer, Json::Number(n)) => {
-            let small = n.as_i64().filter(|v| i32::try_from(*v).is_ok());
-            small.map(|v| v as f32).ok_or_else(wrong)
+        Values::Json(list) => {
+            let one = std::iter::once(list[at].clone()).collect::<trueline_tensors::Builder>().finish();
+            match (&one, &list[at]) {
+                (_, Json::Null) => float(f64::NAN),
+                (Values::Json(_), Json::Number(large)) if matches!(kind, Double | Float) => {
+                    large.as_f64().map(T::of_float).ok_or(Problem::Wrong)
+                }
+                (Values::Json(_), _) => Err(Problem::Wrong),
+                (one, _) => number(one, 0, kind),
+            }
         }
-        (ColumnType::Boolean, Json::Bool(on)) => Ok(if *on { 1.0 } else { 0.0 }),
-        _ => Err(wrong()),
     }
 }
 
@@ -270,14 +304,18 @@ fn told(value: &Json) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use trueline_tensors::{Builder, Tensor};
 
     const INPUTS: &str = r#"[{"type": "double", "name": "distance", "required": true},
         {"type": "long", "name": "hour", "required": true},
         {"type": "boolean", "name": "holiday", "required": false}]"#;
 
+    fn values(given: &[Json]) -> Values {
+        given.iter().cloned().collect::<Builder>().finish()
+    }
+
     fn frame(columns: &[(&str, &[Json])]) -> Frame {
-        let column =
-            |(name, values): &(&str, &[Json])| Column { name: (*name).to_owned(), values: values.to_vec() };
+        let column = |(name, given): &(&str, &[Json])| Tensor::column(*name, values(given));
         Frame::named(columns.iter().map(column).collect()).unwrap()
     }
 
@@ -289,7 +327,7 @@ mod tests {
             ("unknown", &[json!("x"), json!("y")]),
             ("distance", &[json!(1.5), Json::Null]),
         ]);
-        let rows = signature.rows(&input).unwrap();
+        let rows: Vec<f32> = signature.rows(&input).unwrap();
         assert_eq!(rows[..2], [1.5, 7.0]);
         assert!(rows[2].is_nan() && rows[3].is_nan(), "the optional column and the missing value are NaN");
         assert_eq!(rows[4], 8.0);
@@ -298,7 +336,8 @@ mod tests {
     #[test]
     fn errors_name_column_row_expected_and_found() {
         let signature = Signature::parse(INPUTS).unwrap();
-        let told = |columns: &[(&str, &[Json])]| signature.rows(&frame(columns)).unwrap_err().to_string();
+        let told =
+            |columns: &[(&str, &[Json])]| signature.rows::<f32>(&frame(columns)).unwrap_err().to_string();
         assert_eq!(
             told(&[("hour", &[json!(1)])]),
             r#"Model is missing inputs ["distance"]. It takes ["distance", "hour", "holiday"], the request has ["hour"]."#
@@ -318,9 +357,40 @@ mod tests {
     #[test]
     fn rows_without_names_must_have_the_right_width() {
         let signature = Signature::parse(INPUTS).unwrap();
-        let input = Frame::unnamed(vec![vec![json!(1)], vec![json!(2)]]).unwrap();
-        let error = signature.rows(&input).unwrap_err().to_string();
+        let input = Frame::array(Tensor::new("", vec![1, 2], values(&[json!(1), json!(2)])).unwrap());
+        let error = signature.rows::<f32>(&input).unwrap_err().to_string();
         assert_eq!(error, "The input has the wrong shape: expected rows of 3 values, got rows of 2 values.");
+    }
+
+    #[test]
+    fn values_of_every_width_are_taken_where_they_fit() {
+        let signature =
+            |kind: &str| Signature::parse(&format!(r#"[{{"type": "{kind}", "name": "x"}}]"#)).unwrap();
+        let read = |kind: &str, values: Values| {
+            let frame = Frame::named(vec![Tensor::column("x", values)]).unwrap();
+            signature(kind).rows::<f32>(&frame).map_err(|e| e.to_string())
+        };
+        assert_eq!(read("double", Values::Uint8(vec![7])), Ok(vec![7.0]));
+        assert_eq!(read("float", Values::Fp32(vec![0.1])), Ok(vec![0.1]));
+        assert_eq!(read("long", Values::Int32(vec![-7])), Ok(vec![-7.0]));
+        assert_eq!(read("boolean", Values::Bool(vec![true])), Ok(vec![1.0]));
+        assert_eq!(read("double", values(&[json!(u64::MAX)])), Ok(vec![18_446_744_073_709_551_615.0]));
+        assert_eq!(read("double", values(&[json!(1), json!("Infinity")])), Ok(vec![1.0, f32::INFINITY]));
+        for (kind, odd) in [
+            ("integer", Values::Int64(vec![1 << 40])),
+            ("long", Values::Uint64(vec![u64::MAX])),
+            ("long", Values::Fp32(vec![1.5])),
+            ("double", Values::Bool(vec![true])),
+            ("boolean", Values::Int64(vec![1])),
+            ("double", Values::Bytes(vec![b"1".to_vec()])),
+            ("double", values(&[json!([1])])),
+        ] {
+            let error = read(kind, odd.clone()).unwrap_err();
+            assert!(
+                error.starts_with(&format!("Column 'x', row 0: expected {kind}, got ")),
+                "{odd:?}: {error}"
+            );
+        }
     }
 
     #[test]

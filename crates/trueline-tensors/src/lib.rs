@@ -3,8 +3,10 @@
 //! A [`Tensor`] is row-major and its first dimension is the rows of a request, so a column of a table is a tensor of
 //! shape `[rows]` and a matrix of numbers one of shape `[rows, width]`. Pure values: nothing here knows a protocol.
 
+mod builder;
 mod tensor;
 mod values;
 
+pub use builder::Builder;
 pub use tensor::{ShapeError, Tensor};
 pub use values::{DataType, Values};

@@ -11,21 +11,14 @@ pub struct Tensor {
 }
 
 /// A shape that does not hold the values that came with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a shape of {shape:?} does not hold {values} values")]
 pub struct ShapeError {
     /// The shape.
     pub shape: Vec<usize>,
     /// How many values came.
     pub values: usize,
 }
-
-impl std::fmt::Display for ShapeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "a shape of {:?} does not hold {} values", self.shape, self.values)
-    }
-}
-
-impl std::error::Error for ShapeError {}
 
 impl Tensor {
     /// Values with a shape.

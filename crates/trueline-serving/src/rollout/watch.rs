@@ -1,7 +1,7 @@
 //! What the data plane sees of a rollout: each answer of either arm, handed over to the judge in memory.
 
 use super::plan::Share;
-use crate::model::Predictions;
+use crate::predictions::Predictions;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use trueline_stats::sequential::Arm;
@@ -39,27 +39,11 @@ pub enum Outcome {
 impl Outcome {
     /// Of what a variant answered, if it did. An answer that is not a number is none.
     pub(crate) fn of(predictions: Option<&Predictions>, took: Duration) -> Self {
-        match predictions.map(mean).filter(|m| m.is_finite()) {
+        match predictions.map(Predictions::mean).filter(|m| m.is_finite()) {
             Some(prediction) => Self::Answered { prediction, latency_ms: took.as_secs_f64() * 1e3 },
             None => Self::Failed,
         }
     }
-}
-
-/// The mean over the rows. Where a row has the probabilities of several classes, it stands for the class that is expected,
-/// from 0 for the first to 1 for the last: one number that moves when probability moves between classes.
-#[allow(clippy::cast_precision_loss)]
-fn mean(predictions: &Predictions) -> f64 {
-    let width = predictions.width.max(1);
-    let row = |values: &[f32]| match values {
-        [one] => f64::from(*one),
-        many => {
-            let weighted = many.iter().enumerate().map(|(class, p)| class as f64 * f64::from(*p));
-            weighted.sum::<f64>() / (many.len().max(2) - 1) as f64
-        }
-    };
-    let rows = predictions.values.len().div_ceil(width);
-    predictions.values.chunks(width).map(row).sum::<f64>() / rows as f64
 }
 
 /// Observations on their way from the requests to the judge. A request only puts one at the end of a list; all reckoning
