@@ -20,6 +20,11 @@ pub(crate) fn python() -> anyhow::Result<PathBuf> {
     environment("venv", "python/requirements.lock")
 }
 
+/// The interpreter that has the clients of the serving protocols, and ONNX with its runtime.
+pub(crate) fn serving_clients() -> anyhow::Result<PathBuf> {
+    environment("venv-serving", "python/requirements-serving.lock")
+}
+
 /// The real MLflow server, which Trueline is measured beside.
 pub(crate) fn mlflow_server() -> anyhow::Result<PathBuf> {
     Ok(environment("venv-oracle", "python/requirements-oracle.lock")?.with_file_name("mlflow"))

@@ -6,11 +6,13 @@ use crate::shell::{self, cargo, say};
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let python = setup::python()?;
+    let clients = setup::serving_clients()?;
     let postgres = Postgres::start()?;
     say("running the tests");
     let mut test = cargo();
     test.args(["test", "--workspace"]).args(arguments);
     test.env("TRUELINE_PYTHON", python).env("TRUELINE_TEST_POSTGRES", postgres.url());
+    test.env("TRUELINE_SERVING_PYTHON", clients);
     if let Some(promtool) = setup::promtool() {
         test.env("TRUELINE_PROMTOOL", promtool);
     }

@@ -1,7 +1,6 @@
 //! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
 //! database takes no part.
 
-use crate::OnlineFeatures;
 use std::sync::Arc;
 use std::time::Instant;
 use trueline_identity::hash_token;
@@ -9,7 +8,9 @@ use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
     LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
-use trueline_serving::{Admission, Answer, Ask, DataPlane, Frame, LogMode, Predictions, ServingError};
+use trueline_serving::{
+    Admission, Answer, Ask, DataPlane, FeatureSource, Frame, LogMode, Predictions, ServingError,
+};
 use trueline_tensors::{Tensor, Values};
 
 /// From so many rows on, scoring leaves the threads that answer requests to others.
@@ -33,6 +34,8 @@ pub struct PredictionRequest {
     pub project: String,
     /// The endpoint's name.
     pub endpoint: String,
+    /// The version that is wanted, whatever the weights say.
+    pub version: Option<i64>,
     /// The input.
     pub frame: Frame,
     /// Whose prediction it is: makes the caller stay with one variant, and is logged.
@@ -52,6 +55,8 @@ pub struct PredictionRequest {
 pub struct Predicted {
     /// The version that answered, `name/number`.
     pub variant: String,
+    /// Its number.
+    pub version: i64,
     /// An id for each row.
     pub ids: Vec<PredictionId>,
     /// The predictions.
@@ -76,10 +81,10 @@ pub enum PredictError {
 pub struct Predictor {
     /// Endpoints that answer.
     pub plane: DataPlane,
-    /// Where answers are logged.
-    pub log: Arc<PredictionLog>,
+    /// Where answers are logged, if they are.
+    pub log: Option<Arc<PredictionLog>>,
     /// Where features are looked up.
-    pub features: OnlineFeatures,
+    pub features: Arc<dyn FeatureSource>,
     /// Clock and randomness.
     pub sources: Sources,
 }
@@ -113,6 +118,7 @@ impl Predictor {
         let predictions = answer.predictions?;
         Ok(Predicted {
             variant,
+            version: answer.version,
             ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(),
             predictions,
         })
@@ -122,11 +128,12 @@ impl Predictor {
         let ask = Ask {
             project: &request.project,
             endpoint: &request.endpoint,
+            version: request.version,
             frame: &request.frame,
             sticky: request.key.as_deref(),
             lot: u64::from_le_bytes(self.sources.bytes()),
             at_ms,
-            features: &self.features,
+            features: &*self.features,
         };
         match request.frame.rows() > MANY_ROWS {
             true => {
@@ -139,11 +146,12 @@ impl Predictor {
 
     /// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
     async fn keep(&self, answer: &Answer, records: Vec<Record>) -> Result<(), LogError> {
+        let Some(log) = &self.log else { return Ok(()) };
         if answer.log == LogMode::Required && answer.predictions.is_ok() {
-            return self.log.append_required(&records).await;
+            return log.append_required(&records).await;
         }
         // What it drops, it counts.
-        if let Err(error) = self.log.append_best_effort(&records) {
+        if let Err(error) = log.append_best_effort(&records) {
             tracing::debug!(%error, "a prediction was not logged");
         }
         Ok(())

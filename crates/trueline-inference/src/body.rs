@@ -12,6 +12,21 @@ pub(crate) fn frame(body: &[u8]) -> Result<Frame, String> {
     columns::frame(body).map_or_else(|| of_json(json(body)?), Ok)
 }
 
+/// Reads a body as Azure ML's clients send it: the input under `input_data`, as a table, as records or as an array; or in
+/// any of the forms above.
+pub(crate) fn azure(body: &[u8]) -> Result<Frame, String> {
+    if let Some(frame) = columns::frame(body) {
+        return Ok(frame);
+    }
+    let mut value = json(body)?;
+    match value.get_mut("input_data").map(Json::take) {
+        Some(table @ Json::Object(_)) if table.get("data").is_some() => split(table),
+        Some(columns @ Json::Object(_)) => inputs(columns),
+        Some(rows) => instances(rows),
+        None => of_json(value),
+    }
+}
+
 /// Reads a body that is JSON already.
 fn of_json(value: Json) -> Result<Frame, String> {
     let Json::Object(mut fields) = value else {
@@ -290,6 +305,21 @@ mod tests {
         }
         let deep = read(&json!({ "inputs": [[[1, 2]], [[3, 4]]] })).unwrap();
         assert_eq!(deep.columns()[0].shape(), [2, 1, 2]);
+    }
+
+    #[test]
+    fn azures_clients_may_send_the_input_in_any_form() {
+        let expected = read(&json!({ "dataframe_records": [{ "a": 1, "b": 2 }] })).unwrap();
+        for input in [
+            json!({ "columns": ["a", "b"], "index": [0], "data": [[1, 2]] }),
+            json!([{ "a": 1, "b": 2 }]),
+            json!({ "a": [1], "b": [2] }),
+        ] {
+            assert_eq!(azure(json!({ "input_data": input }).to_string().as_bytes()), Ok(expected.clone()));
+        }
+        assert_eq!(azure(br#"{"dataframe_records": [{"a": 1, "b": 2}]}"#), Ok(expected));
+        assert_eq!(azure(br#"{"input_data": [[1, 2]]}"#).unwrap().width(), 2);
+        assert!(azure(br#"{"data": [[1, 2]]}"#).unwrap_err().contains("exactly one of the input fields"));
     }
 
     #[test]

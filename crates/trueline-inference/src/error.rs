@@ -45,11 +45,55 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
     }
 
+    /// What a wire can't do.
+    pub(crate) fn not_there(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
+    }
+
+    /// The status that goes with it.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn respond(&self, body: &serde_json::Value) -> Response {
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let (name, value) = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => (header::RETRY_AFTER, "1"),
+            StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, "Bearer realm=\"trueline\""),
+            _ => return response,
+        };
+        headers.insert(name, HeaderValue::from_static(value));
+        response
+    }
+
     fn log(error: &LogError, message: String) -> Self {
         match error {
             LogError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message),
             _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message),
         }
+    }
+}
+
+/// The refusal in the form of the Open Inference Protocol and of KServe: `{"error": …}`.
+#[derive(Debug)]
+pub(crate) struct Plain(pub(crate) Refusal);
+
+impl From<Refusal> for Plain {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl IntoResponse for Plain {
+    fn into_response(self) -> Response {
+        self.0.respond(&json!({ "error": self.0.message }))
     }
 }
 
@@ -78,20 +122,6 @@ impl From<PredictError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = json!({ "error_code": self.code, "message": self.message }).to_string();
-        let mut response = (self.status, body).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            StatusCode::UNAUTHORIZED => {
-                headers
-                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trueline\""));
-            }
-            _ => {}
-        }
-        response
+        self.respond(&json!({ "error_code": self.code, "message": self.message }))
     }
 }

@@ -1,56 +1,42 @@
 //! `POST /endpoints/{endpoint}/invocations`: MLflow's scoring protocol, with an id for every prediction.
 
+use crate::ask::{self, Caller};
 use crate::error::Refusal;
-use crate::{App, LARGEST_BODY, admit, body, header, time_ms, unhurried, write};
+use crate::{App, body, unhurried, write};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
-use std::time::Instant;
-use trueline_flows::{Knock, Predicted, PredictionRequest};
-
-/// Whose prediction it is: callers with one key stay with one variant.
-const KEY: &str = "x-trueline-key";
-/// When what is predicted happens, for those who may say so.
-const EVENT_TIME: &str = "x-trueline-event-time";
+use trueline_flows::{Knock, Predicted};
 
 pub(crate) async fn invoke(
-    State(app): App,
+    State(app): State<App>,
     Extension(knock): Extension<Knock>,
     Path(endpoint): Path<String>,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
-    let began = Instant::now();
-    let replay = admit(&app, &knock, &endpoint).map_err(IntoResponse::into_response)?;
-    if let Some(kind) = foreign_kind(&headers) {
+    score(&app, knock, endpoint, &headers, bytes).await
+}
+
+/// Answers a request of MLflow's scoring protocol to an endpoint.
+pub(crate) async fn score(
+    app: &App,
+    knock: Knock,
+    endpoint: String,
+    headers: &HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, Response> {
+    let caller = Caller::admitted(app, knock, endpoint, None).map_err(IntoResponse::into_response)?;
+    if let Some(kind) = foreign_kind(headers) {
         return Err(not_supported(kind));
     }
     let asked = async {
-        let bytes = bytes.map_err(|e| match e.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(LARGEST_BODY),
-            _ => Refusal::bad(e.body_text()),
-        })?;
+        let bytes = ask::body(bytes)?;
         let frame = unhurried(bytes.len(), || body::frame(&bytes)).map_err(Refusal::bad)?;
-        let sticky = app.plane.sticky_header(&knock.project, &endpoint);
-        let key = sticky.as_deref().and_then(|name| header(&headers, name)).or_else(|| header(&headers, KEY));
-        let event_time_ms = header(&headers, EVENT_TIME).map(time_ms).transpose()?;
-        if event_time_ms.is_some() && !replay {
-            return Err(Refusal::no_replay());
-        }
-        let request = PredictionRequest {
-            project: knock.project,
-            endpoint,
-            frame,
-            key: key.map(ToOwned::to_owned),
-            event_time_ms,
-            request: knock.request,
-            began,
-            parse_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        };
-        Ok(app.predict(request).await?)
+        caller.ask(headers, frame).await
     };
     asked.await.map(|predicted| answer(&predicted)).map_err(IntoResponse::into_response)
 }

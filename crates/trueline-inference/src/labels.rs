@@ -34,7 +34,7 @@ struct One {
 }
 
 pub(crate) async fn tell(
-    State(app): App,
+    State(app): State<App>,
     Extension(knock): Extension<Knock>,
     Path(endpoint): Path<String>,
     bytes: Result<Bytes, BytesRejection>,
@@ -46,7 +46,12 @@ pub(crate) async fn tell(
     };
     let labels = unhurried(bytes.len(), || read(&bytes, app.sources.now(), replay))?;
     let count = labels.len();
-    let done = app.log.label(project.as_str(), labels).await?;
+    let log = app.log.as_ref().ok_or_else(|| {
+        Refusal::not_there(
+            "nothing is logged here, so there are no predictions to label: serve with `trueline server`",
+        )
+    })?;
+    let done = log.label(project.as_str(), labels).await?;
     let unknown: Vec<String> = done.unknown.iter().take(NAMED).map(ToString::to_string).collect();
     Ok(Json(json!({
         "labels": count, "new": done.new, "corrections": done.corrections, "duplicates": done.duplicates,

@@ -1,12 +1,19 @@
-//! The scoring wire: every endpoint answers at `/projects/<project>/endpoints/<name>/` as MLflow's scoring server does at
-//! its root, and takes labels. A handler parses, calls one function, renders; nothing here waits for the database.
+//! The scoring wires. Every endpoint answers at `/projects/<project>/endpoints/<name>/` as MLflow's scoring server does at
+//! its root, and takes labels; it is a model of the Open Inference Protocol below `/v2` and over gRPC, and of KServe's
+//! first protocol below `/v1/models`. A handler parses, calls one function, renders; nothing here waits for the database.
 
+mod alone;
+mod ask;
 mod body;
 mod columns;
 mod error;
 mod invocations;
 mod labels;
+mod oip;
+mod v1;
 mod write;
+
+pub use alone::{Alone, VertexRoutes, router as router_alone};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
@@ -14,6 +21,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use error::Refusal;
 use std::sync::Arc;
+use tower_http::decompression::RequestDecompressionLayer;
 use trueline_flows::{Knock, Predictor};
 use trueline_serving::Admission;
 
@@ -22,24 +30,45 @@ const LARGEST_BODY: usize = 64 << 20;
 /// From this size on, a body is read away from the threads that answer requests.
 const LONG_BODY: usize = 256 << 10;
 
+/// Whether a path, below its project, is one of this face's.
+#[must_use]
+pub fn is_inference(path: &str) -> bool {
+    path == "/v2"
+        || ["/endpoints/", "/v2/", "/v1/models", "/inference.GRPCInferenceService/"]
+            .iter()
+            .any(|own| path.starts_with(own))
+}
+
 /// What the handlers share.
-type App = State<Arc<Predictor>>;
+type App = Arc<Predictor>;
 
 /// The routes of this face, below a project; the outer layer leaves a [`Knock`] with each request.
 pub fn router(predictor: Predictor) -> Router {
+    furnished(routes().with_state(Arc::new(predictor)))
+}
+
+fn routes() -> Router<App> {
     Router::new()
         .route("/endpoints/{endpoint}/invocations", post(invocations::invoke))
         .route("/endpoints/{endpoint}/labels", post(labels::tell))
         .route("/endpoints/{endpoint}/ping", get(ping))
         .route("/endpoints/{endpoint}/health", get(ping))
+        .route("/inference.GRPCInferenceService/{method}", post(oip::grpc::call))
+        .merge(oip::rest::routes())
+        .merge(v1::routes())
+}
+
+/// What holds for all routes.
+fn furnished(routes: Router) -> Router {
+    routes
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(RequestDecompressionLayer::new())
         .fallback(async || Refusal::not_found("endpoints answer at /invocations, /labels, /ping and /health"))
-        .with_state(Arc::new(predictor))
 }
 
 /// Whether the endpoint answers, with the body that MLflow's scoring server gives.
 async fn ping(
-    State(app): App,
+    State(app): State<App>,
     Extension(knock): Extension<Knock>,
     Path(endpoint): Path<String>,
 ) -> (StatusCode, &'static str) {

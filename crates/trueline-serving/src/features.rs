@@ -6,7 +6,7 @@ use trueline_ledger::{Millis, ProjectId};
 use trueline_tensors::Tensor;
 
 /// Gives the features that a version names, for each row of a request, in bounded time and without the database.
-pub trait FeatureSource: Send + Sync {
+pub trait FeatureSource: Send + Sync + std::fmt::Debug {
     /// The features of `views` for the rows of `frame`, as of `at_ms` (milliseconds since 1970), a column each; null where
     /// none is known.
     ///
@@ -19,4 +19,22 @@ pub trait FeatureSource: Send + Sync {
         frame: &Frame,
         at_ms: Millis,
     ) -> Result<Vec<Tensor>, ServingError>;
+}
+
+/// Where there is no online store.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFeatures;
+
+impl FeatureSource for NoFeatures {
+    fn features(
+        &self,
+        _: &ProjectId,
+        views: &[String],
+        _: &Frame,
+        _: Millis,
+    ) -> Result<Vec<Tensor>, ServingError> {
+        Err(ServingError::Features(format!(
+            "the model reads the features {views:?}, and there is no online store here: serve it with `trueline server`"
+        )))
+    }
 }

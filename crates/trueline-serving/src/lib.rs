@@ -8,9 +8,11 @@
 //! ```
 
 mod blob_references;
+mod card;
 mod endpoints;
 mod error;
 mod features;
+mod files;
 mod frame;
 mod json;
 mod live;
@@ -27,9 +29,11 @@ mod signature;
 mod snapshot;
 
 pub use blob_references::routed_blobs;
+pub use card::{ModelCard, TensorCard};
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
-pub use features::FeatureSource;
+pub use features::{FeatureSource, NoFeatures};
+pub use files::{Folders, ModelFiles};
 pub use frame::{Cells, Frame};
 pub use json::parse_json;
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};

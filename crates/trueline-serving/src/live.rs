@@ -127,6 +127,12 @@ impl LiveEndpoint {
         Picked { variant: &self.variants[place], trial: Some(trial) }
     }
 
+    /// The variant of a version, which no lot has drawn.
+    pub(crate) fn named(&self, version: i64) -> Option<Picked<'_>> {
+        let variant = self.variants.iter().find(|v| v.model.spec().version == version)?;
+        Some(Picked { variant, trial: None })
+    }
+
     /// Where a rollout's answers are observed, if it is under way here.
     pub(crate) fn watch(&self, rollout: &str) -> Option<&Arc<Watch>> {
         self.watch.as_ref().filter(|_| self.snapshot.rollout.as_deref() == Some(rollout))

@@ -1,6 +1,8 @@
 //! A model version as it is loaded: its files from blobs by hash, its runtime, its signature, its self-test.
 
+use crate::card::{self, ModelCard};
 use crate::error::ServingError;
+use crate::files::ModelFiles;
 use crate::frame::Frame;
 use crate::mlmodel::MlModel;
 use crate::predictions::Predictions;
@@ -8,12 +10,9 @@ use crate::runtime::{RunError, Runtime, Trees};
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::ProjectId;
 use trueline_tensors::{Builder, Tensor};
 
-/// The largest file of a model that is loaded into memory, in bytes.
-const LARGEST_FILE: u64 = 1 << 30;
 /// The largest request, in rows.
 pub(crate) const MOST_ROWS: usize = 100_000;
 
@@ -73,9 +72,12 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`ServingError::Unservable`] with the reason, [`ServingError::Blob`] when a file is not there.
-    pub async fn load(blobs: &Blobs, project: &ProjectId, spec: ModelSpec) -> Result<Self, ServingError> {
-        let namespace = &Namespace::new(project.as_str());
-        let Some(mlmodel) = read(blobs, namespace, &spec, "MLmodel").await? else {
+    pub async fn load(
+        files: &dyn ModelFiles,
+        project: &ProjectId,
+        spec: ModelSpec,
+    ) -> Result<Self, ServingError> {
+        let Some(mlmodel) = read(files, project, &spec, "MLmodel").await? else {
             return Err(spec.unservable("it has no MLmodel file; log it with an MLflow flavour"));
         };
         let mlmodel = MlModel::parse(&mlmodel).map_err(|e| spec.unservable(e))?;
@@ -84,7 +86,7 @@ impl LoadedModel {
             return Err(spec.unservable(format!("its flavours are {known:?}; so far `xgboost` is served")));
         };
         let path = flavor.data.clone().unwrap_or_else(|| "model.ubj".to_owned());
-        let Some(bytes) = read(blobs, namespace, &spec, &path).await? else {
+        let Some(bytes) = read(files, project, &spec, &path).await? else {
             return Err(spec.unservable(format!("its file {path} is not in the manifest")));
         };
         let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
@@ -92,7 +94,7 @@ impl LoadedModel {
         let feature_views = mlmodel.feature_views().map_err(|e| spec.unservable(e))?;
         let path = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path);
         let example = match path {
-            Some(path) => read(blobs, namespace, &spec, &path).await?.as_deref().and_then(example),
+            Some(path) => read(files, project, &spec, &path).await?.as_deref().and_then(example),
             None => None,
         };
         let model = Self {
@@ -137,6 +139,18 @@ impl LoadedModel {
         self.example.as_ref()
     }
 
+    /// What it tells of itself.
+    #[must_use]
+    pub fn card(&self) -> ModelCard {
+        ModelCard {
+            model: self.spec.model.clone(),
+            version: self.spec.version,
+            platform: self.runtime.platform(),
+            inputs: card::inputs(&self.signature),
+            outputs: self.runtime.outputs(),
+        }
+    }
+
     /// What it takes of memory, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -174,13 +188,13 @@ impl LoadedModel {
 }
 
 async fn read(
-    blobs: &Blobs,
-    namespace: &Namespace,
+    files: &dyn ModelFiles,
+    project: &ProjectId,
     spec: &ModelSpec,
     path: &str,
 ) -> Result<Option<bytes::Bytes>, ServingError> {
     let Some(file) = spec.file(path) else { return Ok(None) };
-    Ok(Some(blobs.get_bytes(namespace, &file.sha256, LARGEST_FILE).await?))
+    Ok(Some(files.read(project, spec, file).await?))
 }
 
 fn signature_of(mlmodel: &MlModel, runtime: &dyn Runtime) -> Result<Signature, String> {

@@ -1,8 +1,10 @@
 //! The data plane: endpoints with loaded models behind one atomic pointer. A request reads it without a lock; a change
 //! loads first, then swaps, then persists. It knows no database.
 
+use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
+use crate::files::ModelFiles;
 use crate::frame::Frame;
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelSpec};
@@ -16,7 +18,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use trueline_blobs::Blobs;
 use trueline_ledger::{Millis, ProjectId};
 use trueline_tensors::Tensor;
 
@@ -29,6 +30,8 @@ pub struct Ask<'a> {
     pub project: &'a str,
     /// The endpoint's name.
     pub endpoint: &'a str,
+    /// The version that is wanted, whatever the weights say; a rollout takes no notice of such a request.
+    pub version: Option<i64>,
     /// The input.
     pub frame: &'a Frame,
     /// What makes the caller stay with one variant.
@@ -112,8 +115,8 @@ struct Inner {
     /// Whether what is live was not persisted yet.
     dirty: AtomicBool,
     kept: Mutex<VecDeque<Arc<LoadedModel>>>,
-    blobs: Blobs,
-    file: PathBuf,
+    files: Arc<dyn ModelFiles>,
+    file: Option<PathBuf>,
 }
 
 /// The data plane of one server. Cheap to clone.
@@ -123,16 +126,16 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// An empty one, which persists to `file`.
+    /// An empty one, whose models are read from `files`, and which persists to `file`, if there is one.
     #[must_use]
-    pub fn new(blobs: Blobs, file: PathBuf) -> Self {
+    pub fn new(files: Arc<dyn ModelFiles>, file: Option<PathBuf>) -> Self {
         let inner = Inner {
             live: ArcSwap::default(),
             changing: Mutex::new(()),
             persisting: Mutex::new(()),
             dirty: AtomicBool::new(false),
             kept: Mutex::new(VecDeque::new()),
-            blobs,
+            files,
             file,
         };
         Self { inner: Arc::new(inner) }
@@ -143,7 +146,8 @@ impl DataPlane {
     /// # Errors
     /// [`ServingError::Snapshot`] when the file can't be read.
     pub async fn restore(&self) -> Result<usize, ServingError> {
-        let Some(snapshot) = Snapshot::read(&self.inner.file)? else { return Ok(0) };
+        let Some(file) = &self.inner.file else { return Ok(0) };
+        let Some(snapshot) = Snapshot::read(file)? else { return Ok(0) };
         let mut endpoints = Endpoints::new();
         for endpoint in snapshot.endpoints {
             let name = endpoint.name.clone();
@@ -241,7 +245,15 @@ impl DataPlane {
                 ask.endpoint, ask.project
             ))
         })?;
-        let picked = endpoint.pick(ask.sticky, ask.lot);
+        let picked = match ask.version {
+            None => endpoint.pick(ask.sticky, ask.lot),
+            Some(version) => endpoint.named(version).ok_or_else(|| {
+                ServingError::NotFound(format!(
+                    "version {version} does not answer for endpoint `{}`: leave the version out, or deploy it",
+                    ask.endpoint
+                ))
+            })?,
+        };
         let variant = picked.variant;
         let (project, spec) = (&endpoint.snapshot.project, variant.model.spec());
         let began = Instant::now();
@@ -278,6 +290,24 @@ impl DataPlane {
         self.inner.live.load().watch(rollout).map(|watch| watch.take()).unwrap_or_default()
     }
 
+    /// The names of a project's endpoints, in order.
+    #[must_use]
+    pub fn names(&self, project: &str) -> Vec<String> {
+        let live = self.inner.live.load();
+        let own = live.endpoints.keys().filter(|(p, _)| p == project);
+        let mut names: Vec<String> = own.map(|(_, name)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What the versions behind an endpoint take and give; none without the endpoint.
+    #[must_use]
+    pub fn cards(&self, project: &str, endpoint: &str) -> Vec<ModelCard> {
+        let live = self.inner.live.load();
+        let variants = live.endpoint(project, endpoint).map(|e| e.variants.as_slice()).unwrap_or_default();
+        variants.iter().map(|v| v.model.card()).collect()
+    }
+
     /// The header that makes callers of an endpoint stay with one variant.
     #[must_use]
     pub fn sticky_header(&self, project: &str, endpoint: &str) -> Option<String> {
@@ -308,6 +338,7 @@ impl DataPlane {
     /// # Errors
     /// [`ServingError::Snapshot`]; the next call tries again.
     pub fn persist(&self) -> Result<(), ServingError> {
+        let Some(file) = &self.inner.file else { return Ok(()) };
         let _guard = self.inner.persisting.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken before the state is read: a change in between makes it dirty again.
         if !self.inner.dirty.swap(false, Ordering::AcqRel) {
@@ -317,7 +348,7 @@ impl DataPlane {
         let mut endpoints: Vec<EndpointSnapshot> =
             live.endpoints.values().map(|e| e.snapshot.clone()).collect();
         endpoints.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
-        let written = Snapshot { endpoints, access: live.access.clone() }.write(&self.inner.file);
+        let written = Snapshot { endpoints, access: live.access.clone() }.write(file);
         written.inspect_err(|_| self.inner.dirty.store(true, Ordering::Release))
     }
 
@@ -341,7 +372,7 @@ impl DataPlane {
         if let Some(found) = self.kept().iter().find(|m| m.is(project, spec)) {
             return Ok(Arc::clone(found));
         }
-        let loaded = LoadedModel::load(&self.inner.blobs, project, spec.clone()).await?;
+        let loaded = LoadedModel::load(&*self.inner.files, project, spec.clone()).await?;
         let loaded = Arc::new(loaded);
         keep(&mut self.kept(), &loaded);
         Ok(loaded)

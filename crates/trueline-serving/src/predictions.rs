@@ -17,6 +17,9 @@ pub enum Predictions {
 }
 
 impl Predictions {
+    /// The name that an answer without one has where there must be one.
+    pub const UNNAMED: &str = "predict";
+
     /// One value for each row.
     #[must_use]
     pub fn column(values: Values) -> Self {

@@ -1,16 +1,21 @@
 //! Runtimes: what turns rows of numbers into predictions. One so far, for gradient-boosted trees; ONNX and Python
 //! workers are to stand beside it.
 
+use crate::card::TensorCard;
 use crate::frame::Frame;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
-use trueline_tensors::Values;
+use trueline_tensors::{DataType, Values};
 use trueline_trees::{Model, Rows};
 
 /// Answers requests. Shared by all of them at once.
 pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
     /// Answers a request, whose input must fit the signature.
     fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError>;
+    /// The format that it reads and what answers.
+    fn platform(&self) -> &'static str;
+    /// What it gives.
+    fn outputs(&self) -> Vec<TensorCard>;
     /// How many numbers a row has.
     fn width(&self) -> usize;
     /// The names of its inputs, when the model has them.
@@ -84,6 +89,18 @@ impl Runtime for Trees {
             1 => Predictions::column(Values::Fp32(values)),
             _ => Predictions::array(vec![rows.len(), width], Values::Fp32(values)),
         })
+    }
+
+    fn platform(&self) -> &'static str {
+        "xgboost_trueline"
+    }
+
+    fn outputs(&self) -> Vec<TensorCard> {
+        let card = |kind, width| vec![TensorCard::new(Predictions::UNNAMED, kind, width)];
+        match self.call {
+            Call::Booster => card(DataType::Fp32, self.model.value_width()),
+            Call::Classifier => card(DataType::Int64, 1),
+        }
     }
 
     fn width(&self) -> usize {

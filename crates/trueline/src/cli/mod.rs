@@ -8,6 +8,7 @@ mod endpoint;
 mod export;
 mod export_mlflow;
 mod features;
+mod fetch_model;
 mod gc;
 mod identity;
 mod import;
@@ -21,6 +22,7 @@ mod replay;
 mod reproduce;
 mod rollout;
 mod run;
+mod serve;
 mod server;
 mod table;
 mod trace;
@@ -47,6 +49,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Server(server::ServerArgs),
+    /// Serve one model and nothing else, as in a container
+    Serve(serve::ServeArgs),
     /// Run a command as a captured run: commit, changes, environment, seeds, inputs
     Run(run::RunArgs),
     /// Datasets: add versions of files, list and show them
@@ -153,6 +157,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     let done = match cli.command {
         Command::Server(args) => server::run(args, began),
+        Command::Serve(args) => serve::run(args, began),
         Command::Run(args) => return run::run(args),
         Command::Data(command) => data::run(command),
         Command::Features(command) => features::run(command),

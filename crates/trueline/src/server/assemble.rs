@@ -22,7 +22,7 @@ use trueline_serving::DataPlane;
 use trueline_tracking::ArtifactPlaces;
 
 /// How long requests that are under way may take to finish at a stop.
-const DRAIN: Duration = Duration::from_secs(20);
+pub(super) const DRAIN: Duration = Duration::from_secs(20);
 /// The test hook of the crash tests: set to 1, commits no longer wait for the disk, which the tests must find out.
 const SYNCHRONOUS_OFF: &str = "TRUELINE_TEST_SYNCHRONOUS_OFF";
 /// A test hook: segments of the prediction log are closed at this many bytes, so that tests need not write 32 MiB.
@@ -103,14 +103,14 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let sources = Sources::system();
     let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
     let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
-    let plane = DataPlane::new(blobs.clone(), config.data_dir.join(layout::SERVING));
+    let plane = DataPlane::new(Arc::new(blobs.clone()), Some(config.data_dir.join(layout::SERVING)));
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), log_options())?;
     let log = Arc::new(log);
     let predictor = Predictor {
         plane: plane.clone(),
-        log: Arc::clone(&log),
-        features: OnlineFeatures(online.clone()),
+        log: Some(Arc::clone(&log)),
+        features: Arc::new(OnlineFeatures(online.clone())),
         sources: sources.clone(),
     };
     let db = match opened {
@@ -190,19 +190,19 @@ fn reached_at(mut address: SocketAddr) -> String {
 }
 
 /// The signals that ask the process to stop.
-struct StopSignals {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
     /// From here on they no longer end the process by themselves.
-    fn listen() -> anyhow::Result<Self> {
+    pub(super) fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(mut self) {
+    pub(super) async fn wait(mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -24,6 +24,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use trueline_flows::{Access, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
+use trueline_inference::Alone;
 use trueline_ledger::{Ledger, Sources};
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
 use trueline_rest::Rest;
@@ -38,8 +39,6 @@ const WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
 const PROJECT_PREFIX: &str = "/projects/";
 /// Pages have paths of their own below this and a project's name.
 const PAGE_PREFIX: &str = "/p/";
-/// Where endpoints answer, below a project.
-const ENDPOINTS: &str = "/endpoints/";
 const NO_DATABASE: &str =
     "the database can't be reached, so only endpoints answer; it is tried again every two seconds";
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
@@ -91,6 +90,8 @@ struct Door {
     sources: Sources,
     metrics: PrometheusHandle,
     origins: OriginRules,
+    /// Whether there is nothing but endpoints behind it.
+    alone: bool,
 }
 
 /// What the door lets through.
@@ -112,16 +113,37 @@ pub(crate) fn app(
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
     let inference = furnished(trueline_inference::router(predictor), limits);
-    let door = Door { control, plane, inference, sources, metrics, origins: origins.clone() };
-    Router::new()
+    let door = Door { control, plane, inference, sources, metrics, origins, alone: false };
+    let routes = Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
-        .route("/ready", get(ready))
+        .route("/ready", get(ready));
+    behind(door, routes)
+}
+
+/// The data plane with one model and no control plane.
+pub(crate) fn app_alone(
+    predictor: Predictor,
+    alone: Alone,
+    metrics: PrometheusHandle,
+    guard: Guard,
+) -> Router {
+    let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
+    let Guard { origins, limits } = guard;
+    let inference = furnished(trueline_inference::router_alone(predictor, alone), limits);
+    let control = ControlPlace::default();
+    behind(Door { control, plane, inference, sources, metrics, origins, alone: true }, Router::new())
+}
+
+/// The routes that need no caller, and the door.
+fn behind(door: Door, routes: Router<Arc<Door>>) -> Router {
+    let origins = Arc::new(door.origins.clone());
+    routes
         .route("/ready/serving", get(ready_to_serve))
         .route("/metrics", get(metrics_text))
         .fallback(enter)
         .with_state(Arc::new(door))
-        .layer(from_fn_with_state(Arc::new(origins), mark))
+        .layer(from_fn_with_state(origins, mark))
         .layer(from_fn(linger))
 }
 
@@ -178,7 +200,7 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
         None if request.uri().path().starts_with("//") => to_single_slash(request.uri()),
         None => {
             let project = take_project(&mut request);
-            match request.uri().path().starts_with(ENDPOINTS) {
+            match door.alone || trueline_inference::is_inference(request.uri().path()) {
                 true => predict(&door, project, id.clone(), request).await,
                 false => control(&door, project, id.clone(), request).await,
             }
@@ -282,7 +304,8 @@ fn split_project(uri: &Uri) -> Option<(String, Uri)> {
     let below = uri.path().strip_prefix(PROJECT_PREFIX)?;
     let (project, rest) = below.split_once('/')?;
     // Pages have paths of their own below a project; only the faces for programs are reached this way.
-    let face = ["api/", "ajax-api/", "endpoints/"].iter().any(|face| rest.starts_with(face));
+    let face = ["api/", "ajax-api/"].iter().any(|face| rest.starts_with(face));
+    let face = face || trueline_inference::is_inference(&format!("/{rest}"));
     if !face && !trueline_mlflow::OUTSIDE_API.contains(&rest) {
         return None;
     }

@@ -1,6 +1,7 @@
 //! The server: its parts put together, its HTTP layer, its life from start to drained stop.
 
 mod access;
+mod alone;
 mod assemble;
 mod collections;
 mod control;
@@ -16,6 +17,7 @@ mod ready;
 mod rollouts;
 mod webhooks;
 
+pub(crate) use alone::{Alone, serve_alone};
 pub(crate) use assemble::{ServerConfig, run};
 pub(crate) use limits::Limits;
 pub(crate) use observe::{LogFormat, start_logging};

@@ -43,6 +43,11 @@ impl Models {
         })
     }
 
+    /// Where a model was saved.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     pub fn files(&self, name: &str) -> Files {
         let mut files = Files::new();
         for entry in std::fs::read_dir(self.folder.join(name)).expect("a saved model") {

@@ -1,0 +1,101 @@
+//! What all wires have in common: who asks, what headers say, and the question itself.
+
+use crate::error::Refusal;
+use crate::{App, LARGEST_BODY, admit, header, time_ms};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use std::time::Instant;
+use trueline_flows::{Knock, Predicted, PredictionRequest};
+use trueline_serving::{Frame, ModelCard};
+
+/// Whose prediction it is: callers with one key stay with one variant.
+const KEY: &str = "x-trueline-key";
+/// When what is predicted happens, for those who may say so.
+const EVENT_TIME: &str = "x-trueline-event-time";
+
+/// A caller at an endpoint's door.
+pub(crate) struct Caller<'c> {
+    pub(crate) app: &'c App,
+    pub(crate) knock: Knock,
+    pub(crate) endpoint: String,
+    /// The version that is wanted, whatever the weights say.
+    pub(crate) version: Option<i64>,
+    /// When reading the request began.
+    pub(crate) began: Instant,
+    replay: bool,
+}
+
+impl<'c> Caller<'c> {
+    /// Lets a caller in.
+    pub(crate) fn admitted(
+        app: &'c App,
+        knock: Knock,
+        endpoint: String,
+        version: Option<i64>,
+    ) -> Result<Self, Refusal> {
+        let began = Instant::now();
+        let replay = admit(app, &knock, &endpoint)?;
+        Ok(Self { app, knock, endpoint, version, began, replay })
+    }
+
+    /// Asks the endpoint.
+    pub(crate) async fn ask(self, headers: &HeaderMap, frame: Frame) -> Result<Predicted, Refusal> {
+        let sticky = self.app.plane.sticky_header(&self.knock.project, &self.endpoint);
+        let key = sticky.as_deref().and_then(|name| header(headers, name)).or_else(|| header(headers, KEY));
+        let event_time_ms = header(headers, EVENT_TIME).map(time_ms).transpose()?;
+        if event_time_ms.is_some() && !self.replay {
+            return Err(Refusal::no_replay());
+        }
+        let request = PredictionRequest {
+            project: self.knock.project,
+            endpoint: self.endpoint,
+            version: self.version,
+            frame,
+            key: key.map(ToOwned::to_owned),
+            event_time_ms,
+            request: self.knock.request,
+            began: self.began,
+            parse_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        Ok(self.app.predict(request).await?)
+    }
+}
+
+/// The bytes of a body that could be read.
+pub(crate) fn body(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    bytes.map_err(|e| match e.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(LARGEST_BODY),
+        _ => Refusal::bad(e.body_text()),
+    })
+}
+
+/// The versions behind an endpoint that a caller may ask, those of one number if that is wanted.
+pub(crate) fn cards(
+    app: &App,
+    knock: &Knock,
+    endpoint: &str,
+    version: Option<i64>,
+) -> Result<Vec<ModelCard>, Refusal> {
+    admit(app, knock, endpoint)?;
+    let mut cards = app.plane.cards(&knock.project, endpoint);
+    cards.retain(|card| version.is_none_or(|v| v == card.version));
+    match (cards.is_empty(), version) {
+        (false, _) => Ok(cards),
+        (true, None) => Err(Refusal::not_found(format!("there is no model `{endpoint}`"))),
+        (true, Some(version)) => {
+            Err(Refusal::not_found(format!("version {version} of model `{endpoint}` does not answer here")))
+        }
+    }
+}
+
+/// The models that a caller may ask, each with the versions that answer.
+pub(crate) fn known(app: &App, knock: &Knock) -> Vec<(String, ModelCard)> {
+    let visible = app.plane.names(&knock.project).into_iter().filter(|name| admit(app, knock, name).is_ok());
+    visible
+        .flat_map(|name| {
+            let cards = app.plane.cards(&knock.project, &name);
+            cards.into_iter().map(move |card| (name.clone(), card))
+        })
+        .collect()
+}

@@ -1,0 +1,83 @@
+//! KServe's first protocol: `:predict` with instances, over plain JSON or as a CloudEvent.
+
+use crate::ask::{self, Caller, cards, known};
+use crate::error::{Plain, Refusal};
+use crate::{App, body, unhurried, write};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, routing};
+use serde_json::{Value, json};
+use trueline_flows::Knock;
+
+const CE_SPEC: HeaderName = HeaderName::from_static("ce-specversion");
+const CE_ID: HeaderName = HeaderName::from_static("ce-id");
+const CE_SOURCE: HeaderName = HeaderName::from_static("ce-source");
+const CE_TYPE: HeaderName = HeaderName::from_static("ce-type");
+
+/// The protocol's routes.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/models", routing::get(list))
+        .route("/v1/models/{model}", routing::get(ready).post(act))
+}
+
+async fn list(State(app): State<App>, Extension(knock): Extension<Knock>) -> Json<Value> {
+    let mut names: Vec<String> = known(&app, &knock).into_iter().map(|(name, _)| name).collect();
+    names.dedup();
+    Json(json!({ "models": names }))
+}
+
+async fn ready(
+    State(app): State<App>,
+    Extension(knock): Extension<Knock>,
+    Path(model): Path<String>,
+) -> Result<Json<Value>, Plain> {
+    cards(&app, &knock, &model, None)?;
+    Ok(Json(json!({ "name": model, "ready": true })))
+}
+
+/// `{model}:predict` and `{model}:explain`.
+async fn act(
+    State(app): State<App>,
+    Extension(knock): Extension<Knock>,
+    Path(target): Path<String>,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, Plain> {
+    let Some((model, action)) = target.rsplit_once(':') else {
+        return Err(Refusal::not_found(format!("post to /v1/models/{target}:predict")).into());
+    };
+    match action {
+        "predict" => {}
+        "explain" => {
+            return Err(Refusal::not_there(format!("model `{model}` has no explainer")).into());
+        }
+        other => {
+            return Err(Refusal::not_found(format!("a model has no action `{other}`: use :predict")).into());
+        }
+    }
+    let caller = Caller::admitted(&app, knock, model.to_owned(), None)?;
+    let bytes = ask::body(bytes)?;
+    let frame = unhurried(bytes.len(), || body::frame(&bytes)).map_err(Refusal::bad)?;
+    let predicted = caller.ask(&headers, frame).await?;
+    let mut text = String::from("{\"predictions\": ");
+    write::predictions(&mut text, &predicted.predictions);
+    text.push('}');
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], text).into_response();
+    // An event is answered with an event.
+    if headers.contains_key(&CE_SPEC) {
+        let told = response.headers_mut();
+        let id = predicted.ids.first().map(ToString::to_string).unwrap_or_default();
+        told.insert(CE_SPEC, HeaderValue::from_static("1.0"));
+        told.insert(CE_TYPE, HeaderValue::from_static("io.kserve.inference.response"));
+        for (name, value) in [(CE_ID, id), (CE_SOURCE, format!("io.kserve.inference.{model}"))] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                told.insert(name, value);
+            }
+        }
+    }
+    Ok(response)
+}

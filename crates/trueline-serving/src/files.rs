@@ -1,0 +1,146 @@
+//! Where the files of a version come from: blobs by their hash, or a folder that somebody put there.
+
+use crate::error::ServingError;
+use crate::model::{ModelFile, ModelSpec};
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use trueline_blobs::{Blobs, Namespace};
+use trueline_ledger::ProjectId;
+
+/// The largest file of a model that is loaded into memory, in bytes.
+const LARGEST_FILE: u64 = 1 << 30;
+/// The most files that a folder of a model may have.
+const MOST_FILES: usize = 10_000;
+
+/// Gives the files of versions.
+#[async_trait]
+pub trait ModelFiles: Send + Sync + std::fmt::Debug {
+    /// The bytes of one file of a version.
+    ///
+    /// # Errors
+    /// [`ServingError::Blob`] when they are not there, [`ServingError::Unservable`] when there are too many of them or they
+    /// can't be read.
+    async fn read(
+        &self,
+        project: &ProjectId,
+        spec: &ModelSpec,
+        file: &ModelFile,
+    ) -> Result<Bytes, ServingError>;
+}
+
+#[async_trait]
+impl ModelFiles for Blobs {
+    async fn read(
+        &self,
+        project: &ProjectId,
+        _: &ModelSpec,
+        file: &ModelFile,
+    ) -> Result<Bytes, ServingError> {
+        Ok(self.get_bytes(&Namespace::new(project.as_str()), &file.sha256, LARGEST_FILE).await?)
+    }
+}
+
+/// Versions whose files lie in folders, as MLflow saves them; for serving without a registry.
+#[derive(Debug, Default)]
+pub struct Folders {
+    by_digest: RwLock<HashMap<String, PathBuf>>,
+}
+
+impl Folders {
+    /// Takes in a folder as version 1 of a model of that name. The files are read here to know what they are.
+    ///
+    /// # Errors
+    /// [`ServingError::Invalid`] when there is no `MLmodel` file in it, or the folder can't be read.
+    pub fn add(&self, folder: &Path, model: &str) -> Result<ModelSpec, ServingError> {
+        let invalid = |why: String| ServingError::Invalid(format!("{}: {why}", folder.display()));
+        if !folder.join("MLmodel").is_file() {
+            return Err(invalid(
+                "there is no file `MLmodel` here; name the folder that MLflow saved a model in".to_owned(),
+            ));
+        }
+        let mut files = Vec::new();
+        list(folder, folder, &mut files).map_err(|e| invalid(e.to_string()))?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let whole = files.iter().fold(Sha256::new(), |hash, file| {
+            hash.chain_update(&file.path).chain_update([0]).chain_update(&file.sha256)
+        });
+        let digest = hex::encode(whole.finalize());
+        let mut known = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(digest.clone(), folder.to_owned());
+        let id = format!("{model}@{digest}");
+        Ok(ModelSpec { id, model: model.to_owned(), version: 1, manifest_digest: digest, files })
+    }
+}
+
+/// The files below a folder, without following links out of it.
+fn list(root: &Path, folder: &Path, files: &mut Vec<ModelFile>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(root, &path, files)?;
+            continue;
+        }
+        if files.len() == MOST_FILES {
+            return Err(std::io::Error::other(format!("it has more than {MOST_FILES} files")));
+        }
+        let relative = path.strip_prefix(root).map_err(std::io::Error::other)?;
+        files.push(ModelFile { path: relative.to_string_lossy().into_owned(), sha256: hash_of(&path)? });
+    }
+    Ok(())
+}
+
+fn hash_of(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hash) = (std::fs::File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+#[async_trait]
+impl ModelFiles for Folders {
+    async fn read(&self, _: &ProjectId, spec: &ModelSpec, file: &ModelFile) -> Result<Bytes, ServingError> {
+        let unservable = |reason: String| ServingError::Unservable { model: spec.name(), reason };
+        let folder = {
+            let known = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+            known.get(&spec.manifest_digest).cloned()
+        };
+        let folder = folder.ok_or_else(|| unservable("its folder is not known".to_owned()))?;
+        let path = folder.join(&file.path);
+        let failed = |e: std::io::Error| unservable(format!("{} can't be read: {e}", path.display()));
+        let size = tokio::fs::metadata(&path).await.map_err(failed)?.len();
+        if size > LARGEST_FILE {
+            return Err(unservable(format!("{} is larger than {} MiB", path.display(), LARGEST_FILE >> 20)));
+        }
+        Ok(tokio::fs::read(&path).await.map_err(failed)?.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_known_by_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::default();
+        let told = folders.add(dir.path(), "m").unwrap_err().to_string();
+        assert!(told.contains("no file `MLmodel`"), "{told}");
+        std::fs::write(dir.path().join("MLmodel"), "flavors: {}").unwrap();
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        std::fs::write(dir.path().join("data/model.ubj"), "x").unwrap();
+        let spec = folders.add(dir.path(), "m").unwrap();
+        let paths: Vec<&str> = spec.files.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(paths, ["MLmodel", "data/model.ubj"]);
+        std::fs::write(dir.path().join("data/model.ubj"), "y").unwrap();
+        assert_ne!(folders.add(dir.path(), "m").unwrap().manifest_digest, spec.manifest_digest);
+    }
+}

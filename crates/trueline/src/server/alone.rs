@@ -1,0 +1,115 @@
+//! The data plane alone: one model out of a folder, for a container. No database, no ledger, no pages.
+
+use super::assemble::{DRAIN, StopSignals};
+use super::limits::Limits;
+use super::origin::OriginRules;
+use super::{http, observe};
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use trueline_flows::Predictor;
+use trueline_inference::VertexRoutes;
+use trueline_ledger::{ProjectId, Sources};
+use trueline_mlflow::MLFLOW_VERSION;
+use trueline_serving::{
+    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, NoFeatures, Variant,
+};
+
+/// The project of the one endpoint, by which nobody needs to ask.
+const PROJECT: &str = "default";
+
+/// What is served.
+pub(crate) struct Alone {
+    /// Where MLflow saved the model.
+    pub(crate) folder: PathBuf,
+    /// What the model is called.
+    pub(crate) name: String,
+    /// The address to listen on.
+    pub(crate) address: SocketAddr,
+    /// From where requests may come.
+    pub(crate) origins: OriginRules,
+    /// How many requests at a time, and for how long.
+    pub(crate) limits: Limits,
+    /// The routes at which Vertex AI asks.
+    pub(crate) vertex: Option<VertexRoutes>,
+    /// Whether Azure ML asks.
+    pub(crate) azure: bool,
+    /// When the process began.
+    pub(crate) began: Instant,
+}
+
+/// Serves a model until it is told to stop.
+pub(crate) fn serve_alone(alone: Alone) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(alone))
+}
+
+async fn serve(alone: Alone) -> anyhow::Result<()> {
+    let asked_to_stop = StopSignals::listen()?;
+    let metrics = observe::start_metrics()?;
+    let folders = Arc::new(Folders::default());
+    let plane = DataPlane::new(Arc::clone(&folders) as _, None);
+    plane.set_access(Access { open: true, ..Access::default() });
+    let predictor = Predictor {
+        plane: plane.clone(),
+        log: None,
+        features: Arc::new(NoFeatures),
+        sources: Sources::system(),
+    };
+    let name = EndpointName::parse(&alone.name)?;
+    let wires = trueline_inference::Alone {
+        endpoint: name.to_string(),
+        mlflow_version: MLFLOW_VERSION,
+        vertex: alone.vertex,
+        azure: alone.azure,
+    };
+    let guard = http::Guard { origins: alone.origins, limits: alone.limits };
+    // Platforms ask from the first moment whether the container is well, and are told that the model is being loaded.
+    let listener = TcpListener::bind(alone.address)
+        .await
+        .with_context(|| format!("can't listen on {}: choose another port with --port", alone.address))?;
+    let address = listener.local_addr()?;
+    let app = http::app_alone(predictor, wires, metrics, guard);
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        asked_to_stop.wait().await;
+        tracing::info!("stopping: finishing the requests at hand");
+        stop.send_replace(true);
+    });
+    let mut told = stopping.clone();
+    let server = axum::serve(listener, app)
+        .with_graceful_shutdown(async move { drop(told.wait_for(|stop| *stop).await) });
+    let server = tokio::spawn(server.into_future());
+
+    let (folder, model) = (alone.folder.clone(), alone.name.clone());
+    let spec = tokio::task::spawn_blocking(move || folders.add(&folder, &model)).await??;
+    let endpoint = EndpointSnapshot {
+        project: ProjectId::new(PROJECT),
+        project_name: PROJECT.to_owned(),
+        name: alone.name,
+        generation: 1,
+        log: LogMode::BestEffort,
+        sticky_header: None,
+        variants: vec![Variant { spec, weight: 1 }],
+        rollout: None,
+    };
+    plane.publish(endpoint).await?;
+    let ready_ms = alone.began.elapsed().as_millis();
+    let folder = alone.folder.display();
+    tracing::info!(%address, model = %folder, ready_ms, "listening on http://{address}");
+    let mut told = stopping;
+    let overdue = async move {
+        drop(told.wait_for(|stop| *stop).await);
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        done = server => done??,
+        () = overdue => tracing::warn!("some requests did not finish in time and were cut off"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

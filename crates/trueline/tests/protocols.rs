@@ -1,0 +1,134 @@
+//! The Open Inference Protocol and KServe's first one, by their unmodified clients and by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::models::Models;
+use common::users::admin_of;
+use common::{On, Server, text, wait_until};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+/// A server whose endpoint `delays` is answered by version 1 of the model `binary`.
+fn with_endpoint() -> Server {
+    let server = Server::start(On::Sqlite);
+    Models::saved().register(&server, "binary", "delays");
+    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
+    let route = json!({ "variants": ["delays/1"], "reason": "test" });
+    server.ok("/api/v1/endpoints/delays/routes", route);
+    server
+}
+
+#[test]
+fn the_clients_of_triton_and_kserve_are_answered() {
+    let clients = std::env::var("TRUELINE_SERVING_PYTHON")
+        .expect("TRUELINE_SERVING_PYTHON is not set: run the tests with `cargo xtask test`");
+    let server = with_endpoint();
+    let expected = Models::saved().expected("binary");
+    let told = json!({
+        "columns": expected.columns, "rows": expected.rows, "predictions": expected.predictions,
+    });
+    let file = server.data_dir.join("expected.json");
+    std::fs::write(&file, told.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/tests/protocol_clients.py");
+    for client in ["triton", "kserve"] {
+        let mut run = Command::new(&clients);
+        run.arg(&script).args([client, &server.url, "delays"]).arg(&file);
+        let done = run.output().expect("Python runs");
+        assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    }
+}
+
+fn tensor(name: &str, data: Value) -> Value {
+    json!({ "name": name, "shape": [1], "datatype": "FP64", "data": data })
+}
+
+fn one_row() -> Value {
+    json!({ "id": "7", "inputs": [tensor("hour", json!([7.5])), tensor("distance", json!([300.0])), tensor("day", json!([2.0]))] })
+}
+
+#[test]
+fn the_protocol_says_what_is_wrong() {
+    let server = with_endpoint();
+    let infer = "/v2/models/delays/infer";
+    let (status, answer) = server.post(infer, one_row());
+    assert_eq!(
+        (status, &answer["id"], &answer["model_version"]),
+        (200, &json!("7"), &json!("1")),
+        "{answer}"
+    );
+    let cases = [
+        (infer, json!({ "inputs": [] }), 400, "no inputs"),
+        (infer, json!({ "inputs": [tensor("hour", json!([1.0]))] }), 400, "Model is missing inputs"),
+        (
+            infer,
+            json!({ "inputs": [tensor("hour", json!(["x"]))] }),
+            400,
+            "input `hour`: its data does not fit",
+        ),
+        (
+            infer,
+            json!({ "inputs": [tensor("hour", json!([1.0])), tensor("distance", json!([1.0, 2.0]))] }),
+            400,
+            "input `distance`: a shape of [1] does not hold 2 values",
+        ),
+        ("/v2/models/nowhere/infer", one_row(), 404, "nowhere"),
+        ("/v2/models/delays/versions/8/infer", one_row(), 404, "version 8 does not answer"),
+        ("/v2/models/delays/versions/one/infer", one_row(), 404, "there is no version `one`"),
+        ("/v1/models/delays:explain", json!({ "instances": [[1.0, 2.0, 3.0]] }), 501, "no explainer"),
+        ("/v1/models/delays", json!({}), 404, "delays:predict"),
+        ("/v1/models/delays:predict", json!({ "rows": [] }), 400, "exactly one of the input fields"),
+    ];
+    for (path, body, expected, said) in cases {
+        let (status, answer) = server.post(path, body);
+        let error = answer["error"].as_str().unwrap_or_default();
+        assert!(status == expected && error.contains(said), "{path}: {status} {answer}");
+    }
+    let (status, answer) = server.call("POST", infer, Some(b"{".to_vec()), &[]);
+    assert_eq!(status, 400, "{answer}");
+    let bad_length = [("inference-header-content-length", "many")];
+    let (status, answer) = server.call("POST", infer, Some(b"{}".to_vec()), &bad_length);
+    assert_eq!(status, 400, "{answer}");
+    for path in ["/v2/models/nowhere", "/v2/models/nowhere/ready", "/v1/models/nowhere"] {
+        assert_eq!(server.get(path).0, 404, "{path}");
+    }
+    for path in ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/delays/ready", "/v1/models/delays"]
+    {
+        assert_eq!(server.call("HEAD", path, None, &[]).0, 200, "{path}");
+    }
+    assert_eq!(server.get("/v1/models"), (200, json!({ "models": ["delays"] })));
+}
+
+#[test]
+fn an_event_is_answered_with_an_event() {
+    let server = with_endpoint();
+    let body = json!({ "instances": [[7.5, 300.0, 2.0]] }).to_string().into_bytes();
+    let headers = [("ce-specversion", "1.0"), ("ce-id", "42"), ("ce-type", "x"), ("ce-source", "y")];
+    let (status, answer, told) =
+        server.call_with_headers("POST", "/v1/models/delays:predict", Some(body), &headers);
+    assert_eq!(status, 200, "{}", text(&answer));
+    assert_eq!(told["ce-type"], "io.kserve.inference.response");
+    assert_eq!(told["ce-source"], "io.kserve.inference.delays");
+    assert_eq!(told["ce-id"].len(), 32, "the prediction's id");
+}
+
+#[test]
+fn a_token_opens_its_own_projects_models_alone() {
+    let server = with_endpoint();
+    let admin = admin_of(&server);
+    wait_until("who has no token is turned away", || {
+        server.post("/v2/models/delays/infer", one_row()).0 == 401
+    });
+    assert_eq!(server.post("/v2/repository/index", json!({})), (200, json!([])));
+    let bearer = format!("Bearer {admin}");
+    let body = || Some(one_row().to_string().into_bytes());
+    for path in ["/v2/models/delays/infer", "/projects/default/v2/models/delays/infer"] {
+        let (status, answer) = server.call("POST", path, body(), &[("authorization", &bearer)]);
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    let (status, _) =
+        server.call("POST", "/projects/other/v2/models/delays/infer", body(), &[("authorization", &bearer)]);
+    assert_eq!(status, 404);
+}
