@@ -42,6 +42,20 @@ pub enum LoadError {
         /// What the system says.
         reason: String,
     },
+    /// It is no model, or not whole.
+    #[error("this is not an ONNX model, or it is cut short or damaged: {problem}; copy or export it again")]
+    Damaged {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// It names another file for a part of its weights, which can't be had.
+    #[error("the model keeps weights in the file '{file}', which can't be used: {reason}")]
+    External {
+        /// The file, as the model names it.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
     /// The library does not accept it.
     #[error("onnxruntime refuses the model: {reason}")]
     Refused {
@@ -50,33 +64,35 @@ pub enum LoadError {
     },
     /// An input is of a kind or type that can't be given.
     #[error(
-        "the model's input '{name}' is {found}, and only tensors of numbers, truth values and texts can be given; {remedy}"
+        "the model's input '{name}' is {found}, and only tensors of numbers, truth values and texts can be given; export it \
+         with such inputs"
     )]
     Input {
         /// The input.
         name: String,
         /// Its type.
         found: String,
-        /// What to do.
-        remedy: &'static str,
     },
     /// An output is of a kind or type that can't be taken.
     #[error(
-        "the model's output '{name}' is {found}, and only tensors of numbers, truth values and texts can be taken; {remedy}"
+        "the model's output '{name}' is {found}, and only tensors of numbers, truth values and texts can be taken; export it \
+         with such outputs"
     )]
     Output {
         /// The output.
         name: String,
         /// Its type.
         found: String,
-        /// What to do.
-        remedy: &'static str,
     },
-    /// It has nothing to give, or a name twice.
-    #[error("the model can't be called: {problem}")]
-    Signature {
-        /// What is wrong with its inputs and outputs.
-        problem: String,
+    /// An output is made of dictionaries in a way that can't be undone here.
+    #[error(
+        "the model's output '{name}' is {found} and no tensor; export it with `options={{'zipmap': False}}`"
+    )]
+    Dictionaries {
+        /// The output.
+        name: String,
+        /// Its type.
+        found: String,
     },
 }
 

@@ -17,18 +17,29 @@
 //! What a prediction means to an endpoint is not known here, nor where models come from.
 
 mod cast;
+mod deadline;
 mod error;
+mod feed;
 mod library;
+mod load;
+mod memory;
 mod model;
+mod outline;
 mod output;
 mod pool;
+mod rewrite;
 mod search;
 mod session;
 mod shape;
+mod table;
 mod types;
+mod weights;
+mod wire;
+mod zipmap;
 
 pub use error::{LibraryError, LoadError, RunError};
 pub use library::Library;
+pub use load::ModelInfo;
 pub use model::{Call, Model, Options};
 pub use search::Search;
 pub use types::{Dimension, ElementType, TensorInfo};

@@ -22,8 +22,6 @@ pub(crate) struct Plan {
     pub(crate) files: Vec<PathBuf>,
     /// What was looked at, in the same order.
     pub(crate) looked: Vec<String>,
-    /// Whether somebody has named the file, so that another would not do.
-    pub(crate) named: bool,
 }
 
 /// What of the process's surroundings a search depends on.
@@ -65,7 +63,7 @@ impl Search {
         let variable = || around.variable.clone().map(|v| (PathBuf::from(v), VARIABLE));
         if let Some((path, by)) = named.or_else(variable) {
             let looked = vec![format!("{} ({by})", path.display())];
-            return Plan { files: vec![path], looked, named: true };
+            return Plan { files: vec![path], looked };
         }
         let mut plan = Plan::default();
         for python in &self.pythons {
@@ -164,7 +162,7 @@ mod tests {
             "the option comes before the variable"
         );
         let plan = Search::default().plan(&around);
-        assert_eq!((plan.files, plan.named), (vec![PathBuf::from("/b.so")], true));
+        assert_eq!(plan.files, [PathBuf::from("/b.so")]);
         assert!(plan.looked[0].contains(VARIABLE));
     }
 
@@ -187,7 +185,7 @@ mod tests {
             capi("python3.9").join("libonnxruntime.so.1.30.0"),
             dir.path().join("usr/lib/libonnxruntime.so"),
         ];
-        assert_eq!((plan.files.as_slice(), plan.named), (expected.as_slice(), false));
+        assert_eq!(plan.files, expected);
     }
 
     #[test]

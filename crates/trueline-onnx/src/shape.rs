@@ -8,7 +8,7 @@ use crate::types::{Dimension, TensorInfo};
 /// A column may stand for a table that is one wide, and such a table for a column: nothing moves in memory by that, and
 /// exporters differ in which of the two they write down. A scalar is taken from one value.
 pub(crate) fn fit(input: &TensorInfo, given: &[usize]) -> Result<Vec<usize>, RunError> {
-    let expected = &input.dimensions;
+    let Some(expected) = &input.dimensions else { return Ok(given.to_vec()) };
     if fits(expected, given) {
         return Ok(given.to_vec());
     }
@@ -16,9 +16,9 @@ pub(crate) fn fit(input: &TensorInfo, given: &[usize]) -> Result<Vec<usize>, Run
         (2, [rows]) => vec![*rows, 1],
         (1, [rows, 1]) => vec![*rows],
         (0, [1]) => vec![],
-        _ => return Err(mismatch(input, given)),
+        _ => return Err(mismatch(input, expected, given)),
     };
-    if fits(expected, &other) { Ok(other) } else { Err(mismatch(input, given)) }
+    if fits(expected, &other) { Ok(other) } else { Err(mismatch(input, expected, given)) }
 }
 
 fn fits(expected: &[Dimension], given: &[usize]) -> bool {
@@ -29,8 +29,8 @@ fn fits(expected: &[Dimension], given: &[usize]) -> bool {
     expected.len() == given.len() && expected.iter().zip(given).all(fits)
 }
 
-fn mismatch(input: &TensorInfo, given: &[usize]) -> RunError {
-    let words: Vec<String> = input.dimensions.iter().map(ToString::to_string).collect();
+fn mismatch(input: &TensorInfo, expected: &[Dimension], given: &[usize]) -> RunError {
+    let words: Vec<String> = expected.iter().map(ToString::to_string).collect();
     let expected = format!("[{}]", words.join(", "));
     RunError::Shape { name: input.name.clone(), expected, given: given.to_vec() }
 }

@@ -2,7 +2,7 @@
 
 use ort::value::{Outlet, TensorElementType, ValueType};
 use std::fmt;
-use trueline_tensors::DataType;
+use trueline_tensors::{DataType, Values};
 
 /// The types of elements that models take and give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,29 +98,34 @@ impl fmt::Display for Dimension {
 }
 
 /// An input or output of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo {
     /// Its name.
     pub name: String,
     /// The type of its elements.
     pub element_type: ElementType,
-    /// Its dimensions, rows first as a rule; none for a scalar.
-    pub dimensions: Vec<Dimension>,
+    /// Its dimensions, rows first as a rule; an empty list for a scalar. `None` when the model does not even say how many
+    /// there are.
+    pub dimensions: Option<Vec<Dimension>>,
+    /// The classes that its columns stand for, one each, of an output that was a list of dictionaries in the file
+    /// (sklearn's classifiers with `ZipMap`): [`Values::Int64`] or [`Values::Text`].
+    pub classes: Option<Values>,
 }
 
 impl TensorInfo {
-    /// Its shape, with -1 for what is variable.
+    /// Its shape, with -1 for what is variable; `None` when the model does not say it.
     #[must_use]
-    pub fn shape(&self) -> Vec<i64> {
+    pub fn shape(&self) -> Option<Vec<i64>> {
         let size = |dimension: &Dimension| match dimension {
             Dimension::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
             Dimension::Variable(_) => -1,
         };
-        self.dimensions.iter().map(size).collect()
+        Some(self.dimensions.as_ref()?.iter().map(size).collect())
     }
 
-    /// Reads what the library says; the error is the type in words.
-    pub(crate) fn of(outlet: &Outlet) -> Result<Self, String> {
+    /// Reads what the library says; the error is the type in words. `unranked` is whether the file says nothing of a shape,
+    /// which the library tells like a scalar's.
+    pub(crate) fn of(outlet: &Outlet, unranked: bool) -> Result<Self, String> {
         let found = || outlet.dtype().to_string();
         let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else { return Err(found()) };
         let element_type = ElementType::of(*ty).ok_or_else(found)?;
@@ -129,6 +134,7 @@ impl TensorInfo {
             Err(_) => Dimension::Variable(dimension_symbols.get(i).filter(|s| !s.is_empty()).cloned()),
         };
         let dimensions = shape.iter().enumerate().map(dimension).collect();
-        Ok(Self { name: outlet.name().to_owned(), element_type, dimensions })
+        let dimensions = (!unranked || !shape.is_empty()).then_some(dimensions);
+        Ok(Self { name: outlet.name().to_owned(), element_type, dimensions, classes: None })
     }
 }
