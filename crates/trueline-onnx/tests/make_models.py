@@ -309,7 +309,7 @@ def refused(cases):
     kind = h.make_optional_type_proto(h.make_tensor_type_proto(T.FLOAT, [2]))
     optional = h.make_value_info("o", kind)
     has = h.make_node("OptionalHasElement", ["o"], ["y"])
-    cases.refuse("optional-in", model_of([has], [optional], [value("y", T.BOOL, [])]), "Optional")
+    cases.refuse("optional-in", model_of([has], [optional], [value("y", T.BOOL, [])]), "Option")
     nested = h.make_value_info("s", h.make_sequence_type_proto(h.make_sequence_type_proto(h.make_tensor_type_proto(T.FLOAT, [2]))))
     cases.refuse("nested-sequence", model_of([h.make_node("Identity", ["s"], ["t"])], [nested], [
         h.make_value_info("t", nested.type)]), "")  # fmt: skip
