@@ -116,7 +116,12 @@ impl Channel {
                 return Ok(Message { kind: frame.header.kind, id: frame.header.id, head: frame.head, body });
             }
             let (socket, descriptors, taken) = (&self.socket, &mut self.descriptors, &mut self.taken);
-            let received = socket.async_io(Interest::READABLE, || take(socket, taken, descriptors)).await?;
+            let received = socket.async_io(Interest::READABLE, || take(socket, taken, descriptors)).await;
+            let received = match received {
+                // So ends one that has not read all that it was sent.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => 0,
+                others => others?,
+            };
             if received == 0 {
                 return Err(ChannelError::Closed);
             }

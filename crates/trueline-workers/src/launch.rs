@@ -11,9 +11,10 @@ use crate::spec::{Limits, WorkerSpec};
 use crate::variables;
 use crate::wire::{self, Failure, PROTOCOL, Start, Versions};
 use std::io::PipeWriter;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 /// Lines of a worker's output that are part of a message.
 pub(crate) const SHOWN_LINES: usize = 20;
@@ -59,21 +60,23 @@ pub(crate) async fn launch(spec: &WorkerSpec) -> Result<Running, StartError> {
     let mut process = Process::start(command(spec, Stdio::from(others))).map_err(not_started)?;
     let tail = Tail::default();
     let (stdout, stderr) = process.output();
-    if let Some(pipe) = stdout {
-        tokio::spawn(follow(pipe.into(), spec.name.clone(), "stdout", tail.clone()));
-    }
-    if let Some(pipe) = stderr {
-        tokio::spawn(follow(pipe.into(), spec.name.clone(), "stderr", tail.clone()));
-    }
-    let mut starting = Starting { spec, process, channel, tail, stage: "starting", began };
+    let pipes = [("stdout", stdout.map(Into::into)), ("stderr", stderr.map(Into::into))];
+    let follow = |(stream, pipe): (_, Option<OwnedFd>)| {
+        Some(tokio::spawn(follow(pipe?, spec.name.clone(), stream, tail.clone())))
+    };
+    let pipes = pipes.into_iter().filter_map(follow).collect();
+    let mut starting = Starting { spec, process, channel, tail, pipes, stage: "starting", began };
     let start = Start::of(spec).and_then(|s| serde_json::to_vec(&s).ok());
     let start = start.ok_or_else(|| not_started(std::io::Error::other("its folder's name is no text")))?;
     let empty = Body::Inline(bytes::Bytes::new());
     // It fits into the socket's buffer, so this does not wait for Python.
     let sent = starting.channel.send(Kind::Start, 0, &start, &empty, Some(reader.as_fd())).await;
-    sent.map_err(not_started)?;
     drop(reader);
-    let versions = starting.greet().await?;
+    let versions = match sent {
+        Ok(()) => starting.greet().await?,
+        // It has ended already, and tells why.
+        Err(e) => return Err(starting.closed(e).await),
+    };
     starting.load().await?;
     if let Some(request) = &spec.warm {
         starting.warm(request).await?;
@@ -118,6 +121,8 @@ struct Starting<'a> {
     process: Process,
     channel: Channel,
     tail: Tail,
+    /// What follows its output, until that is closed.
+    pipes: Vec<JoinHandle<std::io::Result<()>>>,
     stage: &'static str,
     began: Instant,
 }
@@ -155,7 +160,9 @@ impl Starting<'_> {
         let sent = self.channel.send(packed.kind, 0, &packed.head, &packed.body, None);
         let late = self.began + self.spec.limits.start;
         let sent = tokio::time::timeout_at(late.into(), sent).await.map_err(|_| self.slow())?;
-        sent.map_err(|e| self.ended(format!("closed its socket ({e})")))?;
+        if let Err(e) = sent {
+            return Err(self.closed(e).await);
+        }
         let message = self.next().await?;
         let failed = |why: String| StartError::Warm { worker: self.spec.name.clone(), why };
         match request {
@@ -190,18 +197,20 @@ impl Starting<'_> {
         };
         match received {
             Ok(message) => Ok(message),
-            Err(ChannelError::Closed) => {
-                let ended = tokio::time::timeout(CLOSED, self.process.ended()).await;
-                let why = match ended {
-                    Ok(Ok(status)) => ending(status),
-                    _ => "closed its socket".to_owned(),
-                };
-                // What it wrote last is still on its way.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                Err(self.ended(why))
-            }
+            Err(error @ ChannelError::Closed) => Err(self.closed(error).await),
             Err(e) => Err(self.ended(format!("sent what is no frame ({e})"))),
         }
+    }
+
+    async fn closed(&mut self, error: impl std::fmt::Display) -> StartError {
+        let ended = tokio::time::timeout(CLOSED, self.process.ended()).await;
+        let why =
+            ended.ok().and_then(Result::ok).map_or_else(|| format!("closed its socket ({error})"), ending);
+        // What it wrote last is still on its way: a few steps of the tasks that read it.
+        for pipe in &mut self.pipes {
+            let _ = tokio::time::timeout(CLOSED, pipe).await;
+        }
+        self.ended(why)
     }
 
     fn look(&self) -> Result<(), StartError> {

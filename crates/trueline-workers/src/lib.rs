@@ -20,7 +20,7 @@ mod wire;
 mod worker;
 
 pub use backoff::Backoff;
-pub use environment::{Environment, Environments};
+pub use environment::{Environment, EnvironmentError, Environments, Interpreter, Requirements};
 pub use error::{Exception, StartError, WorkerError};
 pub use launch::Facts;
 pub use request::{Columns, Form, Invocation, Output, Prediction, Reply, Request, Timings};

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use trueline_tensors::{Tensor, Values};
-use trueline_workers::{Columns, Environment, Environments, Worker, WorkerSpec};
+use trueline_workers::{
+    Columns, Environment, Environments, Interpreter, Invocation, State, Worker, WorkerSpec,
+};
 
 const SETUP: &str =
     "no Python with MLflow: run `cargo xtask setup`, or name an interpreter in TRUELINE_PYTHON";
@@ -51,18 +53,17 @@ fn make_models() -> PathBuf {
 }
 
 /// The environment of the tests.
-pub(crate) fn environment() -> Environment {
-    static CACHE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let cache = CACHE.get_or_init(|| tempfile::tempdir().unwrap());
-    Environments::new(cache.path()).given(&python()).unwrap()
+pub(crate) async fn environment() -> Environment {
+    let environments = Environments::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("environments"));
+    environments.of(Path::new("/"), &Interpreter::Given(python())).await.unwrap()
 }
 
-pub(crate) fn spec(name: &str) -> WorkerSpec {
-    WorkerSpec::new(format!("{name}/1"), model(name), environment())
+pub(crate) async fn spec(name: &str) -> WorkerSpec {
+    WorkerSpec::new(format!("{name}/1"), model(name), environment().await)
 }
 
 pub(crate) async fn start(name: &str) -> Worker {
-    Worker::start(spec(name)).await.unwrap()
+    Worker::start(spec(name).await).await.unwrap()
 }
 
 /// A minute from now.
@@ -92,4 +93,17 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// A body of JSON.
+pub(crate) fn body_of(json: &serde_json::Value) -> Invocation {
+    Invocation { content_type: "application/json".to_owned(), body: json.to_string().into() }
+}
+
+/// The process of a worker that is ready.
+pub(crate) fn pid_of(worker: &Worker) -> u32 {
+    match worker.state() {
+        State::Ready(facts) => facts.pid,
+        other => panic!("it is not ready: {other:?}"),
+    }
 }

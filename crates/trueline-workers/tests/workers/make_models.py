@@ -54,7 +54,12 @@ class Acts(mlflow.pyfunc.PythonModel):
                 "series": lambda: pd.Series([1.5, 2.5], name="s"),
                 "unnamed": lambda: pd.Series([1, 2]),
                 "frame": lambda: pd.DataFrame(
-                    {"label": ["x", "y"], "score": np.array([0.1, 0.9], dtype=np.float32), "n": [1, 2], "b": [True, False]}
+                    {
+                        "label": ["x", "y"],
+                        "score": np.array([0.1, 0.9], dtype=np.float32),
+                        "n": [1, 2],
+                        "b": [True, False],
+                    }
                 ),
                 "numbered": lambda: pd.DataFrame([[1.0, 2.0], [3.0, 4.0]]),
                 "frame-of-dates": lambda: pd.DataFrame({"at": pd.to_datetime(["2026-01-02", "2026-01-03"])}),
@@ -122,8 +127,7 @@ class Acts(mlflow.pyfunc.PythonModel):
             child = subprocess.Popen(["sleep", "1000"])
             return [child.pid]
         elif act == "spin":
-            while True:
-                pass
+            return [sum(range(10**15))]  # in C, with the interpreter's lock held all the time
         elif act == "stdin":
             return [sys.stdin.read()]
         elif act == "variables":
