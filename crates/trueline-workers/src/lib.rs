@@ -1,0 +1,30 @@
+//! x
+mod backoff;
+mod body;
+mod channel;
+mod columns;
+mod environment;
+mod error;
+mod frame;
+mod launch;
+mod output;
+mod process;
+mod python_json;
+mod queue;
+mod request;
+mod spec;
+mod state;
+mod supervisor;
+mod variables;
+mod wire;
+mod worker;
+
+pub use backoff::Backoff;
+pub use environment::{Environment, EnvironmentError, Environments, Interpreter, Requirements};
+pub use error::{Exception, StartError, WorkerError};
+pub use launch::Facts;
+pub use request::{Columns, Form, Invocation, Output, Prediction, Reply, Request, Timings};
+pub use spec::{Limits, WorkerSpec};
+pub use state::State;
+pub use wire::Versions;
+pub use worker::Worker;
