@@ -7,13 +7,15 @@
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The bytes are no XGBoost model in JSON or UBJSON.
-    #[error(
-        "this is not an XGBoost model in JSON or UBJSON: {found}; save it with `Booster.save_model(\"model.ubj\")`"
-    )]
+    /// The bytes are no model of the library and format that was asked for.
+    #[error("this is not {wanted}: {found}; {remedy}")]
     NotAModel {
+        /// Library and format.
+        wanted: &'static str,
         /// What the first bytes look like.
         found: &'static str,
+        /// How to make such a file.
+        remedy: &'static str,
     },
     /// The file ends before its document does.
     #[error("the model file is cut short: it ends at byte {offset} inside {inside}; copy or save it again")]
@@ -23,7 +25,7 @@ pub enum LoadError {
         /// What was being read.
         inside: &'static str,
     },
-    /// The document breaks the rules of JSON or UBJSON.
+    /// The document breaks the rules of its format.
     #[error("the model file is damaged at byte {offset}: {problem}")]
     Syntax {
         /// Position, in bytes from the start.
@@ -126,6 +128,24 @@ pub enum TreeProblem {
         /// Number of nodes.
         nodes: usize,
     },
+    /// A leaf's number lies outside the tree (LightGBM).
+    #[error("node {node} has leaf {leaf}, but the tree has {leaves} leaves")]
+    LeafOutOfRange {
+        /// The parent.
+        node: usize,
+        /// The leaf's number as written.
+        leaf: i64,
+        /// Number of leaves.
+        leaves: usize,
+    },
+    /// A leaf has two parents (LightGBM).
+    #[error("leaf {leaf} is a child of node {node} and of another node too")]
+    SharedLeaf {
+        /// The second parent met.
+        node: usize,
+        /// The leaf.
+        leaf: usize,
+    },
     /// A node has one child; only none or two make sense.
     #[error("node {node} has only one child")]
     OneChild {
@@ -186,11 +206,19 @@ pub enum TreeProblem {
         /// The leaf.
         node: usize,
         /// Its value.
-        value: f32,
+        value: f64,
     },
     /// `default_left` is neither 0 nor 1.
     #[error("node {node} has default_left {value}, which is neither 0 nor 1")]
     DefaultLeft {
+        /// The node.
+        node: usize,
+        /// The value as written.
+        value: i64,
+    },
+    /// The kind of a split is none that LightGBM knows.
+    #[error("node {node} has decision_type {value}, which stands for no kind of split")]
+    DecisionType {
         /// The node.
         node: usize,
         /// The value as written.

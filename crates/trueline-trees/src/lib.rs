@@ -1,4 +1,5 @@
-//! Gradient-boosted tree scorer: bytes of an XGBoost model in, scores out, bit for bit those of the library.
+//! Gradient-boosted tree scorer: bytes of an XGBoost or LightGBM model in, scores out, bit for bit those of the
+//! library. XGBoost is at the root, LightGBM in [`lightgbm`]; rows, errors and meanings are shared.
 //! Pure functions: no files, no threads, no global state. What a prediction means to an endpoint is not known here.
 //!
 //! ```
@@ -38,12 +39,14 @@ mod document;
 mod error;
 mod forest;
 mod json;
+pub mod lightgbm;
 mod load;
 mod model;
 mod objective;
 mod score;
 mod tree;
 mod ubjson;
+mod walk;
 
 pub use error::{LoadError, ScoreError, TreeProblem};
 pub use model::{Booster, Categories, FeatureType, Model};

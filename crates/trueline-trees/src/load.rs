@@ -52,7 +52,13 @@ pub(crate) fn load(bytes: &[u8]) -> Result<Model, LoadError> {
 
 /// Tells JSON from UBJSON by the second byte, as XGBoost does, and other files by their first ones.
 fn read_document(bytes: &[u8]) -> Result<Value, LoadError> {
-    let other = |found| Err(LoadError::NotAModel { found });
+    let other = |found| {
+        Err(LoadError::NotAModel {
+            wanted: "an XGBoost model in JSON or UBJSON",
+            found,
+            remedy: "save it with `Booster.save_model(\"model.ubj\")`",
+        })
+    };
     match bytes {
         [] => other("the file is empty"),
         [b'{', b'L' | b'}', ..] => ubjson::read(bytes),

@@ -121,7 +121,7 @@ impl Model {
 
     /// Whether [`Model::predict`] gives probabilities.
     pub fn gives_probabilities(&self) -> bool {
-        matches!(self.meaning(), Meaning::Probability | Meaning::ClassProbabilities)
+        self.meaning().is_probability()
     }
 
     /// Features of a row, in the order of training.

@@ -41,7 +41,7 @@ pub enum Objective {
     RankPairwise,
 }
 
-/// What the numbers of [`crate::Model::predict`] mean.
+/// What the numbers of [`crate::Model::predict`] and [`crate::lightgbm::Model::predict`] mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Meaning {
     /// A score without bounds: a regression value, a log-odds, a rank score.
@@ -52,8 +52,17 @@ pub enum Meaning {
     Probability,
     /// One probability per class, adding up to 1.
     ClassProbabilities,
+    /// One probability per class, each against all the others: they need not add up to 1.
+    ClassScores,
     /// The index of a class, as a float.
     Class,
+}
+
+impl Meaning {
+    /// Whether the numbers are probabilities, of class 1 or of each class.
+    pub fn is_probability(self) -> bool {
+        matches!(self, Meaning::Probability | Meaning::ClassProbabilities | Meaning::ClassScores)
+    }
 }
 
 /// How margins become values.

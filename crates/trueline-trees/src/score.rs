@@ -12,21 +12,23 @@ const STACK_MARGINS: usize = 64;
 
 /// Rows to score: row-major, NaN for a missing value.
 ///
+/// Numbers are `f32` for XGBoost and `f64` for LightGBM, for so the libraries compare them.
+///
 /// Infinite values are compared as they are, as `Booster.inplace_predict` does (a `DMatrix` would refuse them).
 /// A categorical feature holds the category's code.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    values: &'a [f32],
+pub struct Rows<'a, T = f32> {
+    values: &'a [T],
     columns: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, T: Copy> Rows<'a, T> {
     /// `values` as rows of `columns` numbers each.
     ///
     /// # Errors
     ///
     /// [`ScoreError::Ragged`] when they do not divide evenly, or `columns` is 0.
-    pub fn new(values: &'a [f32], columns: usize) -> Result<Self, ScoreError> {
+    pub fn new(values: &'a [T], columns: usize) -> Result<Self, ScoreError> {
         if columns == 0 || !values.len().is_multiple_of(columns) {
             return Err(ScoreError::Ragged { values: values.len(), columns });
         }
@@ -41,6 +43,22 @@ impl<'a> Rows<'a> {
     /// Whether there are no rows.
     pub fn is_empty(self) -> bool {
         self.values.is_empty()
+    }
+
+    pub(crate) fn values(self) -> &'a [T] {
+        self.values
+    }
+
+    /// Refuses rows that are not of `columns` numbers, and an output that does not hold `width` numbers per row.
+    pub(crate) fn check(self, columns: usize, output: usize, width: usize) -> Result<(), ScoreError> {
+        if self.columns != columns {
+            return Err(ScoreError::Columns { expected: columns, found: self.columns });
+        }
+        let expected = self.len() * width;
+        if output != expected {
+            return Err(ScoreError::Output { expected, found: output, rows: self.len(), width });
+        }
+        Ok(())
     }
 }
 
@@ -116,7 +134,7 @@ impl Scorer<'_> {
     ///
     /// [`ScoreError`], when rows or output have the wrong shape; `out` is untouched then.
     pub fn predict_margin(&self, rows: Rows<'_>, out: &mut [f32]) -> Result<(), ScoreError> {
-        self.check(rows, out.len(), self.model.margin_width())?;
+        rows.check(self.model.num_feature(), out.len(), self.model.margin_width())?;
         let width = self.model.margin_width();
         let blocks = rows.values.chunks(BLOCK_ROWS * rows.columns);
         for (rows, out) in blocks.zip(out.chunks_mut(BLOCK_ROWS * width)) {
@@ -144,7 +162,7 @@ impl Scorer<'_> {
     }
 
     fn predict_class(&self, rows: Rows<'_>, out: &mut [f32]) -> Result<(), ScoreError> {
-        self.check(rows, out.len(), 1)?;
+        rows.check(self.model.num_feature(), out.len(), 1)?;
         let width = self.model.margin_width();
         let mut stack = [0.0; STACK_MARGINS];
         let mut heap = Vec::new();
@@ -172,16 +190,5 @@ impl Scorer<'_> {
             row.copy_from_slice(self.model.intercept());
         }
         self.model.forest.add(self.first_tree..self.end_tree, rows, self.model.num_feature(), sums, width);
-    }
-
-    fn check(&self, rows: Rows<'_>, found: usize, width: usize) -> Result<(), ScoreError> {
-        if rows.columns != self.model.num_feature() {
-            return Err(ScoreError::Columns { expected: self.model.num_feature(), found: rows.columns });
-        }
-        let expected = rows.len() * width;
-        if found != expected {
-            return Err(ScoreError::Output { expected, found, rows: rows.len(), width });
-        }
-        Ok(())
     }
 }

@@ -125,7 +125,7 @@ impl<'a> TreeArrays<'a> {
             return if value.is_finite() {
                 Ok(Node::Leaf(value))
             } else {
-                Err(TreeProblem::NonFiniteLeaf { node, value })
+                Err(TreeProblem::NonFiniteLeaf { node, value: value.into() })
             };
         }
         let feature = self.feature[node];

@@ -2,60 +2,15 @@
 //! What is trained, and which rows are scored, stands in `make_models.py`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Clippy knows only `#[test]` functions as tests.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod library;
+
+use std::path::Path;
 
 use serde_json::Value;
 use trueline_trees::{Model, Rows, Scorer};
 
 /// The library version that the scorer claims to equal.
 const XGBOOST: &str = "3.2.0";
-const SETUP: &str =
-    "no Python with XGBoost: run `cargo xtask setup`, or name an interpreter in TRUELINE_PYTHON";
-
-fn python() -> PathBuf {
-    if let Some(named) = std::env::var_os("TRUELINE_PYTHON") {
-        return named.into();
-    }
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .map(|dir| dir.join(".trueline/venv/bin/python"))
-        .find(|python| python.exists())
-        .expect(SETUP)
-}
-
-fn make_models(dir: &Path) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/make_models.py");
-    let output = Command::new(python()).arg(script).arg(dir).output().expect(SETUP);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!stderr.contains("ModuleNotFoundError"), "{SETUP}");
-    assert!(output.status.success(), "make_models.py failed:\n{stderr}");
-    serde_json::from_slice(&std::fs::read(dir.join("cases.json")).unwrap()).unwrap()
-}
-
-fn floats(path: &Path) -> Vec<f32> {
-    let bytes = std::fs::read(path).unwrap();
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn assert_identical(what: &str, ours: &[f32], theirs: &[f32], width: usize) {
-    assert_eq!(ours.len(), theirs.len(), "{what}: number of scores");
-    let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
-    if let Some(i) = ours.iter().zip(theirs).position(differs) {
-        let count = ours.iter().zip(theirs).filter(|&(a, b)| differs((a, b))).count();
-        panic!(
-            "{what}: row {}, column {}: ours {} ({:#010x}), XGBoost's {} ({:#010x}); {count} of {} differ",
-            i / width,
-            i % width,
-            ours[i],
-            ours[i].to_bits(),
-            theirs[i],
-            theirs[i].to_bits(),
-            ours.len()
-        );
-    }
-}
-
 struct Case<'a> {
     dir: &'a Path,
     json: &'a Value,
@@ -66,7 +21,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(dir: &'a Path, json: &'a Value) -> Self {
         let name = json["name"].as_str().unwrap();
-        Self { dir, json, name, values: floats(&dir.join(format!("{name}.rows.f32"))) }
+        Self { dir, json, name, values: library::numbers(&dir.join(format!("{name}.rows.f32"))) }
     }
 
     fn count(&self, key: &str) -> usize {
@@ -111,7 +66,8 @@ impl<'a> Case<'a> {
         let columns = model.num_feature();
         let rows = self.count("rows");
         for (kind, width, predict) in kinds {
-            let theirs = floats(&self.dir.join(format!("{}.{begin}-{end}.{kind}.f32", self.name)));
+            let theirs =
+                library::numbers::<f32>(&self.dir.join(format!("{}.{begin}-{end}.{kind}.f32", self.name)));
             for batch in [rows, 1, 13] {
                 let mut ours = vec![0.0; rows * width];
                 for (rows, out) in self.values.chunks(batch * columns).zip(ours.chunks_mut(batch * width)) {
@@ -119,7 +75,7 @@ impl<'a> Case<'a> {
                 }
                 let what =
                     format!("{}.{format}, iterations {begin}-{end}, {kind}, batches of {batch}", self.name);
-                assert_identical(&what, &ours, &theirs, width);
+                library::assert_identical(&what, &ours, &theirs, width);
             }
         }
         rows
@@ -129,7 +85,7 @@ impl<'a> Case<'a> {
 #[test]
 fn scores_equal_those_of_the_library_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
-    let made = make_models(dir.path());
+    let made = library::make_models("make_models.py", dir.path());
     assert_eq!(made["xgboost"].as_str(), Some(XGBOOST), "the scorer is proven against another version");
     let (mut models, mut compared) = (0, 0);
     for json in made["cases"].as_array().unwrap() {

@@ -323,7 +323,7 @@ fn nodes_that_make_no_sense_are_refused() {
     assert_eq!(tree_refused(|t| t["default_left"] = json!([2, 0, 0])), DefaultLeft { node: 0, value: 2 });
     assert_eq!(
         tree_refused(|t| t["split_conditions"] = json!([0.5, 1.0, 1e300])),
-        NonFiniteLeaf { node: 2, value: f32::INFINITY }
+        NonFiniteLeaf { node: 2, value: f64::INFINITY }
     );
     let nan = model_of(&[stump()]).to_string().replace("[1.5,", "[NaN,");
     assert_eq!(
@@ -413,7 +413,7 @@ fn category_names_are_read_or_declared_unknown() {
 fn scoring_with_wrong_shapes_is_refused() {
     let model = parse(&model_of(&[stump()])).unwrap();
     assert_eq!(Rows::new(&[0.0; 3], 2).unwrap_err(), ScoreError::Ragged { values: 3, columns: 2 });
-    assert_eq!(Rows::new(&[], 0).unwrap_err(), ScoreError::Ragged { values: 0, columns: 0 });
+    assert_eq!(Rows::<f32>::new(&[], 0).unwrap_err(), ScoreError::Ragged { values: 0, columns: 0 });
     let rows = Rows::new(&[0.0; 3], 3).unwrap();
     assert_eq!(model.predict(rows, &mut [0.0]), Err(ScoreError::Columns { expected: 2, found: 3 }));
     let rows = Rows::new(&[0.0; 4], 2).unwrap();
