@@ -205,7 +205,7 @@ async fn load(
         Err(why) => return Ok(Err(why)),
     };
     let spec = frozen(version, &manifest);
-    Ok(LoadedModel::load(&releases.blobs, read.project(), spec).await.map_err(|e| e.to_string()))
+    Ok(releases.loader.load(read.project(), spec).await.map_err(|e| e.to_string()))
 }
 
 /// Measures on a thread of its own, so that the requests of others neither wait nor are counted in.

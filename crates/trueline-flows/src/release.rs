@@ -3,11 +3,11 @@
 
 use crate::authors::authors;
 use crate::gate_facts;
-use trueline_blobs::Blobs;
 use trueline_identity::{Approve, Authorized, JudgeVersion, ReadProject};
 use trueline_registry::{
     Approval, Decision, GateRun, NewDecision, Registry, RegistryError, Version, VersionKey,
 };
+use trueline_serving::ModelLoader;
 use trueline_tracking::{Tracking, TrackingError};
 
 /// A failure of these stories.
@@ -26,14 +26,14 @@ pub enum ReleaseError {
 pub struct Releases {
     pub(crate) tracking: Tracking,
     pub(crate) registry: Registry,
-    pub(crate) blobs: Blobs,
+    pub(crate) loader: ModelLoader,
 }
 
 impl Releases {
-    /// Over these domains and the bytes of models.
+    /// Over these domains and what loads models.
     #[must_use]
-    pub fn new(tracking: Tracking, registry: Registry, blobs: Blobs) -> Self {
-        Self { tracking, registry, blobs }
+    pub fn new(tracking: Tracking, registry: Registry, loader: ModelLoader) -> Self {
+        Self { tracking, registry, loader }
     }
 
     /// Judges a version by its model's gates, from what this server knows and measures, and records what they said.

@@ -3,7 +3,7 @@
 use crate::columns;
 use serde_json::{Map, Value as Json};
 use trueline_serving::{Frame, parse_json};
-use trueline_tensors::{Builder, Tensor};
+use trueline_tensors::{Builder, Tensor, kind};
 
 const FIELDS: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
 
@@ -41,16 +41,19 @@ fn of_json(value: Json) -> Result<Frame, String> {
         }
         many => return Err(one_field(&format!("it has {many:?}"))),
     };
-    if fields.get("params").is_some_and(|p| !p.is_null() && p.as_object().is_none_or(|p| !p.is_empty())) {
-        return Err("this model takes no `params`: leave them out".to_owned());
-    }
+    let params = match fields.remove("params") {
+        None | Some(Json::Null) => None,
+        Some(Json::Object(params)) => Some(params).filter(|p| !p.is_empty()),
+        Some(other) => return Err(format!("`params` must be a dictionary. Got {}", kind(&other))),
+    };
     let input = fields.remove(field).unwrap_or_default();
-    match field {
+    let frame = match field {
         "dataframe_split" => split(input),
         "dataframe_records" => records(input, field),
         "instances" => instances(input),
         _ => inputs(input),
-    }
+    };
+    Ok(frame?.with_params(params))
 }
 
 fn one_field(found: &str) -> String {
@@ -66,17 +69,6 @@ fn json(body: &[u8]) -> Result<Json, String> {
     })
 }
 
-fn kind(value: &Json) -> &'static str {
-    match value {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::String(_) => "a text",
-        Json::Array(_) => "a list",
-        Json::Object(_) => "a dictionary",
-    }
-}
-
 /// `{"columns": […], "data": [[…], …], "index": […]}`
 fn split(input: Json) -> Result<Frame, String> {
     let Json::Object(mut fields) = input else {
@@ -89,7 +81,7 @@ fn split(input: Json) -> Result<Frame, String> {
         return Err("Dataframe split format needs `data`, a list of rows".to_owned());
     };
     match fields.remove("columns") {
-        None | Some(Json::Null) => tensor(Json::Array(rows), "dataframe_split").map(Frame::array),
+        None | Some(Json::Null) => Tensor::of_json(Json::Array(rows), "dataframe_split").map(Frame::array),
         Some(Json::Array(names)) => {
             let columns = transposed(rows, names.len(), "dataframe_split")?;
             let named = names.into_iter().zip(columns);
@@ -172,7 +164,7 @@ fn records(input: Json, field: &str) -> Result<Frame, String> {
 fn instances(input: Json) -> Result<Frame, String> {
     match &input {
         Json::Array(rows) if rows.first().is_some_and(Json::is_object) => records(input, "instances"),
-        Json::Array(_) => tensor(input, "instances").map(Frame::array),
+        Json::Array(_) => Tensor::of_json(input, "instances").map(Frame::array),
         other => Err(format!("`instances` must be a list of rows. Got {}", kind(other))),
     }
 }
@@ -181,7 +173,7 @@ fn instances(input: Json) -> Result<Frame, String> {
 fn inputs(input: Json) -> Result<Frame, String> {
     match input {
         Json::Object(columns) => by_name(columns),
-        Json::Array(_) => tensor(input, "inputs").map(Frame::array),
+        Json::Array(_) => Tensor::of_json(input, "inputs").map(Frame::array),
         other => {
             Err(format!("`inputs` must be a dictionary of columns or a list of rows. Got {}", kind(&other)))
         }
@@ -192,7 +184,7 @@ fn by_name(columns: Map<String, Json>) -> Result<Frame, String> {
     let column = |(name, values): (String, Json)| match values {
         Json::Object(_) => Err(format!("column '{name}' of `inputs` must be a list of values")),
         Json::Array(_) => {
-            let tensor = tensor(values, &name)?.named(name);
+            let tensor = Tensor::of_json(values, &name)?.named(name);
             // A column of shape (n, 1) is one of n values.
             Ok(match tensor.shape() {
                 [_, 1] => Tensor::column(tensor.name().to_owned(), tensor.into_values()),
@@ -203,43 +195,6 @@ fn by_name(columns: Map<String, Json>) -> Result<Frame, String> {
         value => Ok(Tensor::column(name, [value].into_iter().collect::<Builder>().finish())),
     };
     Frame::named(columns.into_iter().map(column).collect::<Result<_, _>>()?)
-}
-
-/// Lists in lists as an array; all lists of one depth have one length.
-fn tensor(input: Json, field: &str) -> Result<Tensor, String> {
-    let mut shape = Vec::new();
-    let mut inner = &input;
-    while let Json::Array(list) = inner {
-        shape.push(list.len());
-        let Some(first) = list.first() else { break };
-        inner = first;
-    }
-    let mut values = Builder::default();
-    flatten(input, &shape, field, &mut values)?;
-    Tensor::new("", shape, values.finish()).map_err(|e| format!("`{field}`: {e}"))
-}
-
-fn flatten(input: Json, shape: &[usize], field: &str, values: &mut Builder) -> Result<(), String> {
-    let [_, inner @ ..] = shape else {
-        values.push(input);
-        return Ok(());
-    };
-    let Json::Array(list) = input else { return Ok(()) };
-    for (i, item) in list.into_iter().enumerate() {
-        match (inner.first(), &item) {
-            (None, Json::Array(_) | Json::Object(_)) | (Some(_), Json::Object(_)) => {
-                return Err(format!("row {i} of `{field}` must be a list of values. Got {}", kind(&item)));
-            }
-            (Some(width), Json::Array(own)) if own.len() != *width => {
-                return Err(format!("row {i} of `{field}` has {} values, expected {width}", own.len()));
-            }
-            (Some(width), other) if !other.is_array() => {
-                return Err(format!("row {i} of `{field}` is {}, expected {width} values", kind(other)));
-            }
-            _ => flatten(item, inner, field, values)?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -303,6 +258,8 @@ mod tests {
             assert!(columns::frame(odd.to_string().as_bytes()).is_none(), "{odd}");
             assert!(of_json(odd).is_ok());
         }
+        let asked = read(&json!({ "instances": [[1]], "params": { "t": 1 } })).unwrap();
+        assert_eq!(asked.params().unwrap()["t"], 1);
         let deep = read(&json!({ "inputs": [[[1, 2]], [[3, 4]]] })).unwrap();
         assert_eq!(deep.columns()[0].shape(), [2, 1, 2]);
     }
@@ -363,7 +320,7 @@ mod tests {
             ),
             (json!({ "inputs": { "a": [1, 2], "b": [1] } }), "column 'b' has 1 values, column 'a' has 2"),
             (json!({ "instances": [[1, 2], [3]] }), "row 1 of `instances` has 1 values, expected 2"),
-            (json!({ "instances": [[1]], "params": { "t": 1 } }), "takes no `params`"),
+            (json!({ "instances": [[1]], "params": [1] }), "`params` must be a dictionary. Got a list"),
         ] {
             let error = read(&body).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");

@@ -114,6 +114,12 @@ impl From<PredictError> for Refusal {
             PredictError::Serving(ServingError::Features(message)) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
             }
+            PredictError::Serving(ServingError::Busy(message)) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
+            }
+            PredictError::Serving(ServingError::TimedOut(message)) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", message)
+            }
             PredictError::NotLogged(ref log) => Self::log(log, error.to_string()),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", other.to_string()),
         }

@@ -43,11 +43,15 @@ pub(crate) fn inputs(signature: &Signature) -> Vec<TensorCard> {
         Signature::Columns(columns) => {
             columns.iter().map(|c| TensorCard::new(c.name.clone(), data_type(c.kind), 1)).collect()
         }
-        Signature::Tensor { width } => vec![TensorCard {
-            name: "input".to_owned(),
-            data_type: DataType::Fp32,
-            shape: vec![-1, i64::try_from(*width).unwrap_or(i64::MAX)],
-        }],
+        Signature::Tensors(tensors) => tensors
+            .iter()
+            .map(|t| TensorCard {
+                name: t.name.clone().unwrap_or_else(|| "input".to_owned()),
+                data_type: t.data_type,
+                shape: t.shape.clone(),
+            })
+            .collect(),
+        Signature::Unknown => Vec::new(),
     }
 }
 
@@ -58,5 +62,8 @@ fn data_type(kind: ColumnType) -> DataType {
         ColumnType::Long => DataType::Int64,
         ColumnType::Integer => DataType::Int32,
         ColumnType::Boolean => DataType::Bool,
+        ColumnType::String | ColumnType::Datetime => DataType::Text,
+        ColumnType::Binary => DataType::Bytes,
+        ColumnType::Any => DataType::Json,
     }
 }

@@ -31,6 +31,12 @@ pub enum ServingError {
     /// The input of a request does not fit.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// More requests than the model can take now.
+    #[error("{0}")]
+    Busy(String),
+    /// The model took too long.
+    #[error("{0}")]
+    TimedOut(String),
     /// Features that the model reads are not to be had now.
     #[error("{0}")]
     Features(String),
@@ -96,6 +102,15 @@ pub enum InputError {
         /// What came.
         found: String,
     },
+    /// Params for a model that takes none.
+    #[error("The model takes no `params`, and the request has {given:?}. Leave them out.")]
+    NoParams {
+        /// Their names.
+        given: Vec<String>,
+    },
+    /// What a runtime says of it.
+    #[error("{0}")]
+    Refused(String),
     /// More rows than one request may have.
     #[error("The request has {rows} rows; send at most {limit} at a time.")]
     TooManyRows {

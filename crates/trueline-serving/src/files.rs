@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::ProjectId;
@@ -31,17 +31,68 @@ pub trait ModelFiles: Send + Sync + std::fmt::Debug {
         spec: &ModelSpec,
         file: &ModelFile,
     ) -> Result<Bytes, ServingError>;
+
+    /// A folder with all files of a version, for runtimes that open files by themselves. Nobody writes to it.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::read`].
+    async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<PathBuf, ServingError>;
+}
+
+/// Versions whose files are blobs. Where a runtime needs a folder, they are copied to one, which is named by the digest of
+/// the manifest and so is never stale.
+#[derive(Debug)]
+pub struct FrozenFiles {
+    blobs: Blobs,
+    copies: PathBuf,
+}
+
+impl FrozenFiles {
+    /// Those of a store, with folders below `copies`.
+    #[must_use]
+    pub fn new(blobs: Blobs, copies: PathBuf) -> Self {
+        Self { blobs, copies }
+    }
 }
 
 #[async_trait]
-impl ModelFiles for Blobs {
+impl ModelFiles for FrozenFiles {
     async fn read(
         &self,
         project: &ProjectId,
         _: &ModelSpec,
         file: &ModelFile,
     ) -> Result<Bytes, ServingError> {
-        Ok(self.get_bytes(&Namespace::new(project.as_str()), &file.sha256, LARGEST_FILE).await?)
+        Ok(self.blobs.get_bytes(&Namespace::new(project.as_str()), &file.sha256, LARGEST_FILE).await?)
+    }
+
+    async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<PathBuf, ServingError> {
+        let failed =
+            |e: std::io::Error| spec.unservable(format!("its files can't be copied to a folder: {e}"));
+        let copy = self.copies.join(format!("{}-{}", project.as_str(), spec.manifest_digest));
+        if copy.is_dir() {
+            return Ok(copy);
+        }
+        // Made aside and renamed, so that a folder that is there is whole.
+        tokio::fs::create_dir_all(&self.copies).await.map_err(failed)?;
+        let aside = tempfile::Builder::new().prefix(".copying-").tempdir_in(&self.copies).map_err(failed)?;
+        for file in &spec.files {
+            let path = Path::new(&file.path);
+            if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(spec.unservable(format!("its file `{}` is no path below it", file.path)));
+            }
+            let place = aside.path().join(path);
+            if let Some(parent) = place.parent() {
+                tokio::fs::create_dir_all(parent).await.map_err(failed)?;
+            }
+            let bytes = self.read(project, spec, file).await?;
+            tokio::fs::write(&place, bytes).await.map_err(failed)?;
+        }
+        match tokio::fs::rename(aside.path(), &copy).await {
+            Err(error) if !copy.is_dir() => Err(failed(error)),
+            // Somebody else may have been first.
+            _ => Ok(copy),
+        }
     }
 }
 
@@ -74,6 +125,12 @@ impl Folders {
         known.insert(digest.clone(), folder.to_owned());
         let id = format!("{model}@{digest}");
         Ok(ModelSpec { id, model: model.to_owned(), version: 1, manifest_digest: digest, files })
+    }
+
+    fn folder_of(&self, spec: &ModelSpec) -> Result<PathBuf, ServingError> {
+        let known = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+        let folder = known.get(&spec.manifest_digest).cloned();
+        folder.ok_or_else(|| spec.unservable("its folder is not known"))
     }
 }
 
@@ -108,19 +165,21 @@ fn hash_of(path: &Path) -> std::io::Result<String> {
 #[async_trait]
 impl ModelFiles for Folders {
     async fn read(&self, _: &ProjectId, spec: &ModelSpec, file: &ModelFile) -> Result<Bytes, ServingError> {
-        let unservable = |reason: String| ServingError::Unservable { model: spec.name(), reason };
-        let folder = {
-            let known = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-            known.get(&spec.manifest_digest).cloned()
-        };
-        let folder = folder.ok_or_else(|| unservable("its folder is not known".to_owned()))?;
-        let path = folder.join(&file.path);
-        let failed = |e: std::io::Error| unservable(format!("{} can't be read: {e}", path.display()));
+        let path = self.folder_of(spec)?.join(&file.path);
+        let failed = |e: std::io::Error| spec.unservable(format!("{} can't be read: {e}", path.display()));
         let size = tokio::fs::metadata(&path).await.map_err(failed)?.len();
         if size > LARGEST_FILE {
-            return Err(unservable(format!("{} is larger than {} MiB", path.display(), LARGEST_FILE >> 20)));
+            return Err(spec.unservable(format!(
+                "{} is larger than {} MiB",
+                path.display(),
+                LARGEST_FILE >> 20
+            )));
         }
         Ok(tokio::fs::read(&path).await.map_err(failed)?.into())
+    }
+
+    async fn folder(&self, _: &ProjectId, spec: &ModelSpec) -> Result<PathBuf, ServingError> {
+        self.folder_of(spec)
     }
 }
 

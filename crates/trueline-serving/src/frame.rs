@@ -1,5 +1,6 @@
 //! The input of a prediction. A face makes it from its wire; the signature turns it into what the model takes.
 
+use serde_json::{Map, Value as Json};
 use trueline_tensors::{Tensor, Values};
 
 /// What came with a request: named columns, or one array without a name. All have the same rows.
@@ -8,6 +9,7 @@ pub struct Frame {
     columns: Vec<Tensor>,
     rows: usize,
     named: bool,
+    params: Option<Map<String, Json>>,
 }
 
 impl Frame {
@@ -25,14 +27,14 @@ impl Frame {
                 odd.rows()
             ));
         }
-        Ok(Self { columns, rows, named: true })
+        Ok(Self { columns, rows, named: true, params: None })
     }
 
     /// Of one array, whose first dimension is the rows.
     #[must_use]
     pub fn array(array: Tensor) -> Self {
         let rows = array.rows();
-        Self { columns: vec![array], rows, named: false }
+        Self { columns: vec![array], rows, named: false, params: None }
     }
 
     /// This input with more columns; one that it has already gives way. An array has no columns to be joined by others.
@@ -40,7 +42,19 @@ impl Frame {
     pub fn with(&self, more: &[Tensor]) -> Self {
         let kept = self.columns.iter().filter(|c| more.iter().all(|m| m.name() != c.name()));
         let columns = kept.chain(more).cloned().collect();
-        Self { columns, rows: self.rows, named: self.named }
+        Self { columns, rows: self.rows, named: self.named, params: self.params.clone() }
+    }
+
+    /// This input with MLflow's `params` for the model.
+    #[must_use]
+    pub fn with_params(self, params: Option<Map<String, Json>>) -> Self {
+        Self { params, ..self }
+    }
+
+    /// MLflow's `params` for the model.
+    #[must_use]
+    pub fn params(&self) -> Option<&Map<String, Json>> {
+        self.params.as_ref()
     }
 
     /// The columns, in their order; the one array, when it has no name.

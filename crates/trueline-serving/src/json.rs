@@ -8,12 +8,14 @@ use serde_json::Value as Json;
 /// What is wrong with it.
 pub fn parse_json(bytes: &[u8]) -> Result<Json, serde_json::Error> {
     serde_json::from_slice(bytes).or_else(|first| match std::str::from_utf8(bytes) {
-        Ok(text) => serde_json::from_str(&with_words_for_floats(text)),
+        Ok(text) => serde_json::from_str(&strict_json(text)),
         Err(_) => Err(first),
     })
 }
 
-fn with_words_for_floats(text: &str) -> String {
+/// The text with null for `NaN`, and with texts for infinities, as [`parse_json`] reads them.
+#[must_use]
+pub fn strict_json(text: &str) -> String {
     const WORDS: [(&str, &str); 3] =
         [("NaN", "null"), ("-Infinity", "\"-Infinity\""), ("Infinity", "\"Infinity\"")];
     let mut out = String::with_capacity(text.len() + 16);

@@ -69,6 +69,11 @@ impl MlModel {
 }
 
 impl MlModel {
+    /// Whether MLflow can load it as a function of Python.
+    pub(crate) fn is_pyfunc(&self) -> bool {
+        self.flavors.contains_key("python_function")
+    }
+
     /// The feature views that it reads, each with its version: another one may have other columns.
     ///
     /// # Errors

@@ -6,10 +6,11 @@ use crate::files::ModelFiles;
 use crate::frame::Frame;
 use crate::mlmodel::MlModel;
 use crate::predictions::Predictions;
-use crate::runtime::{RunError, Runtime, Trees};
+use crate::runtime::{self, Loading, RunError, Runtime, Runtimes};
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::sync::Arc;
 use trueline_ledger::ProjectId;
 use trueline_tensors::{Builder, Tensor};
 
@@ -47,11 +48,11 @@ impl ModelSpec {
         format!("{}/{}", self.model, self.version)
     }
 
-    fn file(&self, path: &str) -> Option<&ModelFile> {
+    pub(crate) fn file(&self, path: &str) -> Option<&ModelFile> {
         self.files.iter().find(|f| f.path == path)
     }
 
-    fn unservable(&self, reason: impl Into<String>) -> ServingError {
+    pub(crate) fn unservable(&self, reason: impl Into<String>) -> ServingError {
         ServingError::Unservable { model: self.name(), reason: reason.into() }
     }
 }
@@ -74,6 +75,7 @@ impl LoadedModel {
     /// [`ServingError::Unservable`] with the reason, [`ServingError::Blob`] when a file is not there.
     pub async fn load(
         files: &dyn ModelFiles,
+        runtimes: &Runtimes,
         project: &ProjectId,
         spec: ModelSpec,
     ) -> Result<Self, ServingError> {
@@ -81,30 +83,18 @@ impl LoadedModel {
             return Err(spec.unservable("it has no MLmodel file; log it with an MLflow flavour"));
         };
         let mlmodel = MlModel::parse(&mlmodel).map_err(|e| spec.unservable(e))?;
-        let Some(flavor) = mlmodel.flavors.get("xgboost") else {
-            let known: Vec<&str> = mlmodel.flavors.keys().map(String::as_str).collect();
-            return Err(spec.unservable(format!("its flavours are {known:?}; so far `xgboost` is served")));
-        };
-        let path = flavor.data.clone().unwrap_or_else(|| "model.ubj".to_owned());
-        let Some(bytes) = read(files, project, &spec, &path).await? else {
-            return Err(spec.unservable(format!("its file {path} is not in the manifest")));
-        };
-        let runtime = Trees::load(&bytes, flavor.model_class.as_deref()).map_err(|e| spec.unservable(e))?;
-        let signature = signature_of(&mlmodel, &runtime).map_err(|e| spec.unservable(e))?;
+        let loading = Loading { files, project, spec: &spec, mlmodel: &mlmodel };
+        let runtime = runtime::load(runtimes, &loading).await?;
+        let recorded = mlmodel.signature.as_ref().and_then(|s| s.inputs.as_deref());
+        let recorded = recorded.map(Signature::parse).transpose().map_err(|e| spec.unservable(e))?;
+        let signature = runtime.fit(recorded).map_err(|e| spec.unservable(e))?;
         let feature_views = mlmodel.feature_views().map_err(|e| spec.unservable(e))?;
         let path = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path);
         let example = match path {
             Some(path) => read(files, project, &spec, &path).await?.as_deref().and_then(example),
             None => None,
         };
-        let model = Self {
-            project: project.clone(),
-            spec,
-            runtime: Box::new(runtime),
-            signature,
-            feature_views,
-            example,
-        };
+        let model = Self { project: project.clone(), spec, runtime, signature, feature_views, example };
         model.try_example().await?;
         Ok(model)
     }
@@ -167,9 +157,14 @@ impl LoadedModel {
         if rows > MOST_ROWS {
             return Err(crate::InputError::TooManyRows { rows, limit: MOST_ROWS }.into());
         }
-        self.runtime.predict(&self.signature, frame).map_err(|e| match e {
+        if let Some(params) = frame.params().filter(|_| !self.runtime.takes_params()) {
+            return Err(crate::InputError::NoParams { given: params.keys().cloned().collect() }.into());
+        }
+        self.runtime.predict(&self.signature, frame).await.map_err(|e| match e {
             RunError::Input(error) => error.into(),
             RunError::Failed(why) => self.spec.unservable(why),
+            RunError::Busy(why) => ServingError::Busy(why),
+            RunError::TimedOut(why) => ServingError::TimedOut(why),
         })
     }
 
@@ -197,38 +192,18 @@ async fn read(
     Ok(Some(files.read(project, spec, file).await?))
 }
 
-fn signature_of(mlmodel: &MlModel, runtime: &dyn Runtime) -> Result<Signature, String> {
-    let recorded = mlmodel.signature.as_ref().and_then(|s| s.inputs.as_deref());
-    let signature = match (recorded, runtime.names()) {
-        (Some(inputs), _) => Signature::parse(inputs)?,
-        (None, Some(names)) => Signature::of_names(names),
-        (None, None) => Signature::Tensor { width: runtime.width() },
-    };
-    if signature.width() != runtime.width() {
-        return Err(format!(
-            "its signature has {} columns, the model takes {}",
-            signature.width(),
-            runtime.width()
-        ));
-    }
-    Ok(match (signature, runtime.names()) {
-        (Signature::Columns(columns), Some(names)) => in_order(columns, names)?,
-        (other, _) => other,
-    })
-}
-
-/// The signature's columns in the order in which the model has them.
-fn in_order(columns: Vec<crate::InputColumn>, names: &[String]) -> Result<Signature, String> {
-    let find = |name: &String| {
-        let found = columns.iter().find(|c| c.name == *name).cloned();
-        found.ok_or_else(|| format!("the model takes a column '{name}' that its signature does not name"))
-    };
-    Ok(Signature::Columns(names.iter().map(find).collect::<Result<_, _>>()?))
-}
-
-/// The input example as MLflow writes it for serving: `{"dataframe_split": {"columns": […], "data": [[…]]}}`.
+/// The input example as MLflow writes it for serving: `{"dataframe_split": {"columns": […], "data": [[…]]}}`, or arrays as
+/// `{"inputs": …}`.
 fn example(bytes: &[u8]) -> Option<Frame> {
-    let value = crate::parse_json(bytes).ok()?;
+    let mut value = crate::parse_json(bytes).ok()?;
+    match value.get_mut("inputs").map(Json::take) {
+        Some(Json::Object(arrays)) => {
+            let array = |(name, array): (String, Json)| Ok(Tensor::of_json(array, &name)?.named(name));
+            return Frame::named(arrays.into_iter().map(array).collect::<Result<_, String>>().ok()?).ok();
+        }
+        Some(array) => return Some(Frame::array(Tensor::of_json(array, "inputs").ok()?)),
+        None => {}
+    }
     let split = &value["dataframe_split"];
     let (names, data) = (split["columns"].as_array()?, split["data"].as_array()?);
     let column = |(i, name): (usize, &Json)| {
@@ -236,4 +211,27 @@ fn example(bytes: &[u8]) -> Option<Frame> {
         Some(Tensor::column(name.as_str()?, values))
     };
     Frame::named(names.iter().enumerate().map(column).collect::<Option<_>>()?).ok()
+}
+
+/// Loads versions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ModelLoader {
+    files: Arc<dyn ModelFiles>,
+    runtimes: Arc<Runtimes>,
+}
+
+impl ModelLoader {
+    /// From these files, by these runtimes.
+    #[must_use]
+    pub fn new(files: Arc<dyn ModelFiles>, runtimes: Runtimes) -> Self {
+        Self { files, runtimes: Arc::new(runtimes) }
+    }
+
+    /// Loads a version and tries it on its own input example.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`].
+    pub async fn load(&self, project: &ProjectId, spec: ModelSpec) -> Result<LoadedModel, ServingError> {
+        LoadedModel::load(&*self.files, &self.runtimes, project, spec).await
+    }
 }

@@ -4,10 +4,9 @@
 use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
-use crate::files::ModelFiles;
 use crate::frame::Frame;
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
-use crate::model::{LoadedModel, ModelSpec};
+use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{Observation, Outcome};
 use crate::route::{LogMode, Variant};
@@ -115,7 +114,7 @@ struct Inner {
     /// Whether what is live was not persisted yet.
     dirty: AtomicBool,
     kept: Mutex<VecDeque<Arc<LoadedModel>>>,
-    files: Arc<dyn ModelFiles>,
+    loader: ModelLoader,
     file: Option<PathBuf>,
 }
 
@@ -126,16 +125,16 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// An empty one, whose models are read from `files`, and which persists to `file`, if there is one.
+    /// An empty one, whose models are loaded by `loader`, and which persists to `file`, if there is one.
     #[must_use]
-    pub fn new(files: Arc<dyn ModelFiles>, file: Option<PathBuf>) -> Self {
+    pub fn new(loader: ModelLoader, file: Option<PathBuf>) -> Self {
         let inner = Inner {
             live: ArcSwap::default(),
             changing: Mutex::new(()),
             persisting: Mutex::new(()),
             dirty: AtomicBool::new(false),
             kept: Mutex::new(VecDeque::new()),
-            files,
+            loader,
             file,
         };
         Self { inner: Arc::new(inner) }
@@ -372,7 +371,7 @@ impl DataPlane {
         if let Some(found) = self.kept().iter().find(|m| m.is(project, spec)) {
             return Ok(Arc::clone(found));
         }
-        let loaded = LoadedModel::load(&*self.inner.files, project, spec.clone()).await?;
+        let loaded = self.inner.loader.load(project, spec.clone()).await?;
         let loaded = Arc::new(loaded);
         keep(&mut self.kept(), &loaded);
         Ok(loaded)

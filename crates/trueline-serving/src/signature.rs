@@ -6,9 +6,9 @@ use crate::error::InputError;
 use crate::frame::{Cells, Frame};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use trueline_tensors::Values;
+use trueline_tensors::{DataType, Values};
 
-/// MLflow's column types that a numeric model takes.
+/// MLflow's column types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnType {
@@ -20,8 +20,16 @@ pub enum ColumnType {
     Long,
     /// 32-bit integer; nothing may be missing.
     Integer,
-    /// True or false, taken as 1 or 0.
+    /// True or false; 1 or 0 to a model of numbers.
     Boolean,
+    /// A text.
+    String,
+    /// Bytes, in base64 where they come as text.
+    Binary,
+    /// A moment.
+    Datetime,
+    /// Lists, dictionaries, or anything: taken as it comes.
+    Any,
 }
 
 impl ColumnType {
@@ -34,18 +42,31 @@ impl ColumnType {
             Self::Long => "long",
             Self::Integer => "integer",
             Self::Boolean => "boolean",
+            Self::String => "string",
+            Self::Binary => "binary",
+            Self::Datetime => "datetime",
+            Self::Any => "any",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        match word {
-            "double" => Some(Self::Double),
-            "float" => Some(Self::Float),
-            "long" => Some(Self::Long),
-            "integer" => Some(Self::Integer),
-            "boolean" => Some(Self::Boolean),
-            _ => None,
-        }
+        Some(match word {
+            "double" => Self::Double,
+            "float" => Self::Float,
+            "long" => Self::Long,
+            "integer" => Self::Integer,
+            "boolean" => Self::Boolean,
+            "string" => Self::String,
+            "binary" => Self::Binary,
+            "datetime" => Self::Datetime,
+            "any" | "array" | "object" | "map" | "sparkml_vector" => Self::Any,
+            _ => return None,
+        })
+    }
+
+    /// Whether a model of numbers takes it.
+    fn is_number(self) -> bool {
+        matches!(self, Self::Double | Self::Float | Self::Long | Self::Integer | Self::Boolean)
     }
 }
 
@@ -60,16 +81,26 @@ pub struct InputColumn {
     pub required: bool,
 }
 
-/// What a model takes: columns by name, or rows of so many numbers.
+/// An array that a model takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputTensor {
+    /// Its name; none where it is the only one.
+    pub name: Option<String>,
+    /// The type of its values.
+    pub data_type: DataType,
+    /// Its dimensions, rows first; -1 for one that varies.
+    pub shape: Vec<i64>,
+}
+
+/// What a model takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// Named columns, in the model's order.
     Columns(Vec<InputColumn>),
-    /// Rows of so many numbers without names.
-    Tensor {
-        /// How many numbers a row has.
-        width: usize,
-    },
+    /// Arrays: one without a name, or several with names.
+    Tensors(Vec<InputTensor>),
+    /// Nobody said.
+    Unknown,
 }
 
 impl Signature {
@@ -83,12 +114,21 @@ impl Signature {
         let is_tensor = |spec: &Json| spec["type"] == "tensor";
         match list.as_slice() {
             [] => Err("its signature names no inputs".to_owned()),
-            [one] if is_tensor(one) => tensor(one),
+            tensors if tensors.iter().all(is_tensor) => {
+                Ok(Self::Tensors(tensors.iter().map(tensor).collect::<Result<_, _>>()?))
+            }
             many => {
                 let columns = many.iter().enumerate().map(|(i, spec)| input_column(i, spec));
                 Ok(Self::Columns(columns.collect::<Result<_, _>>()?))
             }
         }
+    }
+
+    /// Rows of so many numbers without names.
+    #[must_use]
+    pub fn matrix(width: usize) -> Self {
+        let shape = vec![-1, i64::try_from(width).unwrap_or(i64::MAX)];
+        Self::Tensors(vec![InputTensor { name: None, data_type: DataType::Fp32, shape }])
     }
 
     /// The columns of a model that has names but no recorded signature: numbers, all of them required.
@@ -99,12 +139,31 @@ impl Signature {
         Self::Columns(names.iter().map(column).collect())
     }
 
-    /// How many numbers a row has.
-    #[must_use]
-    pub fn width(&self) -> usize {
+    /// How many numbers a row has, of a signature of numbers alone.
+    ///
+    /// # Errors
+    /// A sentence that says what a model of numbers does not take.
+    pub(crate) fn width(&self) -> Result<usize, String> {
         match self {
-            Self::Columns(columns) => columns.len(),
-            Self::Tensor { width } => *width,
+            Self::Columns(columns) => match columns.iter().find(|c| !c.kind.is_number()) {
+                None => Ok(columns.len()),
+                Some(odd) => Err(format!(
+                    "its column '{}' is of type {}; tree models take double, float, long, integer or boolean",
+                    odd.name,
+                    odd.kind.as_str()
+                )),
+            },
+            Self::Tensors(tensors) => match tensors.as_slice() {
+                [InputTensor { shape, .. }] if shape.len() == 2 && shape[1] > 0 => {
+                    Ok(usize::try_from(shape[1]).unwrap_or(usize::MAX))
+                }
+                [one] => Err(format!(
+                    "its signature takes a tensor of shape {:?}; tree models take rows of a fixed width",
+                    one.shape
+                )),
+                _ => Err("its signature takes several tensors; tree models take one".to_owned()),
+            },
+            Self::Unknown => Err("it has no signature".to_owned()),
         }
     }
 
@@ -115,13 +174,14 @@ impl Signature {
     /// # Errors
     /// [`InputError`] with column and row.
     pub(crate) fn rows<T: Number>(&self, frame: &Frame) -> Result<Vec<T>, InputError> {
-        let width = self.width();
-        let mut out = vec![T::MISSING; frame.rows() * width];
-        let columns = match self {
-            Self::Columns(columns) if frame.is_named() => return by_name(columns, frame, out),
-            Self::Columns(columns) => columns.as_slice(),
-            Self::Tensor { .. } => &[],
+        let (columns, width) = match self {
+            Self::Columns(columns) => (columns.as_slice(), columns.len()),
+            _ => (&[][..], self.width().unwrap_or(0)),
         };
+        let mut out = vec![T::MISSING; frame.rows() * width];
+        if frame.is_named() && !columns.is_empty() {
+            return by_name(columns, frame, out);
+        }
         if frame.width() != width {
             return Err(InputError::WrongShape {
                 expected: format!("rows of {width} values"),
@@ -129,8 +189,10 @@ impl Signature {
             });
         }
         for (i, cells) in frame.cells().enumerate() {
-            let kind = columns.get(i).map_or(ColumnType::Double, |c| c.kind);
-            fill(&mut out, width, i, cells, kind)?;
+            match columns.get(i) {
+                Some(column) => fill(&mut out, width, i, cells, column.kind, &column.name)?,
+                None => fill(&mut out, width, i, cells, ColumnType::Double, &cells.name())?,
+            }
         }
         Ok(out)
     }
@@ -155,7 +217,7 @@ fn by_name<T: Number>(columns: &[InputColumn], frame: &Frame, mut out: Vec<T>) -
             expected: format!("one value for each row in column '{}'", column.name),
             found: format!("the shape {:?}", frame.columns()[place].shape()),
         })?;
-        fill(&mut out, columns.len(), i, cells, column.kind)?;
+        fill(&mut out, columns.len(), i, cells, column.kind, &column.name)?;
     }
     Ok(out)
 }
@@ -181,27 +243,55 @@ impl Number for f32 {
     }
 }
 
-fn tensor(spec: &Json) -> Result<Signature, String> {
-    let shape = spec["tensor-spec"]["shape"].as_array().map(Vec::as_slice).unwrap_or_default();
-    match shape {
-        [_, width] if width.as_i64().is_some_and(|w| w > 0) => {
-            Ok(Signature::Tensor { width: usize::try_from(width.as_i64().unwrap_or(0)).unwrap_or(0) })
-        }
-        _ => Err(format!(
-            "its signature takes a tensor of shape {}; tree models take rows of a fixed width",
-            spec["tensor-spec"]["shape"]
-        )),
+#[allow(clippy::cast_precision_loss)]
+impl Number for f64 {
+    const MISSING: Self = Self::NAN;
+    fn of_int(whole: i64) -> Self {
+        whole as Self
     }
+    fn of_float(float: f64) -> Self {
+        float
+    }
+}
+
+fn tensor(spec: &Json) -> Result<InputTensor, String> {
+    let told = &spec["tensor-spec"];
+    let shape = told["shape"].as_array().into_iter().flatten().map(Json::as_i64).collect::<Option<Vec<_>>>();
+    let shape = shape.filter(|s| !s.is_empty());
+    let word = told["dtype"].as_str().unwrap_or_default();
+    let (Some(shape), Some(data_type)) = (shape, dtype(word)) else {
+        return Err(format!("its signature takes a tensor of dtype `{word}` and shape {}", told["shape"]));
+    };
+    Ok(InputTensor { name: spec["name"].as_str().map(ToOwned::to_owned), data_type, shape })
+}
+
+/// NumPy's word for a type.
+fn dtype(word: &str) -> Option<DataType> {
+    Some(match word {
+        "bool" => DataType::Bool,
+        "uint8" => DataType::Uint8,
+        "uint16" => DataType::Uint16,
+        "uint32" => DataType::Uint32,
+        "uint64" => DataType::Uint64,
+        "int8" => DataType::Int8,
+        "int16" => DataType::Int16,
+        "int32" => DataType::Int32,
+        "int64" => DataType::Int64,
+        "float16" | "float32" => DataType::Fp32,
+        "float64" => DataType::Fp64,
+        "object" | "str" | "string" | "bytes" => DataType::Text,
+        other if other.starts_with("<U") || other.starts_with("|S") || other.starts_with("str") => {
+            DataType::Text
+        }
+        _ => return None,
+    })
 }
 
 fn input_column(i: usize, spec: &Json) -> Result<InputColumn, String> {
     let name = spec["name"].as_str().map_or_else(|| i.to_string(), ToOwned::to_owned);
     let word = spec["type"].as_str().unwrap_or_default();
-    let kind = ColumnType::parse(word).ok_or_else(|| {
-        format!(
-            "its column '{name}' is of type {word}; tree models take double, float, long, integer or boolean"
-        )
-    })?;
+    let kind = ColumnType::parse(word)
+        .ok_or_else(|| format!("its column '{name}' is of a type `{word}`, which is none of MLflow's"))?;
     Ok(InputColumn { name, kind, required: spec["required"] != false })
 }
 
@@ -211,10 +301,11 @@ fn fill<T: Number>(
     at: usize,
     cells: Cells<'_>,
     kind: ColumnType,
+    name: &str,
 ) -> Result<(), InputError> {
     for row in 0..cells.rows() {
-        out[row * width + at] =
-            number(cells.values(), cells.index(row), kind).map_err(|problem| problem.at(cells, row, kind))?;
+        out[row * width + at] = number(cells.values(), cells.index(row), kind)
+            .map_err(|problem| problem.at(cells, row, kind, name))?;
     }
     Ok(())
 }
@@ -226,8 +317,8 @@ enum Problem {
 }
 
 impl Problem {
-    fn at(self, cells: Cells<'_>, row: usize, kind: ColumnType) -> InputError {
-        let (column, expected) = (cells.name(), kind.as_str().to_owned());
+    fn at(self, cells: Cells<'_>, row: usize, kind: ColumnType, name: &str) -> InputError {
+        let (column, expected) = (name.to_owned(), kind.as_str().to_owned());
         match self {
             Self::Missing => InputError::MissingValue { column, row, expected },
             Self::Wrong => {
@@ -286,7 +377,7 @@ fn number<T: Number>(values: &Values, at: usize, kind: ColumnType) -> Result<T, 
 }
 
 /// A value as an error tells it: its kind and, when it is short, itself.
-fn told(value: &Json) -> String {
+pub(crate) fn told(value: &Json) -> String {
     let kind = match value {
         Json::Null => "null",
         Json::Bool(_) => "boolean",
@@ -395,7 +486,8 @@ mod tests {
 
     #[test]
     fn what_tree_models_do_not_take_is_refused_by_name() {
-        let error = Signature::parse(r#"[{"type": "string", "name": "carrier"}]"#).unwrap_err();
+        let signature = Signature::parse(r#"[{"type": "string", "name": "carrier"}]"#).unwrap();
+        let error = signature.width().unwrap_err();
         assert!(error.contains("'carrier' is of type string"), "{error}");
     }
 }

@@ -4,9 +4,11 @@
 //! shape `[rows]` and a matrix of numbers one of shape `[rows, width]`. Pure values: nothing here knows a protocol.
 
 mod builder;
+mod nested;
 mod tensor;
 mod values;
 
 pub use builder::Builder;
+pub use nested::kind;
 pub use tensor::{ShapeError, Tensor};
 pub use values::{DataType, Values};

@@ -141,6 +141,20 @@ impl Values {
         cut!(Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp32, Fp64, Bytes, Text, Json)
     }
 
+    /// Those at these places, in this order.
+    ///
+    /// # Panics
+    /// When there is no such place.
+    #[must_use]
+    pub fn pick(&self, places: &[usize]) -> Self {
+        macro_rules! pick {
+            ($($kind:ident),*) => {
+                match self { $(Self::$kind(list) => Self::$kind(places.iter().map(|at| list[*at].clone()).collect()),)* }
+            };
+        }
+        pick!(Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp32, Fp64, Bytes, Text, Json)
+    }
+
     /// Puts others of the same type behind these; gives them back when they are of another.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt::{self, Write as _};
+use trueline_serving::strict_json;
 use trueline_tensors::{DataType, Tensor, Values};
 
 /// A request as it came.
@@ -66,8 +67,20 @@ impl Request {
                 .split_at_checked(length)
                 .ok_or_else(|| format!("the JSON is said to have {length} bytes, and {} came", body.len()))?,
         };
-        let head: Body<'_> = serde_json::from_slice(head)
-            .map_err(|e| format!("the request can't be read: {e}. It is a dictionary with `inputs`, each with name, shape, datatype and data"))?;
+        let strict;
+        let head: Body<'_> = match serde_json::from_slice(head) {
+            Ok(head) => head,
+            // Python writes `NaN`, for which JSON has no word.
+            Err(first) => {
+                strict = std::str::from_utf8(head).map(strict_json).unwrap_or_default();
+                serde_json::from_str(&strict).map_err(|_| {
+                    format!(
+                        "the request can't be read: {first}. It is a dictionary with `inputs`, each with name, shape, \
+                         datatype and data"
+                    )
+                })?
+            }
+        };
         let mut inputs = Vec::with_capacity(head.inputs.len());
         for input in head.inputs {
             let name = input.name.as_str();

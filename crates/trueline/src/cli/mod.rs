@@ -22,6 +22,7 @@ mod replay;
 mod reproduce;
 mod rollout;
 mod run;
+mod runtimes;
 mod serve;
 mod server;
 mod table;

@@ -3,6 +3,7 @@
 
 use super::Connection;
 use super::fetch_model::{Fetched, fetch};
+use super::runtimes::RuntimeArgs;
 use super::server::{host, positive};
 use crate::server::{Alone, Limits, LogFormat, OriginArgs, OriginRules, start_logging};
 use anyhow::{Context, bail};
@@ -38,6 +39,11 @@ pub(crate) struct ServeArgs {
     /// Seconds that a request may take
     #[arg(long, env = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
     request_timeout: u32,
+    #[command(flatten)]
+    runtimes: RuntimeArgs,
+    /// Where environments of Python workers are kept
+    #[arg(long, env = "TRUELINE_CACHE_DIR", value_name = "FOLDER")]
+    cache_dir: Option<PathBuf>,
     #[command(flatten)]
     origins: OriginArgs,
     /// How log lines are written
@@ -106,6 +112,7 @@ pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
         folder,
         name: args.name,
         address: (host, port).into(),
+        runtimes: args.runtimes.runtimes(&args.cache_dir.unwrap_or_else(usual_cache)),
         origins: OriginRules::new(args.origins, host.is_loopback()),
         limits: Limits {
             requests: usize::try_from(args.max_requests)?,
@@ -118,6 +125,13 @@ pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
     let served = crate::server::serve_alone(alone);
     drop(kept);
     served
+}
+
+/// The user's own cache, or the folder for what may go.
+fn usual_cache() -> PathBuf {
+    let own = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    own.or_else(home).unwrap_or_else(std::env::temp_dir).join("trueline")
 }
 
 #[cfg(test)]

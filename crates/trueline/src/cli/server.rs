@@ -1,6 +1,7 @@
 //! `trueline server`.
 
 use super::gc::span;
+use super::runtimes::RuntimeArgs;
 use crate::server::{Limits, LogFormat, OriginArgs, OriginRules, ServerConfig, start_logging};
 use clap::Args;
 use regex::Regex;
@@ -46,6 +47,8 @@ pub(crate) struct ServerArgs {
     /// Let MLflow's clients choose a workspace, which is a project
     #[arg(long, env = "MLFLOW_ENABLE_WORKSPACES", value_parser = clap::builder::BoolishValueParser::new())]
     enable_workspaces: bool,
+    #[command(flatten)]
+    runtimes: RuntimeArgs,
     #[command(flatten)]
     retention: RetentionArgs,
     /// How log lines are written
@@ -148,6 +151,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
+    let runtimes = args.runtimes.runtimes(&args.data_dir);
     let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);
     let retention = args.retention.rules();
     let ServerArgs { data_dir, host, port, database, artifacts, origins, version_source_pattern, .. } = args;
@@ -163,6 +167,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         places,
         modes,
         version_source_pattern,
+        runtimes,
         origins,
         limits,
         retention,

@@ -16,7 +16,8 @@ use trueline_inference::VertexRoutes;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_mlflow::MLFLOW_VERSION;
 use trueline_serving::{
-    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, NoFeatures, Variant,
+    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, ModelLoader, NoFeatures, Runtimes,
+    Variant,
 };
 
 /// The project of the one endpoint, by which nobody needs to ask.
@@ -30,6 +31,8 @@ pub(crate) struct Alone {
     pub(crate) name: String,
     /// The address to listen on.
     pub(crate) address: SocketAddr,
+    /// What models are run by.
+    pub(crate) runtimes: Runtimes,
     /// From where requests may come.
     pub(crate) origins: OriginRules,
     /// How many requests at a time, and for how long.
@@ -52,7 +55,8 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     let asked_to_stop = StopSignals::listen()?;
     let metrics = observe::start_metrics()?;
     let folders = Arc::new(Folders::default());
-    let plane = DataPlane::new(Arc::clone(&folders) as _, None);
+    let loader = ModelLoader::new(Arc::clone(&folders) as _, alone.runtimes);
+    let plane = DataPlane::new(loader, None);
     plane.set_access(Access { open: true, ..Access::default() });
     let predictor = Predictor {
         plane: plane.clone(),

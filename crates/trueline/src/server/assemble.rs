@@ -18,7 +18,7 @@ use trueline_flows::{OnlineFeatures, Predictor};
 use trueline_ledger::Sources;
 use trueline_mlflow::Modes;
 use trueline_predictions::{Options, PredictionLog};
-use trueline_serving::DataPlane;
+use trueline_serving::{DataPlane, FrozenFiles, ModelLoader, Runtimes};
 use trueline_tracking::ArtifactPlaces;
 
 /// How long requests that are under way may take to finish at a stop.
@@ -45,6 +45,8 @@ pub(crate) struct ServerConfig {
     pub(crate) modes: Modes,
     /// What has to be found in the source of a new version.
     pub(crate) version_source_pattern: Option<regex::Regex>,
+    /// What models are run by.
+    pub(crate) runtimes: Runtimes,
     /// From where requests may come.
     pub(crate) origins: super::origin::OriginRules,
     /// How many requests at a time, and for how long.
@@ -103,7 +105,9 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let sources = Sources::system();
     let blobs = Blobs::local(&config.data_dir.join(layout::BLOBS))?;
     let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
-    let plane = DataPlane::new(Arc::new(blobs.clone()), Some(config.data_dir.join(layout::SERVING)));
+    let files = FrozenFiles::new(blobs.clone(), config.data_dir.join(layout::MODELS));
+    let loader = ModelLoader::new(Arc::new(files), config.runtimes.clone());
+    let plane = DataPlane::new(loader.clone(), Some(config.data_dir.join(layout::SERVING)));
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), log_options())?;
     let log = Arc::new(log);
@@ -134,6 +138,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
         config,
         sources,
         blobs,
+        loader,
         plane,
         address: answers_at,
         online,

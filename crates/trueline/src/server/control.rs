@@ -28,7 +28,7 @@ use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
 use trueline_serving::rollout::Rollouts;
-use trueline_serving::{DataPlane, Endpoints, SealedSegments};
+use trueline_serving::{DataPlane, Endpoints, ModelLoader, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_traces::Traces;
 use trueline_tracking::Tracking;
@@ -50,6 +50,8 @@ pub(crate) struct Grounds {
     pub(crate) sources: Sources,
     pub(crate) blobs: trueline_blobs::Blobs,
     pub(crate) plane: DataPlane,
+    /// What loads models.
+    pub(crate) loader: ModelLoader,
     /// Where the server answers, once it does.
     pub(crate) address: watch::Receiver<Option<String>>,
     pub(crate) online: OnlineStore,
@@ -283,7 +285,7 @@ async fn open_at_last(grounds: &Grounds, mut stopping: watch::Receiver<bool>) ->
 }
 
 async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> anyhow::Result<Parts> {
-    let Grounds { config, sources, blobs, plane, address, online, log, .. } = grounds;
+    let Grounds { config, sources, blobs, plane, loader, address, online, log, .. } = grounds;
     let ledger = Ledger::new(db, sources.clone());
     let folder = config.data_dir.join(layout::LEDGER);
     let key = LedgerKey::open(&config.data_dir.join(layout::KEY), &folder, sources)?;
@@ -326,7 +328,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let data = Data::new(ledger.clone(), blobs.clone());
     let features = Features::new(ledger.clone(), online.clone());
     features.sync_online().await?;
-    let releases = Releases::new(tracking.clone(), deployments.registry.clone(), blobs.clone());
+    let releases = Releases::new(tracking.clone(), deployments.registry.clone(), loader.clone());
     Ok(Parts {
         monitoring: Monitoring::new(ledger.clone()),
         webhooks: webhooks::open(&config.data_dir, &ledger)?,

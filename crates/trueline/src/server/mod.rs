@@ -61,6 +61,8 @@ pub(crate) mod layout {
     pub(crate) const ONLINE: &str = "online.redb";
     /// What the data plane answers by, for a start without a database.
     pub(crate) const SERVING: &str = "serving.json";
+    /// Folders of models whose runtimes open files by themselves.
+    pub(crate) const MODELS: &str = "models";
     /// Working copies and attempts of pipelines.
     pub(crate) const PIPELINES: &str = "pipelines";
     /// The log of predictions.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod container;
 pub mod models;
 pub mod proxy;
 pub mod users;

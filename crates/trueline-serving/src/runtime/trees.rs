@@ -1,28 +1,13 @@
-//! Runtimes: what turns rows of numbers into predictions. One so far, for gradient-boosted trees; ONNX and Python
-//! workers are to stand beside it.
+//! XGBoost's models, scored here bit for bit as the library does.
 
+use super::{RunError, Runtime, Unloadable, of_numbers};
 use crate::card::TensorCard;
 use crate::frame::Frame;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
+use async_trait::async_trait;
 use trueline_tensors::{DataType, Values};
 use trueline_trees::{Model, Rows};
-
-/// Answers requests. Shared by all of them at once.
-pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
-    /// Answers a request, whose input must fit the signature.
-    fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError>;
-    /// The format that it reads and what answers.
-    fn platform(&self) -> &'static str;
-    /// What it gives.
-    fn outputs(&self) -> Vec<TensorCard>;
-    /// How many numbers a row has.
-    fn width(&self) -> usize;
-    /// The names of its inputs, when the model has them.
-    fn names(&self) -> Option<&[String]>;
-    /// What it takes of memory, in bytes.
-    fn heap_bytes(&self) -> usize;
-}
 
 /// How MLflow's loader calls the model, which decides what a prediction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +26,8 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    pub(crate) fn load(bytes: &[u8], class: Option<&str>) -> Result<Self, String> {
-        let model = Model::from_bytes(bytes).map_err(|e| e.to_string())?;
+    pub(crate) fn load(bytes: &[u8], class: Option<&str>) -> Result<Self, Unloadable> {
+        let model = Model::from_bytes(bytes)?;
         let call = match class.and_then(|c| c.rsplit('.').next()) {
             Some("XGBClassifier" | "XGBRFClassifier") => Call::Classifier,
             _ => Call::Booster,
@@ -51,29 +36,9 @@ impl Trees {
     }
 }
 
-/// Why a runtime gave no answer.
-#[derive(Debug)]
-pub(crate) enum RunError {
-    /// The request does not fit the model.
-    Input(crate::InputError),
-    /// The model failed.
-    Failed(String),
-}
-
-impl From<crate::InputError> for RunError {
-    fn from(error: crate::InputError) -> Self {
-        Self::Input(error)
-    }
-}
-
-impl From<trueline_trees::ScoreError> for RunError {
-    fn from(error: trueline_trees::ScoreError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
+#[async_trait]
 impl Runtime for Trees {
-    fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
+    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
         let rows = signature.rows(frame)?;
         let rows = Rows::new(&rows, self.model.num_feature())?;
         let width = self.model.value_width();
@@ -103,12 +68,8 @@ impl Runtime for Trees {
         }
     }
 
-    fn width(&self) -> usize {
-        self.model.num_feature()
-    }
-
-    fn names(&self) -> Option<&[String]> {
-        self.model.feature_names()
+    fn fit(&self, recorded: Option<Signature>) -> Result<Signature, String> {
+        of_numbers(recorded, self.model.num_feature(), self.model.feature_names())
     }
 
     fn heap_bytes(&self) -> usize {
@@ -144,6 +105,6 @@ mod tests {
     #[test]
     fn a_truncated_model_is_refused_with_a_reason() {
         let error = super::Trees::load(b"{L\x00", None).unwrap_err();
-        assert!(!error.is_empty());
+        assert!(matches!(error, super::Unloadable::Damaged(why) if !why.is_empty()));
     }
 }

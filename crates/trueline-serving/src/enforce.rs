@@ -1,0 +1,356 @@
+//! A request made to fit a signature for models that take more than numbers: the columns that the model names, each of the
+//! type that it names; arrays of its types. What MLflow would cast is cast, what it would refuse is refused, by column and
+//! row.
+
+use crate::error::InputError;
+use crate::frame::Frame;
+use crate::signature::{ColumnType, InputColumn, InputTensor, Signature, told};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value as Json;
+use trueline_tensors::{DataType, Tensor, Values};
+
+impl Signature {
+    /// The request as the model takes it.
+    ///
+    /// # Errors
+    /// [`InputError`] with column and row.
+    pub(crate) fn typed(&self, frame: &Frame) -> Result<Frame, InputError> {
+        match self {
+            Self::Unknown => Ok(frame.clone()),
+            Self::Columns(columns) => table(columns, frame),
+            Self::Tensors(tensors) => match tensors.as_slice() {
+                [one] if one.name.is_none() || !frame.is_named() => single(one, frame),
+                many => arrays(many, frame),
+            },
+        }
+    }
+}
+
+fn table(columns: &[InputColumn], frame: &Frame) -> Result<Frame, InputError> {
+    let given: Vec<Tensor> = match frame.is_named() {
+        true => frame.columns().to_vec(),
+        false => split(columns, frame)?,
+    };
+    let mut out = Vec::with_capacity(columns.len());
+    for column in columns {
+        match given.iter().find(|g| g.name() == column.name) {
+            Some(tensor) => out.push(cast_column(column, tensor)?),
+            None if column.required => {
+                let absent = |c: &&InputColumn| c.required && given.iter().all(|g| g.name() != c.name);
+                return Err(InputError::MissingColumns {
+                    missing: columns.iter().filter(absent).map(|c| c.name.clone()).collect(),
+                    expected: columns.iter().map(|c| c.name.clone()).collect(),
+                    found: frame.names(),
+                });
+            }
+            None => {}
+        }
+    }
+    Frame::named(out).map_err(|found| shape_error("columns of one length", found))
+}
+
+fn shape_error(expected: impl Into<String>, found: impl Into<String>) -> InputError {
+    InputError::WrongShape { expected: expected.into(), found: found.into() }
+}
+
+/// An array's columns under the names that the model has for them.
+fn split(columns: &[InputColumn], frame: &Frame) -> Result<Vec<Tensor>, InputError> {
+    if frame.width() != columns.len() {
+        return Err(shape_error(
+            format!("rows of {} values", columns.len()),
+            format!("rows of {} values", frame.width()),
+        ));
+    }
+    let column = |(cells, column): (crate::Cells<'_>, &InputColumn)| {
+        let places: Vec<usize> = (0..cells.rows()).map(|row| cells.index(row)).collect();
+        Tensor::column(column.name.clone(), cells.values().pick(&places))
+    };
+    Ok(frame.cells().zip(columns).map(column).collect())
+}
+
+fn cast_column(column: &InputColumn, tensor: &Tensor) -> Result<Tensor, InputError> {
+    let to = match column.kind {
+        ColumnType::Double => DataType::Fp64,
+        ColumnType::Float => DataType::Fp32,
+        ColumnType::Long => DataType::Int64,
+        ColumnType::Integer => DataType::Int32,
+        ColumnType::Boolean => DataType::Bool,
+        ColumnType::String | ColumnType::Datetime => DataType::Text,
+        ColumnType::Binary => DataType::Bytes,
+        ColumnType::Any => return Ok(tensor.clone()),
+    };
+    let values = cast(tensor.values(), to).map_err(|at| {
+        let row = at / tensor.width().max(1);
+        let (column, expected) = (column.name.clone(), column.kind.as_str().to_owned());
+        match tensor.values().json(at) {
+            Json::Null => InputError::MissingValue { column, row, expected },
+            other => InputError::WrongType { column, row, expected, found: told(&other) },
+        }
+    })?;
+    reshaped(tensor, values)
+}
+
+fn reshaped(tensor: &Tensor, values: Values) -> Result<Tensor, InputError> {
+    Tensor::new(tensor.name(), tensor.shape().to_vec(), values)
+        .map_err(|e| shape_error("values that fill their shape", e.to_string()))
+}
+
+/// The one array that a model takes, of an array or of columns side by side.
+fn single(spec: &InputTensor, frame: &Frame) -> Result<Frame, InputError> {
+    let tensor = match frame.columns() {
+        [one] => one.clone(),
+        columns => side_by_side(columns, frame.rows(), spec.data_type)?,
+    };
+    let name = spec.name.clone().unwrap_or_default();
+    Ok(Frame::array(cast_tensor(spec, &tensor)?.named(name)))
+}
+
+fn side_by_side(columns: &[Tensor], rows: usize, to: DataType) -> Result<Tensor, InputError> {
+    let mut all: Option<Values> = None;
+    for column in columns {
+        if !column.is_column() {
+            return Err(shape_error(
+                "one array, or columns of one value for each row",
+                format!("{:?}", column.shape()),
+            ));
+        }
+        let values = cast(column.values(), to).map_err(|row| wrong_type(column, row, to))?;
+        match &mut all {
+            None => all = Some(values),
+            Some(all) => drop(all.append(values)),
+        }
+    }
+    let by_column = all.unwrap_or(Values::Json(Vec::new()));
+    let width = columns.len();
+    let places: Vec<usize> = (0..rows).flat_map(|row| (0..width).map(move |c| c * rows + row)).collect();
+    Tensor::new("", vec![rows, width], by_column.pick(&places))
+        .map_err(|e| shape_error("one array", e.to_string()))
+}
+
+fn arrays(specs: &[InputTensor], frame: &Frame) -> Result<Frame, InputError> {
+    let names = || specs.iter().filter_map(|s| s.name.clone()).collect::<Vec<_>>();
+    let find = |spec: &InputTensor| {
+        let name = spec.name.as_deref().unwrap_or_default();
+        let found = frame.column(name).ok_or_else(|| InputError::MissingColumns {
+            missing: names().into_iter().filter(|n| frame.column(n).is_none()).collect(),
+            expected: names(),
+            found: frame.names(),
+        })?;
+        cast_tensor(spec, found)
+    };
+    let tensors = specs.iter().map(find).collect::<Result<_, _>>()?;
+    Frame::named(tensors).map_err(|found| shape_error("arrays of as many rows", found))
+}
+
+fn cast_tensor(spec: &InputTensor, tensor: &Tensor) -> Result<Tensor, InputError> {
+    let fits = |(wanted, given): (&i64, &usize)| *wanted < 0 || usize::try_from(*wanted) == Ok(*given);
+    // A column stands for an array that is one wide.
+    let shape = match (tensor.shape(), spec.shape.len()) {
+        ([rows], 2) => vec![*rows, 1],
+        (shape, _) => shape.to_vec(),
+    };
+    if shape.len() != spec.shape.len() || !spec.shape.iter().zip(&shape).all(fits) {
+        return Err(shape_error(
+            format!("an array of shape {:?}", spec.shape),
+            format!("{:?}", tensor.shape()),
+        ));
+    }
+    let values =
+        cast(tensor.values(), spec.data_type).map_err(|at| wrong_type(tensor, at, spec.data_type))?;
+    Tensor::new(tensor.name(), shape, values).map_err(|e| shape_error("one array", e.to_string()))
+}
+
+fn wrong_type(tensor: &Tensor, at: usize, to: DataType) -> InputError {
+    InputError::WrongType {
+        column: if tensor.name().is_empty() { "input".to_owned() } else { tensor.name().to_owned() },
+        row: at / tensor.width().max(1),
+        expected: format!("{to:?}").to_ascii_lowercase(),
+        found: told(&tensor.values().json(at)),
+    }
+}
+
+/// Values of another type, where nothing is lost but the precision of floats; else the place of the first that does not fit.
+fn cast(values: &Values, to: DataType) -> Result<Values, usize> {
+    if values.data_type() == to {
+        return Ok(values.clone());
+    }
+    let each = 0..values.len();
+    macro_rules! whole {
+        ($variant:ident, $kind:ty) => {
+            each.map(|at| whole(values, at).and_then(|v| <$kind>::try_from(v).ok()).ok_or(at))
+                .collect::<Result<Vec<$kind>, usize>>()
+                .map(Values::$variant)
+        };
+    }
+    match to {
+        DataType::Fp64 => {
+            each.map(|at| float(values, at).ok_or(at)).collect::<Result<_, _>>().map(Values::Fp64)
+        }
+        #[allow(clippy::cast_possible_truncation)]
+        DataType::Fp32 => each
+            .map(|at| float(values, at).map(|v| v as f32).ok_or(at))
+            .collect::<Result<_, _>>()
+            .map(Values::Fp32),
+        DataType::Int64 => whole!(Int64, i64),
+        DataType::Int32 => whole!(Int32, i32),
+        DataType::Int16 => whole!(Int16, i16),
+        DataType::Int8 => whole!(Int8, i8),
+        DataType::Uint64 => whole!(Uint64, u64),
+        DataType::Uint32 => whole!(Uint32, u32),
+        DataType::Uint16 => whole!(Uint16, u16),
+        DataType::Uint8 => whole!(Uint8, u8),
+        DataType::Bool => each
+            .map(|at| match values {
+                Values::Json(list) => list[at].as_bool().ok_or(at),
+                _ => Err(at),
+            })
+            .collect::<Result<_, _>>()
+            .map(Values::Bool),
+        DataType::Text => {
+            each.map(|at| text(values, at).ok_or(at)).collect::<Result<_, _>>().map(Values::Text)
+        }
+        DataType::Bytes => {
+            each.map(|at| bytes(values, at).ok_or(at)).collect::<Result<_, _>>().map(Values::Bytes)
+        }
+        DataType::Json => Ok(Values::Json(each.map(|at| values.json(at)).collect())),
+    }
+}
+
+fn whole(values: &Values, at: usize) -> Option<i128> {
+    Some(match values {
+        Values::Int64(list) => list[at].into(),
+        Values::Int32(list) => list[at].into(),
+        Values::Int16(list) => list[at].into(),
+        Values::Int8(list) => list[at].into(),
+        Values::Uint64(list) => list[at].into(),
+        Values::Uint32(list) => list[at].into(),
+        Values::Uint16(list) => list[at].into(),
+        Values::Uint8(list) => list[at].into(),
+        Values::Json(list) => match list[at].as_i64() {
+            Some(whole) => whole.into(),
+            None => list[at].as_u64()?.into(),
+        },
+        _ => return None,
+    })
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn float(values: &Values, at: usize) -> Option<f64> {
+    match values {
+        Values::Fp64(list) => Some(list[at]),
+        Values::Fp32(list) => Some(list[at].into()),
+        Values::Text(list) => match list[at].as_deref() {
+            None | Some("NaN") => Some(f64::NAN),
+            Some("Infinity") => Some(f64::INFINITY),
+            Some("-Infinity") => Some(f64::NEG_INFINITY),
+            Some(_) => None,
+        },
+        Values::Json(list) => match &list[at] {
+            Json::Null => Some(f64::NAN),
+            Json::Number(n) => n.as_f64(),
+            Json::String(word) => float(&Values::Text(vec![Some(word.clone())]), 0),
+            _ => None,
+        },
+        other => whole(other, at).map(|v| v as f64),
+    }
+}
+
+/// A text, or that one is missing.
+fn text(values: &Values, at: usize) -> Option<Option<String>> {
+    match values {
+        Values::Json(list) => match &list[at] {
+            Json::Null => Some(None),
+            Json::String(text) => Some(Some(text.clone())),
+            _ => None,
+        },
+        Values::Bytes(list) => String::from_utf8(list[at].clone()).ok().map(Some),
+        // A column in which every text is missing.
+        Values::Fp64(list) if list[at].is_nan() => Some(None),
+        _ => None,
+    }
+}
+
+fn bytes(values: &Values, at: usize) -> Option<Vec<u8>> {
+    match values {
+        Values::Text(list) => BASE64_STANDARD.decode(list[at].as_deref()?).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use trueline_tensors::Builder;
+
+    fn column(name: &str, given: &[Json]) -> Tensor {
+        Tensor::column(name, given.iter().cloned().collect::<Builder>().finish())
+    }
+
+    fn typed(signature: &str, frame: &Frame) -> Result<Frame, String> {
+        Signature::parse(signature).unwrap().typed(frame).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn columns_get_the_types_of_the_signature_and_others_are_left_out() {
+        let signature = r#"[{"type": "string", "name": "s"}, {"type": "double", "name": "d"},
+            {"type": "integer", "name": "i", "required": false}, {"type": "binary", "name": "b"},
+            {"type": "array", "name": "a", "items": {"type": "long"}}]"#;
+        let given = Frame::named(vec![
+            column("a", &[json!([1]), json!([2, 3])]),
+            column("d", &[json!(1), Json::Null]),
+            column("s", &[json!("x"), Json::Null]),
+            column("b", &[json!("AAE="), json!("/w==")]),
+            column("other", &[json!(1), json!(2)]),
+        ])
+        .unwrap();
+        let typed = typed(signature, &given).unwrap();
+        assert_eq!(typed.names(), ["s", "d", "b", "a"]);
+        assert_eq!(typed.column("s").unwrap().values(), &Values::Text(vec![Some("x".into()), None]));
+        let Values::Fp64(floats) = typed.column("d").unwrap().values() else { panic!() };
+        assert!(floats[0] == 1.0 && floats[1].is_nan());
+        assert_eq!(typed.column("b").unwrap().values(), &Values::Bytes(vec![vec![0, 1], vec![255]]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_column_and_row() {
+        let one = |kind: &str, values: &[Json]| {
+            let signature = format!(r#"[{{"type": "{kind}", "name": "x"}}]"#);
+            typed(&signature, &Frame::named(vec![column("x", values)]).unwrap()).unwrap_err()
+        };
+        assert_eq!(
+            one("string", &[json!("a"), json!(7)]),
+            "Column 'x', row 1: expected string, got a whole number 7."
+        );
+        assert_eq!(one("long", &[json!(1.5)]), "Column 'x', row 0: expected long, got a fraction 1.5.");
+        assert!(one("long", &[json!(1), Json::Null]).contains("row 1: a value is missing"));
+        assert!(one("integer", &[json!(1_i64 << 40)]).contains("expected integer"));
+        assert!(one("boolean", &[json!(1)]).contains("expected boolean"));
+        assert!(one("binary", &[json!("%")]).contains("expected binary"));
+    }
+
+    #[test]
+    fn an_array_is_made_of_columns_and_has_the_shape_that_is_wanted() {
+        let signature = r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]"#;
+        let columns =
+            Frame::named(vec![column("a", &[json!(1), json!(2)]), column("b", &[json!(0.5), json!(4)])])
+                .unwrap();
+        let array = typed(signature, &columns).unwrap();
+        assert_eq!(array.columns()[0].shape(), [2, 2]);
+        assert_eq!(array.columns()[0].values(), &Values::Fp32(vec![1.0, 0.5, 2.0, 4.0]));
+        let wide = Frame::array(Tensor::new("", vec![1, 3], Values::Fp64(vec![0.0; 3])).unwrap());
+        assert!(
+            typed(signature, &wide).unwrap_err().contains("expected an array of shape [-1, 2], got [1, 3]")
+        );
+        let two = r#"[{"type": "tensor", "name": "p", "tensor-spec": {"dtype": "int64", "shape": [-1]}},
+            {"type": "tensor", "name": "q", "tensor-spec": {"dtype": "bool", "shape": [-1, 1]}}]"#;
+        let named = Frame::named(vec![column("q", &[json!(true)]), column("p", &[json!(1)])]).unwrap();
+        let named = typed(two, &named).unwrap();
+        assert_eq!(
+            (named.names(), named.columns()[1].shape()),
+            (vec!["p".to_owned(), "q".to_owned()], &[1, 1][..])
+        );
+        assert!(typed(two, &columns).unwrap_err().contains(r#"missing inputs ["p", "q"]"#));
+    }
+}

@@ -1,0 +1,190 @@
+//! Runtimes: what answers for a model. Trees of XGBoost and LightGBM are scored here, ONNX models by its library, and
+//! anything else that MLflow can load by a Python worker.
+
+mod lightgbm;
+mod onnx;
+mod python;
+mod trees;
+
+use crate::card::TensorCard;
+use crate::error::{InputError, ServingError};
+use crate::files::ModelFiles;
+use crate::frame::Frame;
+use crate::mlmodel::MlModel;
+use crate::model::ModelSpec;
+use crate::predictions::Predictions;
+use crate::signature::{InputColumn, Signature};
+use async_trait::async_trait;
+use trueline_ledger::ProjectId;
+
+pub use python::PythonWorkers;
+
+/// Answers requests. Shared by all of them at once.
+#[async_trait]
+pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
+    /// Answers a request, whose input must fit the signature.
+    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError>;
+    /// The signature to hold requests to: the one that was recorded, or what the model says of itself.
+    fn fit(&self, recorded: Option<Signature>) -> Result<Signature, String>;
+    /// The format that it reads and what answers.
+    fn platform(&self) -> &'static str;
+    /// What it gives.
+    fn outputs(&self) -> Vec<TensorCard>;
+    /// What it takes of memory, in bytes.
+    fn heap_bytes(&self) -> usize;
+    /// Whether it takes MLflow's `params`.
+    fn takes_params(&self) -> bool {
+        false
+    }
+}
+
+/// Why a runtime gave no answer.
+#[derive(Debug)]
+pub(crate) enum RunError {
+    /// The request does not fit the model.
+    Input(InputError),
+    /// The model failed.
+    Failed(String),
+    /// Too many requests wait for it, or it is being started again.
+    Busy(String),
+    /// It took too long.
+    TimedOut(String),
+}
+
+impl From<InputError> for RunError {
+    fn from(error: InputError) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl From<trueline_trees::ScoreError> for RunError {
+    fn from(error: trueline_trees::ScoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Why a model can't be loaded here.
+#[derive(Debug)]
+pub(crate) enum Unloadable {
+    /// It is of a kind that another runtime may know.
+    Foreign(String),
+    /// It is broken, whoever reads it.
+    Damaged(String),
+}
+
+impl From<trueline_trees::LoadError> for Unloadable {
+    fn from(error: trueline_trees::LoadError) -> Self {
+        match error {
+            trueline_trees::LoadError::Unsupported { .. } => Self::Foreign(error.to_string()),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+/// What models may be run by.
+#[derive(Clone, Debug, Default)]
+pub struct Runtimes {
+    /// Where the library of ONNX models is looked for.
+    pub onnx: trueline_onnx::Search,
+    /// Python workers, if there may be any.
+    pub python: Option<PythonWorkers>,
+}
+
+/// A version to be loaded.
+pub(crate) struct Loading<'l> {
+    pub(crate) files: &'l dyn ModelFiles,
+    pub(crate) project: &'l ProjectId,
+    pub(crate) spec: &'l ModelSpec,
+    pub(crate) mlmodel: &'l MlModel,
+}
+
+impl Loading<'_> {
+    /// The bytes of one of its files.
+    async fn read(&self, path: &str) -> Result<bytes::Bytes, ServingError> {
+        let Some(file) = self.spec.file(path) else {
+            return Err(self.spec.unservable(format!("its file {path} is not in the manifest")));
+        };
+        self.files.read(self.project, self.spec, file).await
+    }
+}
+
+/// Loads a version by the first runtime that knows one of its flavours.
+pub(crate) async fn load(
+    runtimes: &Runtimes,
+    loading: &Loading<'_>,
+) -> Result<Box<dyn Runtime>, ServingError> {
+    let spec = loading.spec;
+    match native(runtimes, loading).await? {
+        Ok(runtime) => Ok(runtime),
+        Err(Unloadable::Damaged(why)) => Err(spec.unservable(why)),
+        Err(Unloadable::Foreign(why)) => match (&runtimes.python, loading.mlmodel.is_pyfunc()) {
+            (Some(python), true) => Ok(Box::new(python.start(loading).await?)),
+            (None, true) => Err(spec.unservable(format!(
+                "{why}; it can be served by a Python worker, and those are off here: start with --python-workers"
+            ))),
+            (_, false) => Err(spec.unservable(why)),
+        },
+    }
+}
+
+/// By a runtime that needs no Python.
+async fn native(
+    runtimes: &Runtimes,
+    loading: &Loading<'_>,
+) -> Result<Result<Box<dyn Runtime>, Unloadable>, ServingError> {
+    let flavors = &loading.mlmodel.flavors;
+    if let Some(flavor) = flavors.get("xgboost") {
+        let bytes = loading.read(flavor.data.as_deref().unwrap_or("model.ubj")).await?;
+        return Ok(trees::Trees::load(&bytes, flavor.model_class.as_deref()).map(boxed));
+    }
+    if let Some(flavor) = flavors.get("lightgbm") {
+        if !lightgbm::is_text(flavor.model_class.as_deref()) {
+            return Ok(Err(Unloadable::Foreign(
+                "it is a pickle of LightGBM's scikit-learn wrapper".to_owned(),
+            )));
+        }
+        let bytes = loading.read(flavor.data.as_deref().unwrap_or("model.lgb")).await?;
+        return Ok(lightgbm::Lightgbm::load(&bytes).map(boxed));
+    }
+    if let Some(flavor) = flavors.get("onnx") {
+        let folder = loading.files.folder(loading.project, loading.spec).await?;
+        let file = folder.join(flavor.data.as_deref().unwrap_or("model.onnx"));
+        return Ok(onnx::Onnx::load(&runtimes.onnx, &file).map(boxed));
+    }
+    let known: Vec<&str> = flavors.keys().map(String::as_str).collect();
+    Ok(Err(Unloadable::Foreign(format!("its flavours are {known:?}"))))
+}
+
+fn boxed(runtime: impl Runtime + 'static) -> Box<dyn Runtime> {
+    Box::new(runtime)
+}
+
+/// The signature of a model of numbers: columns in the model's order, or rows without names.
+fn of_numbers(
+    recorded: Option<Signature>,
+    width: usize,
+    names: Option<&[String]>,
+) -> Result<Signature, String> {
+    let signature = match (recorded, names) {
+        (Some(recorded), _) => recorded,
+        (None, Some(names)) => Signature::of_names(names),
+        (None, None) => Signature::matrix(width),
+    };
+    let takes = signature.width()?;
+    if takes != width {
+        return Err(format!("its signature has {takes} columns, the model takes {width}"));
+    }
+    match (signature, names) {
+        (Signature::Columns(columns), Some(names)) => in_order(columns, names),
+        (other, _) => Ok(other),
+    }
+}
+
+/// The signature's columns in the order in which the model has them.
+fn in_order(columns: Vec<InputColumn>, names: &[String]) -> Result<Signature, String> {
+    let find = |name: &String| {
+        let found = columns.iter().find(|c| c.name == *name).cloned();
+        found.ok_or_else(|| format!("the model takes a column '{name}' that its signature does not name"))
+    };
+    Ok(Signature::Columns(names.iter().map(find).collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,139 @@
+//! Models of every flavour answer what MLflow's own scoring server answers, by whichever runtime.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::container::Container;
+use common::{On, Server, models, python, text, wait_until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn made_by(python: &str, script: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/tests").join(script);
+    let mut run = Command::new(python);
+    run.arg(script).arg(folder.path()).env("MLFLOW_DISABLE_TELEMETRY", "true");
+    let done = run.output().expect("Python runs");
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    (folder, text(&done.stdout).trim().to_owned())
+}
+
+struct Case {
+    body: Value,
+    status: u16,
+    predictions: Value,
+}
+
+fn cases(folder: &Path, name: &str) -> Vec<Case> {
+    let told = std::fs::read(folder.join(format!("{name}.cases.json"))).unwrap();
+    let told: Vec<Value> = serde_json::from_slice(&told).unwrap();
+    let case = |told: &Value| Case {
+        body: told["body"].clone(),
+        status: u16::try_from(told["status"].as_u64().unwrap()).unwrap(),
+        predictions: told["predictions"].clone(),
+    };
+    told.iter().map(case).collect()
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+            files.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn every_flavour_answers_what_mlflow_answers() {
+    let (folder, _) = made_by(&python(), "runtime_models.py");
+    for (name, platform) in [
+        ("lightgbm", "lightgbm_trueline"),
+        ("lightgbm-classes", "lightgbm_trueline"),
+        ("pipeline", "mlflow_python"),
+        ("array", "mlflow_python"),
+        ("function", "mlflow_python"),
+    ] {
+        let model = folder.path().join(name).to_string_lossy().into_owned();
+        let container = Container::start(&[&model, "--python-workers", &python()], &[]);
+        let (_, card, _) = container.call("GET", "/v2/models/model", None, &[]).unwrap();
+        assert_eq!(card["platform"], platform, "{name}");
+        for case in cases(folder.path(), name) {
+            let (status, answer) = container.ask("/invocations", &case.body);
+            assert_eq!(status, case.status, "{name}: {} gave {answer}", case.body);
+            if status == 200 {
+                assert_eq!(answer["predictions"], case.predictions, "{name}: {}", case.body);
+            }
+        }
+    }
+}
+
+#[test]
+fn onnx_models_answer_what_their_library_answers() {
+    let clients = std::env::var("TRUELINE_SERVING_PYTHON")
+        .expect("TRUELINE_SERVING_PYTHON is not set: run the tests with `cargo xtask test`");
+    let (folder, library) = made_by(&clients, "onnx_models.py");
+    for name in ["classifier", "network"] {
+        let model = folder.path().join(name).to_string_lossy().into_owned();
+        let container = Container::start(&[&model, "--onnxruntime", &library], &[]);
+        for case in cases(folder.path(), name) {
+            let (status, answer) = container.ask("/invocations", &case.body);
+            assert_eq!(
+                (status, &answer["predictions"]),
+                (case.status, &case.predictions),
+                "{name}: {answer}"
+            );
+        }
+        let (status, answer) = container.ask("/invocations", &json!({ "inputs": [["x", "y"]] }));
+        assert_eq!(status, 400, "{answer}");
+    }
+}
+
+#[test]
+fn a_python_model_is_deployed_answers_over_a_restart_and_its_worker_is_replaced_when_it_dies() {
+    let (folder, _) = made_by(&python(), "runtime_models.py");
+    let interpreter = python();
+    let flags = ["--python-workers", interpreter.as_str()];
+    let server = Server::start_with_flags(&flags);
+    models::register_files(&server, &files(&folder.path().join("pipeline")), "pipeline");
+    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
+    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["pipeline/1"], "reason": "test" }));
+    let case = cases(folder.path(), "pipeline").remove(0);
+    let ask = |server: &Server| server.post("/endpoints/delays/invocations", case.body.clone());
+    let (status, answer) = ask(&server);
+    assert_eq!((status, &answer["predictions"]), (200, &case.predictions), "{answer}");
+    let id = answer["prediction_ids"][0].as_str().unwrap();
+    let (status, logged) = server.get(&format!("/api/v1/predictions/{id}"));
+    assert_eq!((status, &logged["outputs"]), (200, &case.predictions[0]), "{logged}");
+
+    let worker = children(server.pid()).into_iter().find(|pid| command(*pid).contains("worker")).unwrap();
+    let _ = Command::new("kill").args(["-9", &worker.to_string()]).status();
+    wait_until("another worker answers", || ask(&server).0 == 200);
+}
+
+/// The processes that a process started.
+fn children(of: u32) -> Vec<u32> {
+    let told = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let mut all: Vec<u32> = told.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    // Each thread has its own.
+    for entry in std::fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten() {
+        let told = std::fs::read_to_string(entry.path().join("children")).unwrap_or_default();
+        all.extend(told.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    all
+}
+
+fn command(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
