@@ -39,7 +39,11 @@ fn weights_in_other_files_need_the_folder() {
     // Cut short, so that the weights do not reach as far as the model says.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("model.onnx"), bytes).unwrap();
-    std::fs::write(dir.path().join("weights.bin"), made.bytes("dense-external-one/weights.bin").split_at(5000).0).unwrap();
+    std::fs::write(
+        dir.path().join("weights.bin"),
+        made.bytes("dense-external-one/weights.bin").split_at(5000).0,
+    )
+    .unwrap();
     for sessions in [1, 2] {
         let options = Options { sessions, ..Options::default() };
         assert!(Model::from_file(made.library, &dir.path().join("model.onnx"), &options).is_err());
@@ -102,7 +106,9 @@ fn ask(model: &Model) {
     let values = |element: ElementType, n: usize| match element {
         ElementType::Text => Values::Text(vec![Some("quick".to_owned()); n]),
         ElementType::Bool => Values::Bool(vec![true; n]),
-        ElementType::Fp16 | ElementType::Bf16 | ElementType::Fp32 | ElementType::Fp64 => Values::Fp64(vec![0.5; n]),
+        ElementType::Fp16 | ElementType::Bf16 | ElementType::Fp32 | ElementType::Fp64 => {
+            Values::Fp64(vec![0.5; n])
+        }
         _ => Values::Int64(vec![1; n]),
     };
     let mut given = Vec::new();
@@ -112,7 +118,8 @@ fn ask(model: &Model) {
         if sizes.is_empty() {
             sizes.push(1);
         }
-        let Some(n) = sizes.iter().try_fold(1_usize, |n, size| n.checked_mul(*size)).filter(|n| *n < 1 << 20) else {
+        let Some(n) = sizes.iter().try_fold(1_usize, |n, size| n.checked_mul(*size)).filter(|n| *n < 1 << 20)
+        else {
             return;
         };
         given.push(Tensor::new(input.name.as_str(), sizes, values(input.element_type, n)).unwrap());
@@ -165,6 +172,9 @@ fn every_truncation_is_an_error() {
     let whole = made.bytes("logistic-words-zipmap.onnx");
     // What comes last is the version of one of two sets of operators, which a file may well lack.
     for end in 0..whole.len() * 9 / 10 {
-        assert!(Model::from_bytes(made.library, whole[..end].to_vec(), &one_session()).is_err(), "cut at {end}");
+        assert!(
+            Model::from_bytes(made.library, whole[..end].to_vec(), &one_session()).is_err(),
+            "cut at {end}"
+        );
     }
 }
