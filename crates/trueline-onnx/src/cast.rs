@@ -208,3 +208,77 @@ fn texts(
     let tensor = OrtTensor::from_string_array((shape, list.as_slice())).map_err(|e| failed(input, &e))?;
     Ok(tensor.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn input(element_type: ElementType) -> TensorInfo {
+        TensorInfo { name: "x".into(), element_type, dimensions: None, classes: None }
+    }
+
+    fn narrow(values: Values) -> Result<Vec<i8>, RunError> {
+        integers(&input(ElementType::Int8), &values)
+    }
+
+    #[test]
+    fn integers_become_narrower_ones_where_each_fits() {
+        assert_eq!(narrow(Values::Int64(vec![-128, 127])), Ok(vec![-128, 127]));
+        let error = narrow(Values::Uint64(vec![1, 128])).unwrap_err();
+        assert_eq!(error.to_string(), "the input 'x' takes Int8, and its value 1 is 128");
+        assert_eq!(narrow(Values::Json(vec![json!(3), json!(true)])), Ok(vec![3, 1]));
+        for wrong in [json!(1.5), json!(1.0), json!("1"), Json::Null, json!(300)] {
+            assert!(narrow(Values::Json(vec![wrong])).is_err());
+        }
+        assert!(matches!(narrow(Values::Fp64(vec![1.0])), Err(RunError::Type { .. })));
+    }
+
+    #[test]
+    fn what_is_missing_among_floats_is_not_a_number() {
+        let list = Values::Json(vec![json!(1), Json::Null, json!(0.25)]);
+        let floats = floats::<f32>(&input(ElementType::Fp32), &list).unwrap();
+        assert_eq!((floats[0], floats[1].is_nan(), floats[2]), (1.0, true, 0.25));
+        let error =
+            super::floats::<f32>(&input(ElementType::Fp32), &Values::Json(vec![json!("1")])).unwrap_err();
+        assert_eq!(error.to_string(), "the input 'x' takes Fp32, and its value 0 is \"1\"");
+    }
+
+    /// The nearest of all 16-bit floats, of two equally near ones the even, found by looking at each.
+    fn nearest(value: f64, of: impl Fn(u16) -> f64) -> f64 {
+        let better = |a: u16, b: u16| {
+            let (far, near) = ((of(a) - value).abs(), (of(b) - value).abs());
+            if near < far || (near == far && b.is_multiple_of(2)) { b } else { a }
+        };
+        of((0..=u16::MAX).filter(|bits| of(*bits).is_finite()).reduce(better).unwrap_or(0))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn sixteen_bits_are_rounded_once(bits: u16, other in 0..4_u16, off in prop_oneof![Just(0.0), Just(1e-12), Just(-1e-12)]) {
+            // Near the middle of two neighbours, where rounding twice goes wrong.
+            let half = |bits: u16| f64::from(f16::from_bits(bits));
+            let value = (half(bits) + half(bits.wrapping_add(other))) / 2.0 * (1.0 + off);
+            if value.is_finite() && value.abs() < 65504.0 {
+                prop_assert_eq!(f64::from(<f16 as Float>::of(value)), nearest(value, half));
+            }
+            let brain = |bits: u16| f64::from(bf16::from_bits(bits));
+            let value = (brain(bits) + brain(bits.wrapping_add(other))) / 2.0 * (1.0 + off);
+            if value.is_finite() && value.abs() < 1e38 && value.abs() > 1e-36 {
+                prop_assert_eq!(f64::from(<bf16 as Float>::of(value)), nearest(value, brain));
+            }
+        }
+
+        #[test]
+        fn integers_are_kept_or_refused(values: Vec<i64>) {
+            match narrow(Values::Int64(values.clone())) {
+                Ok(kept) => prop_assert!(kept.iter().map(|v| i64::from(*v)).eq(values)),
+                Err(RunError::Value { at, .. }) => prop_assert!(i8::try_from(values[at]).is_err()),
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+}

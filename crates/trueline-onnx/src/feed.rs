@@ -6,12 +6,12 @@ use crate::{cast, shape};
 use ort::session::SessionInputValue;
 use trueline_tensors::Tensor;
 
-/// What a run of the library is given.
-pub(crate) type Feed<'a> = Vec<(&'a str, SessionInputValue<'a>)>;
+/// What a run of the library is given, in the order of the model's inputs.
+pub(crate) type Feed<'a> = Vec<SessionInputValue<'a>>;
 
 /// Gives each input the tensor of its name. A single tensor goes into a single input whatever it is called, as MLflow takes
 /// an array that has no name.
-pub(crate) fn feed<'a>(inputs: &'a [TensorInfo], given: &'a [Tensor]) -> Result<Feed<'a>, RunError> {
+pub(crate) fn feed<'a>(inputs: &[TensorInfo], given: &'a [Tensor]) -> Result<Feed<'a>, RunError> {
     if let ([input], [tensor]) = (inputs, given) {
         return Ok(vec![one(input, tensor)?]);
     }
@@ -23,7 +23,7 @@ pub(crate) fn feed<'a>(inputs: &'a [TensorInfo], given: &'a [Tensor]) -> Result<
             return Err(RunError::Twice { name: tensor.name().to_owned() });
         }
     }
-    let find = |input: &'a TensorInfo| {
+    let find = |input: &TensorInfo| {
         let tensor = given.iter().find(|tensor| tensor.name() == input.name);
         one(
             input,
@@ -33,9 +33,8 @@ pub(crate) fn feed<'a>(inputs: &'a [TensorInfo], given: &'a [Tensor]) -> Result<
     inputs.iter().map(find).collect()
 }
 
-fn one<'a>(input: &'a TensorInfo, tensor: &'a Tensor) -> Result<(&'a str, SessionInputValue<'a>), RunError> {
-    let shape = shape::fit(input, tensor.shape())?;
-    Ok((input.name.as_str(), cast::value(input, shape, tensor)?))
+fn one<'a>(input: &TensorInfo, tensor: &'a Tensor) -> Result<SessionInputValue<'a>, RunError> {
+    cast::value(input, shape::fit(input, tensor.shape())?, tensor)
 }
 
 /// Names, as an error tells them.

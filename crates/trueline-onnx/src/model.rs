@@ -2,14 +2,14 @@
 
 use crate::deadline;
 use crate::error::{LoadError, RunError};
-use crate::feed::{Feed, feed, names};
+use crate::feed::{feed, names};
 use crate::library::Library;
 use crate::load::{Loaded, ModelInfo, Source, load};
 use crate::pool::{Bounds, Pool, Refusal};
 use crate::session::{self, Recipe, Wanted};
 use crate::table;
 use crate::types::TensorInfo;
-use ort::session::{RunOptions, Session};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -179,9 +179,9 @@ impl Model {
         let feed = feed(&inner.inputs, given)?;
         let Some(deadline) = call.deadline else {
             let wanted = if call.outputs.is_empty() { Wanted::All } else { Wanted::Some(call.outputs) };
-            return self.taken(None, |session| session::run(session, feed, &wanted));
+            return self.taken(None, |session| session::run(session, &feed, &wanted));
         };
-        let ran = self.taken(Some(deadline), |session| until(session, feed, deadline));
+        let ran = self.taken(Some(deadline), |session| until(session, &feed, deadline));
         let answers = ran.map_err(|error| match (error, Instant::now() >= deadline) {
             (RunError::Failed { .. } | RunError::Timeout { .. }, true) => RunError::Deadline,
             (error, _) => error,
@@ -233,7 +233,11 @@ impl Drop for Model {
 }
 
 /// Runs for all outputs, since what the library takes to end a run can't name some; until `deadline`.
-fn until(session: &mut Session, feed: Feed<'_>, deadline: Instant) -> Result<Vec<Tensor>, RunError> {
+fn until(
+    session: &mut Session,
+    feed: &[SessionInputValue<'_>],
+    deadline: Instant,
+) -> Result<Vec<Tensor>, RunError> {
     let failed = |reason: String| RunError::Failed { reason };
     let options = Arc::new(RunOptions::new().map_err(|e| failed(e.to_string()))?);
     let _watched = deadline::watch(&options, deadline).map_err(failed)?;

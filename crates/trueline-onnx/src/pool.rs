@@ -129,3 +129,106 @@ impl<T> Pool<T> {
         self.free.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Barrier, mpsc};
+    use std::thread;
+
+    fn bounds(sessions: usize, waiting: usize, wait: Duration) -> Bounds {
+        Bounds { sessions, waiting, wait }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn one_who_comes_alone_never_makes_it_grow() {
+        let pool = Pool::new(7, bounds(4, 4, LONG));
+        for _ in 0..10 {
+            assert_eq!(pool.with(None, || panic!("nothing to grow for"), |item| *item), Ok(7));
+        }
+        assert_eq!(pool.there(), 1);
+    }
+
+    #[test]
+    fn it_grows_to_its_bound_and_nobody_shares() {
+        let pool = Pool::new(AtomicUsize::new(0), bounds(3, 100, LONG));
+        let most = AtomicUsize::new(0);
+        let start = Barrier::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..200 {
+                        let grow = || {
+                            scope.spawn(|| pool.grown(Some(AtomicUsize::new(0))));
+                        };
+                        let together = pool.with(None, grow, |item| {
+                            let together = item.fetch_add(1, Ordering::SeqCst);
+                            thread::yield_now();
+                            item.fetch_sub(1, Ordering::SeqCst);
+                            together
+                        });
+                        assert_eq!(together, Ok(0));
+                        most.fetch_max(pool.there(), Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= 3);
+        let state = pool.state();
+        assert_eq!((state.idle.len(), state.waiting), (state.there, 0));
+    }
+
+    #[test]
+    fn waiting_is_bounded_in_number_and_time() {
+        let pool = &Pool::new((), bounds(1, 1, LONG));
+        let (taken, is_taken) = mpsc::channel();
+        let (done, is_done) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                pool.with(
+                    None,
+                    || (),
+                    |()| {
+                        taken.send(()).unwrap();
+                        is_done.recv().unwrap();
+                    },
+                )
+            });
+            is_taken.recv().unwrap();
+            let now = Instant::now();
+            assert_eq!(
+                pool.with(Some(now), || (), |()| ()),
+                Err(Refusal::Timeout),
+                "the deadline ends a wait"
+            );
+            let waits = scope.spawn(move || pool.with(None, || (), |()| ()));
+            while pool.state().waiting == 0 {
+                thread::yield_now();
+            }
+            assert_eq!(pool.with(None, || (), |()| ()), Err(Refusal::Full(1)));
+            done.send(()).unwrap();
+            assert_eq!(waits.join().unwrap(), Ok(()));
+        });
+    }
+
+    #[test]
+    fn one_that_can_not_be_made_is_not_tried_again() {
+        let pool = Pool::new((), bounds(4, 4, LONG));
+        let tries = AtomicUsize::new(0);
+        let grow = || {
+            tries.fetch_add(1, Ordering::SeqCst);
+            pool.grown(None);
+        };
+        pool.with(None, grow, |()| {
+            let now = Some(Instant::now());
+            assert_eq!(pool.with(now, grow, |()| ()), Err(Refusal::Timeout));
+            assert_eq!(pool.with(now, grow, |()| ()), Err(Refusal::Timeout));
+        })
+        .unwrap();
+        assert_eq!((tries.load(Ordering::SeqCst), pool.there()), (1, 1));
+    }
+}

@@ -103,10 +103,12 @@ pub(crate) enum Wanted<'a> {
     Some(&'a [&'a str]),
 }
 
-/// Runs a session and takes its outputs.
+/// Runs a session with values in the order of its inputs, and takes its outputs. Values are borrowed, since an output may be
+/// an input that is passed through, and then lies in the input's memory: it must not be gone before the output was taken,
+/// which `ort` does not see to.
 pub(crate) fn run(
     session: &mut Session,
-    inputs: Vec<(&str, SessionInputValue<'_>)>,
+    inputs: &[SessionInputValue<'_>],
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Tensor>, RunError> {
     let ran = catch_unwind(AssertUnwindSafe(|| {

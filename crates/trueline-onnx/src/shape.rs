@@ -34,3 +34,60 @@ fn mismatch(input: &TensorInfo, expected: &[Dimension], given: &[usize]) -> RunE
     let expected = format!("[{}]", words.join(", "));
     RunError::Shape { name: input.name.clone(), expected, given: given.to_vec() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ElementType;
+    use proptest::prelude::*;
+
+    fn input(dimensions: Option<Vec<Dimension>>) -> TensorInfo {
+        TensorInfo { name: "x".into(), element_type: ElementType::Fp32, dimensions, classes: None }
+    }
+
+    fn dimension() -> impl Strategy<Value = Dimension> {
+        prop_oneof![
+            (0..4_usize).prop_map(Dimension::Fixed),
+            Just(Dimension::Variable(None)),
+            Just(Dimension::Variable(Some("n".into())))
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_has_as_many_values_and_the_sizes_that_are_fixed(
+            dimensions in prop::collection::vec(dimension(), 0..4),
+            given in prop::collection::vec(0..4_usize, 1..4),
+        ) {
+            let input = input(Some(dimensions.clone()));
+            match fit(&input, &given) {
+                Ok(shape) => {
+                    prop_assert_eq!(shape.iter().product::<usize>(), given.iter().product::<usize>());
+                    prop_assert!(fits(&dimensions, &shape));
+                }
+                Err(error) => {
+                    prop_assert!(!fits(&dimensions, &given));
+                    prop_assert!(error.to_string().contains("'x'"), "{}", error);
+                }
+            }
+        }
+
+        #[test]
+        fn a_shape_that_is_what_the_model_takes_is_left_as_it_is(given in prop::collection::vec(0..9_usize, 1..5)) {
+            let fixed = given.iter().copied().map(Dimension::Fixed).collect();
+            prop_assert_eq!(fit(&input(Some(fixed)), &given), Ok(given.clone()));
+            prop_assert_eq!(fit(&input(None), &given), Ok(given));
+        }
+    }
+
+    #[test]
+    fn a_column_and_a_table_that_is_one_wide_stand_for_each_other() {
+        let rows = || Dimension::Variable(None);
+        let table = input(Some(vec![rows(), Dimension::Fixed(1)]));
+        assert_eq!(fit(&table, &[5]), Ok(vec![5, 1]));
+        assert_eq!(fit(&input(Some(vec![rows()])), &[5, 1]), Ok(vec![5]));
+        assert_eq!(fit(&input(Some(vec![])), &[1]), Ok(vec![]));
+        assert!(fit(&input(Some(vec![rows(), Dimension::Fixed(4)])), &[5]).is_err());
+        assert!(fit(&input(Some(vec![rows()])), &[5, 2]).is_err());
+    }
+}

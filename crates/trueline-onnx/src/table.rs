@@ -169,3 +169,59 @@ fn floats(columns: &[Tensor], rows: usize) -> Result<Values, String> {
 fn unfit_column(column: &Tensor) -> String {
     format!("'{}' holds texts, and the input takes numbers", column.name())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn input(name: &str, element_type: ElementType) -> TensorInfo {
+        TensorInfo { name: name.into(), element_type, dimensions: None, classes: None }
+    }
+
+    #[test]
+    fn one_input_gets_the_whole_table_and_mixed_numbers_are_floats() {
+        let columns = [
+            Tensor::column("a", Values::Int64(vec![1, 2])),
+            Tensor::column("b", Values::Fp32(vec![0.5, 1.5])),
+            Tensor::column("c", Values::Json(vec![json!(7), Json::Null])),
+        ];
+        let fed = of_table(&[input("x", ElementType::Fp32)], &columns).unwrap();
+        assert_eq!((fed[0].name(), fed[0].shape()), ("x", [2, 3].as_slice()));
+        let Values::Fp64(cells) = fed[0].values() else { panic!("{fed:?}") };
+        assert_eq!(cells[..5], [1.0, 0.5, 7.0, 2.0, 1.5]);
+        assert!(cells[5].is_nan());
+        let narrow =
+            [Tensor::column("b", Values::Fp32(vec![0.1])), Tensor::column("c", Values::Fp32(vec![0.2]))];
+        let fed = of_table(&[input("x", ElementType::Fp32)], &narrow).unwrap();
+        assert_eq!(fed[0].values(), &Values::Fp32(vec![0.1, 0.2]));
+    }
+
+    #[test]
+    fn several_inputs_get_a_column_each_and_further_columns_are_left_out() {
+        let inputs = [input("b", ElementType::Text), input("a", ElementType::Int64)];
+        let columns = [
+            Tensor::column("a", Values::Int64(vec![1])),
+            Tensor::column("id", Values::Int64(vec![9])),
+            Tensor::column("b", Values::Text(vec![Some("t".into())])),
+        ];
+        let fed = of_table(&inputs, &columns).unwrap();
+        assert_eq!(fed, [columns[2].clone(), columns[0].clone()]);
+        let error = of_table(&inputs, &columns[..2]).unwrap_err().to_string();
+        assert_eq!(error, "the model's input 'b' did not come; it takes 'b', 'a'");
+    }
+
+    #[test]
+    fn columns_that_do_not_go_together_are_named() {
+        let table =
+            |element, columns: &[Tensor]| of_table(&[input("x", element)], columns).unwrap_err().to_string();
+        let texts = Tensor::column("town", Values::Text(vec![Some("Ulm".into()), None]));
+        let numbers = Tensor::column("age", Values::Int64(vec![1, 2]));
+        let error = table(ElementType::Fp32, &[numbers.clone(), texts.clone()]);
+        assert!(error.contains("'town' holds texts"), "{error}");
+        let error = table(ElementType::Text, &[texts, numbers.clone()]);
+        assert!(error.contains("'age' is of another type"), "{error}");
+        let short = Tensor::column("short", Values::Int64(vec![1]));
+        assert!(table(ElementType::Fp32, &[numbers, short]).contains("'short' has 1 rows and others 2"));
+    }
+}

@@ -17,8 +17,8 @@ use std::sync::Arc;
 const SMALLEST: u64 = 1 << 16;
 /// Models whose shareable weights are fewer bytes than these are left whole.
 const WORTH: u64 = 1 << 20;
-/// What readers of weights the library prepares for itself: what such a node reads is never computed beforehand. With
-/// others, an optimizer of the library could compute something of a constant once; of a shared one it does not.
+/// Operators whose weights are shared: they read them as they are, or prepared by the library. Another operator on a constant
+/// may be computed once by the library's optimizers, which they do not do where the constant is shared.
 const READERS: [&[u8]; 7] = [b"MatMul", b"Gemm", b"Conv", b"ConvTranspose", b"Gather", b"LSTM", b"GRU"];
 /// Where the file says they are; nobody looks there, since they are given by name.
 const ELSEWHERE: &[u8] = b"shared-weights";

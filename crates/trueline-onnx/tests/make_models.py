@@ -282,6 +282,13 @@ def shapes_and_types(cases):
     cases.add("unranked", unranked, {"x": made(2)}, {"x": made(2, 3, 4)})
     scalar = model_of([h.make_node("Abs", ["x"], ["y"])], [value("x", T.FLOAT, [])], [value("y", T.FLOAT, [])])
     cases.add("scalar", scalar, {"x": np.array(-3, dtype=np.float32)})
+    # An output that is an input, and one that is a constant.
+    passed = model_of(
+        [h.make_node("Abs", ["x"], ["y"])], [value("x", T.FLOAT, ["n"])],
+        [value("x", T.FLOAT, ["n"]), value("y", T.FLOAT, ["n"]), value("c", T.FLOAT, [3])], [array("c", made(3))],
+    )  # fmt: skip
+    wide = np.linspace(-1, 1, 1000)
+    cases.add("passed", passed, {"x": wide.astype(np.float32)}, given=[{"x": wide}])
     for opset, ir in ((7, 3), (13, 7), (21, 10), (26, 13)):
         nodes = [h.make_node("Gemm", ["x", "w", "b"], ["y"])]
         weights = [array("w", made(4, 2)), array("b", made(2))]

@@ -1,6 +1,6 @@
 //! Models made on the spot by Python's exporters, with what Python's onnxruntime answers. Shared by the tests; skipped, with
 //! a line, where `TRUELINE_ONNX_PYTHON` names no interpreter.
-#![allow(dead_code)] // Each test uses a part of it.
+#![allow(dead_code, clippy::print_stdout)] // Each test uses a part of it, and says when it is skipped.
 
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
