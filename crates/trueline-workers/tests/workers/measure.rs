@@ -45,7 +45,7 @@ async fn measure_round_trips_through_the_socket_and_through_memory() {
         "{:>10} | {:>10} {:>10} | {:>10} {:>10} | model",
         "bytes", "socket p50", "p99", "memory p50", "p99"
     );
-    for exponent in [3, 8, 10, 12, 13, 14, 15, 16, 17, 18, 20, 22, 24, 26] {
+    for exponent in [3, 12, 14, 16, 17, 18, 19, 20, 21, 22, 24, 26] {
         let count = (1_usize << exponent) / 8;
         let values = Values::Fp64((0..count).map(|n| n as f64).collect());
         let request = Columns { tensors: vec![Tensor::column("x", values)], form: Form::Array, params: None };
