@@ -485,7 +485,9 @@ class Model:
             predicted = time.perf_counter_ns()
             answered, chunks = answer_of(answer, self._most)
             self._fits(chunks)
-        except (Exception, SystemExit) as error:
+        except StopRequested:
+            raise
+        except BaseException as error:  # sys.exit() of a model, or a CancelledError, does not end the worker
             return failure(error, fault_of(error)), []
         ended = time.perf_counter_ns()
         answered["ns"] = [read - began, predicted - read, ended - predicted]
@@ -507,7 +509,9 @@ class Model:
             status, content, mime = answer.status, answer.response, answer.mimetype
             self._fits([content])
             trouble = None
-        except (Exception, SystemExit) as error:
+        except StopRequested:
+            raise
+        except BaseException as error:  # sys.exit() of a model, or a CancelledError, does not end the worker
             trouble = failure(error, fault_of(error))
             said: Any = error
             if hasattr(said, "serialize_as_json"):
@@ -543,6 +547,13 @@ def serve(channel: Channel, model: Model, threads: int) -> None:
         head, chunks = (model.predict if frame.kind == PREDICT else model.invoke)(frame.head, frame.body)
         channel.send(ANSWER, frame.id, head, chunks)
 
+    def answer_or_end(frame: Frame) -> None:
+        try:
+            answer(frame)
+        except BaseException:  # nobody would see it on this thread, and who asked would wait for nothing
+            traceback.print_exc()
+            os._exit(70)
+
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     while True:
         frame = channel.receive()
@@ -551,7 +562,7 @@ def serve(channel: Channel, model: Model, threads: int) -> None:
         if pool is None:
             answer(frame)
         else:
-            pool.submit(answer, frame)
+            pool.submit(answer_or_end, frame)
         del frame  # its body is given back before the next is waited for
 
 
@@ -566,7 +577,8 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     # The folder of this file is no place for a model to import from.
-    del sys.path[0]
+    if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]
     signal.signal(signal.SIGTERM, stop)
     channel = Channel(sock)
     frame = channel.receive()
@@ -577,13 +589,15 @@ def main() -> None:
     channel.apart_above = int(start["apart_above"])
     try:
         hello = versions()
-    except ImportError as error:
+    except Exception as error:
         channel.send(FAILED, 0, failure(error, "environment"))
         return
     channel.send(HELLO, 0, hello)
     try:
         model = Model(start)
-    except (Exception, SystemExit) as error:
+    except StopRequested:
+        raise
+    except BaseException as error:
         channel.send(FAILED, 0, failure(error, "model"))
         return
     # What is loaded stays, and is not gone through again by each collection of garbage.

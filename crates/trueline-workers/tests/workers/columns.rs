@@ -273,3 +273,30 @@ async fn an_answer_that_is_too_large_is_the_model_s_failure_and_not_the_worker_s
     let refused = worker.predict(&large, soon()).await.unwrap_err();
     assert!(matches!(refused, WorkerError::Unsendable { .. }), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_go_to_those_who_asked_though_many_ask_and_some_go_away() {
+    let mut spec = spec("acts").await;
+    (spec.concurrency, spec.limits.queue, spec.limits.inline_bytes) = (3, 400, 1_000);
+    let worker = Worker::start(spec).await.unwrap();
+    let asked = (0..300_usize).map(|number| {
+        let worker = worker.clone();
+        tokio::spawn(async move {
+            // Some of them through memory.
+            let rows = 1 + number * 7 % 200;
+            let numbers = Values::Int64(vec![number as i64; rows]);
+            let request = with_act("echo", rows, vec![column("x", numbers.clone())]);
+            if number % 5 == 0 {
+                let patience = std::time::Duration::from_micros(number as u64 * 300);
+                let _ = tokio::time::timeout(patience, worker.predict(&request, soon())).await;
+                return;
+            }
+            let answer = worker.predict(&request, soon()).await.unwrap();
+            assert_eq!(answer.output, Output::Records(vec![column("x", numbers)]), "{number}");
+        })
+    });
+    for task in asked.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(worker.waiting(), 0);
+}

@@ -18,6 +18,7 @@ class Acts(mlflow.pyfunc.PythonModel):
     """Does what the first value of the column `act` says."""
 
     def predict(self, context, model_input, params=None):
+        import asyncio
         import datetime
         import json
         import os
@@ -116,6 +117,8 @@ class Acts(mlflow.pyfunc.PythonModel):
             return object()
         elif act == "sys-exit":
             sys.exit(4)
+        elif act == "cancel":
+            raise asyncio.CancelledError
         elif act == "exit":
             print("going down", file=sys.stderr, flush=True)
             os._exit(3)
