@@ -34,6 +34,8 @@ APART = 1  # the body is in a memfd that came with the frame
 ALIGNMENT = 64
 LONGEST_MESSAGE = 8_000
 LONGEST_TRACEBACK = 32_000
+#: A wider table is answered as JSON: its places would not fit into a head.
+MOST_COLUMNS = 10_000
 F_SETSIG = 10
 
 #: The names of the types in a head, and NumPy's.
@@ -341,12 +343,19 @@ def list_part(name: str, values: Any) -> Part | None:
     return None
 
 
+def nameable(names: list[Any]) -> bool:
+    """Whether so many names can stand in a head: each another one, and none with half of a surrogate pair."""
+    if not names or len(names) > MOST_COLUMNS or len(set(map(str, names))) != len(names):
+        return False
+    return all(type(name) is int or (type(name) is str and name == clean(name)) for name in names)
+
+
 def table_parts(frame: Any) -> list[Part] | None:
     import numpy as np
     import pandas as pd
 
     names = list(frame.columns)
-    if not names or any(type(name) not in (str, int) for name in names) or len(set(map(str, names))) != len(names):
+    if not nameable(names):
         return None
     parts = []
     for index, name in enumerate(names):
@@ -378,7 +387,7 @@ def regular(answer: Any, most: int) -> tuple[str, list[Part]] | None:
         columns = table_parts(answer)
         return None if columns is None else ("records", columns)
     if type(answer) is dict:
-        if not answer or any(type(name) is not str for name in answer):
+        if not nameable(list(answer)) or any(type(name) is not str for name in answer):
             return None
         parts = []
         for name, value in answer.items():
@@ -475,11 +484,19 @@ class Model:
                 answer = self._model.predict(data)
             predicted = time.perf_counter_ns()
             answered, chunks = answer_of(answer, self._most)
-        except (Exception, SystemExit) as error:
+            self._fits(chunks)
+        except StopRequested:
+            raise
+        except BaseException as error:  # sys.exit() of a model, or a CancelledError, does not end the worker
             return failure(error, fault_of(error)), []
         ended = time.perf_counter_ns()
         answered["ns"] = [read - began, predicted - read, ended - predicted]
         return answered, chunks
+
+    def _fits(self, chunks: list[Any]) -> None:
+        length = sum(len(chunk) for chunk in chunks)
+        if length > self._most:
+            raise ValueError(f"the answer has {length} bytes, more than {self._most}")
 
     def invoke(self, head: dict[str, Any], body: Any) -> tuple[dict[str, Any], list[Any]]:
         """A request as it came over HTTP, answered by MLflow's own scoring server."""
@@ -490,8 +507,11 @@ class Model:
             schema = self._model.metadata.get_input_schema()
             answer = scoring_server.invocations(bytes(body), head["content_type"], self._model, schema)
             status, content, mime = answer.status, answer.response, answer.mimetype
+            self._fits([content])
             trouble = None
-        except (Exception, SystemExit) as error:
+        except StopRequested:
+            raise
+        except BaseException as error:  # sys.exit() of a model, or a CancelledError, does not end the worker
             trouble = failure(error, fault_of(error))
             said: Any = error
             if hasattr(said, "serialize_as_json"):
@@ -527,6 +547,13 @@ def serve(channel: Channel, model: Model, threads: int) -> None:
         head, chunks = (model.predict if frame.kind == PREDICT else model.invoke)(frame.head, frame.body)
         channel.send(ANSWER, frame.id, head, chunks)
 
+    def answer_or_end(frame: Frame) -> None:
+        try:
+            answer(frame)
+        except BaseException:  # nobody would see it on this thread, and who asked would wait for nothing
+            traceback.print_exc()
+            os._exit(70)
+
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     while True:
         frame = channel.receive()
@@ -535,7 +562,7 @@ def serve(channel: Channel, model: Model, threads: int) -> None:
         if pool is None:
             answer(frame)
         else:
-            pool.submit(answer, frame)
+            pool.submit(answer_or_end, frame)
         del frame  # its body is given back before the next is waited for
 
 
@@ -550,7 +577,8 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     # The folder of this file is no place for a model to import from.
-    del sys.path[0]
+    if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]
     signal.signal(signal.SIGTERM, stop)
     channel = Channel(sock)
     frame = channel.receive()
@@ -561,13 +589,15 @@ def main() -> None:
     channel.apart_above = int(start["apart_above"])
     try:
         hello = versions()
-    except ImportError as error:
+    except Exception as error:
         channel.send(FAILED, 0, failure(error, "environment"))
         return
     channel.send(HELLO, 0, hello)
     try:
         model = Model(start)
-    except (Exception, SystemExit) as error:
+    except StopRequested:
+        raise
+    except BaseException as error:
         channel.send(FAILED, 0, failure(error, "model"))
         return
     # What is loaded stays, and is not gone through again by each collection of garbage.

@@ -1,6 +1,6 @@
 //! A process with a group of its own, which ends with everything in the group when this lets go of it.
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
@@ -55,10 +55,11 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the group.
+    /// Sends a signal to the group, and to the process, should it have left that.
     pub(crate) fn signal(&self, signal: Signal) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         if !*reaped {
+            let _ = kill_process(self.pid, signal);
             let _ = kill_process_group(self.pid, signal);
         }
     }

@@ -105,19 +105,45 @@ fn float(number: f64, out: &mut Vec<u8>) {
         return out.extend_from_slice(word);
     }
     let size = number.abs();
+    let written = shortest(number);
+    let (digits, exponent) = written.split_once('e').unwrap_or((&written, "0"));
     // Writing to memory does not fail.
     if size != 0.0 && !(1e-4..1e16).contains(&size) {
-        let written = format!("{number:e}");
-        let (digits, exponent) = written.split_once('e').unwrap_or((&written, "0"));
         let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
         let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
-    } else {
-        let begin = out.len();
-        let _ = write!(out, "{number}");
-        if !out[begin..].contains(&b'.') {
-            out.extend_from_slice(b".0");
+        return;
+    }
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
+    out.extend_from_slice(sign.as_bytes());
+    let digits: Vec<u8> = digits.bytes().filter(|b| *b != b'.').collect();
+    match exponent.parse::<i32>().unwrap_or(0) {
+        below @ ..0 => {
+            out.extend_from_slice(b"0.");
+            out.resize(out.len() + below.unsigned_abs() as usize - 1, b'0');
+            out.extend_from_slice(&digits);
+        }
+        whole => {
+            let whole = whole.unsigned_abs() as usize + 1;
+            out.extend_from_slice(&digits[..whole.min(digits.len())]);
+            out.resize(out.len() + whole.saturating_sub(digits.len()), b'0');
+            out.push(b'.');
+            out.extend_from_slice(digits.get(whole..).filter(|rest| !rest.is_empty()).unwrap_or(b"0"));
         }
     }
+}
+
+/// The shortest digits that are this float, with an exponent; of two that are as near, the even one, as Python has it.
+fn shortest(number: f64) -> String {
+    let written = format!("{number:e}");
+    let digits = written.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count();
+    // Fewer digits are too far apart for two of them to be the same float.
+    if digits >= 15 {
+        let nearest = format!("{number:.*e}", digits - 1);
+        if nearest.parse() == Ok(number) {
+            return nearest;
+        }
+    }
+    written
 }
 
 /// A text of ASCII alone.
@@ -169,6 +195,12 @@ mod tests {
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Infinity"),
             (f64::from(0.1_f32), "0.10000000149011612"),
+            (-650.009_094_238_281_2, "-650.0090942382812"),
+            (123_456.0, "123456.0"),
+            (100.0, "100.0"),
+            (12.5, "12.5"),
+            (0.001_25, "0.00125"),
+            (9_007_199_254_740_993.0, "9007199254740992.0"),
         ] {
             assert_eq!(written(number), python);
         }

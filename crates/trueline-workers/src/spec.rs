@@ -68,6 +68,10 @@ pub struct Limits {
     /// The largest body of a request or an answer.
     pub body_bytes: u64,
     /// The largest body that goes through the socket; larger ones go through a file in memory.
+    ///
+    /// As measured (`tests/workers/measure.rs`): 8 bytes there and back take 0.15 ms through the socket and 0.27 ms through
+    /// memory, half a megabyte takes the same through either, and larger ones are no worse through memory, which they don't
+    /// have to wait for piece by piece.
     pub inline_bytes: u64,
     /// How long it has to end by itself once it was asked to.
     pub grace: Duration,
@@ -87,7 +91,7 @@ impl Default for Limits {
             overrun: Duration::from_secs(30),
             memory_bytes: None,
             body_bytes: 1 << 30,
-            inline_bytes: 64 << 10,
+            inline_bytes: 256 << 10,
             grace: Duration::from_secs(5),
             backoff: Backoff::default(),
             patience: 3,

@@ -2,6 +2,7 @@
 
 use crate::error::{StartError, WorkerError};
 use crate::launch::launch;
+use crate::process::resident_bytes;
 use crate::queue::{Queue, Refusal};
 use crate::request::{Columns, Invocation, Prediction, Reply, Timings};
 use crate::spec::WorkerSpec;
@@ -67,6 +68,15 @@ impl Worker {
     #[must_use]
     pub fn spec(&self) -> &WorkerSpec {
         &self.inner.shared.spec
+    }
+
+    /// The memory that its process holds now, in bytes, when there is one.
+    #[must_use]
+    pub fn resident_bytes(&self) -> Option<u64> {
+        match &*self.inner.shared.state.borrow() {
+            State::Ready(facts) => resident_bytes(facts.pid),
+            _ => None,
+        }
     }
 
     /// Requests that wait for it, without those that it has.

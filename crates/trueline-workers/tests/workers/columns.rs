@@ -81,7 +81,8 @@ const ANSWERS: [(&str, &str); 43] = [
 #[tokio::test]
 async fn every_answer_is_rendered_as_mlflow_s_scoring_server_does_and_is_typed_where_it_is_regular() {
     let worker = start("acts").await;
-    let others = ["dict-of-all", "dict-of-bytes", "surrogate"].map(|name| (name, "json"));
+    let others = ["dict-of-all", "dict-of-bytes", "surrogate", "surrogate-name", "wide", "same-names"];
+    let others = others.map(|name| (name, "json"));
     for (name, form) in ANSWERS.into_iter().chain(others) {
         let what = format!("answer {name}");
         let predicted = worker.predict(&act(&what), soon()).await.unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -224,4 +225,78 @@ async fn a_model_gets_one_array_or_a_dict_of_arrays_when_told_so() {
     assert_eq!(dict.output, Output::Dict(expected));
     let refused = worker.predict(&ask(Form::Array, two), soon()).await.unwrap_err();
     assert!(refused.to_string().contains("2 tensors came"), "{refused}");
+}
+
+#[tokio::test]
+async fn any_number_and_any_text_is_written_as_python_writes_it() {
+    let worker = start("acts").await;
+    let rows = 20_000_usize;
+    // A fixed walk over all bits: most exponents, and numbers of few digits among them.
+    let bits = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left((i % 63) as u32);
+    let double = |i| match i % 3 {
+        0 => f64::from_bits(bits(i)),
+        1 => (bits(i) % 100_000) as f64 / 1_000.0,
+        _ => 10_f64.powi(i as i32 % 640 - 320) * (i % 97) as f64,
+    };
+    let letter = |i: usize| char::from_u32((bits(i) % 0x11_0000) as u32).unwrap_or('\u{1f}');
+    let columns = [
+        column("f64", Values::Fp64((0..rows).map(double).collect())),
+        column("f32", Values::Fp32((0..rows).map(|i| f32::from_bits(bits(i) as u32)).collect())),
+        column(
+            "text",
+            Values::Text(
+                (0..rows).map(|i| Some([letter(i), (i % 256) as u8 as char].iter().collect())).collect(),
+            ),
+        ),
+    ];
+    let answer = worker.predict(&with_act("dump", rows, columns.to_vec()), soon()).await.unwrap();
+    let Output::Array(tensor) = &answer.output else { panic!("{answer:?}") };
+    let Values::Text(theirs) = tensor.values() else { panic!("{answer:?}") };
+    for (column, theirs) in columns.into_iter().zip(theirs.iter().flatten()) {
+        let name = column.name().to_owned();
+        let ours = String::from_utf8(Output::Array(column).python_json()).unwrap();
+        let differs = ours.split(", ").zip(theirs.split(", ")).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "{name}");
+        assert!(ours == *theirs, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_the_model_s_failure_and_not_the_worker_s_end() {
+    let mut spec = spec("acts").await;
+    spec.limits.body_bytes = 1_000;
+    let worker = Worker::start(spec).await.unwrap();
+    let failed = worker.predict(&act("answer wide"), soon()).await.unwrap_err();
+    assert!(failed.to_string().contains("more than 1000"), "{failed}");
+    assert!(worker.predict(&act("answer ints"), soon()).await.is_ok());
+    let large = with_act("echo", 1_000, vec![]);
+    let refused = worker.predict(&large, soon()).await.unwrap_err();
+    assert!(matches!(refused, WorkerError::Unsendable { .. }), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_go_to_those_who_asked_though_many_ask_and_some_go_away() {
+    let mut spec = spec("acts").await;
+    (spec.concurrency, spec.limits.queue, spec.limits.inline_bytes) = (3, 400, 1_000);
+    let worker = Worker::start(spec).await.unwrap();
+    let asked = (0..300_usize).map(|number| {
+        let worker = worker.clone();
+        tokio::spawn(async move {
+            // Some of them through memory.
+            let rows = 1 + number * 7 % 200;
+            let numbers = Values::Int64(vec![number as i64; rows]);
+            let request = with_act("echo", rows, vec![column("x", numbers.clone())]);
+            if number % 5 == 0 {
+                let patience = std::time::Duration::from_micros(number as u64 * 300);
+                let _ = tokio::time::timeout(patience, worker.predict(&request, soon())).await;
+                return;
+            }
+            let answer = worker.predict(&request, soon()).await.unwrap();
+            assert_eq!(answer.output, Output::Records(vec![column("x", numbers)]), "{number}");
+        })
+    });
+    for task in asked.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(worker.waiting(), 0);
 }

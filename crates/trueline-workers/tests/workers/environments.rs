@@ -3,7 +3,9 @@
 use crate::house::{act, model, python, soon};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use trueline_workers::{EnvironmentError, Environments, Interpreter, Output, Worker, WorkerSpec};
+use trueline_workers::{
+    EnvironmentError, Environments, Interpreter, Output, Requirements, Worker, WorkerSpec,
+};
 
 /// `uv`, and a word on what is missing without it.
 fn uv() -> Option<PathBuf> {
@@ -104,9 +106,15 @@ async fn an_environment_without_mlflow_says_what_it_lacks() {
     let Some(uv) = uv() else { return };
     let cache = tempfile::tempdir().unwrap();
     let wanted = folder_with(&version(), "");
+    // What a crash left of an earlier attempt.
+    let key = Requirements::of(wanted.path()).unwrap().key(1);
+    let left = cache.path().join(format!(".making-{key}/venv/bin"));
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("python"), "half of one").unwrap();
     let environments = Environments::new(cache.path()).by(uv);
     let environment = environments.of(wanted.path(), &Interpreter::Made).await.unwrap();
     let refused = Worker::start(WorkerSpec::new("bare/1", wanted.path(), environment)).await.unwrap_err();
     assert!(refused.to_string().contains("No module named 'mlflow'"), "{refused}");
     assert!(refused.to_string().contains("requirements"), "{refused}");
+    assert!(!left.exists());
 }

@@ -22,6 +22,8 @@ async fn a_model_s_own_failure_is_told_from_one_of_the_input_and_the_worker_goes
     assert!(exception.traceback.contains("raise ValueError"), "{exception:?}");
     let WorkerError::Model { exception, .. } = fails(&worker, "sys-exit").await else { panic!() };
     assert_eq!(exception.kind, "SystemExit");
+    let WorkerError::Model { exception, .. } = fails(&worker, "cancel").await else { panic!() };
+    assert_eq!(exception.kind, "CancelledError");
     let WorkerError::Input { exception, .. } = fails(&worker, "refuse").await else { panic!() };
     assert_eq!(exception.message, "that is not to be had");
     let answer = worker.predict(&act("stdin"), soon()).await.unwrap();
@@ -120,6 +122,7 @@ async fn a_worker_that_eats_memory_is_killed_with_a_message_that_says_so() {
     let worker = Worker::start(spec.clone()).await.unwrap();
     let State::Ready(facts) = worker.state() else { panic!() };
     assert!((20 << 20..600 << 20).contains(&facts.resident_bytes), "{facts:?}");
+    assert!(worker.resident_bytes().is_some_and(|bytes| bytes > 20 << 20));
     let WorkerError::Gone { why, .. } = fails(&worker, "eat").await else { panic!() };
     assert!(why.contains("bytes of memory of the 629145600 that it may"), "{why}");
     spec.limits.memory_bytes = Some(10 << 20);

@@ -18,7 +18,9 @@ class Acts(mlflow.pyfunc.PythonModel):
     """Does what the first value of the column `act` says."""
 
     def predict(self, context, model_input, params=None):
+        import asyncio
         import datetime
+        import json
         import os
         import signal
         import subprocess
@@ -86,6 +88,9 @@ class Acts(mlflow.pyfunc.PythonModel):
                 "dict-of-arrays": lambda: {"labels": np.array([1, 2]), "scores": np.eye(2), "names": ["a", "b"]},
                 "dict-of-all": lambda: {"a": 1, "b": {"c": [np.int64(3), None]}, "d": np.array(["x", 1], dtype=object)},
                 "dict-of-bytes": lambda: {"a": b"\x00\xff" * 60},
+                "surrogate-name": lambda: {"\ud800": [1.0]},
+                "wide": lambda: pd.DataFrame([range(10_001)]),
+                "same-names": lambda: pd.DataFrame([[1, 2.5]], columns=["1", 1]),
                 "surrogate": lambda: ["\ud800"],
             }
             return answers[what]()
@@ -95,6 +100,8 @@ class Acts(mlflow.pyfunc.PythonModel):
             return [repr(params)]
         if act == "sparse":
             return scipy.sparse.csr_matrix(np.eye(3))
+        if act == "dump":
+            return [json.dumps(model_input[name].tolist()) for name in model_input.columns[1:]]
         if act == "echo":
             return model_input.drop(columns=["act"])
         if act == "in-place":
@@ -110,6 +117,8 @@ class Acts(mlflow.pyfunc.PythonModel):
             return object()
         elif act == "sys-exit":
             sys.exit(4)
+        elif act == "cancel":
+            raise asyncio.CancelledError
         elif act == "exit":
             print("going down", file=sys.stderr, flush=True)
             os._exit(3)

@@ -6,7 +6,7 @@
 use crate::house::{column, soon, spec};
 use std::time::{Duration, Instant};
 use trueline_tensors::{Tensor, Values};
-use trueline_workers::{Columns, Form, Worker};
+use trueline_workers::{Columns, Form, State, Worker};
 
 struct Figures {
     median: Duration,
@@ -45,7 +45,7 @@ async fn measure_round_trips_through_the_socket_and_through_memory() {
         "{:>10} | {:>10} {:>10} | {:>10} {:>10} | model",
         "bytes", "socket p50", "p99", "memory p50", "p99"
     );
-    for exponent in [3, 8, 10, 12, 13, 14, 15, 16, 17, 18, 20, 22, 24, 26] {
+    for exponent in [3, 12, 14, 16, 17, 18, 19, 20, 21, 22, 24, 26] {
         let count = (1_usize << exponent) / 8;
         let values = Values::Fp64((0..count).map(|n| n as f64).collect());
         let request = Columns { tensors: vec![Tensor::column("x", values)], form: Form::Array, params: None };
@@ -67,8 +67,13 @@ async fn measure_round_trips_through_the_socket_and_through_memory() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures"]
 async fn measure_tables_of_a_real_model() {
-    let sklearn = worker("sklearn", 64 << 10).await;
-    println!("\nLogisticRegression of scikit-learn, three columns.");
+    let sklearn = worker("sklearn", 256 << 10).await;
+    let State::Ready(facts) = sklearn.state() else { panic!() };
+    println!(
+        "\nLogisticRegression of scikit-learn, three columns; ready after {:.1?}, {} MB.",
+        facts.took,
+        facts.resident_bytes >> 20
+    );
     for rows in [1, 10, 100, 1_000, 10_000, 100_000] {
         let values = || Values::Fp64((0..rows).map(|n| f64::from(n) / 10.0).collect());
         let request = Columns::table(["a", "b", "c"].map(|name| column(name, values())).into());
