@@ -12,7 +12,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut test = cargo();
     test.args(["test", "--workspace"]).args(arguments);
     test.env("TRUELINE_PYTHON", python).env("TRUELINE_TEST_POSTGRES", postgres.url());
-    test.env("TRUELINE_SERVING_PYTHON", clients);
+    test.env("TRUELINE_ONNX_PYTHON", &clients).env("TRUELINE_SERVING_PYTHON", &clients);
     if let Some(promtool) = setup::promtool() {
         test.env("TRUELINE_PROMTOOL", promtool);
     }
