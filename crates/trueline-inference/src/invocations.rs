@@ -2,7 +2,7 @@
 
 use crate::ask::{self, Caller};
 use crate::error::Refusal;
-use crate::{App, body, unhurried, write};
+use crate::{App, body, csv_body, parquet_body, unhurried, write};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
 use trueline_flows::{Knock, Predicted};
+use trueline_tensors::DataType;
 
 pub(crate) async fn invoke(
     State(app): State<App>,
@@ -29,34 +30,57 @@ pub(crate) async fn score(
     headers: &HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
-    let caller = Caller::admitted(app, knock, endpoint, None).map_err(IntoResponse::into_response)?;
-    if let Some(kind) = foreign_kind(headers) {
-        return Err(not_supported(kind));
-    }
+    let caller =
+        Caller::admitted(app, knock.clone(), endpoint.clone(), None).map_err(IntoResponse::into_response)?;
+    let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = Kind::of(given).ok_or_else(|| not_supported(given))?;
     let asked = async {
         let bytes = ask::body(bytes)?;
-        let frame = unhurried(bytes.len(), || body::frame(&bytes)).map_err(Refusal::bad)?;
-        caller.ask(headers, frame).await
+        let frame = unhurried(bytes.len(), || match kind {
+            Kind::Json => body::frame(&bytes),
+            Kind::Csv => csv_body::frame(&bytes, &texts(app, &knock, &endpoint)),
+            Kind::Parquet => parquet_body::frame(&bytes),
+        });
+        caller.ask(headers, frame.map_err(Refusal::bad)?).await
     };
     asked.await.map(|predicted| answer(&predicted)).map_err(IntoResponse::into_response)
 }
 
-/// The kind of a body that is none of JSON, or has another parameter than `charset=utf-8`.
-fn foreign_kind(headers: &HeaderMap) -> Option<&str> {
-    let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let (kind, parameter) = given.split_once(';').unwrap_or((given, ""));
-    let parameter = parameter.trim().to_ascii_lowercase();
-    if kind.trim().eq_ignore_ascii_case("application/json") && ["", "charset=utf-8"].contains(&&*parameter) {
-        return None;
+/// The columns of texts of the versions that may answer.
+fn texts(app: &App, knock: &Knock, endpoint: &str) -> Vec<String> {
+    let inputs = app.plane.cards(&knock.project, endpoint).into_iter().flat_map(|card| card.inputs);
+    inputs.filter(|input| input.data_type == DataType::Text).map(|input| input.name).collect()
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Csv,
+    Parquet,
+}
+
+impl Kind {
+    /// Of a content type, which may have no other parameter than `charset=utf-8`.
+    fn of(given: &str) -> Option<Self> {
+        let (kind, parameter) = given.split_once(';').unwrap_or((given, ""));
+        if !["", "charset=utf-8"].contains(&parameter.trim().to_ascii_lowercase().as_str()) {
+            return None;
+        }
+        match kind.trim().to_ascii_lowercase().as_str() {
+            "application/json" => Some(Self::Json),
+            "text/csv" => Some(Self::Csv),
+            "application/vnd.apache.parquet" => Some(Self::Parquet),
+            _ => None,
+        }
     }
-    Some(given)
 }
 
 /// MLflow tells it in plain text.
 fn not_supported(given: &str) -> Response {
     let told = format!(
-        "This predictor only supports the following content types: ['application/json'], with the parameter \
-         charset=utf-8 at most. Got '{given}'."
+        "This predictor only supports the following content types: ['text/csv', 'application/json', \
+         'application/vnd.apache.parquet'], with the parameter charset=utf-8 at most. Got '{given}'."
     );
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, told).into_response()
 }
@@ -76,4 +100,20 @@ fn answer(predicted: &Predicted) -> Response {
         response.headers_mut().insert("x-trueline-variant", variant);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn content_types_are_read_as_mlflow_reads_them() {
+        assert_eq!(Kind::of("application/json"), Some(Kind::Json));
+        assert_eq!(Kind::of("Application/JSON; charset=UTF-8"), Some(Kind::Json));
+        assert_eq!(Kind::of("text/csv"), Some(Kind::Csv));
+        assert_eq!(Kind::of("application/vnd.apache.parquet"), Some(Kind::Parquet));
+        for odd in ["", "application/json; format=pandas", "text/plain"] {
+            assert_eq!(Kind::of(odd), None, "{odd}");
+        }
+    }
 }

@@ -6,10 +6,12 @@ mod alone;
 mod ask;
 mod body;
 mod columns;
+mod csv_body;
 mod error;
 mod invocations;
 mod labels;
 mod oip;
+mod parquet_body;
 mod v1;
 mod write;
 

@@ -114,8 +114,10 @@ fn a_python_model_is_deployed_answers_over_a_restart_and_its_worker_is_replaced_
     let (status, answer) = ask(&server);
     assert_eq!((status, &answer["predictions"]), (200, &case.predictions), "{answer}");
     let id = answer["prediction_ids"][0].as_str().unwrap();
-    let (status, logged) = server.get(&format!("/api/v1/predictions/{id}"));
-    assert_eq!((status, &logged["outputs"]), (200, &case.predictions[0]), "{logged}");
+    let path = format!("/api/v1/predictions/{id}");
+    wait_until("the prediction is in the log", || server.get(&path).0 == 200);
+    let (_, logged) = server.get(&path);
+    assert_eq!(logged["output"], case.predictions[0], "{logged}");
 
     let worker = children(server.pid()).into_iter().find(|pid| command(*pid).contains("worker")).unwrap();
     let _ = Command::new("kill").args(["-9", &worker.to_string()]).status();

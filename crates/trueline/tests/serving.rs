@@ -86,8 +86,11 @@ fn wrong_input_is_refused_by_column_with_what_was_expected_and_what_came() {
         assert_eq!((status, answer["error_code"].as_str()), (400, Some("BAD_REQUEST")), "{answer}");
         assert!(answer["message"].as_str().unwrap().contains(expected), "{answer}");
     }
-    let (status, _) = server.call("POST", ASK, Some(b"a,b\n1,2".to_vec()), &[("content-type", "text/csv")]);
+    let (status, _) = server.call("POST", ASK, Some(b"a,b\n1,2".to_vec()), &[("content-type", "text/plain")]);
     assert_eq!(status, 415);
+    let csv = b"day,hour,distance\n2,7.5,300\n,8,NA\n".to_vec();
+    let (status, answer) = server.call("POST", ASK, Some(csv), &[("content-type", "text/csv")]);
+    assert_eq!((status, answer["predictions"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
     let (status, answer) = server.post("/endpoints/nowhere/invocations", one_row());
     assert_eq!((status, answer["error_code"].as_str()), (404, Some("RESOURCE_DOES_NOT_EXIST")));
     let (status, _) = server.call("GET", "/endpoints/nowhere/ping", None, &[]);

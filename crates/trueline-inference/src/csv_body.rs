@@ -1,0 +1,106 @@
+//! Bodies of CSV, read as pandas reads them: a header of names, then rows; a column gets the narrowest type that holds all
+//! of it, and words such as `NA` stand for what is missing.
+
+use crate::body::unique;
+use trueline_serving::Frame;
+use trueline_tensors::{Tensor, Values};
+
+/// What pandas takes for a missing value.
+const MISSING: [&str; 18] = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan",
+];
+
+/// Reads a body. Columns of texts, as the model has them, are left as they are: `007` is no number there.
+pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
+    let wrong =
+        |e: csv::Error| format!("Failed to parse input as a Pandas DataFrame: the CSV can't be read: {e}");
+    let mut reader = csv::ReaderBuilder::new().from_reader(body);
+    let names: Vec<String> = reader.headers().map_err(wrong)?.iter().map(ToOwned::to_owned).collect();
+    let mut columns: Vec<Vec<String>> = vec![Vec::new(); names.len()];
+    for record in reader.records() {
+        let record = record.map_err(wrong)?;
+        columns.iter_mut().zip(&record).for_each(|(column, cell)| column.push(cell.to_owned()));
+    }
+    let typed = |(name, cells): (String, Vec<String>)| {
+        let values = if texts.contains(&name) { as_texts(cells) } else { typed(cells) };
+        Tensor::column(name, values)
+    };
+    unique(names.into_iter().zip(columns).map(typed).collect())
+}
+
+fn is_missing(cell: &str) -> bool {
+    cell == "null" || MISSING.contains(&cell)
+}
+
+fn as_texts(cells: Vec<String>) -> Values {
+    Values::Text(cells.into_iter().map(|cell| (!is_missing(&cell)).then_some(cell)).collect())
+}
+
+fn typed(cells: Vec<String>) -> Values {
+    let whole: Option<Vec<i64>> = cells.iter().map(|cell| cell.trim().parse().ok()).collect();
+    if let Some(whole) = whole {
+        return Values::Int64(whole);
+    }
+    let floats: Option<Vec<f64>> = cells.iter().map(|cell| float(cell)).collect();
+    if let Some(floats) = floats {
+        return Values::Fp64(floats);
+    }
+    let truths: Option<Vec<bool>> = cells.iter().map(|cell| truth(cell)).collect();
+    truths.map_or_else(|| as_texts(cells), Values::Bool)
+}
+
+/// A float, NaN where it is missing.
+fn float(cell: &str) -> Option<f64> {
+    if is_missing(cell) {
+        return Some(f64::NAN);
+    }
+    match cell.trim() {
+        word if word.eq_ignore_ascii_case("nan") => None,
+        number => number.parse().ok(),
+    }
+}
+
+fn truth(cell: &str) -> Option<bool> {
+    match cell {
+        "True" | "TRUE" | "true" => Some(true),
+        "False" | "FALSE" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn column(text: &str) -> Values {
+        frame(text.as_bytes(), &[]).unwrap().columns()[0].values().clone()
+    }
+
+    #[test]
+    fn columns_get_the_types_that_pandas_gives_them() {
+        assert_eq!(column("a\n1\n-2\n"), Values::Int64(vec![1, -2]));
+        assert_eq!(column("a\nTrue\nfalse\n"), Values::Bool(vec![true, false]));
+        assert_eq!(column("a\nx\nNA\n"), Values::Text(vec![Some("x".into()), None]));
+        let Values::Fp64(floats) = column("a,b\n1,x\n,y\ninf,z\n") else { panic!() };
+        assert!(floats[0] == 1.0 && floats[1].is_nan() && floats[2] == f64::INFINITY);
+        let texts = frame(b"zip\n007\nNA\n", &["zip".to_owned()]).unwrap();
+        assert_eq!(texts.columns()[0].values(), &Values::Text(vec![Some("007".into()), None]));
+        assert_eq!(column("a\n\"x, y\"\n"), Values::Text(vec![Some("x, y".into())]));
+    }
+
+    #[test]
+    fn what_is_no_csv_is_refused() {
+        assert!(frame(b"a,b\n1\n", &[]).unwrap_err().contains("the CSV can't be read"));
+        assert!(frame(b"a,a\n1,2\n", &[]).unwrap_err().contains("'a' is given twice"));
+        assert!(frame(b"a\n\xff\n", &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop(frame(&bytes, &[]));
+        }
+    }
+}

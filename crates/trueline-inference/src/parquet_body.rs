@@ -1,0 +1,176 @@
+//! Bodies of Parquet: a table with types of its own.
+
+use crate::body::unique;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow_array::{Array, ArrowPrimitiveType, PrimitiveArray};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::DataType as Arrow;
+use axum::body::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value as Json;
+use trueline_serving::Frame;
+use trueline_tensors::{Tensor, Values};
+
+/// The most bytes that a table may have once it is decompressed.
+const LARGEST_TABLE: i64 = 512 << 20;
+/// The most rows that a table may have.
+const MOST_ROWS: i64 = 1_000_000;
+
+/// Reads a body.
+pub(crate) fn frame(body: &Bytes) -> Result<Frame, String> {
+    let wrong = |e: &dyn std::fmt::Display| format!("Failed to parse input as Parquet: {e}");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(body.clone()).map_err(|e| wrong(&e))?;
+    let groups = reader.metadata().row_groups();
+    let (rows, bytes) = groups.iter().fold((0_i64, 0_i64), |(rows, bytes), group| {
+        (rows.saturating_add(group.num_rows()), bytes.saturating_add(group.total_byte_size()))
+    });
+    if rows > MOST_ROWS || bytes > LARGEST_TABLE {
+        return Err(wrong(&format!(
+            "it has {rows} rows and {bytes} bytes when decompressed, which is too much"
+        )));
+    }
+    let schema = reader.schema().clone();
+    let mut columns: Vec<Option<Values>> = vec![None; schema.fields().len()];
+    for batch in reader.build().map_err(|e| wrong(&e))? {
+        let batch = batch.map_err(|e| wrong(&e))?;
+        for (column, array) in columns.iter_mut().zip(batch.columns()) {
+            let more = values(array).map_err(|e| wrong(&e))?;
+            match column {
+                None => *column = Some(more),
+                // A batch in which something is missing may have another type than the one before it.
+                Some(whole) => {
+                    if let Err(more) = whole.append(more) {
+                        let list = (0..whole.len()).map(|i| whole.json(i));
+                        let list: Vec<Json> = list.chain((0..more.len()).map(|i| more.json(i))).collect();
+                        *whole = Values::Json(list);
+                    }
+                }
+            }
+        }
+    }
+    let named = schema.fields().iter().zip(columns).filter(|(field, _)| field.name() != "__index_level_0__");
+    let tensor = |(field, values): (&std::sync::Arc<arrow_schema::Field>, Option<Values>)| {
+        Tensor::column(field.name().as_str(), values.unwrap_or(Values::Json(Vec::new())))
+    };
+    unique(named.map(tensor).collect())
+}
+
+fn values(array: &dyn Array) -> Result<Values, String> {
+    macro_rules! whole {
+        ($kind:ty, $variant:ident) => {
+            whole::<$kind>(array.as_primitive(), Values::$variant)
+        };
+    }
+    Ok(match array.data_type() {
+        Arrow::Float32 => {
+            Values::Fp32(array.as_primitive::<Float32Type>().iter().map(|v| v.unwrap_or(f32::NAN)).collect())
+        }
+        Arrow::Float64 => {
+            Values::Fp64(array.as_primitive::<Float64Type>().iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+        }
+        Arrow::Int8 => whole!(Int8Type, Int8),
+        Arrow::Int16 => whole!(Int16Type, Int16),
+        Arrow::Int32 => whole!(Int32Type, Int32),
+        Arrow::Int64 => whole!(Int64Type, Int64),
+        Arrow::UInt8 => whole!(UInt8Type, Uint8),
+        Arrow::UInt16 => whole!(UInt16Type, Uint16),
+        Arrow::UInt32 => whole!(UInt32Type, Uint32),
+        Arrow::UInt64 => whole!(UInt64Type, Uint64),
+        Arrow::Boolean if array.null_count() == 0 => {
+            Values::Bool(array.as_boolean().iter().map(Option::unwrap_or_default).collect())
+        }
+        Arrow::Boolean => {
+            Values::Json(array.as_boolean().iter().map(|v| v.map_or(Json::Null, Json::from)).collect())
+        }
+        Arrow::Utf8 => texts(array.as_string::<i32>().iter()),
+        Arrow::LargeUtf8 => texts(array.as_string::<i64>().iter()),
+        Arrow::Utf8View => texts(array.as_string_view().iter()),
+        Arrow::Binary if array.null_count() == 0 => {
+            Values::Bytes(array.as_binary::<i32>().iter().map(|v| v.unwrap_or_default().to_vec()).collect())
+        }
+        Arrow::Null => Values::Json(vec![Json::Null; array.len()]),
+        Arrow::Date32 | Arrow::Date64 | Arrow::Timestamp(_, _) => {
+            let options = FormatOptions::default();
+            let format = ArrayFormatter::try_new(array, &options).map_err(|e| e.to_string())?;
+            let text = |i| (!array.is_null(i)).then(|| format.value(i).to_string());
+            Values::Text((0..array.len()).map(text).collect())
+        }
+        other => return Err(format!("columns of type {other} are not read; send them as JSON")),
+    })
+}
+
+fn texts<'a>(list: impl Iterator<Item = Option<&'a str>>) -> Values {
+    Values::Text(list.map(|text| text.map(ToOwned::to_owned)).collect())
+}
+
+/// Whole numbers; where some are missing they are floats, as in pandas.
+fn whole<K: ArrowPrimitiveType>(array: &PrimitiveArray<K>, of: impl Fn(Vec<K::Native>) -> Values) -> Values
+where
+    K::Native: Into<Json>,
+{
+    if array.null_count() == 0 {
+        return of(array.values().to_vec());
+    }
+    let float = |value: Option<K::Native>| value.and_then(|v| v.into().as_f64()).unwrap_or(f64::NAN);
+    Values::Fp64(array.iter().map(float).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn written(columns: Vec<(&str, ArrayRef)>) -> Bytes {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        bytes.into()
+    }
+
+    #[test]
+    fn a_tables_types_are_kept() {
+        let body = written(vec![
+            ("i", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef),
+            ("m", Arc::new(Int64Array::from(vec![Some(1), None]))),
+            ("f", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
+            ("s", Arc::new(StringArray::from(vec![Some("x"), None]))),
+            ("b", Arc::new(BooleanArray::from(vec![true, false]))),
+        ]);
+        let frame = frame(&body).unwrap();
+        let column = |name| frame.column(name).unwrap().values().clone();
+        assert_eq!(column("i"), Values::Int64(vec![1, 2]));
+        assert_eq!(column("s"), Values::Text(vec![Some("x".into()), None]));
+        assert_eq!(column("b"), Values::Bool(vec![true, false]));
+        for (name, first) in [("m", 1.0), ("f", 0.5)] {
+            let Values::Fp64(floats) = column(name) else { panic!() };
+            assert!(floats[0] == first && floats[1].is_nan(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused() {
+        let whole = written(vec![("i", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)]);
+        for cut in [0, 4, whole.len() / 2, whole.len() - 1] {
+            assert!(frame(&whole.slice(..cut)).unwrap_err().contains("as Parquet"), "{cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_damage_panics(at in 0_usize..400, byte in any::<u8>()) {
+            let mut whole = written(vec![("i", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef)]).to_vec();
+            let at = at % whole.len();
+            whole[at] = byte;
+            drop(frame(&whole.into()));
+        }
+    }
+}
