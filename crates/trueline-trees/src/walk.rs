@@ -82,9 +82,8 @@ fn many_rows<T: Trees>(
         let mut sum_chunks = sums.chunks_exact_mut(LANES * groups);
         let mut number = 0;
         for (chunk, sums) in (&mut row_chunks).zip(&mut sum_chunks) {
-            let at = descend(span.depth as usize, [base + 1; LANES], |k, at| {
-                trees.step(base, at, &chunk[k * columns..])
-            });
+            let lanes: [&[T::Value]; LANES] = std::array::from_fn(|k| &chunk[k * columns..][..columns]);
+            let at = descend(span.depth as usize, [base + 1; LANES], |k, at| trees.step(base, at, lanes[k]));
             for k in 0..LANES {
                 sums[k * groups + group] += trees.leaf(at[k], number + k);
             }
