@@ -124,8 +124,10 @@ struct CategorySet {
 #[derive(Debug)]
 pub(crate) struct Forest {
     nodes: Nodes,
-    /// Parallel to the nodes: what a leaf adds.
+    /// Parallel to the nodes: what a leaf adds; where leaves hold vectors, the place of its vector, as bits.
     leaves: Vec<f32>,
+    /// One number per output for each leaf. Empty, or all trees have such leaves.
+    vectors: Vec<f32>,
     spans: Vec<Span>,
     sets: Vec<CategorySet>,
     words: Vec<u32>,
@@ -145,6 +147,7 @@ impl Forest {
         let mut forest = Self {
             nodes: Nodes::Narrow(Vec::new()),
             leaves: Vec::new(),
+            vectors: Vec::new(),
             spans: Vec::new(),
             sets: Vec::new(),
             words: Vec::new(),
@@ -164,6 +167,8 @@ impl Forest {
         self.spans.reserve_exact(trees.len());
         for Planted { tree, group, leaf } in trees {
             self.spans.push(Span { base: nodes.len(), depth: tree.depth as u32, group: *group });
+            let first_vector = self.vectors.len();
+            self.vectors.extend_from_slice(&tree.vectors);
             nodes.push(N::pack(f32::NAN, 0, false, false, 0));
             self.leaves.push(0.0);
             for (position, (node, left)) in tree.nodes.iter().zip(&tree.left).enumerate() {
@@ -171,6 +176,10 @@ impl Forest {
                 let (packed, value) = match *node {
                     // Slot `position + 1`; a leaf's child is the slot before it.
                     Node::Leaf(value) => (N::pack(f32::NAN, 0, false, false, position as u32), leaf(value)),
+                    Node::Vector(start) => {
+                        let place = f32::from_bits((first_vector + start) as u32);
+                        (N::pack(f32::NAN, 0, false, false, position as u32), place)
+                    }
                     Node::Numeric { feature, default_left, threshold } => {
                         (N::pack(threshold, feature, default_left, false, child), 0.0)
                     }
@@ -214,7 +223,7 @@ impl Forest {
             Nodes::Wide(nodes) => size_of::<Wide>() * nodes.capacity(),
         };
         nodes
-            + size_of::<f32>() * self.leaves.capacity()
+            + size_of::<f32>() * (self.leaves.capacity() + self.vectors.capacity())
             + size_of::<Span>() * self.spans.capacity()
             + size_of::<CategorySet>() * self.sets.capacity()
             + size_of::<u32>() * self.words.capacity()
@@ -249,17 +258,21 @@ impl Forest {
     ) {
         let spans = &self.spans[range];
         let missing = rows.iter().any(|x| x.is_nan());
-        match (missing, self.sets.is_empty()) {
-            (false, true) => {
-                let trees = Sorted::<N, false, false> { forest: self, nodes };
+        match (missing, self.sets.is_empty(), self.vectors.is_empty()) {
+            (false, true, true) => {
+                let trees = Sorted::<N, false, false, false> { forest: self, nodes };
                 walk::add(&trees, spans, rows, columns, sums, groups);
             }
-            (true, true) => {
-                let trees = Sorted::<N, true, false> { forest: self, nodes };
+            (true, true, true) => {
+                let trees = Sorted::<N, true, false, false> { forest: self, nodes };
                 walk::add(&trees, spans, rows, columns, sums, groups);
             }
-            (_, false) => {
-                let trees = Sorted::<N, true, true> { forest: self, nodes };
+            (_, false, true) => {
+                let trees = Sorted::<N, true, true, false> { forest: self, nodes };
+                walk::add(&trees, spans, rows, columns, sums, groups);
+            }
+            (_, _, false) => {
+                let trees = Sorted::<N, true, true, true> { forest: self, nodes };
                 walk::add(&trees, spans, rows, columns, sums, groups);
             }
         }
@@ -282,13 +295,16 @@ impl Forest {
     }
 }
 
-/// The forest as it is walked, for rows with or without missing values, and for trees with or without categories.
-struct Sorted<'a, N, const MISSING: bool, const CATEGORIES: bool> {
+/// The forest as it is walked, for rows with or without missing values, for trees with or without categories, and for
+/// leaves with one number or one per output.
+struct Sorted<'a, N, const MISSING: bool, const CATEGORIES: bool, const VECTORS: bool> {
     forest: &'a Forest,
     nodes: &'a [N],
 }
 
-impl<N: Packed, const MISSING: bool, const CATEGORIES: bool> Trees for Sorted<'_, N, MISSING, CATEGORIES> {
+impl<N: Packed, const MISSING: bool, const CATEGORIES: bool, const VECTORS: bool> Trees
+    for Sorted<'_, N, MISSING, CATEGORIES, VECTORS>
+{
     type Value = f32;
     type Sum = f32;
 
@@ -311,7 +327,12 @@ impl<N: Packed, const MISSING: bool, const CATEGORIES: bool> Trees for Sorted<'_
     }
 
     #[inline(always)]
-    fn leaf(&self, at: usize, _row: usize) -> f32 {
-        self.forest.leaves[at]
+    fn arrive(&self, at: usize, _row: usize, group: usize, sums: &mut [f32]) {
+        if VECTORS {
+            let vector = &self.forest.vectors[self.forest.leaves[at].to_bits() as usize..];
+            sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value);
+        } else {
+            sums[group] += self.forest.leaves[at];
+        }
     }
 }

@@ -201,6 +201,23 @@ def categorical_cases(out):
     out.write("frame", train({"objective": "reg:squarederror"}, frame, s, 20, enable_categorical=True), rng, {1: 5, 2: 70})
 
 
+def multi_output_cases(out):
+    """Trees whose leaves hold a vector."""
+    rng = np.random.default_rng(9)
+    x = training_rows(rng)
+    s = signal(x)
+    vector = {"multi_strategy": "multi_output_tree", "tree_method": "hist"}
+    y = np.stack([s, 1 - 2 * s, np.sin(s)], axis=1)
+    out.write("vector_regression", train({**vector, "objective": "reg:squarederror"}, x, y), rng, ranges=((0, 0), (0, 10), (5, 12), (7, 0)))
+    out.write("vector_logistic", train({**vector, "objective": "binary:logistic"}, x, (y > 0.4).astype(F32)), rng, rows=3000)
+    out.write("vector_softprob", train({**vector, "objective": "multi:softprob", "num_class": 3}, x, np.digitize(s, [0, 1])), rng, rows=3000)
+    out.write("vector_softmax", train({**vector, "objective": "multi:softmax", "num_class": 5}, x, np.digitize(s, [-1, 0, 1, 2])), rng, rows=3000)
+    out.write("vector_quantile", train({**vector, "objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5]}, x, s), rng, rows=3000)
+    out.write("vector_parallel", train({**vector, "objective": "reg:squarederror", "num_parallel_tree": 3, "subsample": 0.6}, x, y, 8), rng, ranges=((0, 0), (2, 5)))
+    out.write("vector_dense", train({**vector, "objective": "reg:squarederror", "max_depth": 9}, np.nan_to_num(x, nan=0.5), y), rng, rows=3000)
+    out.write("vector_constant", train({**vector, "objective": "reg:squarederror", "gamma": 1e9}, x, y, 3), rng, rows=200)
+
+
 def early_stopped_case(out):
     rng = np.random.default_rng(4)
     x = training_rows(rng)
@@ -247,6 +264,8 @@ def generated_cases(out, count, seed):
             params.update(grow_policy="lossguide", max_leaves=int(rng.integers(2, 40)), max_depth=0)
         if rng.random() < 0.3:
             params.update(booster="dart", rate_drop=pick(0.1, 0.5), normalize_type=pick("tree", "forest"), num_parallel_tree=1)
+        elif method == "hist" and rng.random() < 0.3:
+            params["multi_strategy"] = "multi_output_tree"
         kwargs, link = {}, objective.split(":")[-1]
         if objective.startswith("multi"):
             params["num_class"], y = classes, np.searchsorted(np.quantile(s, np.arange(1, classes) / classes), s)
@@ -338,6 +357,7 @@ def main():
     extreme_cases(out)
     dart_cases(out)
     categorical_cases(out)
+    multi_output_cases(out)
     early_stopped_case(out)
     many_features_case(out)
     generated_cases(out, int(os.environ.get("TRUELINE_GENERATED_MODELS", 300)), int(os.environ.get("TRUELINE_GENERATED_SEED", 0)))
