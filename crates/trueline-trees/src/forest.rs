@@ -1,12 +1,8 @@
-//! All trees of a model in one array of small nodes, and the loops that walk them.
+//! All trees of an XGBoost model in one array of small nodes, for `walk`.
 //! Knows nothing of files, intercepts or links; adds leaf values to sums, in the order of the trees.
 
 use crate::tree::{BreadthFirst, CATEGORY_LIMIT, Node};
-
-/// Trees (for one row) or rows (for many) walked at the same time, so that one's cache misses hide the other's.
-const LANES: usize = 8;
-/// After so many levels, look whether all lanes have come to a leaf.
-const PATIENCE: usize = 4;
+use crate::walk::{self, Span, Trees};
 
 /// A node as it is walked. Both children lie side by side, so a step is `child + (0 or 1)`.
 ///
@@ -109,15 +105,6 @@ impl Packed for Wide {
 /// Most features a model may have.
 pub(crate) const MAX_FEATURES: usize = Wide::MAX_FEATURE + 1;
 
-/// Where a tree lies, and which output it adds to.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    /// Position of the tree's unused slot 0; its root is slot 1, so that pairs of children are aligned.
-    base: usize,
-    depth: u32,
-    group: u32,
-}
-
 #[derive(Debug)]
 enum Nodes {
     Narrow(Vec<Narrow>),
@@ -137,8 +124,10 @@ struct CategorySet {
 #[derive(Debug)]
 pub(crate) struct Forest {
     nodes: Nodes,
-    /// Parallel to the nodes: what a leaf adds.
+    /// Parallel to the nodes: what a leaf adds; where leaves hold vectors, the place of its vector, as bits.
     leaves: Vec<f32>,
+    /// One number per output for each leaf. Empty, or all trees have such leaves.
+    vectors: Vec<f32>,
     spans: Vec<Span>,
     sets: Vec<CategorySet>,
     words: Vec<u32>,
@@ -158,6 +147,7 @@ impl Forest {
         let mut forest = Self {
             nodes: Nodes::Narrow(Vec::new()),
             leaves: Vec::new(),
+            vectors: Vec::new(),
             spans: Vec::new(),
             sets: Vec::new(),
             words: Vec::new(),
@@ -177,6 +167,8 @@ impl Forest {
         self.spans.reserve_exact(trees.len());
         for Planted { tree, group, leaf } in trees {
             self.spans.push(Span { base: nodes.len(), depth: tree.depth as u32, group: *group });
+            let first_vector = self.vectors.len();
+            self.vectors.extend_from_slice(&tree.vectors);
             nodes.push(N::pack(f32::NAN, 0, false, false, 0));
             self.leaves.push(0.0);
             for (position, (node, left)) in tree.nodes.iter().zip(&tree.left).enumerate() {
@@ -184,6 +176,10 @@ impl Forest {
                 let (packed, value) = match *node {
                     // Slot `position + 1`; a leaf's child is the slot before it.
                     Node::Leaf(value) => (N::pack(f32::NAN, 0, false, false, position as u32), leaf(value)),
+                    Node::Vector(start) => {
+                        let place = f32::from_bits((first_vector + start) as u32);
+                        (N::pack(f32::NAN, 0, false, false, position as u32), place)
+                    }
                     Node::Numeric { feature, default_left, threshold } => {
                         (N::pack(threshold, feature, default_left, false, child), 0.0)
                     }
@@ -227,7 +223,7 @@ impl Forest {
             Nodes::Wide(nodes) => size_of::<Wide>() * nodes.capacity(),
         };
         nodes
-            + size_of::<f32>() * self.leaves.capacity()
+            + size_of::<f32>() * (self.leaves.capacity() + self.vectors.capacity())
             + size_of::<Span>() * self.spans.capacity()
             + size_of::<CategorySet>() * self.sets.capacity()
             + size_of::<u32>() * self.words.capacity()
@@ -260,12 +256,25 @@ impl Forest {
         sums: &mut [f32],
         groups: usize,
     ) {
-        let walk = Walk { forest: self, nodes, spans: &self.spans[range], columns, groups };
+        let spans = &self.spans[range];
         let missing = rows.iter().any(|x| x.is_nan());
-        match (missing, self.sets.is_empty()) {
-            (false, true) => walk.run::<false, false>(rows, sums),
-            (true, true) => walk.run::<true, false>(rows, sums),
-            (_, false) => walk.run::<true, true>(rows, sums),
+        match (missing, self.sets.is_empty(), self.vectors.is_empty()) {
+            (false, true, true) => {
+                let trees = Sorted::<N, false, false, false> { forest: self, nodes };
+                walk::add(&trees, spans, rows, columns, sums, groups);
+            }
+            (true, true, true) => {
+                let trees = Sorted::<N, true, false, false> { forest: self, nodes };
+                walk::add(&trees, spans, rows, columns, sums, groups);
+            }
+            (_, false, true) => {
+                let trees = Sorted::<N, true, true, false> { forest: self, nodes };
+                walk::add(&trees, spans, rows, columns, sums, groups);
+            }
+            (_, _, false) => {
+                let trees = Sorted::<N, true, true, true> { forest: self, nodes };
+                walk::add(&trees, spans, rows, columns, sums, groups);
+            }
         }
     }
 
@@ -286,27 +295,22 @@ impl Forest {
     }
 }
 
-/// One call's worth of walking.
-struct Walk<'a, N> {
+/// The forest as it is walked, for rows with or without missing values, for trees with or without categories, and for
+/// leaves with one number or one per output.
+struct Sorted<'a, N, const MISSING: bool, const CATEGORIES: bool, const VECTORS: bool> {
     forest: &'a Forest,
     nodes: &'a [N],
-    spans: &'a [Span],
-    columns: usize,
-    groups: usize,
 }
 
-impl<N: Packed> Walk<'_, N> {
-    fn run<const MISSING: bool, const CATEGORIES: bool>(&self, rows: &[f32], sums: &mut [f32]) {
-        if rows.len() == self.columns {
-            self.one_row::<MISSING, CATEGORIES>(rows, sums);
-        } else {
-            self.many_rows::<MISSING, CATEGORIES>(rows, sums);
-        }
-    }
+impl<N: Packed, const MISSING: bool, const CATEGORIES: bool, const VECTORS: bool> Trees
+    for Sorted<'_, N, MISSING, CATEGORIES, VECTORS>
+{
+    type Value = f32;
+    type Sum = f32;
 
-    /// Position within the tree after one step from `node`.
     #[inline(always)]
-    fn step<const MISSING: bool, const CATEGORIES: bool>(&self, node: N, row: &[f32]) -> usize {
+    fn step(&self, base: usize, at: usize, row: &[f32]) -> usize {
+        let node = self.nodes[at];
         let x = row[node.feature()];
         let left = if CATEGORIES && node.is_categorical() {
             if x.is_nan() {
@@ -319,95 +323,16 @@ impl<N: Packed> Walk<'_, N> {
         } else {
             x < node.value()
         };
-        (node.child() + u32::from(!left)) as usize
-    }
-
-    /// Several trees at a time over one row.
-    fn one_row<const MISSING: bool, const CATEGORIES: bool>(&self, row: &[f32], sums: &mut [f32]) {
-        let (chunks, rest) = self.spans.as_chunks::<LANES>();
-        for spans in chunks {
-            let depth = spans.iter().map(|s| s.depth).max().unwrap_or(0) as usize;
-            let mut at: [usize; LANES] = std::array::from_fn(|k| spans[k].base + 1);
-            let mut level = 0;
-            while level < depth {
-                let before = at;
-                for _ in 0..PATIENCE.min(depth - level) {
-                    at = std::array::from_fn(|k| {
-                        spans[k].base + self.step::<MISSING, CATEGORIES>(self.nodes[at[k]], row)
-                    });
-                }
-                level += PATIENCE;
-                if before == at {
-                    break;
-                }
-            }
-            for k in 0..LANES {
-                sums[spans[k].group as usize] += self.forest.leaves[at[k]];
-            }
-        }
-        for span in rest {
-            let mut at = span.base + 1;
-            for _ in 0..span.depth {
-                let next = span.base + self.step::<MISSING, CATEGORIES>(self.nodes[at], row);
-                if next == at {
-                    break;
-                }
-                at = next;
-            }
-            sums[span.group as usize] += self.forest.leaves[at];
-        }
-    }
-
-    /// One tree at a time over several rows.
-    fn many_rows<const MISSING: bool, const CATEGORIES: bool>(&self, rows: &[f32], sums: &mut [f32]) {
-        for span in self.spans {
-            let nodes = &self.nodes[span.base..];
-            let leaves = &self.forest.leaves[span.base..];
-            let group = span.group as usize;
-            let mut row_chunks = rows.chunks_exact(LANES * self.columns);
-            let mut sum_chunks = sums.chunks_exact_mut(LANES * self.groups);
-            for (chunk, sums) in (&mut row_chunks).zip(&mut sum_chunks) {
-                let at = self.descend::<MISSING, CATEGORIES>(nodes, span.depth as usize, chunk);
-                for k in 0..LANES {
-                    sums[k * self.groups + group] += leaves[at[k]];
-                }
-            }
-            let rest = row_chunks.remainder().chunks_exact(self.columns);
-            for (row, sums) in rest.zip(sum_chunks.into_remainder().chunks_exact_mut(self.groups)) {
-                let mut at = 1;
-                for _ in 0..span.depth {
-                    let next = self.step::<MISSING, CATEGORIES>(nodes[at], row);
-                    if next == at {
-                        break;
-                    }
-                    at = next;
-                }
-                sums[group] += leaves[at];
-            }
-        }
+        base + (node.child() + u32::from(!left)) as usize
     }
 
     #[inline(always)]
-    fn descend<const MISSING: bool, const CATEGORIES: bool>(
-        &self,
-        nodes: &[N],
-        depth: usize,
-        rows: &[f32],
-    ) -> [usize; LANES] {
-        let mut at = [1; LANES];
-        let mut level = 0;
-        while level < depth {
-            let before = at;
-            for _ in 0..PATIENCE.min(depth - level) {
-                at = std::array::from_fn(|k| {
-                    self.step::<MISSING, CATEGORIES>(nodes[at[k]], &rows[k * self.columns..])
-                });
-            }
-            level += PATIENCE;
-            if before == at {
-                break;
-            }
+    fn arrive(&self, at: usize, _row: usize, group: usize, sums: &mut [f32]) {
+        if VECTORS {
+            let vector = &self.forest.vectors[self.forest.leaves[at].to_bits() as usize..];
+            sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value);
+        } else {
+            sums[group] += self.forest.leaves[at];
         }
-        at
     }
 }

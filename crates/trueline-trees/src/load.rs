@@ -324,8 +324,21 @@ fn plant(
             None => value,
             Some(weight) => ((base + value) - base) * weight,
         };
-        let tree = TreeArrays::read(tree, id)?.breadth_first(id, param.num_feature)?;
+        let tree = TreeArrays::read(tree, id, param.intercept.len())?.breadth_first(id, param.num_feature)?;
+        if weight.is_some() && !tree.vectors.is_empty() {
+            return Err(LoadError::Unsupported {
+                what: "a multi-output tree in a dart booster, which XGBoost does not make".into(),
+                remedy: PYTHON_RUNTIME,
+            });
+        }
         planted.push(Planted { tree, group, leaf });
+    }
+    let vectors = planted.iter().filter(|planted| !planted.tree.vectors.is_empty()).count();
+    if vectors != 0 && vectors != planted.len() {
+        return Err(LoadError::Inconsistent {
+            path: trees.path(),
+            problem: format!("{vectors} of {} trees have several outputs", planted.len()),
+        });
     }
     Ok(Forest::plant(&planted, param.num_feature))
 }

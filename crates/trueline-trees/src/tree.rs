@@ -21,12 +21,22 @@ pub(crate) struct TreeArrays<'a> {
     condition: Cow<'a, [f32]>,
     /// Per node: the range of `categories` that go right; `None` for a numeric split.
     sets: Vec<Option<&'a [i64]>>,
+    vectors: Option<Vectors<'a>>,
+}
+
+/// The leaves of a multi-output tree: vectors of `width` numbers. A leaf names its vector where it would have its right
+/// child.
+struct Vectors<'a> {
+    width: usize,
+    weights: Cow<'a, [f32]>,
 }
 
 /// What a node does, once proven.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Node<'a> {
     Leaf(f32),
+    /// A leaf that adds to all outputs, from that place of [`BreadthFirst::vectors`] on.
+    Vector(usize),
     /// `value < threshold` goes left.
     Numeric {
         feature: u32,
@@ -48,6 +58,8 @@ pub(crate) struct BreadthFirst<'a> {
     pub(crate) left: Vec<u32>,
     /// Edges on the longest path from the root to a leaf.
     pub(crate) depth: usize,
+    /// The numbers of vector leaves; empty for a tree with one output.
+    pub(crate) vectors: Cow<'a, [f32]>,
 }
 
 fn tree_error(tree: usize, problem: TreeProblem) -> LoadError {
@@ -55,17 +67,10 @@ fn tree_error(tree: usize, problem: TreeProblem) -> LoadError {
 }
 
 impl<'a> TreeArrays<'a> {
-    /// Reads the arrays of tree number `id`.
-    pub(crate) fn read(json: &At<'a, '_>, id: usize) -> Result<Self, LoadError> {
+    /// Reads the arrays of tree number `id`, of a model with so many outputs.
+    pub(crate) fn read(json: &At<'a, '_>, id: usize, outputs: usize) -> Result<Self, LoadError> {
         let param = json.get("tree_param")?;
-        if let Some(width) = param.find("size_leaf_vector")?
-            && width.text_int()? > 1
-        {
-            return Err(LoadError::Unsupported {
-                what: "a multi-output tree (multi_strategy=multi_output_tree)".into(),
-                remedy: "train with multi_strategy=one_output_per_tree, or serve it with the Python runtime",
-            });
-        }
+        let vectors = read_vectors(json, &param, outputs)?;
         let num_nodes = param.get("num_nodes")?;
         let count = usize::try_from(num_nodes.text_int()?).map_err(|_| LoadError::Inconsistent {
             path: num_nodes.path(),
@@ -82,7 +87,9 @@ impl<'a> TreeArrays<'a> {
         let condition = json.get("split_conditions")?.floats()?;
         check_length(id, "split_conditions", count, condition.len())?;
         for field in ["parents", "base_weights", "loss_changes", "sum_hessian"] {
-            if let Some(array) = json.find(field)? {
+            // A node of a multi-output tree has as many base weights as its gradient had outputs.
+            let counted = vectors.is_none() || field != "base_weights";
+            if let Some(array) = json.find(field)?.filter(|_| counted) {
                 check_length(id, field, count, array.len()?)?;
             }
         }
@@ -93,6 +100,7 @@ impl<'a> TreeArrays<'a> {
             default_left: ints("default_left")?,
             condition,
             sets: read_category_sets(json, id, count)?,
+            vectors,
         })
     }
 
@@ -113,6 +121,7 @@ impl<'a> TreeArrays<'a> {
         };
         match (left, right) {
             (-1, -1) => Ok(None),
+            (-1, _) if self.vectors.is_some() => Ok(None),
             (-1, _) | (_, -1) => Err(TreeProblem::OneChild { node }),
             _ => Ok(Some((index(left)?, index(right)?))),
         }
@@ -121,6 +130,9 @@ impl<'a> TreeArrays<'a> {
     /// The split or leaf at `node`.
     fn node(&self, node: usize, is_leaf: bool, num_feature: usize) -> Result<Node<'a>, TreeProblem> {
         let value = self.condition[node];
+        if is_leaf && let Some(vectors) = &self.vectors {
+            return vectors.leaf(node, self.right[node]);
+        }
         if is_leaf {
             return if value.is_finite() {
                 Ok(Node::Leaf(value))
@@ -146,8 +158,12 @@ impl<'a> TreeArrays<'a> {
     }
 
     /// Proves that the arrays form one tree, and gives it in breadth-first order without its pruned nodes.
-    pub(crate) fn breadth_first(&self, id: usize, num_feature: usize) -> Result<BreadthFirst<'a>, LoadError> {
-        self.walk(num_feature).map_err(|problem| tree_error(id, problem))
+    pub(crate) fn breadth_first(self, id: usize, num_feature: usize) -> Result<BreadthFirst<'a>, LoadError> {
+        let mut tree = self.walk(num_feature).map_err(|problem| tree_error(id, problem))?;
+        if let Some(vectors) = self.vectors {
+            tree.vectors = vectors.weights;
+        }
+        Ok(tree)
     }
 
     fn walk(&self, num_feature: usize) -> Result<BreadthFirst<'a>, TreeProblem> {
@@ -155,7 +171,8 @@ impl<'a> TreeArrays<'a> {
         let mut parent = vec![UNSEEN; self.len()];
         parent[0] = 0;
         let mut order = vec![0];
-        let mut out = BreadthFirst { nodes: Vec::new(), left: Vec::new(), depth: 0 };
+        let mut out =
+            BreadthFirst { nodes: Vec::new(), left: Vec::new(), depth: 0, vectors: Cow::Borrowed(&[]) };
         let mut level_end = 1;
         let mut at = 0;
         while at < order.len() {
@@ -186,6 +203,45 @@ impl<'a> TreeArrays<'a> {
             None => Ok(out),
         }
     }
+}
+
+impl Vectors<'_> {
+    fn leaf<'a>(&self, node: usize, leaf: i64) -> Result<Node<'a>, TreeProblem> {
+        let leaves = self.weights.len() / self.width;
+        let index = usize::try_from(leaf).ok().filter(|&leaf| leaf < leaves);
+        let start = self.width * index.ok_or(TreeProblem::LeafOutOfRange { node, leaf, leaves })?;
+        match self.weights[start..][..self.width].iter().find(|value| !value.is_finite()) {
+            Some(&value) => Err(TreeProblem::NonFiniteLeaf { node, value: value.into() }),
+            None => Ok(Node::Vector(start)),
+        }
+    }
+}
+
+/// The vectors of a tree's leaves, `None` when a leaf holds one number.
+fn read_vectors<'a>(
+    json: &At<'a, '_>,
+    param: &At<'a, '_>,
+    outputs: usize,
+) -> Result<Option<Vectors<'a>>, LoadError> {
+    let Some(at) = param.find("size_leaf_vector")? else { return Ok(None) };
+    let width = at.text_int()?;
+    if width <= 1 {
+        return Ok(None);
+    }
+    if usize::try_from(width) != Ok(outputs) {
+        return Err(LoadError::Inconsistent {
+            path: at.path(),
+            problem: format!("leaves have {width} outputs in a model with {outputs}"),
+        });
+    }
+    let Some(weights) = json.find("leaf_weights")? else {
+        return Err(LoadError::Unsupported {
+            what: "a multi-output tree as XGBoost wrote it before 3.2, without `leaf_weights`".into(),
+            remedy: "train it with XGBoost 3.2 or with multi_strategy=one_output_per_tree, or serve it with the \
+                     Python runtime",
+        });
+    };
+    Ok(Some(Vectors { width: outputs, weights: weights.floats()? }))
 }
 
 /// Tells a cycle from a node with two parents: `child` was met before; is it `node` or above it?

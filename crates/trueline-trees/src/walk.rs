@@ -1,8 +1,6 @@
 //! The loops that walk forests: several trees at a time over one row, or each tree over several rows at a time, so
 //! that one lane's cache misses hide another's. What a node looks like is the forest's business.
 
-use std::ops::AddAssign;
-
 /// Trees (for one row) or rows (for many) walked at the same time.
 const LANES: usize = 8;
 /// After so many levels, look whether all lanes have come to a leaf.
@@ -22,14 +20,15 @@ pub(crate) struct Span {
 pub(crate) trait Trees {
     /// One number of a row, as it is compared.
     type Value;
-    /// What leaves hold.
-    type Sum: Copy + AddAssign;
+    /// What leaves are added to.
+    type Sum;
 
     /// Position after one step from `at`, in the tree that begins at `base`.
     fn step(&self, base: usize, at: usize, row: &[Self::Value]) -> usize;
 
-    /// What the leaf at `at` adds to the row with that number, counted from the first of the rows being walked.
-    fn leaf(&self, at: usize, row: usize) -> Self::Sum;
+    /// Adds the leaf at `at` to the sums of the row with that number, counted from the first of the rows being walked:
+    /// to that of the tree's group, or to all where leaves hold one number per output.
+    fn arrive(&self, at: usize, row: usize, group: usize, sums: &mut [Self::Sum]);
 }
 
 /// Adds trees to `sums`, which has `groups` numbers for each row of `rows`, `columns` numbers per row.
@@ -59,11 +58,11 @@ fn one_row<T: Trees>(trees: &T, spans: &[Span], row: &[T::Value], sums: &mut [T:
         let start = std::array::from_fn(|k| spans[k].base + 1);
         let at = descend(depth, start, |k, at| trees.step(spans[k].base, at, row));
         for k in 0..LANES {
-            sums[spans[k].group as usize] += trees.leaf(at[k], 0);
+            trees.arrive(at[k], 0, spans[k].group as usize, sums);
         }
     }
     for span in rest {
-        sums[span.group as usize] += trees.leaf(alone(trees, span, row), 0);
+        trees.arrive(alone(trees, span, row), 0, span.group as usize, sums);
     }
 }
 
@@ -82,17 +81,16 @@ fn many_rows<T: Trees>(
         let mut sum_chunks = sums.chunks_exact_mut(LANES * groups);
         let mut number = 0;
         for (chunk, sums) in (&mut row_chunks).zip(&mut sum_chunks) {
-            let at = descend(span.depth as usize, [base + 1; LANES], |k, at| {
-                trees.step(base, at, &chunk[k * columns..])
-            });
+            let lanes: [&[T::Value]; LANES] = std::array::from_fn(|k| &chunk[k * columns..][..columns]);
+            let at = descend(span.depth as usize, [base + 1; LANES], |k, at| trees.step(base, at, lanes[k]));
             for k in 0..LANES {
-                sums[k * groups + group] += trees.leaf(at[k], number + k);
+                trees.arrive(at[k], number + k, group, &mut sums[k * groups..][..groups]);
             }
             number += LANES;
         }
         let rest = row_chunks.remainder().chunks_exact(columns);
         for (row, sums) in rest.zip(sum_chunks.into_remainder().chunks_exact_mut(groups)) {
-            sums[group] += trees.leaf(alone(trees, span, row), number);
+            trees.arrive(alone(trees, span, row), number, group, sums);
             number += 1;
         }
     }

@@ -5,10 +5,13 @@
     python make_models.py --fixtures DIR the tiny models under tests/fixtures, for hostile_files.rs
 
 For each case NAME: NAME.json and NAME.ubj (the model), NAME.rows.f32 (row-major, little-endian), and for each
-iteration range NAME.BEGIN-END.margin.f32 and .value.f32; cases.json lists them with their shapes.
+iteration range NAME.BEGIN-END.margin.f32 and .value.f32; cases.json lists them with their shapes. Besides the cases with
+names, there are TRUELINE_GENERATED_MODELS models (300 by default) of random parameters, with TRUELINE_GENERATED_SEED for
+a seed.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -198,6 +201,23 @@ def categorical_cases(out):
     out.write("frame", train({"objective": "reg:squarederror"}, frame, s, 20, enable_categorical=True), rng, {1: 5, 2: 70})
 
 
+def multi_output_cases(out):
+    """Trees whose leaves hold a vector."""
+    rng = np.random.default_rng(9)
+    x = training_rows(rng)
+    s = signal(x)
+    vector = {"multi_strategy": "multi_output_tree", "tree_method": "hist"}
+    y = np.stack([s, 1 - 2 * s, np.sin(s)], axis=1)
+    out.write("vector_regression", train({**vector, "objective": "reg:squarederror"}, x, y), rng, ranges=((0, 0), (0, 10), (5, 12), (7, 0)))
+    out.write("vector_logistic", train({**vector, "objective": "binary:logistic"}, x, (y > 0.4).astype(F32)), rng, rows=3000)
+    out.write("vector_softprob", train({**vector, "objective": "multi:softprob", "num_class": 3}, x, np.digitize(s, [0, 1])), rng, rows=3000)
+    out.write("vector_softmax", train({**vector, "objective": "multi:softmax", "num_class": 5}, x, np.digitize(s, [-1, 0, 1, 2])), rng, rows=3000)
+    out.write("vector_quantile", train({**vector, "objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5]}, x, s), rng, rows=3000)
+    out.write("vector_parallel", train({**vector, "objective": "reg:squarederror", "num_parallel_tree": 3, "subsample": 0.6}, x, y, 8), rng, ranges=((0, 0), (2, 5)))
+    out.write("vector_dense", train({**vector, "objective": "reg:squarederror", "max_depth": 9}, np.nan_to_num(x, nan=0.5), y), rng, rows=3000)
+    out.write("vector_constant", train({**vector, "objective": "reg:squarederror", "gamma": 1e9}, x, y, 3), rng, rows=200)
+
+
 def early_stopped_case(out):
     rng = np.random.default_rng(4)
     x = training_rows(rng)
@@ -218,6 +238,65 @@ def many_features_case(out):
     x[:, [3, 17_000, 19_999]] = rng.normal(size=(300, 3))
     y = x[:, 17_000] - x[:, 19_999] * x[:, 3]
     out.write("many_features", train({"objective": "reg:squarederror", "tree_method": "exact", "max_depth": 4}, x, y, 4), rng, rows=70)
+
+
+def generated_cases(out, count, seed):
+    rng = np.random.default_rng(seed)
+    objectives = ["reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror", "reg:logistic", "reg:gamma", "reg:tweedie", "count:poisson", "binary:logistic", "binary:logitraw", "binary:hinge", "multi:softprob", "multi:softmax", "rank:ndcg", "rank:map", "rank:pairwise"]
+    pick = lambda *values: values[rng.integers(len(values))]
+    number = 0
+    while number < count:
+        columns = int(rng.integers(6, COLUMNS + 1))
+        objective, method = pick(*objectives, "binary:logistic", "multi:softprob"), pick("hist", "hist", "approx", "exact")
+        classes, rows = int(rng.integers(3, 6)), 300
+        x = training_rows(rng, rows, columns, pick(0.0, 0.1, 0.4))
+        s = signal(x) + rng.normal(size=rows) * 0.3
+        categories = {c: int(pick(4, 9, 70)) for c in (0, 4) if rng.random() < 0.3 and method != "exact"}
+        for column, most in categories.items():
+            x[:, column] = np.floor(most * rng.random(rows) ** 2)
+        params = {
+            "objective": objective, "tree_method": method, "max_depth": int(rng.integers(1, 8)), "eta": pick(0.1, 0.3, 1.0),
+            "min_child_weight": pick(0, 1, 5), "gamma": pick(0, 0, 0.5), "lambda": pick(1, 0.1), "alpha": pick(0, 0.5),
+            "subsample": pick(1, 0.7), "colsample_bynode": pick(1, 0.6), "num_parallel_tree": pick(1, 1, 3),
+            "max_cat_to_onehot": pick(1, 4, 100), "seed": int(rng.integers(1 << 30)),
+        }
+        if method == "hist" and rng.random() < 0.3:
+            params.update(grow_policy="lossguide", max_leaves=int(rng.integers(2, 40)), max_depth=0)
+        if rng.random() < 0.3:
+            params.update(booster="dart", rate_drop=pick(0.1, 0.5), normalize_type=pick("tree", "forest"), num_parallel_tree=1)
+        elif method == "hist" and rng.random() < 0.3:
+            params["multi_strategy"] = "multi_output_tree"
+        kwargs, link = {}, objective.split(":")[-1]
+        if objective.startswith("multi"):
+            params["num_class"], y = classes, np.searchsorted(np.quantile(s, np.arange(1, classes) / classes), s)
+        elif objective.startswith("rank"):
+            kwargs["qid"], y = np.arange(rows) // 25, (s > np.median(s)).astype(F32)
+        elif objective.startswith("binary"):
+            y = (s > np.median(s)).astype(F32)
+        elif link == "quantileerror":
+            params["quantile_alpha"], y = [0.1, 0.5, 0.9][: int(rng.integers(1, 4))], s
+        elif link in ("poisson", "tweedie"):
+            y = rng.poisson(np.exp(np.clip(s, -4, 4) / 3))
+        elif link in ("gamma", "squaredlogerror"):
+            y = np.exp(np.clip(s, -9, 9) / 3)
+        elif link == "logistic":
+            y = 1 / (1 + np.exp(-s))
+        else:
+            y = np.stack([s, 1 - 2 * s], axis=1) if rng.random() < 0.3 else s
+        if rng.random() < 0.3 and link != "squaredlogerror":
+            params["base_score"] = float(rng.random() * 0.9 + 0.05)
+        types = ["c" if c in categories else "q" for c in range(columns)]
+        rounds = int(rng.integers(1, 12))
+        try:
+            booster = train(params, x, y, rounds, feature_types=types, enable_categorical=True, **kwargs)
+        except xgb.core.XGBoostError:  # some combinations the library itself refuses
+            continue
+        ranges = [(0, 0)]
+        if rounds > 1:
+            begin = int(rng.integers(0, rounds - 1))
+            ranges.append((begin, int(rng.integers(begin + 1, rounds + 1))))
+        out.write(f"generated_{number}", booster, rng, categories, ranges, rows=60)
+        number += 1
 
 
 def bench(directory):
@@ -278,8 +357,10 @@ def main():
     extreme_cases(out)
     dart_cases(out)
     categorical_cases(out)
+    multi_output_cases(out)
     early_stopped_case(out)
     many_features_case(out)
+    generated_cases(out, int(os.environ.get("TRUELINE_GENERATED_MODELS", 300)), int(os.environ.get("TRUELINE_GENERATED_SEED", 0)))
     (directory / "cases.json").write_text(json.dumps({"xgboost": xgb.__version__, "cases": out.cases}))
 
 

@@ -290,11 +290,11 @@ impl<C: Code, const CATEGORIES: bool, const LINEAR: bool> Trees for Coded<'_, C,
     }
 
     #[inline(always)]
-    fn leaf(&self, at: usize, row: usize) -> f64 {
-        if LINEAR {
+    fn arrive(&self, at: usize, row: usize, group: usize, sums: &mut [f64]) {
+        sums[group] += if LINEAR {
             self.forest.linear_leaf(at, &self.rows[row * self.columns..])
         } else {
             self.forest.leaves[at]
-        }
+        };
     }
 }

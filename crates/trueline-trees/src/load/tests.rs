@@ -180,11 +180,12 @@ fn other_files_are_named() {
 
 #[test]
 fn unsupported_models_say_what_they_are_and_what_to_do() {
-    let vector_leaf = {
-        let mut json = model_of(&[stump()]);
-        json.pointer_mut(MODEL).unwrap()["trees"][0]["tree_param"]["size_leaf_vector"] = json!("3");
-        parse(&json).unwrap_err()
-    };
+    let without_leaves = two_outputs(|tree| {
+        tree.as_object_mut().unwrap().remove("leaf_weights");
+    });
+    let mut dart = two_outputs(|_| ());
+    let booster = dart.pointer_mut("/learner/gradient_booster").unwrap();
+    *booster = json!({"name": "dart", "gbtree": booster.clone(), "weight_drop": [1.0]});
     let mut both = model_of(&[stump()]);
     both.pointer_mut(PARAM).unwrap()["num_class"] = json!("3");
     both.pointer_mut(PARAM).unwrap()["num_target"] = json!("2");
@@ -195,12 +196,59 @@ fn unsupported_models_say_what_they_are_and_what_to_do() {
         (refused("/learner/feature_types", json!(["float", "ts"])), "`ts`"),
         (parse(&model_of(&[])).unwrap_err(), "without trees"),
         (parse(&both).unwrap_err(), "several targets"),
-        (vector_leaf, "multi_output_tree"),
+        (parse(&without_leaves).unwrap_err(), "`leaf_weights`"),
+        (parse(&dart).unwrap_err(), "dart"),
     ] {
         assert_eq!(error.code(), "trees.unsupported");
         let text = error.to_string();
         assert!(text.contains(word) && text.contains("; "), "{text}");
     }
+}
+
+/// A model of two outputs whose one tree adds to both: (-1, 10) below 1.5, else (2, 20).
+fn two_outputs(change: impl FnOnce(&mut Json)) -> Json {
+    let mut tree = stump();
+    tree["tree_param"]["size_leaf_vector"] = json!("2");
+    tree["right_children"] = json!([2, 1, 0]);
+    tree["leaf_weights"] = json!([2.0, 20.0, -1.0, 10.0]);
+    change(&mut tree);
+    let mut json = model_of(&[tree]);
+    json.pointer_mut(PARAM).unwrap()["num_target"] = json!("2");
+    json
+}
+
+#[test]
+fn leaves_may_hold_a_number_for_each_output() {
+    let model = parse(&two_outputs(|_| ())).unwrap();
+    let mut out = [0.0; 6];
+    model.predict(Rows::new(&[1.0, 0.0, 1.5, 0.0, f32::NAN, 0.0], 2).unwrap(), &mut out).unwrap();
+    assert_eq!(out, [-0.5, 10.5, 2.5, 20.5, -0.5, 10.5]);
+}
+
+#[test]
+fn vectors_of_leaves_that_do_not_fit_are_refused() {
+    for (key, value) in [
+        ("right_children", json!([2, 2, 0])),
+        ("right_children", json!([2, -1, 0])),
+        ("leaf_weights", json!([2.0, 20.0, -1.0])),
+        ("leaf_weights", json!([])),
+        ("tree_param", json!({"num_nodes": "3", "size_leaf_vector": "3"})),
+    ] {
+        assert!(parse(&two_outputs(|tree| tree[key] = value.clone())).is_err(), "{key}: {value}");
+    }
+    let infinite = two_outputs(|tree| tree["leaf_weights"] = json!([0.0, 0.0, "WORD", 0.0]));
+    let text = infinite.to_string().replace("\"WORD\"", "Infinity");
+    let error = load(text.as_bytes()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::Tree { problem: TreeProblem::NonFiniteLeaf { node: 1, .. }, .. }),
+        "{error}"
+    );
+    let first = two_outputs(|_| ()).pointer(&format!("{MODEL}/trees/0")).unwrap().clone();
+    let mut second = stump();
+    second["id"] = json!(1);
+    let mut mixed = model_of(&[first, second]);
+    mixed.pointer_mut(PARAM).unwrap()["num_target"] = json!("2");
+    assert!(parse(&mixed).unwrap_err().to_string().contains("1 of 2 trees"));
 }
 
 #[test]
