@@ -65,7 +65,8 @@ fn keys(view: &OnlineView, frame: &Frame, row: usize) -> Result<Keys, ServingErr
             column: name.clone(),
             row,
             expected: "a key: text, a whole number or a boolean".to_owned(),
-            found: value.to_string(),
+            found: "something else".to_owned(),
+            value: Some(value.to_string()),
         };
         Ok((name.clone(), KeyPart::from_json(&value).ok_or_else(wrong)?))
     };

@@ -85,7 +85,10 @@ fn cast_column(column: &InputColumn, tensor: &Tensor) -> Result<Tensor, InputErr
         let (column, expected) = (column.name.clone(), column.kind.as_str().to_owned());
         match tensor.values().json(at) {
             Json::Null => InputError::MissingValue { column, row, expected },
-            other => InputError::WrongType { column, row, expected, found: told(&other) },
+            other => {
+                let (found, value) = told(&other);
+                InputError::WrongType { column, row, expected, found, value }
+            }
         }
     })?;
     reshaped(tensor, values)
@@ -162,11 +165,13 @@ fn cast_tensor(spec: &InputTensor, tensor: &Tensor) -> Result<Tensor, InputError
 }
 
 fn wrong_type(tensor: &Tensor, at: usize, to: DataType) -> InputError {
+    let (found, value) = told(&tensor.values().json(at));
     InputError::WrongType {
         column: if tensor.name().is_empty() { "input".to_owned() } else { tensor.name().to_owned() },
         row: at / tensor.width().max(1),
         expected: format!("{to:?}").to_ascii_lowercase(),
-        found: told(&tensor.values().json(at)),
+        found,
+        value,
     }
 }
 

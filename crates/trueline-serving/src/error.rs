@@ -31,6 +31,14 @@ pub enum ServingError {
     /// The input of a request does not fit.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The model's answer is not what was declared of its answers.
+    #[error("version {model} answered what it can't mean: {reason}")]
+    Implausible {
+        /// The version, `name/number`.
+        model: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// More requests than the model can take now.
     #[error("{0}")]
     Busy(String),
@@ -71,7 +79,7 @@ pub enum InputError {
         found: Vec<String>,
     },
     /// A value has another type than its column.
-    #[error("Column '{column}', row {row}: expected {expected}, got {found}.")]
+    #[error("Column '{column}', row {row}: expected {expected}, got {found}{}.", value.as_ref().map(|v| format!(" {v}")).unwrap_or_default())]
     WrongType {
         /// The column.
         column: String,
@@ -81,6 +89,8 @@ pub enum InputError {
         expected: String,
         /// What came.
         found: String,
+        /// The value, when it is short.
+        value: Option<String>,
     },
     /// A value is missing in a column that takes none.
     #[error(
@@ -119,4 +129,17 @@ pub enum InputError {
         /// Rows that are allowed.
         limit: usize,
     },
+}
+
+impl InputError {
+    /// The same without a value of the request: for servers whose errors are read by others than the caller.
+    pub(crate) fn without_values(self) -> Self {
+        match self {
+            Self::WrongType { column, row, expected, found, .. } => {
+                Self::WrongType { column, row, expected, found, value: None }
+            }
+            Self::Refused(_) => Self::Refused("The model refuses the input.".to_owned()),
+            other => other,
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod predictions;
 pub mod rollout;
 mod route;
 mod runtime;
+mod sanity;
 mod schema;
 mod segments;
 mod signature;

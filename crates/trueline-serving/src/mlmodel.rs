@@ -1,5 +1,6 @@
 //! The `MLmodel` file: which flavour a model has, which file holds it, what it takes.
 
+use crate::sanity::{self, Sanity};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -69,6 +70,15 @@ impl MlModel {
 }
 
 impl MlModel {
+    /// What was declared of its answers.
+    ///
+    /// # Errors
+    /// A sentence that says how it is written.
+    pub(crate) fn sanity(&self) -> Result<Sanity, String> {
+        let declared = self.metadata.as_ref().and_then(|m| m.get(sanity::DECLARED));
+        declared.map_or_else(|| Ok(Sanity::default()), Sanity::parse)
+    }
+
     /// Whether MLflow can load it as a function of Python.
     pub(crate) fn is_pyfunc(&self) -> bool {
         self.flavors.contains_key("python_function")

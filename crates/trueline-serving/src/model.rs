@@ -7,6 +7,7 @@ use crate::frame::Frame;
 use crate::mlmodel::MlModel;
 use crate::predictions::Predictions;
 use crate::runtime::{self, Loading, RunError, Runtime, Runtimes};
+use crate::sanity::Sanity;
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -64,6 +65,8 @@ pub struct LoadedModel {
     spec: ModelSpec,
     runtime: Box<dyn Runtime>,
     signature: Signature,
+    sanity: Sanity,
+    hide_values: bool,
     feature_views: Vec<String>,
     example: Option<Frame>,
 }
@@ -89,12 +92,15 @@ impl LoadedModel {
         let recorded = recorded.map(Signature::parse).transpose().map_err(|e| spec.unservable(e))?;
         let signature = runtime.fit(recorded).map_err(|e| spec.unservable(e))?;
         let feature_views = mlmodel.feature_views().map_err(|e| spec.unservable(e))?;
-        let path = mlmodel.saved_input_example_info.and_then(|e| e.serving_input_path);
+        let path = mlmodel.saved_input_example_info.as_ref().and_then(|e| e.serving_input_path.clone());
         let example = match path {
             Some(path) => read(files, project, &spec, &path).await?.as_deref().and_then(example),
             None => None,
         };
-        let model = Self { project: project.clone(), spec, runtime, signature, feature_views, example };
+        let sanity = mlmodel.sanity().map_err(|e| spec.unservable(e))?;
+        let hide_values = runtimes.hide_values;
+        let project = project.clone();
+        let model = Self { project, spec, runtime, signature, sanity, hide_values, feature_views, example };
         model.try_example().await?;
         Ok(model)
     }
@@ -160,12 +166,21 @@ impl LoadedModel {
         if let Some(params) = frame.params().filter(|_| !self.runtime.takes_params()) {
             return Err(crate::InputError::NoParams { given: params.keys().cloned().collect() }.into());
         }
-        self.runtime.predict(&self.signature, frame).await.map_err(|e| match e {
+        let answer = self.runtime.predict(&self.signature, frame).await.map_err(|e| match e {
+            RunError::Input(error) if self.hide_values => error.without_values().into(),
             RunError::Input(error) => error.into(),
+            RunError::Failed(why) if self.hide_values => {
+                tracing::warn!(model = self.spec.name(), why, "a model failed");
+                self.spec.unservable("it failed; the server's log says why")
+            }
             RunError::Failed(why) => self.spec.unservable(why),
             RunError::Busy(why) => ServingError::Busy(why),
             RunError::TimedOut(why) => ServingError::TimedOut(why),
-        })
+        })?;
+        match self.sanity.objection(&answer) {
+            None => Ok(answer),
+            Some(reason) => Err(ServingError::Implausible { model: self.spec.name(), reason }),
+        }
     }
 
     /// The self-test: the example that was logged with the model must be answered with finite numbers.

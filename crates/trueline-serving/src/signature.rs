@@ -322,8 +322,8 @@ impl Problem {
         match self {
             Self::Missing => InputError::MissingValue { column, row, expected },
             Self::Wrong => {
-                let found = told(&cells.values().json(cells.index(row)));
-                InputError::WrongType { column, row, expected, found }
+                let (found, value) = told(&cells.values().json(cells.index(row)));
+                InputError::WrongType { column, row, expected, found, value }
             }
         }
     }
@@ -377,7 +377,7 @@ fn number<T: Number>(values: &Values, at: usize, kind: ColumnType) -> Result<T, 
 }
 
 /// A value as an error tells it: its kind and, when it is short, itself.
-pub(crate) fn told(value: &Json) -> String {
+pub(crate) fn told(value: &Json) -> (String, Option<String>) {
     let kind = match value {
         Json::Null => "null",
         Json::Bool(_) => "boolean",
@@ -388,7 +388,7 @@ pub(crate) fn told(value: &Json) -> String {
         Json::Object(_) => "an object",
     };
     let shown = value.to_string();
-    if shown.len() <= 40 { format!("{kind} {shown}") } else { kind.to_owned() }
+    (kind.to_owned(), (shown.len() <= 40).then_some(shown))
 }
 
 #[cfg(test)]

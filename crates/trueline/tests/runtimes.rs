@@ -80,6 +80,27 @@ fn every_flavour_answers_what_mlflow_answers() {
 }
 
 #[test]
+fn answers_beyond_what_was_declared_are_no_answers_and_errors_can_keep_values_to_themselves() {
+    let (folder, _) = made_by(&python(), "runtime_models.py");
+    let model = folder.path().join("array");
+    let told = std::fs::read_to_string(model.join("MLmodel")).unwrap();
+    assert!(!told.contains("metadata:"));
+    let declared = format!("{told}metadata:\n  trueline.predictions:\n    max: 100\n    finite: true\n");
+    // The example that was logged with it must pass, too.
+    std::fs::write(model.join("MLmodel"), declared.replace("serving_input_path", "unused")).unwrap();
+    let (path, interpreter) = (model.to_string_lossy().into_owned(), python());
+    let container = Container::start(&[&path, "--python-workers", &interpreter, "--hide-values"], &[]);
+    let (status, answer) = container.ask("/invocations", &json!({ "inputs": [[40.0, 50.0]] }));
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = container.ask("/invocations", &json!({ "inputs": [[60.0, 50.0]] }));
+    let message = answer["message"].as_str().unwrap();
+    assert!(status == 500 && message.contains("and … to 100 is declared"), "{answer}");
+    let (status, answer) = container.ask("/invocations", &json!({ "inputs": [["secret", 1.0]] }));
+    let message = answer["message"].as_str().unwrap();
+    assert!(status == 400 && message.contains("got text") && !message.contains("secret"), "{answer}");
+}
+
+#[test]
 fn onnx_models_answer_what_their_library_answers() {
     let clients = std::env::var("TRUELINE_SERVING_PYTHON")
         .expect("TRUELINE_SERVING_PYTHON is not set: run the tests with `cargo xtask test`");
@@ -117,7 +138,7 @@ fn a_python_model_is_deployed_answers_over_a_restart_and_its_worker_is_replaced_
     let path = format!("/api/v1/predictions/{id}");
     wait_until("the prediction is in the log", || server.get(&path).0 == 200);
     let (_, logged) = server.get(&path);
-    assert_eq!(logged["output"], case.predictions[0], "{logged}");
+    assert_eq!(logged["prediction"]["output"], case.predictions[0], "{logged}");
 
     let worker = children(server.pid()).into_iter().find(|pid| command(*pid).contains("worker")).unwrap();
     let _ = Command::new("kill").args(["-9", &worker.to_string()]).status();

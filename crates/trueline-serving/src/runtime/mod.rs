@@ -88,6 +88,8 @@ pub struct Runtimes {
     pub onnx: trueline_onnx::Search,
     /// Python workers, if there may be any.
     pub python: Option<PythonWorkers>,
+    /// Whether errors keep values of requests to themselves.
+    pub hide_values: bool,
 }
 
 /// A version to be loaded.

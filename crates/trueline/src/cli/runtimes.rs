@@ -15,6 +15,9 @@ pub(crate) struct RuntimeArgs {
     /// The library that runs ONNX models; without it the one of the `onnxruntime` Python package, where it is found
     #[arg(long, env = "TRUELINE_ONNXRUNTIME", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+    /// Keep values of requests out of errors
+    #[arg(long, env = "TRUELINE_HIDE_VALUES")]
+    hide_values: bool,
 }
 
 /// Which Python workers have, if there may be any.
@@ -57,6 +60,7 @@ impl RuntimeArgs {
                 environments: Environments::new(folder.join("python")),
                 interpreter,
             }),
+            hide_values: self.hide_values,
         }
     }
 }
