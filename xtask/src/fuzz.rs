@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-const TARGETS: [&str; 2] = ["filters", "bodies"];
+const TARGETS: [&str; 4] = ["filters", "bodies", "scoring", "models"];
 const MINUTES: u64 = 20;
 /// Counters and what is compared, for the fuzzer; overflows and assertions, for us.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -11,7 +11,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     say("running the tests");
     let mut test = cargo();
     test.args(["test", "--workspace"]).args(arguments);
-    test.env("TRUELINE_PYTHON", python).env("TRUELINE_TEST_POSTGRES", postgres.url());
+    test.env("TRUELINE_PYTHON", &python).env("TRUELINE_TEST_POSTGRES", postgres.url());
+    test.env("TRUELINE_UV", python.with_file_name("uv"));
     test.env("TRUELINE_ONNX_PYTHON", &clients).env("TRUELINE_SERVING_PYTHON", &clients);
     if let Some(promtool) = setup::promtool() {
         test.env("TRUELINE_PROMTOOL", promtool);

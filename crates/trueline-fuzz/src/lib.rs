@@ -1,14 +1,19 @@
-//! What coverage-guided fuzzing drives: the filter parsers, and every JSON body through the door of a whole server that
-//! runs in the same process, so that its counters are the fuzzer's. `cargo xtask fuzz` builds and runs it.
+//! What coverage-guided fuzzing drives: the filter parsers; every JSON body through the door of a whole server that runs in
+//! the same process, so that its counters are the fuzzer's; requests of all scoring wires to a model; files of models.
+//! `cargo xtask fuzz` builds and runs it.
 //!
 //! A panic here is a finding; so is an answer of 5xx that says more than "switched off", and an answer that does not come.
 
 mod bodies;
 mod filters;
+mod models;
 mod routes;
+mod scoring;
 mod seeds;
 mod server;
 
 pub use bodies::{Bodies, Finding};
 pub use filters::filters;
+pub use models::{model_seeds, models};
+pub use scoring::{Scoring, scoring_seeds};
 pub use seeds::{body_seeds, filter_seeds};

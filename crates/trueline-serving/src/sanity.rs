@@ -35,11 +35,14 @@ impl Sanity {
             )
         };
         // MLflow's YAML keeps a dictionary; a text of JSON is understood as well.
-        let read: Result<Self, _> = match declared {
-            Json::String(text) => serde_json::from_str(text),
-            other => serde_json::from_value(other.clone()),
+        let read = match declared {
+            Json::String(text) => serde_json::from_str(text).map_err(|e| wrong(&e))?,
+            other => other.clone(),
         };
-        let sanity = read.map_err(|e| wrong(&e))?;
+        if !read.is_object() {
+            return Err(wrong(&"it is no dictionary"));
+        }
+        let sanity: Self = serde_json::from_value(read).map_err(|e| wrong(&e))?;
         match (sanity.min, sanity.max) {
             (Some(min), Some(max)) if min > max => Err(wrong(&"min is above max")),
             _ => Ok(sanity),

@@ -5,7 +5,7 @@
 mod common;
 
 use common::container::Container;
-use common::{On, Server, models, python, text, wait_until};
+use common::{Server, models, python, text, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

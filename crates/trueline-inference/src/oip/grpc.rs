@@ -1,6 +1,7 @@
 //! The protocol over gRPC, on the same port. Metadata of a call are headers of its request, so tokens, projects and sticky
 //! keys come as they do over REST.
 
+use super::codec::Messages;
 use super::datatype::{self, Wire};
 use super::messages::{
     Choice, Contents, Empty, Index, Indexed, InferRequest, InferResponse, InputTensor, IsSo, ModelMetadata,
@@ -17,9 +18,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use std::future::Future;
 use std::pin::Pin;
+use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
 use trueline_flows::Knock;
 use trueline_serving::TensorCard;
 use trueline_tensors::{DataType, Tensor, Values};
@@ -101,8 +102,10 @@ where
     F: Fn(Call, M) -> Fut,
     Fut: Future<Output = Result<R, Refusal>> + Send + 'static,
 {
-    let codec = ProstCodec::<R, M>::default();
-    let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(LARGEST_BODY), None);
+    let mut grpc = Grpc::new(Messages::<M, R>::default())
+        .apply_max_message_size_config(Some(LARGEST_BODY), None)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip);
     let response = grpc.unary(Method { call, run }, request).await;
     response.map(Body::new)
 }

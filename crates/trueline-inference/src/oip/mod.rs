@@ -3,6 +3,7 @@
 //! Every endpoint is a model of it. What a request brings becomes a [`Frame`]: one tensor of several dimensions is an
 //! array, tensors of one value for each row are columns by their names.
 
+mod codec;
 mod datatype;
 pub(crate) mod grpc;
 mod json;
