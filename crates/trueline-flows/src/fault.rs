@@ -251,7 +251,9 @@ impl Kind for ServingError {
             Self::Exists(_) => FaultKind::Exists,
             Self::Invalid(_) | Self::Input(_) => FaultKind::Invalid,
             Self::State(_) => FaultKind::State,
-            Self::Unservable { .. } => FaultKind::Unservable,
+            Self::Unservable { .. } | Self::Implausible { .. } => FaultKind::Unservable,
+            Self::Busy(_) => FaultKind::Busy,
+            Self::TimedOut(_) | Self::Features(_) => FaultKind::Unavailable,
             Self::Ledger(inner) => inner.kind(),
             _ => FaultKind::Internal,
         }
