@@ -3,7 +3,7 @@
 use trueline_db::{Config, Limits};
 
 /// A fresh database of PostgreSQL's, if there is a server.
-pub fn postgres(name: &str, limits: Limits) -> Option<Config> {
+pub(crate) fn postgres(name: &str, limits: Limits) -> Option<Config> {
     let base = std::env::var("TRUELINE_TEST_POSTGRES").ok()?;
     let name = format!("db_{name}_{}", std::process::id());
     let mut client = postgres::Client::connect(&base, postgres::NoTls).unwrap();
