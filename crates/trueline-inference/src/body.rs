@@ -9,6 +9,8 @@ const FIELDS: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", 
 
 /// Reads a body: straight into columns where it is regular, else by way of JSON, which also finds what is wrong with it.
 pub(crate) fn frame(body: &[u8]) -> Result<Frame, String> {
+    // Some clients begin with a mark of byte order.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     columns::frame(body).map_or_else(|| of_json(json(body)?), Ok)
 }
 
@@ -64,22 +66,33 @@ fn one_field(found: &str) -> String {
 }
 
 fn json(body: &[u8]) -> Result<Json, String> {
-    parse_json(body).map_err(|e| {
-        format!("Failed to parse input from JSON. Ensure that input is a valid JSON formatted string: {e}")
-    })
+    parse_json(body)
+        .map_err(|e| format!("Invalid input. Ensure that input is a valid JSON formatted string. Error: {e}"))
 }
 
 /// `{"columns": […], "data": [[…], …], "index": […]}`
 fn split(input: Json) -> Result<Frame, String> {
     let Json::Object(mut fields) = input else {
-        return Err(format!("Dataframe split format must be a dictionary. Got {}", kind(&input)));
+        let got = kind(&input).trim_start_matches("a ");
+        return Err(format!("Dataframe split format must be a dictionary. Got {got}"));
     };
     if let Some(odd) = fields.keys().find(|k| !["columns", "data", "index"].contains(&k.as_str())) {
         return Err(format!("Dataframe split format has columns, data and index. Got `{odd}`"));
     }
+    let index = fields.remove("index");
     let Some(Json::Array(rows)) = fields.remove("data") else {
         return Err("Dataframe split format needs `data`, a list of rows".to_owned());
     };
+    if let Some(Json::Array(index)) = index
+        && index.len() != rows.len()
+    {
+        return Err(format!(
+            "Provided dataframe_split field is not a valid dataframe representation in 'split' format. Error: 'Length of \
+             values ({}) does not match length of index ({})'",
+            rows.len(),
+            index.len()
+        ));
+    }
     match fields.remove("columns") {
         None | Some(Json::Null) => Tensor::of_json(Json::Array(rows), "dataframe_split").map(Frame::array),
         Some(Json::Array(names)) => {
@@ -173,6 +186,7 @@ fn instances(input: Json) -> Result<Frame, String> {
 fn inputs(input: Json) -> Result<Frame, String> {
     match input {
         Json::Object(columns) => by_name(columns),
+        Json::Array(ref rows) if rows.first().is_some_and(Json::is_object) => records(input, "inputs"),
         Json::Array(_) => Tensor::of_json(input, "inputs").map(Frame::array),
         other => {
             Err(format!("`inputs` must be a dictionary of columns or a list of rows. Got {}", kind(&other)))
@@ -307,8 +321,12 @@ mod tests {
             (json!([1]), "exactly one of the input fields"),
             (json!({ "x": 1 }), r#"it has the fields ["x"]"#),
             (json!({ "inputs": [], "instances": [] }), r#"it has ["instances", "inputs"]"#),
-            (json!({ "dataframe_split": [1] }), "Dataframe split format must be a dictionary. Got a list"),
+            (json!({ "dataframe_split": [1] }), "Dataframe split format must be a dictionary. Got list"),
             (json!({ "dataframe_split": { "data": 3 } }), "needs `data`"),
+            (
+                json!({ "dataframe_split": { "columns": ["a"], "index": [0, 1], "data": [[1]] } }),
+                "Length of values (1) does not match length of index (2)",
+            ),
             (
                 json!({ "dataframe_split": { "columns": ["a"], "data": [[1, 2]] } }),
                 "row 0 of `dataframe_split` has 2 values, expected 1",

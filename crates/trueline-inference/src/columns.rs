@@ -196,17 +196,22 @@ impl<'de> Visitor<'de> for Split {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Frame, A::Error> {
         let (mut names, mut data) = (None::<Vec<Name<'de>>>, None);
+        let mut index = None::<Vec<IgnoredAny>>;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match key.as_ref() {
                 "columns" => names = map.next_value()?,
                 "data" => data = Some(map.next_value_seed(Table)?),
-                "index" => drop(map.next_value::<IgnoredAny>()?),
+                "index" => index = map.next_value()?,
                 _ => return Err(A::Error::custom(IRREGULAR)),
             }
         }
         let (rows, columns) = data.ok_or_else(|| A::Error::custom(IRREGULAR))?;
         match names {
-            Some(names) if names.len() == columns.len() && rows > 0 => {
+            Some(names)
+                if names.len() == columns.len()
+                    && rows > 0
+                    && index.is_none_or(|index| index.len() == rows) =>
+            {
                 let named = names.into_iter().zip(columns);
                 unique(named.map(|(name, values)| Tensor::column(name.text(), values.finish())).collect())
             }

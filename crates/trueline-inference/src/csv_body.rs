@@ -17,6 +17,9 @@ pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
         |e: csv::Error| format!("Failed to parse input as a Pandas DataFrame: the CSV can't be read: {e}");
     let mut reader = csv::ReaderBuilder::new().from_reader(body);
     let names: Vec<String> = reader.headers().map_err(wrong)?.iter().map(ToOwned::to_owned).collect();
+    if names.is_empty() {
+        return Err("Failed to parse input as a Pandas DataFrame: No columns to parse from file".to_owned());
+    }
     let mut columns: Vec<Vec<String>> = vec![Vec::new(); names.len()];
     for record in reader.records() {
         let record = record.map_err(wrong)?;
@@ -92,6 +95,7 @@ mod tests {
 
     #[test]
     fn what_is_no_csv_is_refused() {
+        assert!(frame(b"", &[]).unwrap_err().contains("No columns to parse"));
         assert!(frame(b"a,b\n1\n", &[]).unwrap_err().contains("the CSV can't be read"));
         assert!(frame(b"a,a\n1,2\n", &[]).unwrap_err().contains("'a' is given twice"));
         assert!(frame(b"a\n\xff\n", &[]).is_err());

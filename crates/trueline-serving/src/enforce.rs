@@ -4,7 +4,7 @@
 
 use crate::error::InputError;
 use crate::frame::Frame;
-use crate::signature::{ColumnType, InputColumn, InputTensor, Signature, told};
+use crate::signature::{ColumnType, InputColumn, InputTensor, MOST_EXACT, Signature, told};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value as Json;
@@ -146,7 +146,19 @@ fn arrays(specs: &[InputTensor], frame: &Frame) -> Result<Frame, InputError> {
     Frame::named(tensors).map_err(|found| shape_error("arrays of as many rows", found))
 }
 
+/// A column of lists of one shape as one array.
+fn stacked(tensor: &Tensor) -> Tensor {
+    match tensor.values() {
+        Values::Json(list) if tensor.is_column() && list.first().is_some_and(Json::is_array) => {
+            let array = Tensor::of_json(Json::Array(list.clone()), tensor.name());
+            array.map_or_else(|_| tensor.clone(), |array| array.named(tensor.name()))
+        }
+        _ => tensor.clone(),
+    }
+}
+
 fn cast_tensor(spec: &InputTensor, tensor: &Tensor) -> Result<Tensor, InputError> {
+    let tensor = &stacked(tensor);
     let fits = |(wanted, given): (&i64, &usize)| *wanted < 0 || usize::try_from(*wanted) == Ok(*given);
     // A column stands for an array that is one wide.
     let shape = match (tensor.shape(), spec.shape.len()) {
@@ -206,8 +218,9 @@ fn cast(values: &Values, to: DataType) -> Result<Values, usize> {
         DataType::Uint16 => whole!(Uint16, u16),
         DataType::Uint8 => whole!(Uint8, u8),
         DataType::Bool => each
-            .map(|at| match values {
-                Values::Json(list) => list[at].as_bool().ok_or(at),
+            .map(|at| match (truth(values, at), whole(values, at)) {
+                (Some(on), _) => Ok(on),
+                (None, Some(0 | 1)) if !matches!(values, Values::Text(_)) => Ok(whole(values, at) == Some(1)),
                 _ => Err(at),
             })
             .collect::<Result<_, _>>()
@@ -222,8 +235,27 @@ fn cast(values: &Values, to: DataType) -> Result<Values, usize> {
     }
 }
 
+fn truth(values: &Values, at: usize) -> Option<bool> {
+    match values {
+        Values::Bool(list) => Some(list[at]),
+        Values::Json(list) => list[at].as_bool(),
+        _ => None,
+    }
+}
+
+/// A float that is a whole number, exactly.
+#[allow(clippy::cast_possible_truncation)]
+fn exact(float: f64) -> Option<i128> {
+    (float.fract() == 0.0 && float.abs() <= MOST_EXACT).then_some(float as i128)
+}
+
+/// A value that is a whole number, however it is written.
 fn whole(values: &Values, at: usize) -> Option<i128> {
     Some(match values {
+        Values::Bool(list) => list[at].into(),
+        Values::Fp64(list) => exact(list[at])?,
+        Values::Fp32(list) => exact(list[at].into())?,
+        Values::Text(list) => list[at].as_deref()?.trim().parse().ok()?,
         Values::Int64(list) => list[at].into(),
         Values::Int32(list) => list[at].into(),
         Values::Int16(list) => list[at].into(),
@@ -232,11 +264,16 @@ fn whole(values: &Values, at: usize) -> Option<i128> {
         Values::Uint32(list) => list[at].into(),
         Values::Uint16(list) => list[at].into(),
         Values::Uint8(list) => list[at].into(),
-        Values::Json(list) => match list[at].as_i64() {
-            Some(whole) => whole.into(),
-            None => list[at].as_u64()?.into(),
+        Values::Json(list) => match &list[at] {
+            Json::Bool(on) => (*on).into(),
+            Json::String(text) => text.trim().parse().ok()?,
+            number => match (number.as_i64(), number.as_u64()) {
+                (Some(whole), _) => whole.into(),
+                (None, Some(large)) => large.into(),
+                (None, None) => exact(number.as_f64()?)?,
+            },
         },
-        _ => return None,
+        Values::Bytes(_) => return None,
     })
 }
 
@@ -249,10 +286,11 @@ fn float(values: &Values, at: usize) -> Option<f64> {
             None | Some("NaN") => Some(f64::NAN),
             Some("Infinity") => Some(f64::INFINITY),
             Some("-Infinity") => Some(f64::NEG_INFINITY),
-            Some(_) => None,
+            Some(text) => text.trim().parse().ok().filter(|float: &f64| float.is_finite()),
         },
         Values::Json(list) => match &list[at] {
             Json::Null => Some(f64::NAN),
+            Json::Bool(on) => Some(f64::from(u8::from(*on))),
             Json::Number(n) => n.as_f64(),
             Json::String(word) => float(&Values::Text(vec![Some(word.clone())]), 0),
             _ => None,
@@ -278,7 +316,12 @@ fn text(values: &Values, at: usize) -> Option<Option<String>> {
 
 fn bytes(values: &Values, at: usize) -> Option<Vec<u8>> {
     match values {
-        Values::Text(list) => BASE64_STANDARD.decode(list[at].as_deref()?).ok(),
+        Values::Text(list) => {
+            let mut text = list[at].clone()?;
+            // Python's encoder breaks lines and ends the last.
+            text.retain(|c| !c.is_ascii_whitespace());
+            BASE64_STANDARD.decode(text).ok()
+        }
         _ => None,
     }
 }
@@ -331,8 +374,36 @@ mod tests {
         assert_eq!(one("long", &[json!(1.5)]), "Column 'x', row 0: expected long, got a fraction 1.5.");
         assert!(one("long", &[json!(1), Json::Null]).contains("row 1: a value is missing"));
         assert!(one("integer", &[json!(1_i64 << 40)]).contains("expected integer"));
-        assert!(one("boolean", &[json!(1)]).contains("expected boolean"));
+        assert!(one("boolean", &[json!(2)]).contains("expected boolean"));
+        assert!(one("boolean", &[json!("1")]).contains("expected boolean"));
         assert!(one("binary", &[json!("%")]).contains("expected binary"));
+    }
+
+    #[test]
+    fn what_is_written_otherwise_but_means_the_same_is_taken() {
+        let one = |kind: &str, values: &[Json]| {
+            let signature = format!(r#"[{{"type": "{kind}", "name": "x"}}]"#);
+            let typed = typed(&signature, &Frame::named(vec![column("x", values)]).unwrap()).unwrap();
+            typed.columns()[0].values().clone()
+        };
+        assert_eq!(one("long", &[json!(1.0), json!(-2.0)]), Values::Int64(vec![1, -2]));
+        assert_eq!(one("long", &[json!("7"), json!(true)]), Values::Int64(vec![7, 1]));
+        assert_eq!(one("double", &[json!("1.5"), json!(true)]), Values::Fp64(vec![1.5, 1.0]));
+        assert_eq!(one("boolean", &[json!(1), json!(0)]), Values::Bool(vec![true, false]));
+        assert_eq!(one("binary", &[json!("AQID\n")]), Values::Bytes(vec![vec![1, 2, 3]]));
+    }
+
+    #[test]
+    fn lists_in_a_column_are_stacked_where_an_array_is_wanted() {
+        let signature = r#"[{"type": "tensor", "name": "a", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}},
+            {"type": "tensor", "name": "b", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]"#;
+        let given = Frame::named(vec![
+            column("a", &[json!([1.5, 2.5]), json!([3, 4])]),
+            column("b", &[json!(1), json!(2)]),
+        ]);
+        let typed = typed(signature, &given.unwrap()).unwrap();
+        assert_eq!(typed.column("a").unwrap().shape(), [2, 2]);
+        assert_eq!(typed.column("a").unwrap().values(), &Values::Fp64(vec![1.5, 2.5, 3.0, 4.0]));
     }
 
     #[test]

@@ -310,6 +310,9 @@ fn fill<T: Number>(
     Ok(())
 }
 
+/// Up to here every whole number is a float, and the other way round.
+pub(crate) const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// Why a value is not one of its column.
 enum Problem {
     Missing,
@@ -329,17 +332,20 @@ impl Problem {
     }
 }
 
-/// A value as the model takes it. MLflow takes a whole number where a fraction is expected, not the other way round.
+/// A value as the model takes it. What means the same is taken however it is written, as MLflow's scoring server does: `1.0`
+/// and `"1"` are whole numbers, `true` is 1. What would lose something is refused, which MLflow does not always.
 fn number<T: Number>(values: &Values, at: usize, kind: ColumnType) -> Result<T, Problem> {
     use ColumnType::{Boolean, Double, Float, Integer};
     let whole = |value: i64| match kind {
         Integer if i32::try_from(value).is_err() => Err(Problem::Wrong),
-        Boolean => Err(Problem::Wrong),
+        Boolean if !(0..=1).contains(&value) => Err(Problem::Wrong),
         _ => Ok(T::of_int(value)),
     };
     let float = |value: f64| match kind {
         Double | Float => Ok(T::of_float(value)),
         _ if value.is_nan() => Err(Problem::Missing),
+        #[allow(clippy::cast_possible_truncation)]
+        _ if value.fract() == 0.0 && value.abs() <= MOST_EXACT => whole(value as i64),
         _ => Err(Problem::Wrong),
     };
     match values {
@@ -353,14 +359,19 @@ fn number<T: Number>(values: &Values, at: usize, kind: ColumnType) -> Result<T, 
         Values::Uint32(list) => whole(list[at].into()),
         Values::Uint16(list) => whole(list[at].into()),
         Values::Uint8(list) => whole(list[at].into()),
-        Values::Bool(list) if kind == Boolean => Ok(T::of_int(list[at].into())),
-        Values::Bool(_) | Values::Bytes(_) => Err(Problem::Wrong),
+        Values::Bool(list) => Ok(T::of_int(list[at].into())),
+        Values::Bytes(_) => Err(Problem::Wrong),
         Values::Text(list) => match list[at].as_deref() {
             None => float(f64::NAN),
             Some("NaN") => float(f64::NAN),
             Some("Infinity") => float(f64::INFINITY),
             Some("-Infinity") => float(f64::NEG_INFINITY),
-            Some(_) => Err(Problem::Wrong),
+            Some(_) if kind == Boolean => Err(Problem::Wrong),
+            Some(text) => match (text.trim().parse(), text.trim().parse::<f64>()) {
+                (Ok(value), _) => whole(value),
+                (_, Ok(value)) if value.is_finite() => float(value),
+                _ => Err(Problem::Wrong),
+            },
         },
         Values::Json(list) => {
             let one = std::iter::once(list[at].clone()).collect::<trueline_tensors::Builder>().finish();
@@ -465,14 +476,18 @@ mod tests {
         assert_eq!(read("float", Values::Fp32(vec![0.1])), Ok(vec![0.1]));
         assert_eq!(read("long", Values::Int32(vec![-7])), Ok(vec![-7.0]));
         assert_eq!(read("boolean", Values::Bool(vec![true])), Ok(vec![1.0]));
+        assert_eq!(read("double", Values::Bool(vec![true])), Ok(vec![1.0]));
+        assert_eq!(read("boolean", Values::Int64(vec![1])), Ok(vec![1.0]));
+        assert_eq!(read("long", Values::Fp64(vec![-7.0])), Ok(vec![-7.0]));
+        assert_eq!(read("long", values(&[json!("12")])), Ok(vec![12.0]));
         assert_eq!(read("double", values(&[json!(u64::MAX)])), Ok(vec![18_446_744_073_709_551_615.0]));
         assert_eq!(read("double", values(&[json!(1), json!("Infinity")])), Ok(vec![1.0, f32::INFINITY]));
         for (kind, odd) in [
             ("integer", Values::Int64(vec![1 << 40])),
             ("long", Values::Uint64(vec![u64::MAX])),
             ("long", Values::Fp32(vec![1.5])),
-            ("double", Values::Bool(vec![true])),
-            ("boolean", Values::Int64(vec![1])),
+            ("boolean", Values::Int64(vec![2])),
+            ("boolean", values(&[json!("true")])),
             ("double", Values::Bytes(vec![b"1".to_vec()])),
             ("double", values(&[json!([1])])),
         ] {

@@ -79,7 +79,7 @@ fn azure_is_answered_with_bare_predictions_and_its_headers() {
     let expected = Models::saved().expected("binary");
     let container = Container::start(&[], &[("AZUREML_MODEL_DIR", &folder("binary"))]);
     assert_eq!(container.call("GET", "/", None, &[]).unwrap().1, json!("Healthy"));
-    let body = json!({ "input_data": { "columns": expected.columns, "index": [], "data": expected.rows } });
+    let body = json!({ "input_data": { "columns": expected.columns, "data": expected.rows } });
     let ids = [("x-ms-client-request-id", "mine"), ("x-request-id", "its")];
     let (status, answer, told) = container.call("POST", "/score", Some(body.to_string()), &ids).unwrap();
     assert_eq!((status, &answer), (200, &expected.predictions));
