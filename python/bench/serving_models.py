@@ -1,7 +1,7 @@
 """Saves what `cargo xtask bench serving` serves: 200 trees of depth 6 over 30 columns, and a logistic regression.
 
-Run as `python serving_models.py <folder>`. Below the folder there are the MLflow models `trees` and `logistic`, a repository
-of MLServer for each (`mlserver-trees`, `mlserver-logistic`), and `asked.json` with the columns, 1,000 rows to ask with and the
+Run as `python serving_models.py <folder>`. Below the folder there are the MLflow models `trees` and `logistic`, repositories
+of MLServer (`mlserver-trees`, `mlserver-trees-batching`, `mlserver-logistic`), and `asked.json` with the columns, 1,000 rows to ask with and the
 time that the regression's own `predict` takes for one of them.
 """
 
@@ -45,7 +45,8 @@ def main() -> None:
     mlflow.xgboost.save_model(
         trees, folder / "trees", signature=signature, input_example=example, pip_requirements=["mlflow", "xgboost"]
     )
-    repository(folder / "mlserver-trees", "mlserver_xgboost.XGBoostModel", folder / "trees/model.ubj", {})
+    for name, batching in {"mlserver-trees": {}, "mlserver-trees-batching": BATCHING}.items():
+        repository(folder / name, "mlserver_xgboost.XGBoostModel", folder / "trees/model.ubj", batching)
 
     logistic = LogisticRegression(max_iter=1_000).fit(values, label)
     signature = infer_signature(values[:3], logistic.predict(values[:3]))

@@ -180,6 +180,14 @@ impl<'m> Stage<'m> {
         let short = Callers(BATCH_CALLERS, SHORT);
         let grpc = self.peak(&side, table, &group, "OIP over gRPC", &self.batch.grpc, short)?;
         ours.batch_grpc.over(&grpc, table, &group, "OIP over gRPC, Trueline ÷ MLServer", None);
+        side.stop()?;
+
+        // It can gather rows of several requests too, which costs each of them a wait.
+        let (side, group) =
+            (Side::mlserver(program, &self.models.join("mlserver-trees-batching"))?, single());
+        let what = "OIP as JSON, gathered in batches";
+        let json = self.peak(&side, table, &group, what, &self.one.json, Callers(CALLERS, SHORT))?;
+        ours.json.over(&json, table, &group, &format!("{what}, Trueline ÷ MLServer"), None);
         side.stop()
     }
 
