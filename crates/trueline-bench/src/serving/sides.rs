@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The library's threads for one prediction, in the peers: with more than one they spin for each other while requests wait,
-/// and 21 answers a second become 590. So it is for batches too.
+/// The libraries' threads for one prediction, in the peers: with one for each core they spin for each other while requests
+/// wait, and fewer answers come, one by one and in batches.
 const ONE_THREAD: (&str, &str) = ("OMP_NUM_THREADS", "1");
 const WARM_UP: Duration = Duration::from_millis(500);
 
