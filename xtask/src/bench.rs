@@ -8,11 +8,14 @@ use std::process::Command;
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let binary = shell::built_server()?;
     let models = tempfile::Builder::new().prefix("trueline-bench").tempdir()?;
+    let asked = |part: &str| arguments.iter().any(|a| a == part);
+    let given = |switch: &str| arguments.iter().any(|a| a.starts_with(switch));
     let needs_no_models = ["startup", "commit", "tracking", "runs", "points", "artifacts"];
-    if !needs_no_models.iter().any(|part| arguments.iter().any(|a| a == part)) {
+    if !needs_no_models.into_iter().any(asked) {
         say("training the models that are served");
+        let script = if asked("serving") { "serving_models.py" } else { "models.py" };
         let mut python = Command::new(setup::python()?);
-        python.arg(root().join("python/bench/models.py")).arg(models.path());
+        python.arg(root().join("python/bench").join(script)).arg(models.path());
         shell::run(python.env("MLFLOW_DISABLE_TELEMETRY", "true"))?;
     }
     let mut command = cargo();
@@ -21,8 +24,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         .arg(binary)
         .arg("--models")
         .arg(models.path());
-    if arguments.iter().any(|a| a == "tracking") && !arguments.iter().any(|a| a.starts_with("--mlflow")) {
+    if (asked("tracking") || asked("serving")) && !given("--mlflow") {
         command.arg("--mlflow").arg(setup::mlflow_server()?);
+    }
+    if asked("serving") && !given("--mlserver") {
+        command.arg("--mlserver").arg(setup::mlserver()?);
+    }
+    if asked("serving") && !given("--python") {
+        command.arg("--python").arg(setup::python()?);
     }
     shell::run(command.args(arguments))
 }

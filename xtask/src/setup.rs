@@ -30,6 +30,11 @@ pub(crate) fn mlflow_server() -> anyhow::Result<PathBuf> {
     Ok(environment("venv-oracle", "python/requirements-oracle.lock")?.with_file_name("mlflow"))
 }
 
+/// MLServer, which serving is measured beside.
+pub(crate) fn mlserver() -> anyhow::Result<PathBuf> {
+    Ok(environment("venv-mlserver", "python/requirements-mlserver.lock")?.with_file_name("mlserver"))
+}
+
 /// What drives the pages.
 pub(crate) struct Browser {
     /// The interpreter that has playwright and axe-core.

@@ -35,13 +35,19 @@ pub fn post_json(path: &str, body: &str) -> Vec<u8> {
 /// The same with headers of its own.
 #[must_use]
 pub fn post_json_with(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    post(path, "application/json", headers, body.as_bytes())
+}
+
+/// The bytes of a request with a body of any type.
+#[must_use]
+pub fn post(path: &str, content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-         {headers}\r\n{body}"
-    )
-    .into_bytes()
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
+         {headers}\r\n"
+    );
+    [head.as_bytes(), body].concat()
 }
 
 /// The bytes of a request without a body.

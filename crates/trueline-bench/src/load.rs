@@ -109,7 +109,7 @@ impl LoadReport {
         n / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    fn add(&mut self, exchange: &Exchange<'_>) {
+    pub(crate) fn add(&mut self, exchange: &Exchange<'_>) {
         self.latency.record(exchange.received_at.duration_since(exchange.due_at));
         self.lag.record(exchange.sent_at.duration_since(exchange.due_at));
         let failure = match exchange.answer {
@@ -127,7 +127,7 @@ impl LoadReport {
         }
     }
 
-    fn merge(mut self, other: Self) -> Self {
+    pub(crate) fn merge(mut self, other: Self) -> Self {
         self.latency.merge(&other.latency);
         self.lag.merge(&other.lag);
         for (status, n) in other.statuses {

@@ -8,7 +8,9 @@ use clap::{Parser, ValueEnum};
 use mimalloc::MiMalloc;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use trueline_bench::{Against, Table, artifacts, commit, points, predict, runs, startup, tracking};
+use trueline_bench::{
+    Against, Peers, Table, artifacts, commit, points, predict, runs, serving, startup, tracking,
+};
 
 /// As in the server: what runs here without it is held against what runs there.
 #[global_allocator]
@@ -31,7 +33,9 @@ enum What {
     Points,
     /// A large artifact up and down, on the disk and through an S3 server
     Artifacts,
-    /// All but the last four, which take long
+    /// Serving, beside MLServer, MLflow's own server and the scorer alone
+    Serving,
+    /// All but the last five, which take long
     All,
 }
 
@@ -45,12 +49,21 @@ struct Args {
     /// The server's binary
     #[arg(long, env = "TRUELINE_BIN")]
     binary: PathBuf,
-    /// The folder of the models that are served, from `python/bench/models.py`
+    /// The folder of the models that are served, from `python/bench/models.py`, or `serving_models.py` for `serving`
     #[arg(long)]
     models: Option<PathBuf>,
     /// The real MLflow's program, to compare with
     #[arg(long)]
     mlflow: Option<PathBuf>,
+    /// MLServer's program, to compare with
+    #[arg(long)]
+    mlserver: Option<PathBuf>,
+    /// The interpreter of Python workers
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// One more switch of `trueline serve` for the model in a Python worker, as of its batching; may be said again
+    #[arg(long, allow_hyphen_values = true)]
+    worker_switch: Vec<String>,
     /// A PostgreSQL server, `postgres://user@host:port`, on which databases are made for the comparison
     #[arg(long)]
     postgres: Option<String>,
@@ -71,6 +84,8 @@ struct Args {
     out: Option<PathBuf>,
 }
 
+const NO_MODELS: &str = "--models names the folder of the models that are served";
+
 fn product(text: &str) -> Result<(u64, u64), String> {
     let parsed = text.split_once('x').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     parsed.ok_or_else(|| format!("`{text}` is not like 10000x10000"))
@@ -88,8 +103,7 @@ fn main() -> anyhow::Result<ExitCode> {
         commit(&mut table)?;
     }
     if asked(What::Predict) {
-        let models = models.context("--models names the folder of the models that are served")?;
-        predict(&binary, &models, &mut table)?;
+        predict(&binary, models.as_deref().context(NO_MODELS)?, &mut table)?;
     }
     let folder = tempfile::tempdir()?;
     let work = args.work.as_deref().unwrap_or(folder.path());
@@ -100,6 +114,11 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         What::Runs => runs(&binary, args.runs, work, &mut table)?,
         What::Points => points(&binary, args.points.0, args.points.1, work, &mut table)?,
+        What::Serving => {
+            let (mlserver, mlflow, python) = (args.mlserver, args.mlflow, args.python);
+            let peers = Peers { mlserver, mlflow, python, worker_switches: args.worker_switch };
+            serving(&binary, models.as_deref().context(NO_MODELS)?, &peers, &mut table)?;
+        }
         What::Artifacts => artifacts(&binary, args.artifact_bytes, work, &mut table)?,
         _ => {}
     }

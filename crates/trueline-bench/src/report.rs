@@ -18,6 +18,8 @@ struct Line {
     unit: &'static str,
     at_most: Option<f64>,
     at_least: Option<f64>,
+    /// Why there is no number.
+    instead: Option<String>,
 }
 
 impl Table {
@@ -30,7 +32,16 @@ impl Table {
             unit,
             at_most: None,
             at_least: None,
+            instead: None,
         });
+    }
+
+    /// Notes why there is no number. What was to be at least something is not reached then.
+    pub fn add_none(&mut self, group: &str, name: &str, why: String, at_least: Option<f64>) {
+        self.add(group, name, f64::NAN, "");
+        if let Some(line) = self.lines.last_mut() {
+            (line.at_least, line.instead) = (at_least, Some(why));
+        }
     }
 
     /// Notes a number that has a budget.
@@ -71,10 +82,10 @@ impl Table {
         self.lines.iter().all(Line::within_budget)
     }
 
-    /// The table for programs: `{"lines": [{"group", "name", "value", "unit", "at_most", "at_least"}]}`.
+    /// The table for programs: `{"lines": [{"group", "name", "value", "unit", "at_most", "at_least", "instead"}]}`.
     #[must_use]
     pub fn json(&self) -> Json {
-        let line = |l: &Line| json!({ "group": l.group, "name": l.name, "value": l.value, "unit": l.unit, "at_most": l.at_most, "at_least": l.at_least });
+        let line = |l: &Line| json!({ "group": l.group, "name": l.name, "value": l.value, "unit": l.unit, "at_most": l.at_most, "at_least": l.at_least, "instead": l.instead });
         json!({ "lines": self.lines.iter().map(line).collect::<Vec<_>>() })
     }
 }
@@ -89,14 +100,27 @@ impl Line {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.lines.iter().map(|l| l.name.chars().count()).max().unwrap_or(0);
-        let mut group = None;
+        // What is said of a group later stands with it.
+        let mut groups: Vec<&str> = Vec::new();
         for line in &self.lines {
+            if !groups.contains(&line.group.as_str()) {
+                groups.push(&line.group);
+            }
+        }
+        let place = |line: &Line| groups.iter().position(|group| *group == line.group);
+        let mut lines: Vec<&Line> = self.lines.iter().collect();
+        lines.sort_by_key(|line| place(line));
+        let mut group = None;
+        for line in lines {
             if group != Some(&line.group) {
                 writeln!(f, "\n{}", line.group)?;
                 group = Some(&line.group);
             }
             let digits = if line.value.abs() >= 1000.0 || line.value.fract() == 0.0 { 0 } else { 2 };
-            write!(f, "  {:<width$} {:>12.digits$} {}", line.name, line.value, line.unit)?;
+            match &line.instead {
+                Some(why) => write!(f, "  {:<width$} {why}", line.name)?,
+                None => write!(f, "  {:<width$} {:>12.digits$} {}", line.name, line.value, line.unit)?,
+            }
             match (line.at_most, line.at_least) {
                 (Some(most), _) if line.within_budget() => writeln!(f, "  (at most {most})")?,
                 (Some(most), _) => writeln!(f, "  OVER ITS BUDGET of {most}")?,
@@ -124,6 +148,11 @@ mod tests {
         assert!(text.contains("12.50 ms  (at most 300)"), "{text}");
         assert!(text.contains("61 MiB  OVER ITS BUDGET of 60"), "{text}");
         assert_eq!(table.json()["lines"][1]["value"], 61.0);
+        let mut none = Table::default();
+        none.add_none("ratio", "faster", "no fair figure".to_owned(), None);
+        assert!(none.within_budget() && none.to_string().contains("faster no fair figure"));
+        none.add_none("ratio", "faster", "no fair figure".to_owned(), Some(2.0));
+        assert!(!none.within_budget() && none.json()["lines"][1]["value"].is_null());
         let mut ratio = Table::default();
         ratio.add_at_least("ratio", "faster", 62.0, "", 100.0);
         assert!(!ratio.within_budget() && ratio.to_string().contains("NOT REACHED: 100"));

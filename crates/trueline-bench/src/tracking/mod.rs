@@ -11,7 +11,7 @@ pub use large::{points, runs};
 use crate::commit::fdatasync_rate;
 use crate::{ClosedLoop, LoadReport, Memory, OpenLoop, Table, Until};
 use anyhow::ensure;
-use peer::Peer;
+
 use requests::Requests;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -77,7 +77,7 @@ pub fn tracking(binary: &Path, against: &Against, table: &mut Table) -> anyhow::
     }
     let Some(program) = &against.mlflow else { return Ok(()) };
     let work = tempfile::tempdir()?;
-    let peer = Peer::start(program, work.path(), against.postgres.as_deref())?;
+    let peer = peer::start(program, work.path(), against.postgres.as_deref())?;
     table.add(&group, "MLflow, start to ready", peer.ready_after().as_secs_f64(), "s");
     table.add(&group, "MLflow, idle memory of all its processes", peer.memory_mib()?, "MiB");
     let requests = Requests::prepare(peer.address(), CALLERS, SEARCHED)?;

@@ -1,0 +1,274 @@
+//! Serving through the public door, the same models and rows to `trueline serve`, MLServer and `mlflow models serve` in one
+//! run: trees that are scored by the server itself, row by row and in batches, and a scikit-learn model in a Python worker.
+//! Beside them the scorer of trees alone, in a loop.
+
+mod asked;
+mod bare;
+mod grpc;
+mod sides;
+
+use crate::Table;
+use asked::{Asked, Request};
+use sides::{Callers, Figure, Side};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CALLERS: usize = 64;
+/// A batch keeps a processor busy for longer.
+const BATCH_CALLERS: usize = 8;
+const BATCH: usize = 1_000;
+const PEAK: Duration = Duration::from_secs(6);
+/// For what is told besides.
+const SHORT: Duration = Duration::from_secs(4);
+
+const AT_LEAST_MLSERVER: f64 = 20.0;
+const AT_LEAST_MLFLOW: f64 = 300.0;
+const AT_LEAST_MLSERVER_BATCH: f64 = 10.0;
+const AT_LEAST_MLSERVER_PYTHON: f64 = 3.0;
+const OPEN_LOOP_P99_MS: f64 = 1.0;
+const OVERHEAD_US: f64 = 60.0;
+/// A model that takes longer would hide what serves it.
+const PREDICT_US: f64 = 200.0;
+
+/// What is measured beside Trueline, where it is named.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    /// MLServer's program, in an environment with its runtimes.
+    pub mlserver: Option<PathBuf>,
+    /// MLflow's program.
+    pub mlflow: Option<PathBuf>,
+    /// The interpreter of Trueline's Python workers; without it none is measured.
+    pub python: Option<PathBuf>,
+    /// More switches of `trueline serve` for the model in a Python worker.
+    pub worker_switches: Vec<String>,
+}
+
+/// The ways to ask for trees.
+struct Ways {
+    mlflow: Request,
+    json: Request,
+    binary: Request,
+    grpc: Request,
+}
+
+/// What the trees came to, by way.
+struct Trees {
+    mlflow: Figure,
+    json: Figure,
+    grpc: Figure,
+    batch_mlflow: Figure,
+    batch_json: Figure,
+    batch_grpc: Figure,
+}
+
+/// Measures `trueline serve` of `binary` beside its peers, with the models that `python/bench/serving_models.py` saved in
+/// `models`.
+///
+/// # Errors
+/// When a server does not start, answers something else than the model, or Trueline refuses a request.
+pub fn serving(binary: &Path, models: &Path, peers: &Peers, table: &mut Table) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    #[allow(clippy::cast_precision_loss)]
+    table.add("machine", "cores, for servers and load together", cores as f64, "");
+    let stage = Stage::set(models, table)?;
+    let ours = stage.ours(binary, table)?;
+    if let Some(program) = &peers.mlserver {
+        stage.mlserver(program, &ours, table)?;
+    }
+    if let Some(program) = &peers.mlflow {
+        stage.mlflow(program, &ours, table)?;
+    }
+    if let Some(python) = &peers.python {
+        stage.worker(binary, python, peers, table)?;
+    }
+    Ok(())
+}
+
+/// The models with what is asked of them, and what the trees answer and take by themselves.
+struct Stage<'m> {
+    models: &'m Path,
+    asked: Asked,
+    one: Ways,
+    batch: Ways,
+    expected: f64,
+    bare_us: f64,
+}
+
+fn single() -> String {
+    format!("trees, 1 row in a request, {CALLERS} connections")
+}
+
+fn batch() -> String {
+    format!("trees, {BATCH} rows in a request, {BATCH_CALLERS} connections")
+}
+
+const STARTS: &str = "trees, starts";
+
+impl<'m> Stage<'m> {
+    fn set(models: &'m Path, table: &mut Table) -> anyhow::Result<Self> {
+        let asked = Asked::read(models)?;
+        let scorer = bare::Scorer::open(&models.join("trees"), asked.values())?;
+        let (expected, bare_ns) = (scorer.first()?, scorer.nanoseconds_per_row(1)?);
+        let group = "trees: XGBoost, 200 of depth 6 over 30 columns, scored in a loop";
+        table.add(group, "1 row in a call", bare_ns, "ns a row");
+        table.add(group, &format!("{BATCH} rows in a call"), scorer.nanoseconds_per_row(BATCH)?, "ns a row");
+        let ways = |rows| Ways {
+            mlflow: asked.mlflow(rows),
+            json: asked.open_json(rows, "FP32"),
+            binary: asked.open_binary(rows),
+            grpc: asked.grpc(rows),
+        };
+        let (one, batch) = (ways(1), ways(BATCH));
+        if let Request::Http(bytes) = &one.mlflow {
+            let report = sides::closed_loop(bare::idle_server(bytes.len())?, bytes, Callers(CALLERS, SHORT))?;
+            let name = "the load against a server that does nothing, in one process";
+            table.add(&single(), name, report.rate_per_s(), "requests/s");
+        }
+        Ok(Self { models, one, batch, asked, expected, bare_us: bare_ns / 1e3 })
+    }
+
+    /// Trueline with the trees.
+    fn ours(&self, binary: &Path, table: &mut Table) -> anyhow::Result<Trees> {
+        let off = ["--python-workers".to_owned(), "off".to_owned()];
+        let side = Side::trueline(binary, &self.models.join("trees"), &off)?;
+        side.told(table, STARTS)?;
+        let (group, callers) = (single(), Callers(CALLERS, PEAK));
+        let mlflow = self.sound(&side, table, &group, "MLflow's scoring", &self.one.mlflow, callers)?;
+        let half = side.open_loop(&self.one.mlflow, mlflow.rate / 2.0, callers)?;
+        let what = "MLflow's scoring, open loop at half the peak";
+        table.add_load(&group, what, &half);
+        let p99 = half.latency.quantile(0.99).as_secs_f64() * 1e3;
+        table.add_with_budget(&group, &format!("{what}, its p99 again"), p99, "ms", OPEN_LOOP_P99_MS);
+        let json = self.sound(&side, table, &group, "OIP as JSON", &self.one.json, callers)?;
+        let short = Callers(CALLERS, SHORT);
+        let binary = self.sound(&side, table, &group, "OIP with binary tensors", &self.one.binary, short)?;
+        binary.over(&json, table, &group, "OIP, binary ÷ JSON, Trueline", None);
+        let grpc = self.sound(&side, table, &group, "OIP over gRPC", &self.one.grpc, short)?;
+        grpc.over(&json, table, &group, "OIP, gRPC ÷ JSON, Trueline", None);
+        self.alone(&side, table, Some(OVERHEAD_US))?;
+
+        let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
+        let batch_mlflow =
+            self.sound(&side, table, &group, "MLflow's scoring", &self.batch.mlflow, callers)?;
+        let batch_json = self.sound(&side, table, &group, "OIP as JSON", &self.batch.json, callers)?;
+        let short = Callers(BATCH_CALLERS, SHORT);
+        let binary =
+            self.sound(&side, table, &group, "OIP with binary tensors", &self.batch.binary, short)?;
+        binary.over(&batch_json, table, &group, "OIP, binary ÷ JSON, Trueline", None);
+        let batch_grpc = self.sound(&side, table, &group, "OIP over gRPC", &self.batch.grpc, short)?;
+        batch_grpc.over(&batch_json, table, &group, "OIP, gRPC ÷ JSON, Trueline", None);
+        side.stop()?;
+        Ok(Trees { mlflow, json, grpc, batch_mlflow, batch_json, batch_grpc })
+    }
+
+    /// MLServer with the trees, the same requests.
+    fn mlserver(&self, program: &Path, ours: &Trees, table: &mut Table) -> anyhow::Result<()> {
+        let side = Side::mlserver(program, &self.models.join("mlserver-trees"))?;
+        side.told(table, STARTS)?;
+        let (group, callers) = (single(), Callers(CALLERS, PEAK));
+        let json = self.peak(&side, table, &group, "OIP as JSON", &self.one.json, callers)?;
+        let ratio = "OIP as JSON, Trueline ÷ MLServer";
+        ours.json.over(&json, table, &group, ratio, Some(AT_LEAST_MLSERVER));
+        let short = Callers(CALLERS, SHORT);
+        let grpc = self.peak(&side, table, &group, "OIP over gRPC", &self.one.grpc, short)?;
+        ours.grpc.over(&grpc, table, &group, "OIP over gRPC, Trueline ÷ MLServer", None);
+        self.alone(&side, table, None)?;
+
+        let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
+        let json = self.peak(&side, table, &group, "OIP as JSON", &self.batch.json, callers)?;
+        ours.batch_json.over(&json, table, &group, ratio, Some(AT_LEAST_MLSERVER_BATCH));
+        let short = Callers(BATCH_CALLERS, SHORT);
+        let grpc = self.peak(&side, table, &group, "OIP over gRPC", &self.batch.grpc, short)?;
+        ours.batch_grpc.over(&grpc, table, &group, "OIP over gRPC, Trueline ÷ MLServer", None);
+        side.stop()?;
+
+        // It can gather rows of several requests too, which costs each of them a wait.
+        let (side, group) =
+            (Side::mlserver(program, &self.models.join("mlserver-trees-batching"))?, single());
+        let what = "OIP as JSON, gathered in batches";
+        let json = self.peak(&side, table, &group, what, &self.one.json, Callers(CALLERS, SHORT))?;
+        ours.json.over(&json, table, &group, &format!("{what}, Trueline ÷ MLServer"), None);
+        side.stop()
+    }
+
+    /// MLflow's own server with the trees.
+    fn mlflow(&self, program: &Path, ours: &Trees, table: &mut Table) -> anyhow::Result<()> {
+        let side = Side::mlflow(program, &self.models.join("trees"))?;
+        side.told(table, STARTS)?;
+        let (group, callers) = (single(), Callers(CALLERS, PEAK));
+        let one = self.peak(&side, table, &group, "MLflow's scoring", &self.one.mlflow, callers)?;
+        let ratio = "MLflow's scoring, Trueline ÷ MLflow";
+        ours.mlflow.over(&one, table, &group, ratio, Some(AT_LEAST_MLFLOW));
+        let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
+        let all = self.peak(&side, table, &group, "MLflow's scoring", &self.batch.mlflow, callers)?;
+        ours.batch_mlflow.over(&all, table, &group, ratio, None);
+        side.stop()
+    }
+
+    /// The regression: Trueline with a Python worker, then MLServer, both with batching.
+    fn worker(&self, binary: &Path, python: &Path, peers: &Peers, table: &mut Table) -> anyhow::Result<()> {
+        let group = format!("scikit-learn in a Python worker, 1 row in a request, {CALLERS} connections");
+        let (predict, callers) = (self.asked.logistic_predict_us, Callers(CALLERS, PEAK));
+        table.add_with_budget(&group, "the model's own predict, p50", predict, "µs", PREDICT_US);
+        let request = self.asked.open_json(1, "FP64");
+        let mut switches = vec!["--python-workers".to_owned(), python.to_string_lossy().into_owned()];
+        switches.extend_from_slice(&peers.worker_switches);
+        let side = Side::trueline(binary, &self.models.join("logistic"), &switches)?;
+        side.told(table, &group)?;
+        let ours = side.peak(table, &group, "OIP as JSON", &request, callers)?;
+        ours.sound()?;
+        side.stop()?;
+        let Some(program) = &peers.mlserver else { return Ok(()) };
+        let side = Side::mlserver(program, &self.models.join("mlserver-logistic"))?;
+        side.told(table, &group)?;
+        let theirs = side.peak(table, &group, "OIP as JSON", &request, callers)?;
+        let ratio = "OIP as JSON, Trueline ÷ MLServer";
+        ours.over(&theirs, table, &group, ratio, Some(AT_LEAST_MLSERVER_PYTHON));
+        side.stop()
+    }
+
+    /// One caller, held against the scorer alone: what all the rest of a request takes.
+    fn alone(&self, side: &Side, table: &mut Table, at_most: Option<f64>) -> anyhow::Result<()> {
+        let group = "trees, 1 row in a request, one connection";
+        let report = side.send(&self.one.json, Callers(1, SHORT))?;
+        let p50 = report.latency.quantile(0.5).as_secs_f64() * 1e6;
+        let name = format!("OIP as JSON, {}", side.name());
+        table.add(group, &format!("{name}, p50"), p50, "µs");
+        table.add(group, &format!("{name}, p99"), report.latency.quantile(0.99).as_secs_f64() * 1e6, "µs");
+        let (name, over) = (format!("{name}, p50 over the scorer alone"), p50 - self.bare_us);
+        match at_most {
+            Some(most) => table.add_with_budget(group, &name, over, "µs", most),
+            None => table.add(group, &name, over, "µs"),
+        }
+        Ok(())
+    }
+
+    /// A peak of a side that answers as the trees do.
+    fn peak(
+        &self,
+        side: &Side,
+        table: &mut Table,
+        group: &str,
+        what: &str,
+        request: &Request,
+        callers: Callers,
+    ) -> anyhow::Result<Figure> {
+        side.check(request, self.expected)?;
+        side.peak(table, group, what, request, callers)
+    }
+
+    /// The same of Trueline, which may not fail.
+    fn sound(
+        &self,
+        side: &Side,
+        table: &mut Table,
+        group: &str,
+        what: &str,
+        request: &Request,
+        callers: Callers,
+    ) -> anyhow::Result<Figure> {
+        let figure = self.peak(side, table, group, what, request, callers)?;
+        figure.sound()?;
+        Ok(figure)
+    }
+}
