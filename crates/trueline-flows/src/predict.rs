@@ -110,8 +110,10 @@ impl Predictor {
         let random = u128::from_le_bytes(self.sources.bytes());
         let ids = Ids { ms: u64::try_from(received_at_ms).unwrap_or(0), random };
         let told = Told { request: &request, answer: &answer, received_at_ms, features_us, runtime_us, ids };
-        let records = told.records();
-        let logged = self.keep(&answer, records).await;
+        let logged = match &self.log {
+            Some(log) => keep(log, &answer, told.records()).await,
+            None => Ok(()),
+        };
         let variant = format!("{}/{}", answer.model, answer.version);
         count(&request, &variant, &answer.predictions);
         logged.map_err(PredictError::NotLogged)?;
@@ -143,19 +145,18 @@ impl Predictor {
             false => self.plane.ask(&ask).await,
         }
     }
+}
 
-    /// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
-    async fn keep(&self, answer: &Answer, records: Vec<Record>) -> Result<(), LogError> {
-        let Some(log) = &self.log else { return Ok(()) };
-        if answer.log == LogMode::Required && answer.predictions.is_ok() {
-            return log.append_required(&records).await;
-        }
-        // What it drops, it counts.
-        if let Err(error) = log.append_best_effort(&records) {
-            tracing::debug!(%error, "a prediction was not logged");
-        }
-        Ok(())
+/// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
+async fn keep(log: &PredictionLog, answer: &Answer, records: Vec<Record>) -> Result<(), LogError> {
+    if answer.log == LogMode::Required && answer.predictions.is_ok() {
+        return log.append_required(&records).await;
     }
+    // What it drops, it counts.
+    if let Err(error) = log.append_best_effort(&records) {
+        tracing::debug!(%error, "a prediction was not logged");
+    }
+    Ok(())
 }
 
 fn micros(since: Instant) -> u64 {

@@ -5,6 +5,7 @@ use super::limits::Limits;
 use super::origin::OriginRules;
 use super::{http, observe};
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         stop.send_replace(true);
     });
     let mut told = stopping.clone();
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let server = axum::serve(listener, app)
         .with_graceful_shutdown(async move { drop(told.wait_for(|stop| *stop).await) });
     let server = tokio::spawn(server.into_future());

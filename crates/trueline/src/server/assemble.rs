@@ -4,6 +4,7 @@
 use super::control::{self, Grounds};
 use super::{MODULES, data_dir, http, layout, lock, observe};
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,6 +161,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
 
     let overdue = stop.clone();
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         asked_to_stop.wait().await;
         tracing::info!("stopping: finishing the requests at hand");

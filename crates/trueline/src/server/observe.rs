@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -26,6 +27,10 @@ pub(crate) fn start_logging(format: LogFormat) {
 /// Upper bounds of the latency histogram, in seconds.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
 
+/// How often samples of histograms are folded into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Starts what is counted, within a runtime: samples are gathered until they are folded, whether anybody reads them or not.
 pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
@@ -35,5 +40,12 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_gauge!("trueline_database_queued_writes", "Jobs that wait for the database writer.");
     metrics::describe_gauge!("trueline_build_info", "The running version, always 1.");
     metrics::gauge!("trueline_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let folded = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            folded.run_upkeep();
+        }
+    });
     Ok(handle)
 }
