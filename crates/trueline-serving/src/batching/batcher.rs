@@ -96,6 +96,17 @@ impl Batcher {
     }
 }
 
+#[cfg(test)]
+impl Batcher {
+    /// Has it believe that a call takes so long, and that requests wait as long anyway.
+    pub(super) fn teach(&self, took: std::time::Duration) {
+        let mut state = self.line.state();
+        for _ in 0..10 {
+            state.gather.note(Instant::now(), 1, took, took);
+        }
+    }
+}
+
 impl Drop for Batcher {
     fn drop(&mut self) {
         let waiting = self.line.state().gather.drain();

@@ -294,3 +294,48 @@ fn what_is_too_much_is_refused_as_busy() {
         assert!(matches!(&told[3], Err(RunError::Busy(why)) if why.starts_with("2 requests of 2 rows")));
     });
 }
+
+/// Has one request be answered and another come meanwhile, which then waits for others.
+async fn one_that_waits_for_others(
+    model: &Arc<Model>,
+    line: &Arc<Batcher>,
+) -> tokio::task::JoinHandle<Batched> {
+    let ask = |value| {
+        let line = Arc::clone(line);
+        tokio::spawn(async move { line.predict(&one(value), None).await.1 })
+    };
+    let first = ask(1);
+    until(|| model.calls.lock().unwrap().len() == 1).await;
+    let second = ask(2);
+    tokio::task::yield_now().await;
+    model.gate.add_permits(10);
+    assert_eq!(first.await.unwrap().requests, 1);
+    second
+}
+
+#[test]
+fn others_are_waited_for_until_the_timer_says_enough() {
+    on_runtime(async {
+        let model = Model::new(Manner::Rows, 1);
+        let line = batcher(&model, Limits::of(1));
+        line.teach(Duration::from_millis(40));
+        let waits = one_that_waits_for_others(&model, &line).await;
+        let batched = waits.await.unwrap();
+        assert_eq!(batched.requests, 1);
+        assert!(batched.queued >= Duration::from_millis(30), "{batched:?}");
+    });
+}
+
+#[test]
+fn who_is_waited_for_ends_the_wait_when_the_batch_is_full() {
+    on_runtime(async {
+        let model = Model::new(Manner::Rows, 1);
+        let line = batcher(&model, Limits { requests: 2, ..Limits::of(1) });
+        // Longer than the test may take.
+        line.teach(Duration::from_secs(300));
+        let waits = one_that_waits_for_others(&model, &line).await;
+        let (answer, batched) = line.predict(&one(3), None).await;
+        assert_eq!(answer.unwrap(), Predictions::column(Values::Int64(vec![3])));
+        assert_eq!((batched.requests, waits.await.unwrap().requests), (2, 2));
+    });
+}
