@@ -106,10 +106,12 @@ impl Predictor {
         let received_at_ms = self.sources.now();
         let answer = self.ask(&request, request.event_time_ms.unwrap_or(received_at_ms)).await?;
         let features_us = u64::try_from(answer.features_took.as_micros()).unwrap_or(u64::MAX);
-        let runtime_us = micros(asked).saturating_sub(features_us);
+        let queued_us = u64::try_from(answer.batched.queued.as_micros()).unwrap_or(u64::MAX);
+        let runtime_us = micros(asked).saturating_sub(features_us).saturating_sub(queued_us);
         let random = u128::from_le_bytes(self.sources.bytes());
         let ids = Ids { ms: u64::try_from(received_at_ms).unwrap_or(0), random };
-        let told = Told { request: &request, answer: &answer, received_at_ms, features_us, runtime_us, ids };
+        let times = Times { features_us, queued_us, runtime_us };
+        let told = Told { request: &request, answer: &answer, received_at_ms, times, ids };
         let logged = match &self.log {
             Some(log) => keep(log, &answer, told.records()).await,
             None => Ok(()),
@@ -196,9 +198,16 @@ struct Told<'a> {
     request: &'a PredictionRequest,
     answer: &'a Answer,
     received_at_ms: Millis,
-    features_us: u64,
-    runtime_us: u64,
+    times: Times,
     ids: Ids,
+}
+
+/// Where the time of a request went, in microseconds.
+#[derive(Clone, Copy)]
+struct Times {
+    features_us: u64,
+    queued_us: u64,
+    runtime_us: u64,
 }
 
 impl Told<'_> {
@@ -234,8 +243,9 @@ impl Told<'_> {
             status,
             timings: vec![
                 (Stage::Parse, request.parse_us),
-                (Stage::Features, self.features_us),
-                (Stage::Runtime, self.runtime_us),
+                (Stage::Features, self.times.features_us),
+                (Stage::Queue, self.times.queued_us),
+                (Stage::Runtime, self.times.runtime_us),
                 (Stage::Total, micros(request.began)),
             ],
         }

@@ -31,6 +31,14 @@ pub enum ServingError {
     /// The input of a request does not fit.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The model failed on a request.
+    #[error("version {model} failed: {reason}")]
+    Failed {
+        /// The version, `name/number`.
+        model: String,
+        /// What it says.
+        reason: String,
+    },
     /// The model's answer is not what was declared of its answers.
     #[error("version {model} answered what it can't mean: {reason}")]
     Implausible {

@@ -51,6 +51,45 @@ impl Frame {
         Self { params, ..self }
     }
 
+    /// Whether a model may be asked by both at once: columns of the same names, types and further dimensions, in the same
+    /// form and order, with the same params.
+    pub(crate) fn joins(&self, other: &Self) -> bool {
+        let alike = |(a, b): (&Tensor, &Tensor)| {
+            a.name() == b.name()
+                && a.shape()[1..] == b.shape()[1..]
+                && a.values().data_type() == b.values().data_type()
+        };
+        self.named == other.named
+            && self.params == other.params
+            && self.columns.len() == other.columns.len()
+            && self.columns.iter().zip(&other.columns).all(alike)
+    }
+
+    /// Puts the rows of another behind these, if it is one that [`Frame::joins`] this one.
+    ///
+    /// # Errors
+    /// A sentence that says what differs.
+    pub(crate) fn append(&mut self, other: Self) -> Result<(), String> {
+        if !self.joins(&other) {
+            return Err("requests with other columns or params can't be answered together".to_owned());
+        }
+        for (own, more) in self.columns.iter_mut().zip(other.columns) {
+            own.append(more).map_err(|odd| format!("column '{}' is of another type or shape", odd.name()))?;
+        }
+        self.rows += other.rows;
+        Ok(())
+    }
+
+    /// The rows from `begin` to before `end`, of which there must be so many.
+    pub(crate) fn slice(&self, begin: usize, end: usize) -> Self {
+        Self {
+            columns: self.columns.iter().map(|c| c.slice(begin, end)).collect(),
+            rows: end - begin,
+            named: self.named,
+            params: self.params.clone(),
+        }
+    }
+
     /// MLflow's `params` for the model.
     #[must_use]
     pub fn params(&self) -> Option<&Map<String, Json>> {

@@ -7,6 +7,7 @@
 //! data      snapshot ─ endpoint ─ variants ─ model   memory; persisted beside, for a start without a database
 //! ```
 
+mod batching;
 mod blob_references;
 mod card;
 mod endpoints;
@@ -30,6 +31,7 @@ mod segments;
 mod signature;
 mod snapshot;
 
+pub use batching::Batched;
 pub use blob_references::routed_blobs;
 pub use card::{ModelCard, TensorCard};
 pub use endpoints::Endpoints;

@@ -25,6 +25,26 @@ pub struct MlModel {
 /// The key of the metadata that names the feature views which a model reads at a prediction: `weather@1, planes@2`.
 const FEATURE_VIEWS: &str = "trueline.feature_views";
 
+/// The key of the metadata that says whether requests may be answered together: `on` or `off`.
+const BATCHING: &str = "trueline.batching";
+/// The key of the metadata that says how many rows of several requests may be answered together.
+const MAX_BATCH_ROWS: &str = "trueline.max_batch_rows";
+/// The key of the metadata that says how many processes answer for the model.
+const WORKERS: &str = "trueline.workers";
+/// The most processes of one version.
+const MOST_WORKERS: usize = 64;
+
+/// What a model's metadata says of how it is to be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// Whether requests may be answered together; the runtime knows, when nothing is said.
+    pub(crate) batching: Option<bool>,
+    /// How many rows may be answered together.
+    pub(crate) max_batch_rows: Option<usize>,
+    /// How many processes answer for it.
+    pub(crate) workers: Option<usize>,
+}
+
 /// One flavour.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Flavor {
@@ -84,6 +104,34 @@ impl MlModel {
         self.flavors.contains_key("python_function")
     }
 
+    /// How it is to be asked.
+    ///
+    /// # Errors
+    /// A sentence that says which key is wrong and what it takes.
+    pub(crate) fn wishes(&self) -> Result<Wishes, String> {
+        let said = |key: &str| self.metadata.as_ref().and_then(|m| m.get(key));
+        let batching = match said(BATCHING) {
+            None => None,
+            Some(Json::Bool(on)) => Some(*on),
+            Some(Json::String(word)) if word == "on" || word == "off" => Some(word == "on"),
+            Some(other) => return Err(format!("its metadata says {BATCHING}: {other}; say `on` or `off`")),
+        };
+        let count = |key: &str, most: usize| match said(key) {
+            None => Ok(None),
+            Some(said) => {
+                let number = said.as_u64().or_else(|| said.as_str()?.parse().ok());
+                let count = number.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=most).contains(n));
+                let wrong = || format!("its metadata says {key}: {said}; give a number from 1 to {most}");
+                count.map(Some).ok_or_else(wrong)
+            }
+        };
+        Ok(Wishes {
+            batching,
+            max_batch_rows: count(MAX_BATCH_ROWS, crate::model::MOST_ROWS)?,
+            workers: count(WORKERS, MOST_WORKERS)?,
+        })
+    }
+
     /// The feature views that it reads, each with its version: another one may have other columns.
     ///
     /// # Errors
@@ -133,6 +181,24 @@ mod tests {
         assert_eq!(inputs, r#"[{"type": "double", "name": "a", "required": true}]"#);
         assert!(model.metadata.is_none());
         assert!(MlModel::parse(b"flavors: [1, 2").is_err());
+    }
+
+    #[test]
+    fn how_a_model_is_to_be_asked_is_said_by_its_metadata() {
+        let wishes = |metadata: &str| {
+            MlModel::parse(format!("metadata:\n  {metadata}\n").as_bytes()).unwrap().wishes()
+        };
+        assert_eq!(wishes("other: 1"), Ok(Wishes::default()));
+        assert_eq!(wishes("trueline.batching: off").unwrap().batching, Some(false));
+        assert_eq!(wishes("trueline.batching: 'on'").unwrap().batching, Some(true));
+        assert_eq!(wishes("trueline.batching: false").unwrap().batching, Some(false));
+        assert_eq!(wishes("trueline.max_batch_rows: 32").unwrap().max_batch_rows, Some(32));
+        assert_eq!(wishes("trueline.workers: '2'").unwrap().workers, Some(2));
+        let many = "trueline.workers: 65";
+        for bad in ["trueline.batching: maybe", "trueline.max_batch_rows: 0", many] {
+            let key = bad.split(':').next().unwrap();
+            assert!(wishes(bad).unwrap_err().contains(key), "{bad}");
+        }
     }
 
     #[test]

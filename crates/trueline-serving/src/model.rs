@@ -1,10 +1,11 @@
 //! A model version as it is loaded: its files from blobs by hash, its runtime, its signature, its self-test.
 
+use crate::batching::{Batched, Batcher, Limits};
 use crate::card::{self, ModelCard};
-use crate::error::ServingError;
+use crate::error::{InputError, ServingError};
 use crate::files::ModelFiles;
 use crate::frame::Frame;
-use crate::mlmodel::MlModel;
+use crate::mlmodel::{MlModel, Wishes};
 use crate::predictions::Predictions;
 use crate::runtime::{self, Loading, RunError, Runtime, Runtimes};
 use crate::sanity::Sanity;
@@ -12,6 +13,7 @@ use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::sync::Arc;
+use std::time::Instant;
 use trueline_ledger::ProjectId;
 use trueline_tensors::{Builder, Tensor};
 
@@ -63,8 +65,10 @@ impl ModelSpec {
 pub struct LoadedModel {
     project: ProjectId,
     spec: ModelSpec,
-    runtime: Box<dyn Runtime>,
-    signature: Signature,
+    runtime: Arc<dyn Runtime>,
+    /// What stands before the runtime, if it gains from being asked by several requests at once.
+    batcher: Option<Batcher>,
+    signature: Arc<Signature>,
     sanity: Sanity,
     hide_values: bool,
     feature_views: Vec<String>,
@@ -90,7 +94,9 @@ impl LoadedModel {
         let runtime = runtime::load(runtimes, &loading).await?;
         let recorded = mlmodel.signature.as_ref().and_then(|s| s.inputs.as_deref());
         let recorded = recorded.map(Signature::parse).transpose().map_err(|e| spec.unservable(e))?;
-        let signature = runtime.fit(recorded).map_err(|e| spec.unservable(e))?;
+        let signature = Arc::new(runtime.fit(recorded).map_err(|e| spec.unservable(e))?);
+        let wishes = mlmodel.wishes().map_err(|e| spec.unservable(e))?;
+        let batcher = batcher(&spec, &runtime, &signature, wishes);
         let feature_views = mlmodel.feature_views().map_err(|e| spec.unservable(e))?;
         let path = mlmodel.saved_input_example_info.as_ref().and_then(|e| e.serving_input_path.clone());
         let example = match path {
@@ -100,7 +106,8 @@ impl LoadedModel {
         let sanity = mlmodel.sanity().map_err(|e| spec.unservable(e))?;
         let hide_values = runtimes.hide_values;
         let project = project.clone();
-        let model = Self { project, spec, runtime, signature, sanity, hide_values, feature_views, example };
+        let model =
+            Self { project, spec, runtime, batcher, signature, sanity, hide_values, feature_views, example };
         model.try_example().await?;
         Ok(model)
     }
@@ -159,27 +166,59 @@ impl LoadedModel {
     /// [`ServingError::Input`] when the request does not fit the signature, [`ServingError::Unservable`] when the model
     /// fails.
     pub async fn predict(&self, frame: &Frame) -> Result<Predictions, ServingError> {
-        let rows = frame.rows();
-        if rows > MOST_ROWS {
-            return Err(crate::InputError::TooManyRows { rows, limit: MOST_ROWS }.into());
+        self.predict_until(frame, None).await.0
+    }
+
+    /// Predicts before a deadline, and tells how the request went to the model. Without one it may take as long as any. A model
+    /// that is scored here, such as trees, is done before it would look at the clock.
+    pub async fn predict_until(
+        &self,
+        frame: &Frame,
+        deadline: Option<Instant>,
+    ) -> (Result<Predictions, ServingError>, Batched) {
+        if let Err(error) = self.takes(frame) {
+            return (Err(error.into()), Batched::default());
         }
-        if let Some(params) = frame.params().filter(|_| !self.runtime.takes_params()) {
-            return Err(crate::InputError::NoParams { given: params.keys().cloned().collect() }.into());
-        }
-        let answer = self.runtime.predict(&self.signature, frame).await.map_err(|e| match e {
+        let (answer, batched) = match &self.batcher {
+            Some(batcher) => batcher.predict(frame, deadline).await,
+            None => {
+                let alone = Batched { requests: 1, rows: frame.rows(), ..Batched::default() };
+                (self.runtime.predict(&self.signature, frame, deadline).await, alone)
+            }
+        };
+        let answer =
+            answer.map_err(|e| self.told(e)).and_then(|answer| match self.sanity.objection(&answer) {
+                None => Ok(answer),
+                Some(reason) => Err(ServingError::Implausible { model: self.spec.name(), reason }),
+            });
+        (answer, batched)
+    }
+
+    /// What a runtime's refusal or failure is to a caller.
+    fn told(&self, error: RunError) -> ServingError {
+        let failed = |reason: String| ServingError::Failed { model: self.spec.name(), reason };
+        match error {
             RunError::Input(error) if self.hide_values => error.without_values().into(),
             RunError::Input(error) => error.into(),
             RunError::Failed(why) if self.hide_values => {
                 tracing::warn!(model = self.spec.name(), why, "a model failed");
-                self.spec.unservable("it failed; the server's log says why")
+                failed("the server's log says why".to_owned())
             }
-            RunError::Failed(why) => self.spec.unservable(why),
-            RunError::Busy(why) => ServingError::Busy(why),
+            RunError::Failed(why) => failed(why),
+            RunError::Busy(why) | RunError::Gone(why) => ServingError::Busy(why),
             RunError::TimedOut(why) => ServingError::TimedOut(why),
-        })?;
-        match self.sanity.objection(&answer) {
-            None => Ok(answer),
-            Some(reason) => Err(ServingError::Implausible { model: self.spec.name(), reason }),
+        }
+    }
+
+    /// What is wrong with a request whatever the signature is.
+    fn takes(&self, frame: &Frame) -> Result<(), InputError> {
+        let rows = frame.rows();
+        if rows > MOST_ROWS {
+            return Err(InputError::TooManyRows { rows, limit: MOST_ROWS });
+        }
+        match frame.params().filter(|_| !self.runtime.takes_params()) {
+            Some(params) => Err(InputError::NoParams { given: params.keys().cloned().collect() }),
+            None => Ok(()),
         }
     }
 
@@ -195,6 +234,25 @@ impl LoadedModel {
             false => Err(failed("it answers a number that is not finite".to_owned())),
         }
     }
+}
+
+/// What stands before a runtime that can be asked by several requests at once. Where they are not to be answered together but
+/// wait all the same, it sees to it that they wait in order and within bounds.
+fn batcher(
+    spec: &ModelSpec,
+    runtime: &Arc<dyn Runtime>,
+    signature: &Arc<Signature>,
+    wishes: Wishes,
+) -> Option<Batcher> {
+    let together = Arc::clone(runtime).together()?;
+    let mut limits = Limits::of(together.lanes());
+    limits.rows = wishes.max_batch_rows.unwrap_or(limits.rows);
+    match (wishes.batching, together.by_default()) {
+        (Some(true), _) | (None, true) => {}
+        (Some(false), true) => limits.requests = 1,
+        (Some(false) | None, false) => return None,
+    }
+    Some(Batcher::new(spec.name(), together, Arc::clone(signature), limits))
 }
 
 async fn read(

@@ -1,6 +1,7 @@
 //! The data plane: endpoints with loaded models behind one atomic pointer. A request reads it without a lock; a change
 //! loads first, then swaps, then persists. It knows no database.
 
+use crate::batching::Batched;
 use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
@@ -60,6 +61,8 @@ pub struct Answer {
     pub features: Vec<Tensor>,
     /// How long that took.
     pub features_took: Duration,
+    /// How the request went to the model: how long it waited for others, and with how many it was answered.
+    pub batched: Batched,
     /// The predictions, or why there are none.
     pub predictions: Result<Predictions, ServingError>,
 }
@@ -237,6 +240,15 @@ impl DataPlane {
     /// # Errors
     /// [`ServingError::NotFound`] without the endpoint.
     pub async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, ServingError> {
+        self.ask_until(ask, None).await
+    }
+
+    /// Answers a request before a deadline: after it the answer is [`ServingError::TimedOut`], and a request that still waits
+    /// for its model never gets there. Without one it may take as long as any.
+    ///
+    /// # Errors
+    /// As [`DataPlane::ask`].
+    pub async fn ask_until(&self, ask: &Ask<'_>, deadline: Option<Instant>) -> Result<Answer, ServingError> {
         let endpoint = self.inner.live.load().endpoint(ask.project, ask.endpoint).map(Arc::clone);
         let endpoint = endpoint.ok_or_else(|| {
             ServingError::NotFound(format!(
@@ -261,13 +273,13 @@ impl DataPlane {
             views => ask.features.features(project, views, ask.frame, ask.at_ms),
         };
         let features_took = began.elapsed();
-        let (features, predictions) = match features {
-            Ok(none) if none.is_empty() => (none, variant.model.predict(ask.frame).await),
+        let (features, (predictions, batched)) = match features {
+            Ok(none) if none.is_empty() => (none, variant.model.predict_until(ask.frame, deadline).await),
             Ok(features) => {
-                let predictions = variant.model.predict(&ask.frame.with(&features)).await;
-                (features, predictions)
+                let told = variant.model.predict_until(&ask.frame.with(&features), deadline).await;
+                (features, told)
             }
-            Err(error) => (Vec::new(), Err(error)),
+            Err(error) => (Vec::new(), (Err(error), Batched::default())),
         };
         picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
@@ -279,6 +291,7 @@ impl DataPlane {
             log: endpoint.snapshot.log,
             features,
             features_took,
+            batched,
             predictions,
         })
     }

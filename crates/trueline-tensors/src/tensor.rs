@@ -87,6 +87,25 @@ impl Tensor {
         self.values
     }
 
+    /// Puts the rows of another behind these; gives it back when its values or its further dimensions are others. Its name
+    /// does not matter.
+    ///
+    /// # Errors
+    /// The other, untouched.
+    pub fn append(&mut self, other: Self) -> Result<(), Self> {
+        if self.shape[1..] != other.shape[1..] {
+            return Err(other);
+        }
+        let Self { name, shape, values } = other;
+        match self.values.append(values) {
+            Ok(()) => {
+                self.shape[0] += shape[0];
+                Ok(())
+            }
+            Err(values) => Err(Self { name, shape, values }),
+        }
+    }
+
     /// The rows from `begin` to before `end`.
     ///
     /// # Panics
@@ -114,5 +133,20 @@ mod tests {
         assert!(Tensor::new("x", vec![], Values::Fp32(vec![1.0])).is_err());
         assert!(Tensor::new("x", vec![usize::MAX, 2], six()).is_err(), "too large to be counted");
         assert_eq!(Tensor::new("x", vec![0, 7], Values::Fp32(vec![])).unwrap().rows(), 0);
+    }
+
+    #[test]
+    fn rows_are_appended_where_they_are_alike_and_given_back_where_not() {
+        let of = |shape: &[usize]| {
+            let count = shape.iter().product();
+            Tensor::new("x", shape.to_vec(), Values::Int64(vec![7; count])).unwrap()
+        };
+        let mut tensor = of(&[1, 2]);
+        tensor.append(of(&[3, 2])).unwrap();
+        assert_eq!(tensor, of(&[4, 2]));
+        assert_eq!(tensor.append(of(&[2, 1])), Err(of(&[2, 1])));
+        let floats = Tensor::new("y", vec![1, 2], Values::Fp64(vec![1.0, 2.0])).unwrap();
+        assert_eq!(tensor.append(floats.clone()), Err(floats));
+        assert_eq!(tensor, of(&[4, 2]));
     }
 }

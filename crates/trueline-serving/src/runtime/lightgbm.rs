@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
 use async_trait::async_trait;
+use std::time::Instant;
 use trueline_tensors::{DataType, Values};
 use trueline_trees::Rows;
 use trueline_trees::lightgbm::Model;
@@ -43,7 +44,12 @@ impl Lightgbm {
 
 #[async_trait]
 impl Runtime for Lightgbm {
-    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
+    async fn predict(
+        &self,
+        signature: &Signature,
+        frame: &Frame,
+        _: Option<Instant>,
+    ) -> Result<Predictions, RunError> {
         let rows: Vec<f64> = signature.rows(frame)?;
         let rows = Rows::new(&rows, self.model.num_feature())?;
         let width = self.model.value_width();

@@ -15,15 +15,26 @@ use crate::model::ModelSpec;
 use crate::predictions::Predictions;
 use crate::signature::{InputColumn, Signature};
 use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use trueline_ledger::ProjectId;
 
 pub use python::PythonWorkers;
 
+/// The longest that a model may take for one request when nobody says less. Callers give up earlier, and what they asked is
+/// forgotten then.
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
+
 /// Answers requests. Shared by all of them at once.
 #[async_trait]
 pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
-    /// Answers a request, whose input must fit the signature.
-    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError>;
+    /// Answers a request, whose input must fit the signature. Who takes long to answer may give up after the deadline.
+    async fn predict(
+        &self,
+        signature: &Signature,
+        frame: &Frame,
+        deadline: Option<Instant>,
+    ) -> Result<Predictions, RunError>;
     /// The signature to hold requests to: the one that was recorded, or what the model says of itself.
     fn fit(&self, recorded: Option<Signature>) -> Result<Signature, String>;
     /// The format that it reads and what answers.
@@ -36,10 +47,30 @@ pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
     fn takes_params(&self) -> bool {
         false
     }
+    /// Itself, if it may gain from being asked by several requests at once.
+    fn together(self: Arc<Self>) -> Option<Arc<dyn Together>> {
+        None
+    }
+}
+
+/// A runtime that is asked by several requests at once: what it costs to be asked is more than what a row costs.
+#[async_trait]
+pub(crate) trait Together: Send + Sync + std::fmt::Debug {
+    /// Answers a request that was made to fit the signature.
+    async fn answer(
+        &self,
+        signature: &Signature,
+        typed: &Frame,
+        deadline: Instant,
+    ) -> Result<Predictions, RunError>;
+    /// How many calls it works on at once.
+    fn lanes(&self) -> usize;
+    /// Whether requests are answered together when the model's metadata says nothing of it.
+    fn by_default(&self) -> bool;
 }
 
 /// Why a runtime gave no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum RunError {
     /// The request does not fit the model.
     Input(InputError),
@@ -47,6 +78,8 @@ pub(crate) enum RunError {
     Failed(String),
     /// Too many requests wait for it, or it is being started again.
     Busy(String),
+    /// What answers ended over the request, and is being started again.
+    Gone(String),
     /// It took too long.
     TimedOut(String),
 }
@@ -114,13 +147,13 @@ impl Loading<'_> {
 pub(crate) async fn load(
     runtimes: &Runtimes,
     loading: &Loading<'_>,
-) -> Result<Box<dyn Runtime>, ServingError> {
+) -> Result<Arc<dyn Runtime>, ServingError> {
     let spec = loading.spec;
     match native(runtimes, loading).await? {
         Ok(runtime) => Ok(runtime),
         Err(Unloadable::Damaged(why)) => Err(spec.unservable(why)),
         Err(Unloadable::Foreign(why)) => match (&runtimes.python, loading.mlmodel.is_pyfunc()) {
-            (Some(python), true) => Ok(Box::new(python.start(loading).await?)),
+            (Some(python), true) => Ok(Arc::new(python.start(loading).await?)),
             (None, true) => Err(spec.unservable(format!(
                 "{why}; it can be served by a Python worker, and those are off here: start with --python-workers"
             ))),
@@ -133,11 +166,11 @@ pub(crate) async fn load(
 async fn native(
     runtimes: &Runtimes,
     loading: &Loading<'_>,
-) -> Result<Result<Box<dyn Runtime>, Unloadable>, ServingError> {
+) -> Result<Result<Arc<dyn Runtime>, Unloadable>, ServingError> {
     let flavors = &loading.mlmodel.flavors;
     if let Some(flavor) = flavors.get("xgboost") {
         let bytes = loading.read(flavor.data.as_deref().unwrap_or("model.ubj")).await?;
-        return Ok(trees::Trees::load(&bytes, flavor.model_class.as_deref()).map(boxed));
+        return Ok(trees::Trees::load(&bytes, flavor.model_class.as_deref()).map(shared));
     }
     if let Some(flavor) = flavors.get("lightgbm") {
         if !lightgbm::is_text(flavor.model_class.as_deref()) {
@@ -146,19 +179,19 @@ async fn native(
             )));
         }
         let bytes = loading.read(flavor.data.as_deref().unwrap_or("model.lgb")).await?;
-        return Ok(lightgbm::Lightgbm::load(&bytes).map(boxed));
+        return Ok(lightgbm::Lightgbm::load(&bytes).map(shared));
     }
     if let Some(flavor) = flavors.get("onnx") {
         let folder = loading.files.folder(loading.project, loading.spec).await?;
         let file = folder.join(flavor.data.as_deref().unwrap_or("model.onnx"));
-        return Ok(onnx::Onnx::load(&runtimes.onnx, &file).map(boxed));
+        return Ok(onnx::Onnx::load(&runtimes.onnx, &file).map(shared));
     }
     let known: Vec<&str> = flavors.keys().map(String::as_str).collect();
     Ok(Err(Unloadable::Foreign(format!("its flavours are {known:?}"))))
 }
 
-fn boxed(runtime: impl Runtime + 'static) -> Box<dyn Runtime> {
-    Box::new(runtime)
+fn shared(runtime: impl Runtime + 'static) -> Arc<dyn Runtime> {
+    Arc::new(runtime)
 }
 
 /// The signature of a model of numbers: columns in the model's order, or rows without names.

@@ -1,7 +1,7 @@
 //! ONNX models, run by the onnxruntime library as MLflow's flavour calls it: a table in gives a table, arrays give arrays by
 //! name.
 
-use super::{RunError, Runtime, Unloadable};
+use super::{RunError, Runtime, Together, Unloadable};
 use crate::card::TensorCard;
 use crate::error::InputError;
 use crate::frame::Frame;
@@ -9,6 +9,8 @@ use crate::predictions::Predictions;
 use crate::signature::Signature;
 use async_trait::async_trait;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use trueline_onnx::{Call, Library, Model, Options, Search, TensorInfo};
 use trueline_tensors::Tensor;
@@ -25,12 +27,13 @@ impl Onnx {
         Ok(Self { model: model.map_err(|e| Unloadable::Damaged(e.to_string()))? })
     }
 
-    fn run(&self, frame: &Frame) -> Result<Predictions, RunError> {
+    fn run(&self, frame: &Frame, deadline: Option<Instant>) -> Result<Predictions, RunError> {
+        let call = Call { deadline, ..Call::default() };
         let by_name = self.model.inputs().iter().all(|input| frame.column(&input.name).is_some());
         let is_table = frame.is_named() && !by_name;
         let answers = match is_table {
-            true => self.model.run(&self.model.table(frame.columns()).map_err(refused)?, &Call::default()),
-            false => self.model.run(frame.columns(), &Call::default()),
+            true => self.model.run(&self.model.table(frame.columns()).map_err(refused)?, &call),
+            false => self.model.run(frame.columns(), &call),
         };
         let answers = answers.map_err(refused)?;
         let fits = answers.iter().all(|answer| answer.rows() == frame.rows());
@@ -69,9 +72,21 @@ fn unhurried<T>(work: impl FnOnce() -> T) -> T {
 
 #[async_trait]
 impl Runtime for Onnx {
-    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
+    async fn predict(
+        &self,
+        signature: &Signature,
+        frame: &Frame,
+        deadline: Option<Instant>,
+    ) -> Result<Predictions, RunError> {
         let typed = signature.typed(frame)?;
-        unhurried(|| self.run(&typed))
+        unhurried(|| self.run(&typed, deadline))
+    }
+
+    fn together(self: Arc<Self>) -> Option<Arc<dyn Together>> {
+        // An input of a fixed number of rows takes one request's at most.
+        let varies = |input: &TensorInfo| input.shape().is_none_or(|s| s.first() == Some(&-1));
+        let joins = self.model.inputs().iter().all(varies);
+        joins.then_some(self as Arc<dyn Together>)
     }
 
     fn fit(&self, recorded: Option<Signature>) -> Result<Signature, String> {
@@ -93,5 +108,22 @@ impl Runtime for Onnx {
 
     fn heap_bytes(&self) -> usize {
         self.model.heap_bytes()
+    }
+}
+
+#[async_trait]
+impl Together for Onnx {
+    async fn answer(&self, _: &Signature, typed: &Frame, deadline: Instant) -> Result<Predictions, RunError> {
+        unhurried(|| self.run(typed, Some(deadline)))
+    }
+
+    fn lanes(&self) -> usize {
+        Options::default().sessions
+    }
+
+    /// Asking costs it next to nothing, so only a model that uses processors badly by single rows gains, and whoever made it
+    /// knows.
+    fn by_default(&self) -> bool {
+        false
     }
 }

@@ -1,6 +1,6 @@
-//! Anything that MLflow can load, by a process of Python for each version.
+//! Anything that MLflow can load, by processes of Python for each version.
 
-use super::{Loading, RunError, Runtime};
+use super::{LONGEST, Loading, RunError, Runtime, Together};
 use crate::card::TensorCard;
 use crate::error::{InputError, ServingError};
 use crate::frame::Frame;
@@ -8,14 +8,18 @@ use crate::parse_json;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
 use async_trait::async_trait;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio::task::JoinSet;
 use trueline_tensors::DataType;
 use trueline_workers::{
     Columns, Environments, Form, Interpreter, Output, State, Worker, WorkerError, WorkerSpec,
 };
 
-/// The longest that a worker may take for one request. Callers give up earlier, and what they asked is forgotten then.
-const LONGEST: Duration = Duration::from_secs(600);
+/// Requests that may wait for one worker: those of callers who gave up on what it is at. All others wait before it, where
+/// they are answered together.
+const QUEUE: usize = 8;
 
 /// How workers are made.
 #[derive(Clone, Debug)]
@@ -27,34 +31,86 @@ pub struct PythonWorkers {
 }
 
 impl PythonWorkers {
-    /// Starts the worker of a version; it has loaded the model when this returns.
+    /// Starts the workers of a version, as many as its metadata wants; they have loaded the model when this returns.
     pub(crate) async fn start(&self, loading: &Loading<'_>) -> Result<PythonModel, ServingError> {
         let spec = loading.spec;
+        let wishes = loading.mlmodel.wishes().map_err(|e| spec.unservable(e))?;
         let folder = loading.files.folder(loading.project, spec).await?;
         let environment = self.environments.of(&folder, &self.interpreter).await;
         let environment = environment.map_err(|e| spec.unservable(e.to_string()))?;
-        let worker = Worker::start(WorkerSpec::new(spec.name(), folder, environment)).await;
-        Ok(PythonModel { worker: worker.map_err(|e| spec.unservable(e.to_string()))? })
+        let mut wanted = WorkerSpec::new(spec.name(), folder, environment);
+        wanted.limits.queue = QUEUE;
+        let mut starting = JoinSet::new();
+        for _ in 0..wishes.workers.unwrap_or(1) {
+            starting.spawn(Worker::start(wanted.clone()));
+        }
+        let mut workers = Vec::new();
+        while let Some(started) = starting.join_next().await {
+            let started = started.map_err(|e| spec.unservable(format!("its worker was not started: {e}")))?;
+            let worker = started.map_err(|e| spec.unservable(e.to_string()))?;
+            workers.push(Seat { worker, asked: AtomicUsize::new(0) });
+        }
+        Ok(PythonModel { workers })
     }
 }
 
-/// A model in a worker.
+/// A model in workers, of which there is at least one.
 #[derive(Debug)]
 pub(crate) struct PythonModel {
+    workers: Vec<Seat>,
+}
+
+/// A worker, and how many calls it was given that are not answered.
+#[derive(Debug)]
+struct Seat {
     worker: Worker,
+    asked: AtomicUsize,
+}
+
+/// A call that is not answered.
+struct Taken<'s>(&'s Seat);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PythonModel {
+    /// The worker that is free, or the one with the least to do; one that is up before one that is not.
+    fn take(&self) -> Option<Taken<'_>> {
+        let burden = |seat: &&Seat| {
+            let down = !matches!(seat.worker.state(), State::Ready(_));
+            (down, seat.asked.load(Ordering::Relaxed) + seat.worker.waiting())
+        };
+        // The state is a lock and a copy: not looked at where there is no choice.
+        let seat = match self.workers.as_slice() {
+            [only] => only,
+            several => several.iter().min_by_key(burden)?,
+        };
+        seat.asked.fetch_add(1, Ordering::Relaxed);
+        Some(Taken(seat))
+    }
 }
 
 #[async_trait]
-impl Runtime for PythonModel {
-    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
-        let typed = signature.typed(frame)?;
+impl Together for PythonModel {
+    async fn answer(
+        &self,
+        signature: &Signature,
+        typed: &Frame,
+        deadline: Instant,
+    ) -> Result<Predictions, RunError> {
         let form = match (typed.is_named(), signature) {
             (false, _) => Form::Array,
             (true, Signature::Tensors(_)) => Form::Dict,
             (true, _) => Form::Table,
         };
-        let columns = Columns { tensors: typed.columns().to_vec(), form, params: frame.params().cloned() };
-        let answer = self.worker.predict(&columns, Instant::now() + LONGEST).await.map_err(refused)?;
+        let columns = Columns { tensors: typed.columns().to_vec(), form, params: typed.params().cloned() };
+        let Some(taken) = self.take() else {
+            return Err(RunError::Failed("it has no worker".to_owned()));
+        };
+        let answer = taken.0.worker.predict(&columns, deadline).await.map_err(refused)?;
         Ok(match answer.output {
             Output::Array(tensor) => Predictions::Array(tensor.named("")),
             Output::Records(columns) => Predictions::Table(columns),
@@ -64,6 +120,31 @@ impl Runtime for PythonModel {
                     .map_err(|e| RunError::Failed(format!("its answer is no JSON: {e}")))?,
             ),
         })
+    }
+
+    fn lanes(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn by_default(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Runtime for PythonModel {
+    async fn predict(
+        &self,
+        signature: &Signature,
+        frame: &Frame,
+        deadline: Option<Instant>,
+    ) -> Result<Predictions, RunError> {
+        let typed = signature.typed(frame)?.with_params(frame.params().cloned());
+        self.answer(signature, &typed, deadline.unwrap_or_else(|| Instant::now() + LONGEST)).await
+    }
+
+    fn together(self: Arc<Self>) -> Option<Arc<dyn Together>> {
+        Some(self)
     }
 
     fn fit(&self, recorded: Option<Signature>) -> Result<Signature, String> {
@@ -79,10 +160,11 @@ impl Runtime for PythonModel {
     }
 
     fn heap_bytes(&self) -> usize {
-        match self.worker.state() {
+        let held = |seat: &Seat| match seat.worker.state() {
             State::Ready(facts) => usize::try_from(facts.resident_bytes).unwrap_or(usize::MAX),
             _ => 0,
-        }
+        };
+        self.workers.iter().map(held).sum()
     }
 
     fn takes_params(&self) -> bool {
@@ -93,9 +175,8 @@ impl Runtime for PythonModel {
 fn refused(error: WorkerError) -> RunError {
     match error {
         WorkerError::Input { exception, .. } => InputError::Refused(exception.message).into(),
-        WorkerError::Busy { .. } | WorkerError::Gone { .. } | WorkerError::Down { .. } => {
-            RunError::Busy(error.to_string())
-        }
+        WorkerError::Gone { .. } => RunError::Gone(error.to_string()),
+        WorkerError::Busy { .. } | WorkerError::Down { .. } => RunError::Busy(error.to_string()),
         WorkerError::Deadline { .. } => RunError::TimedOut(error.to_string()),
         other => RunError::Failed(other.to_string()),
     }

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
 use async_trait::async_trait;
+use std::time::Instant;
 use trueline_tensors::{DataType, Values};
 use trueline_trees::{Model, Rows};
 
@@ -38,7 +39,12 @@ impl Trees {
 
 #[async_trait]
 impl Runtime for Trees {
-    async fn predict(&self, signature: &Signature, frame: &Frame) -> Result<Predictions, RunError> {
+    async fn predict(
+        &self,
+        signature: &Signature,
+        frame: &Frame,
+        _: Option<Instant>,
+    ) -> Result<Predictions, RunError> {
         let rows = signature.rows(frame)?;
         let rows = Rows::new(&rows, self.model.num_feature())?;
         let width = self.model.value_width();

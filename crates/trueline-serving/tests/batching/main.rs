@@ -1,0 +1,6 @@
+//! Requests answered together by real Python workers: the models of `make_models.py`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // Clippy knows only `#[test]` functions as tests.
+
+mod answers;
+mod house;
+mod measure;
