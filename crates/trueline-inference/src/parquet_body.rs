@@ -12,6 +12,7 @@ use arrow_schema::DataType as Arrow;
 use axum::body::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use trueline_serving::Frame;
 use trueline_tensors::{Tensor, Values};
 
@@ -20,8 +21,13 @@ const LARGEST_TABLE: i64 = 512 << 20;
 /// The most rows that a table may have.
 const MOST_ROWS: i64 = 1_000_000;
 
-/// Reads a body.
+/// Reads a body. The reader of the format panics at some of what a damaged file can say, which is no more than a refusal here.
 pub(crate) fn frame(body: &Bytes) -> Result<Frame, String> {
+    catch_unwind(AssertUnwindSafe(|| read(body)))
+        .unwrap_or_else(|_| Err("Failed to parse input as Parquet: the file contradicts itself".to_owned()))
+}
+
+fn read(body: &Bytes) -> Result<Frame, String> {
     let wrong = |e: &dyn std::fmt::Display| format!("Failed to parse input as Parquet: {e}");
     let reader = ParquetRecordBatchReaderBuilder::try_new(body.clone()).map_err(|e| wrong(&e))?;
     let groups = reader.metadata().row_groups();
@@ -32,6 +38,15 @@ pub(crate) fn frame(body: &Bytes) -> Result<Frame, String> {
         return Err(wrong(&format!(
             "it has {rows} rows and {bytes} bytes when decompressed, which is too much"
         )));
+    }
+    // The reader takes for granted that these are not negative, and panics where they are.
+    let chunks = || groups.iter().flat_map(|group| group.columns());
+    if chunks().any(|c| {
+        c.compressed_size() < 0
+            || c.data_page_offset() < 0
+            || c.dictionary_page_offset().is_some_and(|at| at < 0)
+    }) {
+        return Err(wrong(&"a column lies before the beginning of the file"));
     }
     let schema = reader.schema().clone();
     let mut columns: Vec<Option<Values>> = vec![None; schema.fields().len()];
@@ -161,6 +176,18 @@ mod tests {
         let whole = written(vec![("i", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)]);
         for cut in [0, 4, whole.len() / 2, whole.len() - 1] {
             assert!(frame(&whole.slice(..cut)).unwrap_err().contains("as Parquet"), "{cut}");
+        }
+    }
+
+    #[test]
+    fn whatever_byte_is_damaged_the_file_is_read_or_refused() {
+        let whole = written(vec![("i", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef)]).to_vec();
+        for at in 0..whole.len() {
+            for damage in [0x01, 0x02, 0x40, 0x7f, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= damage;
+                drop(frame(&damaged.into()));
+            }
         }
     }
 
