@@ -258,15 +258,12 @@ fn outputs_of(predictions: &Predictions, row: usize, rows: usize) -> Outputs {
         && one.rows() == rows
     {
         let own = row * one.width()..(row + 1) * one.width();
-        let floats: Option<Vec<f64>> = match one.values() {
-            Values::Fp32(list) => Some(list[own].iter().copied().map(f64::from).collect()),
-            Values::Fp64(list) => Some(list[own].to_vec()),
-            _ => None,
-        };
-        match floats.as_deref() {
-            Some([single]) if one.is_column() => return Outputs::One(Scalar::Float(*single)),
-            Some(_) => return Outputs::Many(floats.unwrap_or_default()),
-            None => {}
+        match one.values() {
+            Values::Fp32(list) if one.is_column() => return Outputs::One(Scalar::Float(list[row].into())),
+            Values::Fp64(list) if one.is_column() => return Outputs::One(Scalar::Float(list[row])),
+            Values::Fp32(list) => return Outputs::Many(list[own].iter().copied().map(f64::from).collect()),
+            Values::Fp64(list) => return Outputs::Many(list[own].to_vec()),
+            _ => {}
         }
     }
     Outputs::One(scalar(&predictions.row(row, rows)))

@@ -1,10 +1,10 @@
 //! The wires of a container that serves one model and nothing else: MLflow's and SageMaker's at the root, Vertex AI's and
 //! Azure ML's where their platforms say that they run it.
 
-use crate::ask::{self, Caller};
+use crate::ask::Caller;
 use crate::error::Refusal;
 use crate::invocations::score;
-use crate::{App, body, unhurried, write};
+use crate::{App, body, write};
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
@@ -131,12 +131,8 @@ async fn predict(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
-    let bytes = ask::body(bytes)?;
-    let frame = unhurried(bytes.len(), || body::frame(&bytes)).map_err(Refusal::bad)?;
-    let predicted = caller.ask(&headers, frame).await?;
-    let mut text = String::from("{\"predictions\": ");
-    write::predictions(&mut text, &predicted.predictions);
-    text.push('}');
+    let predicted = caller.ask_with(&headers, bytes, |bytes| body::frame(bytes)).await?;
+    let text = write::only_predictions(&predicted.predictions);
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
@@ -150,9 +146,7 @@ async fn azure(
     let began = Instant::now();
     let asked = async {
         let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
-        let bytes = ask::body(bytes)?;
-        let frame = unhurried(bytes.len(), || body::azure(&bytes)).map_err(Refusal::bad)?;
-        caller.ask(&headers, frame).await
+        caller.ask_with(&headers, bytes, |bytes| body::azure(bytes)).await
     };
     let (mut response, failed) = match asked.await {
         Ok(predicted) => {

@@ -1,7 +1,7 @@
 //! What all wires have in common: who asks, what headers say, and the question itself.
 
 use crate::error::Refusal;
-use crate::{App, LARGEST_BODY, admit, header, time_ms};
+use crate::{App, LARGEST_BODY, admit, header, time_ms, unhurried};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
@@ -37,6 +37,18 @@ impl<'c> Caller<'c> {
         let began = Instant::now();
         let replay = admit(app, &knock, &endpoint)?;
         Ok(Self { app, knock, endpoint, version, began, replay })
+    }
+
+    /// Asks the endpoint with what `read` makes of the body.
+    pub(crate) async fn ask_with(
+        self,
+        headers: &HeaderMap,
+        bytes: Result<Bytes, BytesRejection>,
+        read: impl FnOnce(&Bytes) -> Result<Frame, String>,
+    ) -> Result<Predicted, Refusal> {
+        let bytes = body(bytes)?;
+        let frame = unhurried(bytes.len(), || read(&bytes)).map_err(Refusal::bad)?;
+        self.ask(headers, frame).await
     }
 
     /// Asks the endpoint.

@@ -1,8 +1,7 @@
 //! `POST /endpoints/{endpoint}/invocations`: MLflow's scoring protocol, with an id for every prediction.
 
-use crate::ask::{self, Caller};
-use crate::error::Refusal;
-use crate::{App, body, csv_body, parquet_body, unhurried, write};
+use crate::ask::Caller;
+use crate::{App, body, csv_body, parquet_body, write};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
@@ -34,15 +33,12 @@ pub(crate) async fn score(
         Caller::admitted(app, knock.clone(), endpoint.clone(), None).map_err(IntoResponse::into_response)?;
     let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = Kind::of(given).ok_or_else(|| not_supported(given))?;
-    let asked = async {
-        let bytes = ask::body(bytes)?;
-        let frame = unhurried(bytes.len(), || match kind {
-            Kind::Json => body::frame(&bytes),
-            Kind::Csv => csv_body::frame(&bytes, &texts(app, &knock, &endpoint)),
-            Kind::Parquet => parquet_body::frame(&bytes),
-        });
-        caller.ask(headers, frame.map_err(Refusal::bad)?).await
+    let read = |bytes: &Bytes| match kind {
+        Kind::Json => body::frame(bytes),
+        Kind::Csv => csv_body::frame(bytes, &texts(app, &knock, &endpoint)),
+        Kind::Parquet => parquet_body::frame(bytes),
     };
+    let asked = caller.ask_with(headers, bytes, read);
     asked.await.map(|predicted| answer(&predicted)).map_err(IntoResponse::into_response)
 }
 

@@ -1,8 +1,8 @@
 //! KServe's first protocol: `:predict` with instances, over plain JSON or as a CloudEvent.
 
-use crate::ask::{self, Caller, cards, known};
+use crate::ask::{Caller, cards, known};
 use crate::error::{Plain, Refusal};
-use crate::{App, body, unhurried, write};
+use crate::{App, body, write};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
@@ -60,12 +60,8 @@ async fn act(
         }
     }
     let caller = Caller::admitted(&app, knock, model.to_owned(), None)?;
-    let bytes = ask::body(bytes)?;
-    let frame = unhurried(bytes.len(), || body::frame(&bytes)).map_err(Refusal::bad)?;
-    let predicted = caller.ask(&headers, frame).await?;
-    let mut text = String::from("{\"predictions\": ");
-    write::predictions(&mut text, &predicted.predictions);
-    text.push('}');
+    let predicted = caller.ask_with(&headers, bytes, |bytes| body::frame(bytes)).await?;
+    let text = write::only_predictions(&predicted.predictions);
     let mut response = ([(header::CONTENT_TYPE, "application/json")], text).into_response();
     // An event is answered with an event.
     if headers.contains_key(&CE_SPEC) {

@@ -4,6 +4,14 @@ use std::fmt::Write;
 use trueline_serving::Predictions;
 use trueline_tensors::{Tensor, Values};
 
+/// `{"predictions": …}` and nothing besides.
+pub(crate) fn only_predictions(predictions: &Predictions) -> String {
+    let mut text = String::from("{\"predictions\": ");
+    self::predictions(&mut text, predictions);
+    text.push('}');
+    text
+}
+
 /// The predictions, in the form that the model gave them.
 pub(crate) fn predictions(out: &mut String, predictions: &Predictions) {
     match predictions {
