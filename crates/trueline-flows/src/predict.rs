@@ -2,14 +2,14 @@
 //! database takes no part.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use trueline_identity::hash_token;
 use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
     LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
 use trueline_serving::{
-    Admission, Answer, Ask, DataPlane, FeatureSource, Frame, LogMode, Predictions, ServingError,
+    Admission, Answer, Ask, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, Served, ServingError,
 };
 use trueline_tensors::{Tensor, Values};
 
@@ -53,14 +53,19 @@ pub struct PredictionRequest {
 /// An answered request.
 #[derive(Debug)]
 pub struct Predicted {
-    /// The version that answered, `name/number`.
-    pub variant: String,
-    /// Its number.
-    pub version: i64,
+    /// Who answered.
+    pub served: Arc<Served>,
     /// An id for each row.
     pub ids: Vec<PredictionId>,
     /// The predictions.
     pub predictions: Predictions,
+}
+
+impl Predicted {
+    /// Counts what writing the answer took that began then.
+    pub fn written(&self, began: Instant) {
+        self.served.cost(Cost::Serialise, began.elapsed());
+    }
 }
 
 /// A failure of this story.
@@ -116,16 +121,18 @@ impl Predictor {
             Some(log) => keep(log, &answer, told.records()).await,
             None => Ok(()),
         };
-        let variant = format!("{}/{}", answer.model, answer.version);
-        count(&request, &variant, &answer.predictions);
+        let served = answer.served;
+        served.count(answer.predictions.is_ok().then(|| request.frame.rows()), request.began.elapsed());
+        let spent = [
+            (Cost::Parse, request.parse_us),
+            (Cost::Features, features_us),
+            (Cost::Queue, queued_us),
+            (Cost::Runtime, runtime_us),
+        ];
+        spent.into_iter().for_each(|(of, us)| served.cost(of, Duration::from_micros(us)));
         logged.map_err(PredictError::NotLogged)?;
         let predictions = answer.predictions?;
-        Ok(Predicted {
-            variant,
-            version: answer.version,
-            ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(),
-            predictions,
-        })
+        Ok(Predicted { served, ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(), predictions })
     }
 
     async fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
@@ -151,7 +158,7 @@ impl Predictor {
 
 /// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
 async fn keep(log: &PredictionLog, answer: &Answer, records: Vec<Record>) -> Result<(), LogError> {
-    if answer.log == LogMode::Required && answer.predictions.is_ok() {
+    if answer.served.log == LogMode::Required && answer.predictions.is_ok() {
         return log.append_required(&records).await;
     }
     // What it drops, it counts.
@@ -163,21 +170,6 @@ async fn keep(log: &PredictionLog, answer: &Answer, records: Vec<Record>) -> Res
 
 fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-fn count(request: &PredictionRequest, variant: &str, predictions: &Result<Predictions, ServingError>) {
-    let labels = [
-        ("project", request.project.clone()),
-        ("endpoint", request.endpoint.clone()),
-        ("variant", variant.to_owned()),
-    ];
-    let rows = u64::try_from(request.frame.rows()).unwrap_or(u64::MAX);
-    match predictions {
-        Ok(_) => metrics::counter!("trueline_predictions_total", &labels).increment(rows),
-        Err(_) => metrics::counter!("trueline_prediction_errors_total", &labels).increment(1),
-    }
-    metrics::histogram!("trueline_prediction_duration_seconds", &labels)
-        .record(request.began.elapsed().as_secs_f64());
 }
 
 /// The ids of a request's rows: consecutive, from a random start.
@@ -228,11 +220,12 @@ impl Told<'_> {
 
     fn record(&self, row: usize, inputs: Vec<(String, Scalar)>, outputs: Outputs, status: Status) -> Record {
         let Self { request, answer, .. } = self;
+        let served = &answer.served;
         Record {
             prediction_id: self.ids.of(row),
-            project: answer.project.to_string(),
+            project: served.project.to_string(),
             endpoint: request.endpoint.clone(),
-            variant: Variant { model: answer.model.clone(), version: answer.version.to_string() },
+            variant: Variant { model: served.model.clone(), version: served.version.to_string() },
             event_time_ms: request.event_time_ms.unwrap_or(self.received_at_ms),
             received_at_ms: self.received_at_ms,
             key: request.key.clone(),

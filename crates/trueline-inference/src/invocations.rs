@@ -8,6 +8,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
+use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
 use trueline_tensors::DataType;
 
@@ -82,6 +83,7 @@ fn not_supported(given: &str) -> Response {
 }
 
 fn answer(predicted: &Predicted) -> Response {
+    let began = Instant::now();
     let mut text = String::with_capacity(64 + predicted.ids.len() * 60);
     text.push_str("{\"predictions\": ");
     write::predictions(&mut text, &predicted.predictions);
@@ -92,9 +94,10 @@ fn answer(predicted: &Predicted) -> Response {
     }
     text.push_str("]}");
     let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
-    if let Ok(variant) = predicted.variant.parse() {
+    if let Ok(variant) = predicted.served.name.parse() {
         response.headers_mut().insert("x-trueline-variant", variant);
     }
+    predicted.written(began);
     response
 }
 

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
 use serde_json::{Value, json};
+use std::time::Instant;
 use trueline_flows::Knock;
 
 const CE_SPEC: HeaderName = HeaderName::from_static("ce-specversion");
@@ -61,7 +62,9 @@ async fn act(
     }
     let caller = Caller::admitted(&app, knock, model.to_owned(), None)?;
     let predicted = caller.ask_with(&headers, bytes, |bytes| body::frame(bytes)).await?;
+    let began = Instant::now();
     let text = write::only_predictions(&predicted.predictions);
+    predicted.written(began);
     let mut response = ([(header::CONTENT_TYPE, "application/json")], text).into_response();
     // An event is answered with an event.
     if headers.contains_key(&CE_SPEC) {

@@ -1,5 +1,6 @@
 //! Time and randomness, passed in so that a test or a replay is deterministic (rule 11).
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -33,14 +34,51 @@ impl Clock for WallClock {
     }
 }
 
-/// The operating system's generator.
+/// The operating system's generator, which each thread asks for some hundred bytes at a time: an id takes sixteen, and a call
+/// for each would cost more than what is done with it.
 #[derive(Debug)]
 struct SystemEntropy;
 
+/// Random bytes that nobody was given yet, at the end of the list.
+struct Unused {
+    bytes: [u8; 512],
+    left: usize,
+}
+
+impl Unused {
+    const NONE: Self = Self { bytes: [0; 512], left: 0 };
+
+    /// Hands out bytes and forgets them, so that what was given is not found here afterwards.
+    fn take(&mut self, out: &mut [u8]) {
+        if out.len() > self.bytes.len() {
+            return ask_system(out);
+        }
+        if out.len() > self.left {
+            ask_system(&mut self.bytes);
+            self.left = self.bytes.len();
+        }
+        let own = &mut self.bytes[self.left - out.len()..self.left];
+        out.copy_from_slice(own);
+        own.fill(0);
+        self.left -= out.len();
+    }
+}
+
+thread_local! {
+    static UNUSED: RefCell<Unused> = const { RefCell::new(Unused::NONE) };
+}
+
+#[allow(clippy::expect_used)]
+fn ask_system(out: &mut [u8]) {
+    getrandom::fill(out).expect("the operating system gives random bytes");
+}
+
 impl Entropy for SystemEntropy {
-    #[allow(clippy::expect_used)]
     fn fill(&self, out: &mut [u8]) {
-        getrandom::fill(out).expect("the operating system gives random bytes");
+        // A thread that ends has none left.
+        if UNUSED.try_with(|unused| unused.borrow_mut().take(out)).is_err() {
+            ask_system(out);
+        }
     }
 }
 
@@ -82,5 +120,28 @@ impl Sources {
     #[must_use]
     pub fn id(&self) -> String {
         hex::encode(self.bytes::<16>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_byte_is_given_twice_however_many_are_asked_for() {
+        let sources = Sources::system();
+        let ids: HashSet<String> = (0..10_000).map(|_| sources.id()).collect();
+        assert_eq!(ids.len(), 10_000);
+        let mut unused = Unused::NONE;
+        let (mut first, mut rest) = ([0; 500], [0; 500]);
+        unused.take(&mut first);
+        assert_eq!(unused.left, 12, "the rest waits for whoever asks next");
+        assert!(unused.bytes[12..].iter().all(|byte| *byte == 0), "what was given is forgotten");
+        unused.take(&mut rest);
+        assert_ne!(first, rest);
+        let mut more = [0; 2_000];
+        unused.take(&mut more);
+        assert!(more.windows(100).all(|some| some.iter().any(|byte| *byte != 0)));
     }
 }

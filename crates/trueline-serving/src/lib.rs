@@ -28,6 +28,7 @@ mod runtime;
 mod sanity;
 mod schema;
 mod segments;
+mod served;
 mod signature;
 mod snapshot;
 
@@ -48,6 +49,7 @@ pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange
 pub use runtime::{PythonWorkers, Runtimes};
 pub use schema::MODULE;
 pub use segments::{SealedSegment, SealedSegments, SegmentReplay, ToldSegment};
+pub use served::{Cost, Served};
 pub use signature::{ColumnType, InputColumn, InputTensor, Signature};
 pub use snapshot::{Access, EndpointSnapshot, Grant, Snapshot};
 pub use trueline_onnx::Search as OnnxSearch;

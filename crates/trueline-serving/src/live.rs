@@ -4,6 +4,7 @@ use crate::error::ServingError;
 use crate::model::{LoadedModel, ModelSpec};
 use crate::plane::VariantStatus;
 use crate::rollout::{Observation, Outcome, Share, Watch};
+use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -13,8 +14,9 @@ use trueline_ledger::ProjectId;
 use trueline_stats::hash::mix64;
 use trueline_stats::sequential::Arm;
 
-/// Endpoints by the names of project and endpoint.
-pub(crate) type Endpoints = HashMap<(String, String), Arc<LiveEndpoint>>;
+/// Endpoints by the name of the project and by their own, which are looked up without a text being made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Endpoints(HashMap<String, HashMap<String, Arc<LiveEndpoint>>>);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Live {
@@ -56,32 +58,68 @@ impl Picked<'_> {
 #[derive(Debug)]
 pub(crate) struct LiveVariant {
     pub(crate) model: Arc<LoadedModel>,
+    pub(crate) served: Arc<Served>,
     weight: u32,
     requests: AtomicU64,
     errors: AtomicU64,
 }
 
+impl Endpoints {
+    pub(crate) fn get(&self, project: &str, endpoint: &str) -> Option<&Arc<LiveEndpoint>> {
+        self.0.get(project)?.get(endpoint)
+    }
+
+    /// Puts an endpoint in its place, unless a newer generation of it is there.
+    pub(crate) fn put(&mut self, live: &Arc<LiveEndpoint>) {
+        let LiveEndpoint { snapshot, .. } = &**live;
+        let project = self.0.entry(snapshot.project_name.clone()).or_default();
+        let place = project.entry(snapshot.name.clone()).or_insert_with(|| Arc::clone(live));
+        if place.snapshot.generation < snapshot.generation {
+            *place = Arc::clone(live);
+        }
+    }
+
+    /// Keeps those of which it is said, by the names of project and endpoint, that they are there.
+    pub(crate) fn retain(&mut self, there: impl Fn(&str, &str) -> bool) {
+        for (project, endpoints) in &mut self.0 {
+            endpoints.retain(|name, _| there(project, name));
+        }
+        self.0.retain(|_, endpoints| !endpoints.is_empty());
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<LiveEndpoint>> {
+        self.0.values().flat_map(HashMap::values)
+    }
+
+    /// The names of a project's endpoints.
+    pub(crate) fn names(&self, project: &str) -> impl Iterator<Item = &String> {
+        self.0.get(project).into_iter().flat_map(HashMap::keys)
+    }
+}
+
 impl Live {
     pub(crate) fn endpoint(&self, project: &str, endpoint: &str) -> Option<&Arc<LiveEndpoint>> {
-        self.endpoints.get(&(project.to_owned(), endpoint.to_owned()))
+        self.endpoints.get(project, endpoint)
     }
 
     /// A model that answers for some endpoint of the project.
     pub(crate) fn model(&self, project: &ProjectId, spec: &ModelSpec) -> Option<Arc<LoadedModel>> {
-        let mut models = self.endpoints.values().flat_map(|e| e.variants.iter().map(|v| &v.model));
+        let mut models = self.endpoints.iter().flat_map(|e| e.variants.iter().map(|v| &v.model));
         models.find(|m| m.is(project, spec)).map(Arc::clone)
     }
 
     /// Where a rollout's answers are observed, if it is under way.
     pub(crate) fn watch(&self, rollout: &str) -> Option<Arc<Watch>> {
-        self.endpoints.values().find_map(|e| e.watch(rollout)).map(Arc::clone)
+        self.endpoints.iter().find_map(|e| e.watch(rollout)).map(Arc::clone)
     }
 
     /// The models of endpoints that `next` has no longer or answers otherwise.
     pub(crate) fn left_by<'l>(&'l self, next: &Self) -> impl Iterator<Item = &'l Arc<LoadedModel>> {
-        let gone =
-            |(key, e): &(&_, &Arc<LiveEndpoint>)| next.endpoints.get(*key).is_none_or(|n| !Arc::ptr_eq(n, e));
-        self.endpoints.iter().filter(gone).flat_map(|(_, e)| e.variants.iter().map(|v| &v.model))
+        let gone = |e: &&Arc<LiveEndpoint>| {
+            let own = &e.snapshot;
+            next.endpoint(&own.project_name, &own.name).is_none_or(|n| !Arc::ptr_eq(n, e))
+        };
+        self.endpoints.iter().filter(gone).flat_map(|e| e.variants.iter().map(|v| &v.model))
     }
 }
 
@@ -96,10 +134,6 @@ impl LiveEndpoint {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
         Ok(Self { snapshot, variants, total, watch })
-    }
-
-    pub(crate) fn key(&self) -> (String, String) {
-        (self.snapshot.project_name.clone(), self.snapshot.name.clone())
     }
 
     /// The variant of a sticky value, or of a lot.
@@ -182,8 +216,9 @@ fn drawn(
 }
 
 impl LiveVariant {
-    pub(crate) fn new(model: Arc<LoadedModel>, weight: u32) -> Self {
-        Self { model, weight, requests: AtomicU64::new(0), errors: AtomicU64::new(0) }
+    pub(crate) fn new(endpoint: &EndpointSnapshot, model: Arc<LoadedModel>, weight: u32) -> Self {
+        let served = Arc::new(Served::new(endpoint, model.spec()));
+        Self { model, served, weight, requests: AtomicU64::new(0), errors: AtomicU64::new(0) }
     }
 
     pub(crate) fn count(&self, failed: bool) {

@@ -10,7 +10,8 @@ use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{Observation, Outcome};
-use crate::route::{LogMode, Variant};
+use crate::route::Variant;
+use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
@@ -47,16 +48,8 @@ pub struct Ask<'a> {
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// The project's id.
-    pub project: ProjectId,
-    /// The name of the model that answered.
-    pub model: String,
-    /// The number of the version that answered.
-    pub version: i64,
-    /// The generation of the route.
-    pub generation: i64,
-    /// Whether the answer waits for the log.
-    pub log: LogMode,
+    /// Who answered.
+    pub served: Arc<Served>,
     /// The features that the model read besides the request.
     pub features: Vec<Tensor>,
     /// How long that took.
@@ -150,15 +143,15 @@ impl DataPlane {
     pub async fn restore(&self) -> Result<usize, ServingError> {
         let Some(file) = &self.inner.file else { return Ok(0) };
         let Some(snapshot) = Snapshot::read(file)? else { return Ok(0) };
-        let mut endpoints = Endpoints::new();
+        let mut endpoints = Endpoints::default();
         for endpoint in snapshot.endpoints {
             let name = endpoint.name.clone();
             match self.load(endpoint).await {
-                Ok(live) => drop(endpoints.insert(live.key(), live)),
+                Ok(live) => endpoints.put(&live),
                 Err(error) => tracing::warn!(endpoint = name, %error, "an endpoint was not restored"),
             }
         }
-        let restored = endpoints.len();
+        let restored = endpoints.iter().count();
         self.swap(|state| (state.endpoints, state.access) = (endpoints, snapshot.access));
         self.inner.dirty.store(false, Ordering::Release);
         Ok(restored)
@@ -182,12 +175,7 @@ impl DataPlane {
     /// [`ServingError::Unservable`]; what answered before goes on then.
     pub async fn publish(&self, endpoint: EndpointSnapshot) -> Result<(), ServingError> {
         let live = self.load(endpoint).await?;
-        self.swap(|state| {
-            let place = state.endpoints.entry(live.key()).or_insert_with(|| Arc::clone(&live));
-            if place.snapshot.generation < live.snapshot.generation {
-                *place = Arc::clone(&live);
-            }
-        });
+        self.swap(|state| state.endpoints.put(&live));
         Ok(())
     }
 
@@ -212,9 +200,10 @@ impl DataPlane {
 
     /// Lets go of endpoints that are no more, by the names of project and endpoint.
     pub fn retain(&self, there: impl Fn(&str, &str) -> bool) {
-        let gone = |live: &Live| live.endpoints.keys().any(|(project, name)| !there(project, name));
+        let gone =
+            |live: &Live| live.endpoints.iter().any(|e| !there(&e.snapshot.project_name, &e.snapshot.name));
         if gone(&self.inner.live.load()) {
-            self.swap(|state| state.endpoints.retain(|(project, name), _| there(project, name)));
+            self.swap(|state| state.endpoints.retain(&there));
         }
     }
 
@@ -266,11 +255,10 @@ impl DataPlane {
             })?,
         };
         let variant = picked.variant;
-        let (project, spec) = (&endpoint.snapshot.project, variant.model.spec());
         let began = Instant::now();
         let features = match variant.model.feature_views() {
             [] => Ok(Vec::new()),
-            views => ask.features.features(project, views, ask.frame, ask.at_ms),
+            views => ask.features.features(&endpoint.snapshot.project, views, ask.frame, ask.at_ms),
         };
         let features_took = began.elapsed();
         let (features, (predictions, batched)) = match features {
@@ -283,17 +271,7 @@ impl DataPlane {
         };
         picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
-        Ok(Answer {
-            project: endpoint.snapshot.project.clone(),
-            model: spec.model.clone(),
-            version: spec.version,
-            generation: endpoint.snapshot.generation,
-            log: endpoint.snapshot.log,
-            features,
-            features_took,
-            batched,
-            predictions,
-        })
+        Ok(Answer { served: Arc::clone(&variant.served), features, features_took, batched, predictions })
     }
 
     /// What was observed of a rollout since the last time, and how many requests were overlooked.
@@ -306,8 +284,7 @@ impl DataPlane {
     #[must_use]
     pub fn names(&self, project: &str) -> Vec<String> {
         let live = self.inner.live.load();
-        let own = live.endpoints.keys().filter(|(p, _)| p == project);
-        let mut names: Vec<String> = own.map(|(_, name)| name.clone()).collect();
+        let mut names: Vec<String> = live.endpoints.names(project).cloned().collect();
         names.sort_unstable();
         names
     }
@@ -330,7 +307,7 @@ impl DataPlane {
     #[must_use]
     pub fn status(&self, project: &ProjectId, endpoint: &str) -> Option<EndpointStatus> {
         let live = self.inner.live.load();
-        let mut all = live.endpoints.values();
+        let mut all = live.endpoints.iter();
         let found = all.find(|e| e.snapshot.project == *project && e.snapshot.name == endpoint)?;
         Some(EndpointStatus {
             endpoint: endpoint.to_owned(),
@@ -342,7 +319,7 @@ impl DataPlane {
     /// How many endpoints answer.
     #[must_use]
     pub fn endpoints(&self) -> usize {
-        self.inner.live.load().endpoints.len()
+        self.inner.live.load().endpoints.iter().count()
     }
 
     /// Keeps what is live for the next start, if it changed since it was last kept.
@@ -358,7 +335,7 @@ impl DataPlane {
         }
         let live = self.inner.live.load();
         let mut endpoints: Vec<EndpointSnapshot> =
-            live.endpoints.values().map(|e| e.snapshot.clone()).collect();
+            live.endpoints.iter().map(|e| e.snapshot.clone()).collect();
         endpoints.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
         let written = Snapshot { endpoints, access: live.access.clone() }.write(file);
         written.inspect_err(|_| self.inner.dirty.store(true, Ordering::Release))
@@ -368,7 +345,7 @@ impl DataPlane {
         let mut variants = Vec::with_capacity(snapshot.variants.len());
         for variant in &snapshot.variants {
             let model = self.model(&snapshot.project, &variant.spec).await?;
-            variants.push(LiveVariant::new(model, variant.weight));
+            variants.push(LiveVariant::new(&snapshot, model, variant.weight));
         }
         let watch =
             snapshot.rollout.as_deref().map(|id| self.inner.live.load().watch(id).unwrap_or_default());

@@ -202,7 +202,7 @@ impl Signature {
 fn by_name<T: Number>(columns: &[InputColumn], frame: &Frame, mut out: Vec<T>) -> Result<Vec<T>, InputError> {
     let names = |columns: &[InputColumn]| columns.iter().map(|c| c.name.clone()).collect();
     for (i, column) in columns.iter().enumerate() {
-        let Some(place) = frame.columns().iter().position(|c| c.name() == column.name) else {
+        let Some(place) = place_of(&column.name, i, frame) else {
             if !column.required {
                 continue;
             }
@@ -220,6 +220,15 @@ fn by_name<T: Number>(columns: &[InputColumn], frame: &Frame, mut out: Vec<T>) -
         fill(&mut out, columns.len(), i, cells, column.kind, &column.name)?;
     }
     Ok(out)
+}
+
+/// Where a request has a column: mostly where the model has it too.
+fn place_of(name: &str, here: usize, frame: &Frame) -> Option<usize> {
+    let columns = frame.columns();
+    match columns.get(here).is_some_and(|c| c.name() == name) {
+        true => Some(here),
+        false => columns.iter().position(|c| c.name() == name),
+    }
 }
 
 /// What a model reckons with.

@@ -18,11 +18,12 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Instant;
 use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
-use trueline_flows::Knock;
-use trueline_serving::TensorCard;
+use trueline_flows::{Knock, Predicted};
+use trueline_serving::{Cost, TensorCard};
 use trueline_tensors::{DataType, Tensor, Values};
 
 type Answer<R> = Pin<Box<dyn Future<Output = Result<tonic::Response<R>, Status>> + Send>>;
@@ -175,16 +176,18 @@ async fn infer(call: Call, request: InferRequest) -> Result<InferResponse, Refus
     let predicted = caller.ask(&call.headers, frame(inputs)?).await?;
     let wanted: Vec<Wanted> =
         request.outputs.into_iter().map(|o| Wanted { name: o.name, binary: None }).collect();
-    let ids = Parameter { choice: Some(Choice::Text(ids(&predicted.ids))) };
+    let began = Instant::now();
+    let Predicted { served, ids: list, predictions } = predicted;
+    let ids = Parameter { choice: Some(Choice::Text(ids(&list))) };
     let mut response = InferResponse {
         model_name: request.model_name,
-        model_version: predicted.version.to_string(),
+        model_version: served.version.to_string(),
         id: request.id,
         parameters: [("prediction_ids".to_owned(), ids)].into(),
         ..InferResponse::default()
     };
     // What came as bytes is answered in bytes.
-    for output in outputs(predicted.predictions, &wanted)? {
+    for output in outputs(predictions, &wanted)? {
         if raw {
             response.raw_output_contents.push(datatype::write(output.values()));
         }
@@ -195,6 +198,7 @@ async fn infer(call: Call, request: InferRequest) -> Result<InferResponse, Refus
             contents: (!raw).then(|| contents_of(output.values())),
         });
     }
+    served.cost(Cost::Serialise, began.elapsed());
     Ok(response)
 }
 

@@ -14,9 +14,10 @@ use axum::response::{IntoResponse, Response};
 use axum::{Router, routing};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trueline_flows::Knock;
+use std::time::Instant;
+use trueline_flows::{Knock, Predicted};
 use trueline_predictions::PredictionId;
-use trueline_serving::{ModelCard, TensorCard};
+use trueline_serving::{Cost, ModelCard, TensorCard};
 
 /// How many bytes of a body are JSON, when tensors follow it as bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -118,10 +119,11 @@ async fn infer(
     let mut request = request.map_err(Refusal::bad)?;
     let frame = frame(std::mem::take(&mut request.inputs))?;
     let predicted = caller.ask(&headers, frame).await?;
-    let ids = ids(&predicted.ids);
-    let version = predicted.version.to_string();
-    let outputs = outputs(predicted.predictions, &request.wanted)?;
-    let written = write(&request, &named.model, &version, &ids, &outputs);
+    let began = Instant::now();
+    let Predicted { served, ids: list, predictions } = predicted;
+    let outputs = outputs(predictions, &request.wanted)?;
+    let written = write(&request, &named.model, &served.version.to_string(), &ids(&list), &outputs);
+    served.cost(Cost::Serialise, began.elapsed());
     Ok(answer(written.json, written.tail))
 }
 

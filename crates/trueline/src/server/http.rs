@@ -3,6 +3,7 @@
 
 use super::limits::{self, Gate, IDLE_BODY, Limits};
 use super::linger::linger;
+use super::meters::Meters;
 use super::origin::{Asked, OriginRules};
 use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
@@ -69,13 +70,13 @@ impl Control {
             .merge(trueline_rest::router(rest))
             .merge(trueline_web::router(web));
         let readiness = Readiness::new(ledger.clone());
+        let faces = faces.layer(CompressionLayer::new().compress_when(is_page));
         Self { access, ledger, readiness, faces: furnished(faces, limits) }
     }
 }
 
 fn furnished(faces: Router, limits: Limits) -> Router {
     faces
-        .layer(CompressionLayer::new().compress_when(is_page))
         .layer(from_fn(note_path))
         .layer(CatchPanicLayer::new())
         .layer(RequestBodyTimeoutLayer::new(IDLE_BODY))
@@ -89,6 +90,7 @@ struct Door {
     inference: Router,
     sources: Sources,
     metrics: PrometheusHandle,
+    meters: Meters,
     origins: OriginRules,
     /// Whether there is nothing but endpoints behind it.
     alone: bool,
@@ -113,7 +115,8 @@ pub(crate) fn app(
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
     let inference = furnished(trueline_inference::router(predictor), limits);
-    let door = Door { control, plane, inference, sources, metrics, origins, alone: false };
+    let meters = Meters::default();
+    let door = Door { control, plane, inference, sources, metrics, meters, origins, alone: false };
     let routes = Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
@@ -132,7 +135,8 @@ pub(crate) fn app_alone(
     let Guard { origins, limits } = guard;
     let inference = furnished(trueline_inference::router_alone(predictor, alone), limits);
     let control = ControlPlace::default();
-    behind(Door { control, plane, inference, sources, metrics, origins, alone: true }, Router::new())
+    let meters = Meters::default();
+    behind(Door { control, plane, inference, sources, metrics, meters, origins, alone: true }, Router::new())
 }
 
 /// The routes that need no caller, and the door.
@@ -209,15 +213,8 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     let route = response.extensions_mut().remove::<MatchedPath>();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let elapsed = began.elapsed();
-    let labels = [
-        ("method", known(&method).to_owned()),
-        ("route", route.to_owned()),
-        ("status", response.status().as_u16().to_string()),
-    ];
-    metrics::counter!("trueline_http_requests_total", &labels).increment(1);
-    metrics::histogram!("trueline_http_request_duration_seconds", "route" => route.to_owned())
-        .record(elapsed.as_secs_f64());
     let status = response.status().as_u16();
+    door.meters.count(known(&method), route, status, elapsed);
     if response.status().is_server_error() {
         tracing::warn!(%method, route, status, request_id = id, ms = elapsed.as_millis(), "request failed");
     } else {

@@ -10,6 +10,7 @@ mod http;
 mod limits;
 mod linger;
 mod lock;
+mod meters;
 mod observe;
 mod offline;
 mod origin;

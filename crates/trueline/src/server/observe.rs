@@ -44,7 +44,9 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
-            folded.run_upkeep();
+            let folded = folded.clone();
+            // Away from the threads that answer requests: there may be hundreds of thousands of samples.
+            drop(tokio::task::spawn_blocking(move || folded.run_upkeep()).await);
         }
     });
     Ok(handle)
