@@ -3,12 +3,14 @@
 //! Beside them the scorer of trees alone, in a loop.
 
 mod asked;
+mod awake;
 mod bare;
 mod grpc;
 mod sides;
 
-use crate::Table;
+use crate::{LoadReport, Table};
 use asked::{Asked, Request};
+use awake::Awake;
 use sides::{Callers, Figure, Side};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,6 +105,8 @@ fn batch() -> String {
 }
 
 const STARTS: &str = "trees, starts";
+const ONE: &str = "trees, 1 row in a request, one connection";
+const AWAKE: &str = ", processors kept awake";
 
 impl<'m> Stage<'m> {
     fn set(models: &'m Path, table: &mut Table) -> anyhow::Result<Self> {
@@ -134,18 +138,14 @@ impl<'m> Stage<'m> {
         side.told(table, STARTS)?;
         let (group, callers) = (single(), Callers(CALLERS, PEAK));
         let mlflow = self.sound(&side, table, &group, "MLflow's scoring", &self.one.mlflow, callers)?;
-        let half = side.open_loop(&self.one.mlflow, mlflow.rate / 2.0, callers)?;
-        let what = "MLflow's scoring, open loop at half the peak";
-        table.add_load(&group, what, &half);
-        let p99 = half.latency.quantile(0.99).as_secs_f64() * 1e3;
-        table.add_with_budget(&group, &format!("{what}, its p99 again"), p99, "ms", OPEN_LOOP_P99_MS);
+        self.half_the_peak(&side, mlflow.rate / 2.0, table)?;
         let json = self.sound(&side, table, &group, "OIP as JSON", &self.one.json, callers)?;
         let short = Callers(CALLERS, SHORT);
         let binary = self.sound(&side, table, &group, "OIP with binary tensors", &self.one.binary, short)?;
         binary.over(&json, table, &group, "OIP, binary ÷ JSON, Trueline", None);
         let grpc = self.sound(&side, table, &group, "OIP over gRPC", &self.one.grpc, short)?;
         grpc.over(&json, table, &group, "OIP, gRPC ÷ JSON, Trueline", None);
-        self.alone(&side, table, Some(OVERHEAD_US))?;
+        self.nearly_idle(&side, table)?;
 
         let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
         let batch_mlflow =
@@ -172,7 +172,7 @@ impl<'m> Stage<'m> {
         let short = Callers(CALLERS, SHORT);
         let grpc = self.peak(&side, table, &group, "OIP over gRPC", &self.one.grpc, short)?;
         ours.grpc.over(&grpc, table, &group, "OIP over gRPC, Trueline ÷ MLServer", None);
-        self.alone(&side, table, None)?;
+        self.alone(side.name(), |callers| side.send(&self.one.json, callers), table)?;
 
         let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
         let json = self.peak(&side, table, &group, "OIP as JSON", &self.batch.json, callers)?;
@@ -227,20 +227,65 @@ impl<'m> Stage<'m> {
         side.stop()
     }
 
-    /// One caller, held against the scorer alone: what all the rest of a request takes.
-    fn alone(&self, side: &Side, table: &mut Table, at_most: Option<f64>) -> anyhow::Result<()> {
-        let group = "trees, 1 row in a request, one connection";
-        let report = side.send(&self.one.json, Callers(1, SHORT))?;
-        let p50 = report.latency.quantile(0.5).as_secs_f64() * 1e6;
-        let name = format!("OIP as JSON, {}", side.name());
-        table.add(group, &format!("{name}, p50"), p50, "µs");
-        table.add(group, &format!("{name}, p99"), report.latency.quantile(0.99).as_secs_f64() * 1e6, "µs");
-        let (name, over) = (format!("{name}, p50 over the scorer alone"), p50 - self.bare_us);
-        match at_most {
-            Some(most) => table.add_with_budget(group, &name, over, "µs", most),
-            None => table.add(group, &name, over, "µs"),
-        }
+    /// Requests that come at half the rate of the peak, to Trueline and to a server that does nothing: what the machine and
+    /// the load itself make them wait. Once as the machine is, once with its processors kept awake.
+    fn half_the_peak(&self, side: &Side, rate_per_s: f64, table: &mut Table) -> anyhow::Result<()> {
+        let (group, callers) = (single(), Callers(CALLERS, PEAK));
+        let Request::Http(bytes) = &self.one.mlflow else { anyhow::bail!("MLflow's scoring is HTTP/1.1") };
+        let idle = bare::idle_server(bytes.len())?;
+        let half = |table: &mut Table, how: &str| -> anyhow::Result<f64> {
+            let ours = side.open_loop(&self.one.mlflow, rate_per_s, callers)?;
+            table.add_load(&group, &format!("MLflow's scoring, open loop at half the peak{how}"), &ours);
+            let floor = sides::open_loop(idle, bytes, rate_per_s, callers)?;
+            table.add_load(
+                &group,
+                &format!("a server that does nothing, open loop at that rate{how}"),
+                &floor,
+            );
+            Ok(ours.latency.quantile(0.99).as_secs_f64() * 1e3)
+        };
+        half(table, "")?;
+        let _awake = Awake::start()?;
+        let p99 = half(table, AWAKE)?;
+        table.add_with_budget(&group, &format!("p99 at half the peak{AWAKE}"), p99, "ms", OPEN_LOOP_P99_MS);
         Ok(())
+    }
+
+    /// One caller of Trueline and of a server that does nothing, as the machine is and with its processors kept awake.
+    fn nearly_idle(&self, side: &Side, table: &mut Table) -> anyhow::Result<()> {
+        let Request::Http(bytes) = &self.one.json else {
+            anyhow::bail!("the protocol over REST is HTTP/1.1")
+        };
+        let idle = bare::idle_server(bytes.len())?;
+        let both = |table: &mut Table, how: &str| -> anyhow::Result<f64> {
+            let nothing = format!("a server that does nothing{how}");
+            self.alone(&nothing, |callers| sides::closed_loop(idle, bytes, callers), table)?;
+            let ours = format!("{}{how}", side.name());
+            self.alone(&ours, |callers| side.send(&self.one.json, callers), table)
+        };
+        both(table, "")?;
+        let _awake = Awake::start()?;
+        let over = both(table, AWAKE)?;
+        let name = format!("Trueline, p50 over the scorer alone{AWAKE}");
+        table.add_with_budget(ONE, &name, over, "µs", OVERHEAD_US);
+        Ok(())
+    }
+
+    /// One caller, held against the scorer alone: what all the rest of a request takes, in microseconds.
+    fn alone(
+        &self,
+        who: &str,
+        send: impl Fn(Callers) -> anyhow::Result<LoadReport>,
+        table: &mut Table,
+    ) -> anyhow::Result<f64> {
+        let report = send(Callers(1, SHORT))?;
+        let p50 = report.latency.quantile(0.5).as_secs_f64() * 1e6;
+        table.add(ONE, &format!("OIP as JSON, {who}, p50"), p50, "µs");
+        let p99 = report.latency.quantile(0.99).as_secs_f64() * 1e6;
+        table.add(ONE, &format!("OIP as JSON, {who}, p99"), p99, "µs");
+        let over = p50 - self.bare_us;
+        table.add(ONE, &format!("OIP as JSON, {who}, p50 over the scorer alone"), over, "µs");
+        Ok(over)
     }
 
     /// A peak of a side that answers as the trees do.

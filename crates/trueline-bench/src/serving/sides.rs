@@ -160,9 +160,7 @@ impl Side {
         callers: Callers,
     ) -> anyhow::Result<LoadReport> {
         let Request::Http(bytes) = request else { anyhow::bail!("an open loop is for HTTP/1.1") };
-        let Callers(connections, duration) = callers;
-        let (address, request) = (self.process.address(), |_| bytes.clone());
-        Ok(OpenLoop { address, rate_per_s, duration, connections, timeout: TIMEOUT, request }.run()?)
+        open_loop(self.process.address(), bytes, rate_per_s, callers)
     }
 
     /// Sends requests as fast as answers come.
@@ -176,6 +174,17 @@ impl Side {
     pub(super) fn stop(self) -> anyhow::Result<()> {
         self.process.stop()
     }
+}
+
+/// Sends requests over HTTP/1.1 at a rate.
+pub(super) fn open_loop(
+    address: SocketAddr,
+    bytes: &[u8],
+    rate_per_s: f64,
+    Callers(connections, duration): Callers,
+) -> anyhow::Result<LoadReport> {
+    let request = |_| bytes.to_vec();
+    Ok(OpenLoop { address, rate_per_s, duration, connections, timeout: TIMEOUT, request }.run()?)
 }
 
 /// Sends requests over HTTP/1.1 as fast as answers come.
