@@ -2,7 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::limits::{self, Gate, IDLE_BODY, Limits};
-use super::linger::linger;
+use super::linger::lingering;
 use super::meters::Meters;
 use super::origin::{Asked, OriginRules};
 use super::ready::Readiness;
@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -77,7 +77,6 @@ impl Control {
 
 fn furnished(faces: Router, limits: Limits) -> Router {
     faces
-        .layer(from_fn(note_path))
         .layer(CatchPanicLayer::new())
         .layer(RequestBodyTimeoutLayer::new(IDLE_BODY))
         .layer(from_fn_with_state(Gate::new(limits), limits::admit))
@@ -147,24 +146,14 @@ fn behind(door: Door, routes: Router<Arc<Door>>) -> Router {
         .route("/metrics", get(metrics_text))
         .fallback(enter)
         .with_state(Arc::new(door))
-        .layer(from_fn_with_state(origins, mark))
-        .layer(from_fn(linger))
+        .layer(from_fn_with_state(origins, surround))
 }
 
-/// Adds the headers that browsers heed.
-async fn mark(State(origins): State<Arc<OriginRules>>, request: Request, next: Next) -> Response {
-    let (path, asked) = (request.uri().path().to_owned(), Asked::of(request.headers()));
-    let mut response = next.run(request).await;
-    origins.mark(&path, &asked, response.headers_mut());
-    response
-}
-
-/// Leaves the route's pattern with the answer, so that metrics are counted by route and not by path.
-async fn note_path(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if let Some(path) = path {
-        response.extensions_mut().insert(path);
-    }
+/// Sees to it that a body is read to its end, and adds the headers that browsers heed.
+async fn surround(State(origins): State<Arc<OriginRules>>, request: Request, next: Next) -> Response {
+    let asked = Asked::of(request.uri().path(), request.headers());
+    let mut response = next.run(lingering(request)).await;
+    origins.mark(&asked, response.headers_mut());
     response
 }
 

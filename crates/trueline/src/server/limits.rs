@@ -1,7 +1,7 @@
 //! How many requests are worked on at a time and for how long each (rule 12). What is beyond that is told to come again,
 //! and never waits here.
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -36,24 +36,30 @@ impl Gate {
     }
 }
 
-/// Lets a request in when there is a place for it, and ends one that takes too long.
-pub(crate) async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let Ok(_place) = gate.places.try_acquire() else {
-        return refuse(
-            &path,
+/// Lets a request in when there is a place for it, and ends one that takes too long. The route's pattern is left with the
+/// answer, so that metrics are counted by route and not by path.
+pub(crate) async fn admit(
+    State(gate): State<Arc<Gate>>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let of_mlflow = request.uri().path().contains("/mlflow");
+    let mut response = match gate.places.try_acquire() {
+        Err(_) => refuse(
+            of_mlflow,
             "the server works on as many requests as it may; send this one again in a second",
-        );
+        ),
+        Ok(_place) if uploads(request.method(), request.uri().path()) => next.run(request).await,
+        Ok(_place) => tokio::time::timeout(gate.timeout, next.run(request)).await.unwrap_or_else(|_| {
+            let why = "the request took too long and was given up; what it asked for may have been done";
+            refuse(of_mlflow, why)
+        }),
     };
-    if uploads(request.method(), &path) {
-        return next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
     }
-    match tokio::time::timeout(gate.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            refuse(&path, "the request took too long and was given up; what it asked for may have been done")
-        }
-    }
+    response
 }
 
 /// Whether a request brings a file, has one put together, or has a version's files copied: their size has no bound worth
@@ -67,8 +73,8 @@ fn uploads(method: &Method, path: &str) -> bool {
     artifact || dataset || (*method == Method::POST && path == "/api/v1/capture-files")
 }
 
-fn refuse(path: &str, why: &str) -> Response {
-    match path.contains("/mlflow") {
+fn refuse(of_mlflow: bool, why: &str) -> Response {
+    match of_mlflow {
         true => trueline_mlflow::unavailable(why),
         false => Problem::unavailable(why).into_response(),
     }

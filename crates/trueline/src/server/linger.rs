@@ -5,8 +5,6 @@
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::header;
-use axum::middleware::Next;
-use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use std::pin::Pin;
@@ -20,14 +18,14 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// For how long it may be silent meanwhile.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Reads to its end, for a while, what the rest of the server leaves of a request.
-pub(crate) async fn linger(request: Request, next: Next) -> Response {
+/// A request of which is read to its end, for a while, what the rest of the server leaves.
+pub(crate) fn lingering(request: Request) -> Request {
     // Who asks whether to send at all has sent nothing, and would be told to.
     let asks_first = request.headers().contains_key(header::EXPECT);
     if asks_first || request.body().is_end_stream() {
-        return next.run(request).await;
+        return request;
     }
-    next.run(request.map(|body| Body::new(Lingering(body)))).await
+    request.map(|body| Body::new(Lingering(body)))
 }
 
 /// A body whose rest is read when it is dropped.

@@ -70,7 +70,7 @@ impl OriginRules {
     }
 
     /// Adds what browsers want to be told with an answer.
-    pub(crate) fn mark(&self, path: &str, asked: &Asked, headers: &mut HeaderMap) {
+    pub(crate) fn mark(&self, asked: &Asked, headers: &mut HeaderMap) {
         if self.args.disable_security_middleware {
             return;
         }
@@ -78,13 +78,10 @@ impl OriginRules {
         if self.args.x_frame_options != "NONE" {
             headers.insert(header::X_FRAME_OPTIONS, self.args.x_frame_options.clone());
         }
-        let Some(origin) = &asked.origin else { return };
+        let Some(Foreigner { origin, host, path }) = &asked.0 else { return };
         let told = origin.to_str().unwrap_or("null");
         // The server's own pages need no leave.
-        if is_api(path)
-            && self.allows(path, told, &asked.host)
-            && !told.ends_with(&format!("://{}", asked.host))
-        {
+        if is_api(path) && self.allows(path, told, host) && !told.ends_with(&format!("://{host}")) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -106,17 +103,26 @@ impl OriginRules {
     }
 }
 
-/// What of a request is needed to mark its answer.
+/// What of a request is needed to mark its answer; nothing of one that no page sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    origin: Option<HeaderValue>,
+pub(crate) struct Asked(Option<Foreigner>);
+
+/// A page that sent a request, to what.
+#[derive(Clone, Debug)]
+struct Foreigner {
+    origin: HeaderValue,
     host: String,
+    path: String,
 }
 
 impl Asked {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let host = text(headers, &header::HOST).to_owned();
-        Self { origin: headers.get(header::ORIGIN).cloned(), host }
+    pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
+        let asking = |origin: &HeaderValue| Foreigner {
+            origin: origin.clone(),
+            host: text(headers, &header::HOST).to_owned(),
+            path: path.to_owned(),
+        };
+        Self(headers.get(header::ORIGIN).map(asking))
     }
 }
 
@@ -292,7 +298,7 @@ mod tests {
         assert_eq!(options("http://evil.example"), Some(400));
         let asked = headers(&[(header::HOST, "127.0.0.1:5000"), (header::ORIGIN, "http://localhost:3000")]);
         let mut answer = HeaderMap::new();
-        rules(&[], &[]).mark(RUNS, &Asked::of(&asked), &mut answer);
+        rules(&[], &[]).mark(&Asked::of(RUNS, &asked), &mut answer);
         assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "http://localhost:3000");
         assert_eq!(answer[header::X_FRAME_OPTIONS], "SAMEORIGIN");
     }
