@@ -10,6 +10,7 @@ use common::{BINARY, On, Server, python, text};
 use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use trueline_s3server::S3Server;
 
 fn folder(name: &str) -> String {
     Models::saved().folder(name).to_string_lossy().into_owned()
@@ -34,6 +35,31 @@ fn a_folder_is_served_as_mlflow_and_sagemaker_ask_for_it() {
     assert_eq!(container.call("GET", "/api/v1/projects", None, &[]).unwrap().0, 404, "no control plane");
     let (status, _) = container.ask("/score", &json!({}));
     assert_eq!(status, 404, "no Azure");
+}
+
+#[test]
+fn a_folder_of_a_bucket_is_served() {
+    let objects = tempfile::tempdir().unwrap();
+    let s3 = S3Server::start(objects.path()).unwrap();
+    s3.make_bucket("team").unwrap();
+    let place = objects.path().join("team/models/binary");
+    std::fs::create_dir_all(&place).unwrap();
+    for file in std::fs::read_dir(folder("binary")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), place.join(file.file_name())).unwrap();
+    }
+    let variables = s3.variables();
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let expected = Models::saved().expected("binary");
+    let container = Container::start(&["s3://team/models/binary"], &variables);
+    let (status, answer) = container.ask("/invocations", &expected.requests()[0].1);
+    assert_eq!((status, &answer["predictions"]), (200, &expected.predictions));
+
+    for (uri, told) in [("s3://team/models/none", "nothing lies at"), ("s3://other/x", "other")] {
+        let mut command = Command::new(BINARY);
+        let ended = command.args(["serve", uri, "--port", "0"]).envs(variables.iter().copied()).output();
+        let ended = ended.unwrap();
+        assert!(!ended.status.success() && text(&ended.stderr).contains(told), "{}", text(&ended.stderr));
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! A model brought to a folder: one that is there already, or a version or a run's model of a server.
+//! A model brought to a folder: one that is there already, one in a bucket, or a version or a run's model of a server.
 
 use super::Connection;
 use super::client::Client;
+use super::fetch_bucket;
 use anyhow::{Context, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::path::{Component, Path, PathBuf};
@@ -23,6 +24,7 @@ pub(crate) struct Fetched {
 #[derive(Debug, PartialEq, Eq)]
 enum Place<'u> {
     Folder(&'u str),
+    Bucket(&'u str),
     Version { name: &'u str, version: &'u str },
     Alias { name: &'u str, alias: &'u str },
     Run { id: &'u str, path: &'u str },
@@ -48,10 +50,14 @@ impl<'u> Place<'u> {
                 _ => bail!("`{uri}` names no model: write runs:/run/path"),
             };
         }
+        if trueline_blobs::is_bucket(uri) {
+            return Ok(Self::Bucket(uri));
+        }
         match uri.split_once("://") {
             Some(("file", path)) => Ok(Self::Folder(path)),
             Some((scheme, _)) => bail!(
-                "models are not read from {scheme}:// here: name a folder, `models:/name/version` or `runs:/run/path`"
+                "models are not read from {scheme}:// here: name a folder, `s3://bucket/folder`, `models:/name/version` or \
+                 `runs:/run/path`"
             ),
             None => Ok(Self::Folder(uri.strip_prefix("file:").unwrap_or(uri))),
         }
@@ -61,20 +67,28 @@ impl<'u> Place<'u> {
 /// Brings a model to a folder.
 pub(crate) fn fetch(uri: &str, connection: &Connection) -> anyhow::Result<Fetched> {
     let place = Place::parse(uri)?;
-    if let Place::Folder(folder) = place {
-        return Ok(Fetched { folder: folder.into(), kept: None });
+    match place {
+        Place::Folder(folder) => return Ok(Fetched { folder: folder.into(), kept: None }),
+        Place::Bucket(bucket) => return copied(uri, |to| fetch_bucket::copy(bucket, to)),
+        Place::Version { .. } | Place::Alias { .. } | Place::Run { .. } => {}
     }
     let client = Client::new(connection);
     let source = source(&client, &place).with_context(|| format!("{uri} can't be fetched"))?;
-    let Some(root) = source.strip_prefix("mlflow-artifacts:").map(|path| path.trim_start_matches('/')) else {
-        return match Place::parse(&source)? {
-            Place::Folder(folder) => Ok(Fetched { folder: folder.into(), kept: None }),
-            _ => bail!("{uri} lies at {source}, which is not read from here"),
-        };
-    };
     // An address may name a server before the path: mlflow-artifacts://host:port/path.
+    if let Some(root) = source.strip_prefix("mlflow-artifacts:").map(|path| path.trim_start_matches('/')) {
+        return copied(uri, |to| copy(&client, root, to, 0));
+    }
+    match Place::parse(&source)? {
+        Place::Folder(folder) => Ok(Fetched { folder: folder.into(), kept: None }),
+        Place::Bucket(bucket) => copied(uri, |to| fetch_bucket::copy(bucket, to)),
+        _ => bail!("{uri} lies at {source}, which is not read from here"),
+    }
+}
+
+/// A model that is copied to a folder of its own.
+fn copied(uri: &str, copy: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Fetched> {
     let kept = tempfile::tempdir()?;
-    copy(&client, root, kept.path(), 0).with_context(|| format!("{uri} can't be fetched"))?;
+    copy(kept.path()).with_context(|| format!("{uri} can't be fetched"))?;
     Ok(Fetched { folder: kept.path().to_owned(), kept: Some(kept) })
 }
 
@@ -97,7 +111,7 @@ fn source(client: &Client, place: &Place<'_>) -> anyhow::Result<String> {
         text(&client.get(&asked)?["artifact_uri"])
     };
     match place {
-        Place::Folder(folder) => Ok((*folder).to_owned()),
+        Place::Folder(place) | Place::Bucket(place) => Ok((*place).to_owned()),
         Place::Version { name, version } => of_version(name, version),
         Place::Alias { name, alias } => {
             let asked =
@@ -148,6 +162,7 @@ mod tests {
         assert_eq!(place("runs:/0a1b/model/x"), Ok(Place::Run { id: "0a1b", path: "model/x" }));
         assert_eq!(place("./model"), Ok(Place::Folder("./model")));
         assert_eq!(place("file:///opt/ml/model"), Ok(Place::Folder("/opt/ml/model")));
+        assert_eq!(place("s3://team/models/1"), Ok(Place::Bucket("s3://team/models/1")));
         for bad in ["models:/delays", "models:/@prod", "runs:/0a1b", "gs://bucket/model"] {
             assert!(place(bad).is_err(), "{bad}");
         }

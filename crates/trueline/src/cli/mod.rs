@@ -8,6 +8,7 @@ mod endpoint;
 mod export;
 mod export_mlflow;
 mod features;
+mod fetch_bucket;
 mod fetch_model;
 mod gc;
 mod identity;

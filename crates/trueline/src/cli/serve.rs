@@ -21,8 +21,8 @@ const AZURE_PORT: u16 = 5001;
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// The model: a folder that MLflow saved, `models:/name/version`, `models:/name@alias` or `runs:/run/path` of a server;
-    /// without it the folder that SageMaker, Vertex AI or Azure ML say
+    /// The model: a folder that MLflow saved, one of a bucket as `s3://bucket/folder`, `models:/name/version`,
+    /// `models:/name@alias` or `runs:/run/path` of a server; without it the folder that SageMaker, Vertex AI or Azure ML say
     model: Option<String>,
     /// Address to listen on; all addresses where a platform runs the container, else loopback
     #[arg(long, env = "TRUELINE_HOST", value_parser = host)]
@@ -99,7 +99,8 @@ pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
     let platform = Platform::of(|name| std::env::var(name).ok())?;
     let Some(uri) = args.model.or(platform.model) else {
         bail!(
-            "name a model: a folder that MLflow saved, `models:/name/version`, `models:/name@alias` or `runs:/run/path`"
+            "name a model: a folder that MLflow saved, `s3://bucket/folder`, `models:/name/version`, `models:/name@alias` or \
+             `runs:/run/path`"
         );
     };
     let Fetched { folder, kept } = fetch(&uri, &args.connection)?;
