@@ -90,6 +90,9 @@ pub(crate) fn cards(
     version: Option<i64>,
 ) -> Result<Vec<ModelCard>, Refusal> {
     admit(app, knock, endpoint)?;
+    if let Some(reason) = app.plane.left_out(&knock.project, endpoint) {
+        return Err(Refusal::unavailable(format!("model `{endpoint}` can't be loaded: {reason}")));
+    }
     let mut cards = app.plane.cards(&knock.project, endpoint);
     cards.retain(|card| version.is_none_or(|v| v == card.version));
     match (cards.is_empty(), version) {

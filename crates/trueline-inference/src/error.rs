@@ -45,6 +45,11 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
     }
 
+    /// What is not to be had now.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
+    }
+
     /// What a wire can't do.
     pub(crate) fn not_there(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
@@ -76,7 +81,7 @@ impl Refusal {
     fn log(error: &LogError, message: String) -> Self {
         match error {
             LogError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message),
-            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message),
+            _ => Self::unavailable(message),
         }
     }
 }
@@ -111,11 +116,8 @@ impl From<PredictError> for Refusal {
             PredictError::Serving(ServingError::Input(error)) => {
                 Self::bad(format!("Failed to enforce schema. {error}"))
             }
-            PredictError::Serving(ServingError::Features(message)) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
-            }
-            PredictError::Serving(ServingError::Busy(message)) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
+            PredictError::Serving(ServingError::Features(message) | ServingError::Busy(message)) => {
+                Self::unavailable(message)
             }
             PredictError::Serving(ServingError::TimedOut(message)) => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", message)

@@ -43,7 +43,9 @@ pub use frame::{Cells, Frame};
 pub use json::{parse_json, strict_json};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelLoader, ModelSpec};
-pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, VariantStatus};
+pub use plane::{
+    Admission, Answer, Ask, DataPlane, EndpointStatus, LeftOutEndpoint, Readiness, VariantStatus,
+};
 pub use predictions::Predictions;
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
 pub use runtime::{PythonWorkers, Runtimes};

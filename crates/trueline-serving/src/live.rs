@@ -21,7 +21,22 @@ pub(crate) struct Endpoints(HashMap<String, HashMap<String, Arc<LiveEndpoint>>>)
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Live {
     pub(crate) endpoints: Endpoints,
+    /// Those that should answer and do not.
+    pub(crate) left_out: Vec<Arc<LeftOut>>,
     pub(crate) access: Access,
+}
+
+/// An endpoint whose models can't be loaded.
+#[derive(Debug)]
+pub(crate) struct LeftOut {
+    pub(crate) snapshot: EndpointSnapshot,
+    pub(crate) reason: String,
+}
+
+impl LeftOut {
+    fn is(&self, project: &str, endpoint: &str) -> bool {
+        self.snapshot.project_name == project && self.snapshot.name == endpoint
+    }
 }
 
 #[derive(Debug)]
@@ -100,6 +115,36 @@ impl Endpoints {
 impl Live {
     pub(crate) fn endpoint(&self, project: &str, endpoint: &str) -> Option<&Arc<LiveEndpoint>> {
         self.endpoints.get(project, endpoint)
+    }
+
+    /// Has an endpoint answer, unless a newer generation of it does.
+    pub(crate) fn put(&mut self, live: &Arc<LiveEndpoint>) {
+        self.left_out.retain(|out| !out.is(&live.snapshot.project_name, &live.snapshot.name));
+        self.endpoints.put(live);
+    }
+
+    /// Notes that an endpoint can't answer; one that does goes on.
+    pub(crate) fn leave_out(&mut self, snapshot: EndpointSnapshot, reason: String) {
+        if self.endpoint(&snapshot.project_name, &snapshot.name).is_none() {
+            self.left_out.retain(|out| !out.is(&snapshot.project_name, &snapshot.name));
+            self.left_out.push(Arc::new(LeftOut { snapshot, reason }));
+        }
+    }
+
+    /// Why an endpoint that should answer does not.
+    pub(crate) fn why_left_out(&self, project: &str, endpoint: &str) -> Option<&str> {
+        self.left_out.iter().find(|out| out.is(project, endpoint)).map(|out| out.reason.as_str())
+    }
+
+    /// Keeps those of which it is said, by the names of project and endpoint, that they are there.
+    pub(crate) fn retain(&mut self, there: impl Fn(&str, &str) -> bool) {
+        self.endpoints.retain(&there);
+        self.left_out.retain(|out| there(&out.snapshot.project_name, &out.snapshot.name));
+    }
+
+    /// All that should answer, by what they would be restored from.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &EndpointSnapshot> {
+        self.endpoints.iter().map(|e| &e.snapshot).chain(self.left_out.iter().map(|out| &out.snapshot))
     }
 
     /// A model that answers for some endpoint of the project.

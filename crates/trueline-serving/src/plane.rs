@@ -6,7 +6,7 @@ use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
 use crate::frame::Frame;
-use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
+use crate::live::{LeftOut, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{Observation, Outcome};
@@ -100,6 +100,35 @@ pub struct EndpointStatus {
     pub variants: Vec<VariantStatus>,
 }
 
+/// What a data plane can do now.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Readiness {
+    /// How many endpoints answer.
+    pub endpoints: usize,
+    /// Those that should and do not.
+    pub left_out: Vec<LeftOutEndpoint>,
+}
+
+/// An endpoint whose models can't be loaded.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LeftOutEndpoint {
+    /// The project's name.
+    pub project: String,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Readiness {
+    /// Whether requests may be sent here: one broken model does not take the others' requests away, but a server on which
+    /// nothing answers that should is not ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.endpoints > 0 || self.left_out.is_empty()
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     live: ArcSwap<Live>,
@@ -136,25 +165,28 @@ impl DataPlane {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Loads what was persisted. An endpoint whose model can't be loaded is left out, with a line in the log.
+    /// Loads what was persisted. An endpoint whose model can't be loaded is left out, with a line in the log, until it is
+    /// published again.
     ///
     /// # Errors
     /// [`ServingError::Snapshot`] when the file can't be read.
     pub async fn restore(&self) -> Result<usize, ServingError> {
         let Some(file) = &self.inner.file else { return Ok(0) };
         let Some(snapshot) = Snapshot::read(file)? else { return Ok(0) };
-        let mut endpoints = Endpoints::default();
+        let mut restored = Live { access: snapshot.access, ..Live::default() };
         for endpoint in snapshot.endpoints {
-            let name = endpoint.name.clone();
-            match self.load(endpoint).await {
-                Ok(live) => endpoints.put(&live),
-                Err(error) => tracing::warn!(endpoint = name, %error, "an endpoint was not restored"),
+            match self.load(endpoint.clone()).await {
+                Ok(live) => restored.put(&live),
+                Err(error) => {
+                    tracing::warn!(endpoint = endpoint.name, %error, "an endpoint was not restored");
+                    restored.leave_out(endpoint, error.to_string());
+                }
             }
         }
-        let restored = endpoints.iter().count();
-        self.swap(|state| (state.endpoints, state.access) = (endpoints, snapshot.access));
+        let count = restored.endpoints.iter().count();
+        self.swap(|state| *state = restored);
         self.inner.dirty.store(false, Ordering::Release);
-        Ok(restored)
+        Ok(count)
     }
 
     /// Loads and tries the models of a route, so that publishing it afterwards is a swap.
@@ -174,8 +206,18 @@ impl DataPlane {
     /// # Errors
     /// [`ServingError::Unservable`]; what answered before goes on then.
     pub async fn publish(&self, endpoint: EndpointSnapshot) -> Result<(), ServingError> {
-        let live = self.load(endpoint).await?;
-        self.swap(|state| state.endpoints.put(&live));
+        match self.load(endpoint.clone()).await {
+            Ok(live) => self.swap(|state| state.put(&live)),
+            Err(error) => {
+                let (project, name) = (endpoint.project_name.clone(), endpoint.name.clone());
+                let told = self.generation(&project, &name).is_some()
+                    || self.left_out(&project, &name) == Some(error.to_string());
+                if !told {
+                    self.swap(|state| state.leave_out(endpoint, error.to_string()));
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -200,10 +242,9 @@ impl DataPlane {
 
     /// Lets go of endpoints that are no more, by the names of project and endpoint.
     pub fn retain(&self, there: impl Fn(&str, &str) -> bool) {
-        let gone =
-            |live: &Live| live.endpoints.iter().any(|e| !there(&e.snapshot.project_name, &e.snapshot.name));
+        let gone = |live: &Live| live.snapshots().any(|own| !there(&own.project_name, &own.name));
         if gone(&self.inner.live.load()) {
-            self.swap(|state| state.endpoints.retain(&there));
+            self.swap(|state| state.retain(&there));
         }
     }
 
@@ -239,12 +280,7 @@ impl DataPlane {
     /// As [`DataPlane::ask`].
     pub async fn ask_until(&self, ask: &Ask<'_>, deadline: Option<Instant>) -> Result<Answer, ServingError> {
         let endpoint = self.inner.live.load().endpoint(ask.project, ask.endpoint).map(Arc::clone);
-        let endpoint = endpoint.ok_or_else(|| {
-            ServingError::NotFound(format!(
-                "no endpoint `{}` answers in project `{}`: deploy a version to it with `trueline endpoint deploy`",
-                ask.endpoint, ask.project
-            ))
-        })?;
+        let endpoint = endpoint.ok_or_else(|| self.does_not_answer(ask.project, ask.endpoint))?;
         let picked = match ask.version {
             None => endpoint.pick(ask.sticky, ask.lot),
             Some(version) => endpoint.named(version).ok_or_else(|| {
@@ -272,6 +308,39 @@ impl DataPlane {
         picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
         Ok(Answer { served: Arc::clone(&variant.served), features, features_took, batched, predictions })
+    }
+
+    fn does_not_answer(&self, project: &str, endpoint: &str) -> ServingError {
+        match self.left_out(project, endpoint) {
+            Some(reason) => ServingError::Busy(format!(
+                "endpoint `{endpoint}` can't answer until its model can be loaded: {reason}"
+            )),
+            None => ServingError::NotFound(format!(
+                "no endpoint `{endpoint}` answers in project `{project}`: deploy a version to it with \
+                 `trueline endpoint deploy`"
+            )),
+        }
+    }
+
+    /// Why an endpoint that should answer does not, if there is one.
+    #[must_use]
+    pub fn left_out(&self, project: &str, endpoint: &str) -> Option<String> {
+        self.inner.live.load().why_left_out(project, endpoint).map(ToOwned::to_owned)
+    }
+
+    /// What answers, and what should and does not.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let live = self.inner.live.load();
+        let told = |out: &Arc<LeftOut>| LeftOutEndpoint {
+            project: out.snapshot.project_name.clone(),
+            endpoint: out.snapshot.name.clone(),
+            reason: out.reason.clone(),
+        };
+        Readiness {
+            endpoints: live.endpoints.iter().count(),
+            left_out: live.left_out.iter().map(told).collect(),
+        }
     }
 
     /// What was observed of a rollout since the last time, and how many requests were overlooked.
@@ -316,12 +385,6 @@ impl DataPlane {
         })
     }
 
-    /// How many endpoints answer.
-    #[must_use]
-    pub fn endpoints(&self) -> usize {
-        self.inner.live.load().endpoints.iter().count()
-    }
-
     /// Keeps what is live for the next start, if it changed since it was last kept.
     ///
     /// # Errors
@@ -334,8 +397,7 @@ impl DataPlane {
             return Ok(());
         }
         let live = self.inner.live.load();
-        let mut endpoints: Vec<EndpointSnapshot> =
-            live.endpoints.iter().map(|e| e.snapshot.clone()).collect();
+        let mut endpoints: Vec<EndpointSnapshot> = live.snapshots().cloned().collect();
         endpoints.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
         let written = Snapshot { endpoints, access: live.access.clone() }.write(file);
         written.inspect_err(|_| self.inner.dirty.store(true, Ordering::Release))

@@ -267,6 +267,36 @@ fn answers_go_on_without_the_database_and_after_a_restart_without_it() {
 }
 
 #[test]
+fn an_endpoint_whose_model_cannot_be_loaded_is_left_out_by_name_until_it_can() {
+    let server = with_endpoint(On::Sqlite);
+    let (there, away) = (server.data_dir.join("blobs"), server.data_dir.join("blobs-away"));
+    server.kill();
+    std::fs::rename(&there, &away).unwrap();
+    let server = server.kill_and_restart();
+
+    let (status, ready) = server.get("/ready/serving");
+    assert_eq!((status, &ready["endpoints"]), (503, &json!(0)), "{ready}");
+    assert_eq!(ready["left_out"][0]["endpoint"], "delays");
+    assert_eq!(server.get("/ready").0, 503);
+    assert_eq!(server.get("/v2/health/ready"), (503, json!({ "ready": false })));
+    let (status, told) = server.get("/v2/models/delays/ready");
+    assert_eq!(status, 503);
+    assert!(told["error"].as_str().unwrap().contains("can't be loaded"), "{told}");
+    let (status, told) = server.post(ASK, one_row());
+    assert_eq!(status, 503);
+    assert!(told["message"].as_str().unwrap().contains("until its model can be loaded"), "{told}");
+
+    // What a server that starts finds missing it does not forget, not even over another start.
+    let server = server.kill_and_restart();
+    assert_eq!(server.get("/ready/serving").1["left_out"][0]["endpoint"], "delays");
+    std::fs::remove_dir_all(&there).ok();
+    std::fs::rename(&away, &there).unwrap();
+    wait_until("the endpoint answers", || server.get("/ready/serving").0 == 200);
+    assert_eq!(answered_by(&server, &[]), "delays/1");
+    assert_eq!(server.get("/ready/serving").1["left_out"], json!([]));
+}
+
+#[test]
 fn a_database_that_is_not_there_is_told_when_nothing_can_be_served() {
     let proxy = Proxy::before(&fresh_database());
     proxy.cut();

@@ -82,7 +82,8 @@ pub(crate) async fn call(
 ) -> Response {
     let call = Call { app, knock, headers: request.headers().clone() };
     match method.as_str() {
-        "ServerLive" | "ServerReady" => unary(call, request, async |_, _: Empty| Ok(IsSo { so: true })).await,
+        "ServerLive" => unary(call, request, async |_, _: Empty| Ok(IsSo { so: true })).await,
+        "ServerReady" => unary(call, request, server_ready).await,
         "ServerMetadata" => unary(call, request, async |_, _: Empty| Ok(server())).await,
         "ModelReady" => unary(call, request, model_ready).await,
         "ModelMetadata" => unary(call, request, model_metadata).await,
@@ -119,11 +120,15 @@ fn server() -> ServerMetadata {
     }
 }
 
+async fn server_ready(call: Call, _: Empty) -> Result<IsSo, Refusal> {
+    Ok(IsSo { so: call.app.plane.readiness().is_ready() })
+}
+
 async fn model_ready(call: Call, named: NamesModel) -> Result<IsSo, Refusal> {
     let found = cards(&call.app, &call.knock, &named.name, number(&named.version)?);
     match found {
         Ok(_) => Ok(IsSo { so: true }),
-        Err(refusal) if refusal.status() == 404 => Ok(IsSo { so: false }),
+        Err(refusal) if [404, 503].contains(&refusal.status().as_u16()) => Ok(IsSo { so: false }),
         Err(refusal) => Err(refusal),
     }
 }

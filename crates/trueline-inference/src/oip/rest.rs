@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v2", get(server))
         .route("/v2/", get(server))
         .route("/v2/health/live", get(async || Json(json!({ "live": true }))))
-        .route("/v2/health/ready", get(async || Json(json!({ "ready": true }))))
+        .route("/v2/health/ready", get(server_ready))
         .route("/v2/repository/index", post(index))
         .route("/v2/repository/models/{model}/load", post(load))
         .route("/v2/repository/models/{model}/unload", post(unload));
@@ -67,6 +67,13 @@ pub(super) fn number(version: &str) -> Result<Option<i64>, Refusal> {
 
 async fn server() -> Json<Value> {
     Json(json!({ "name": "trueline", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
+}
+
+/// Ready unless nothing answers that should; a model's own readiness is asked of it.
+async fn server_ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
+    let ready = app.plane.readiness().is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready })))
 }
 
 async fn metadata(

@@ -17,6 +17,7 @@ use axum::routing::get;
 use base64::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tower::ServiceExt;
@@ -42,6 +43,9 @@ const PROJECT_PREFIX: &str = "/projects/";
 const PAGE_PREFIX: &str = "/p/";
 const NO_DATABASE: &str =
     "the database can't be reached, so only endpoints answer; it is tried again every two seconds";
+/// What a role says that is.
+const READY: &str = "ready";
+const NOTHING_ANSWERS: &str = "no endpoint's model can be loaded: `left_out` says why";
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
 const PROJECT_COOKIE: &str = "trueline_project";
 
@@ -162,16 +166,24 @@ async fn ready(State(door): State<Arc<Door>>) -> Response {
         None => Err(NO_DATABASE.to_owned()),
         Some(control) => control.readiness.control().await,
     };
-    let status = if control.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let told = control.err().unwrap_or_else(|| "ready".to_owned());
-    let roles = json!({ "control": told, "work": told, "serving": "ready" });
-    (status, axum::Json(json!({ "roles": roles, "endpoints": door.plane.endpoints() }))).into_response()
+    let told = control.err().unwrap_or_else(|| READY.to_owned());
+    answer_ready(&door, &[("control", &told), ("work", &told)])
 }
 
-/// Ready as long as the process answers: it serves from its snapshot, whatever the database does.
+/// It serves from its snapshot, whatever the database does.
 async fn ready_to_serve(State(door): State<Arc<Door>>) -> Response {
-    axum::Json(json!({ "roles": { "serving": "ready" }, "endpoints": door.plane.endpoints() }))
-        .into_response()
+    answer_ready(&door, &[])
+}
+
+/// Whether these roles and serving are ready, with the endpoints that answer and those that should and do not.
+fn answer_ready(door: &Door, others: &[(&str, &str)]) -> Response {
+    let serving = door.plane.readiness();
+    let told = if serving.is_ready() { READY } else { NOTHING_ANSWERS };
+    let roles: BTreeMap<&str, &str> = others.iter().copied().chain([("serving", told)]).collect();
+    let ready = roles.values().all(|told| *told == READY);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "roles": roles, "endpoints": serving.endpoints, "left_out": serving.left_out });
+    (status, axum::Json(body)).into_response()
 }
 
 async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
