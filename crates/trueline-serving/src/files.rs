@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::ProjectId;
 
@@ -36,22 +38,80 @@ pub trait ModelFiles: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// As [`ModelFiles::read`].
-    async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<PathBuf, ServingError>;
+    async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<ModelFolder, ServingError>;
 }
 
-/// Versions whose files are blobs. Where a runtime needs a folder, they are copied to one, which is named by the digest of
-/// the manifest and so is never stale.
+/// A folder with the files of a version, which is there for as long as somebody holds this.
+#[derive(Clone, Debug)]
+pub struct ModelFolder {
+    path: PathBuf,
+    _copy: Option<Arc<Copied>>,
+}
+
+impl ModelFolder {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A copy, which goes with the last who held it.
+#[derive(Debug)]
+struct Copied(Option<TempDir>);
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let gone = self.0.take();
+        // It may be gigabytes. Where no thread is to be had, it is removed right here.
+        drop(std::thread::Builder::new().spawn(move || drop(gone)));
+    }
+}
+
+/// Versions whose files are blobs. Where a runtime needs a folder, they are copied to one, which is shared by all who need it
+/// and removed when nobody does.
 #[derive(Debug)]
 pub struct FrozenFiles {
     blobs: Blobs,
     copies: PathBuf,
+    /// What was copied, by project and digest of the manifest.
+    copied: Mutex<HashMap<(ProjectId, String), Weak<Copied>>>,
 }
 
 impl FrozenFiles {
-    /// Those of a store, with folders below `copies`.
+    /// Those of a store, with folders in `copies`, which is nobody else's: what is left there of a process that was killed is
+    /// removed.
     #[must_use]
     pub fn new(blobs: Blobs, copies: PathBuf) -> Self {
-        Self { blobs, copies }
+        match std::fs::remove_dir_all(&copies) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %copies.display(), "old copies of models are left");
+            }
+            _ => {}
+        }
+        Self { blobs, copies, copied: Mutex::default() }
+    }
+
+    async fn copy(&self, project: &ProjectId, spec: &ModelSpec) -> Result<TempDir, ServingError> {
+        let failed =
+            |e: std::io::Error| spec.unservable(format!("its files can't be copied to a folder: {e}"));
+        tokio::fs::create_dir_all(&self.copies).await.map_err(failed)?;
+        let digest = spec.manifest_digest.get(..12).unwrap_or_default();
+        let copy = tempfile::Builder::new().prefix(&format!("{digest}-")).tempdir_in(&self.copies);
+        let copy = copy.map_err(failed)?;
+        for file in &spec.files {
+            let path = Path::new(&file.path);
+            if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(spec.unservable(format!("its file `{}` is no path below it", file.path)));
+            }
+            let place = copy.path().join(path);
+            if let Some(parent) = place.parent() {
+                tokio::fs::create_dir_all(parent).await.map_err(failed)?;
+            }
+            let bytes = self.read(project, spec, file).await?;
+            tokio::fs::write(&place, bytes).await.map_err(failed)?;
+        }
+        Ok(copy)
     }
 }
 
@@ -66,33 +126,18 @@ impl ModelFiles for FrozenFiles {
         Ok(self.blobs.get_bytes(&Namespace::new(project.as_str()), &file.sha256, LARGEST_FILE).await?)
     }
 
-    async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<PathBuf, ServingError> {
-        let failed =
-            |e: std::io::Error| spec.unservable(format!("its files can't be copied to a folder: {e}"));
-        let copy = self.copies.join(format!("{}-{}", project.as_str(), spec.manifest_digest));
-        if copy.is_dir() {
-            return Ok(copy);
-        }
-        // Made aside and renamed, so that a folder that is there is whole.
-        tokio::fs::create_dir_all(&self.copies).await.map_err(failed)?;
-        let aside = tempfile::Builder::new().prefix(".copying-").tempdir_in(&self.copies).map_err(failed)?;
-        for file in &spec.files {
-            let path = Path::new(&file.path);
-            if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-                return Err(spec.unservable(format!("its file `{}` is no path below it", file.path)));
-            }
-            let place = aside.path().join(path);
-            if let Some(parent) = place.parent() {
-                tokio::fs::create_dir_all(parent).await.map_err(failed)?;
-            }
-            let bytes = self.read(project, spec, file).await?;
-            tokio::fs::write(&place, bytes).await.map_err(failed)?;
-        }
-        match tokio::fs::rename(aside.path(), &copy).await {
-            Err(error) if !copy.is_dir() => Err(failed(error)),
-            // Somebody else may have been first.
-            _ => Ok(copy),
-        }
+    async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<ModelFolder, ServingError> {
+        let key = (project.clone(), spec.manifest_digest.clone());
+        // Held while files are copied, so that none are copied twice.
+        let mut copied = self.copied.lock().await;
+        copied.retain(|_, copy| copy.strong_count() > 0);
+        let copy = match copied.get(&key).and_then(Weak::upgrade) {
+            Some(there) => there,
+            None => Arc::new(Copied(Some(self.copy(project, spec).await?))),
+        };
+        copied.insert(key, Arc::downgrade(&copy));
+        let path = copy.0.as_ref().map(|dir| dir.path().to_owned()).unwrap_or_default();
+        Ok(ModelFolder { path, _copy: Some(copy) })
     }
 }
 
@@ -178,8 +223,8 @@ impl ModelFiles for Folders {
         Ok(tokio::fs::read(&path).await.map_err(failed)?.into())
     }
 
-    async fn folder(&self, _: &ProjectId, spec: &ModelSpec) -> Result<PathBuf, ServingError> {
-        self.folder_of(spec)
+    async fn folder(&self, _: &ProjectId, spec: &ModelSpec) -> Result<ModelFolder, ServingError> {
+        Ok(ModelFolder { path: self.folder_of(spec)?, _copy: None })
     }
 }
 
@@ -201,5 +246,32 @@ mod tests {
         assert_eq!(paths, ["MLmodel", "data/model.ubj"]);
         std::fs::write(dir.path().join("data/model.ubj"), "y").unwrap();
         assert_ne!(folders.add(dir.path(), "m").unwrap().manifest_digest, spec.manifest_digest);
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_shared_and_goes_with_the_last_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (copies, project) = (dir.path().join("models"), ProjectId::new("p"));
+        std::fs::create_dir_all(copies.join("left-by-a-killed-process")).unwrap();
+        let blobs = Blobs::local(&dir.path().join("blobs")).unwrap();
+        let blob = blobs.put_bytes(&Namespace::new("p"), Bytes::from_static(b"weights")).await.unwrap();
+        let files = vec![ModelFile { path: "data/w".into(), sha256: blob.sha256 }];
+        let digest = "0123456789abcdef".to_owned();
+        let spec =
+            ModelSpec { id: "v".into(), model: "m".into(), version: 1, manifest_digest: digest, files };
+
+        let frozen = FrozenFiles::new(blobs, copies.clone());
+        assert!(!copies.exists());
+        let (one, other) = tokio::join!(frozen.folder(&project, &spec), frozen.folder(&project, &spec));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!(one.path(), other.path());
+        drop(one);
+        assert_eq!(std::fs::read(other.path().join("data/w")).unwrap(), b"weights");
+        drop(other);
+        let entries = || std::fs::read_dir(&copies).unwrap().count();
+        while entries() > 0 {
+            std::thread::yield_now();
+        }
+        assert!(frozen.folder(&project, &spec).await.unwrap().path().join("data/w").is_file());
     }
 }

@@ -38,7 +38,7 @@ pub use card::{ModelCard, TensorCard};
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
 pub use features::{FeatureSource, NoFeatures};
-pub use files::{Folders, FrozenFiles, ModelFiles};
+pub use files::{Folders, FrozenFiles, ModelFiles, ModelFolder};
 pub use frame::{Cells, Frame};
 pub use json::{parse_json, strict_json};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};

@@ -183,8 +183,8 @@ async fn native(
     }
     if let Some(flavor) = flavors.get("onnx") {
         let folder = loading.files.folder(loading.project, loading.spec).await?;
-        let file = folder.join(flavor.data.as_deref().unwrap_or("model.onnx"));
-        return Ok(onnx::Onnx::load(&runtimes.onnx, &file).map(shared));
+        let file = flavor.data.as_deref().unwrap_or("model.onnx");
+        return Ok(onnx::Onnx::load(&runtimes.onnx, folder, file).map(shared));
     }
     let known: Vec<&str> = flavors.keys().map(String::as_str).collect();
     Ok(Err(Unloadable::Foreign(format!("its flavours are {known:?}"))))

@@ -4,11 +4,11 @@
 use super::{RunError, Runtime, Together, Unloadable};
 use crate::card::TensorCard;
 use crate::error::InputError;
+use crate::files::ModelFolder;
 use crate::frame::Frame;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
 use async_trait::async_trait;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -18,13 +18,16 @@ use trueline_tensors::Tensor;
 #[derive(Debug)]
 pub(crate) struct Onnx {
     model: Model,
+    /// Sessions are made of its files.
+    _folder: ModelFolder,
 }
 
 impl Onnx {
-    pub(crate) fn load(search: &Search, file: &Path) -> Result<Self, Unloadable> {
+    pub(crate) fn load(search: &Search, folder: ModelFolder, file: &str) -> Result<Self, Unloadable> {
         let library = Library::load(search).map_err(|e| Unloadable::Damaged(e.to_string()))?;
-        let model = unhurried(|| Model::from_file(library, file, &Options::default()));
-        Ok(Self { model: model.map_err(|e| Unloadable::Damaged(e.to_string()))? })
+        let file = folder.path().join(file);
+        let model = unhurried(|| Model::from_file(library, &file, &Options::default()));
+        Ok(Self { model: model.map_err(|e| Unloadable::Damaged(e.to_string()))?, _folder: folder })
     }
 
     fn run(&self, frame: &Frame, deadline: Option<Instant>) -> Result<Predictions, RunError> {

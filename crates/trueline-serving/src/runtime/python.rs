@@ -3,6 +3,7 @@
 use super::{LONGEST, Loading, RunError, Runtime, Together};
 use crate::card::TensorCard;
 use crate::error::{InputError, ServingError};
+use crate::files::ModelFolder;
 use crate::frame::Frame;
 use crate::parse_json;
 use crate::predictions::Predictions;
@@ -36,9 +37,9 @@ impl PythonWorkers {
         let spec = loading.spec;
         let wishes = loading.mlmodel.wishes().map_err(|e| spec.unservable(e))?;
         let folder = loading.files.folder(loading.project, spec).await?;
-        let environment = self.environments.of(&folder, &self.interpreter).await;
+        let environment = self.environments.of(folder.path(), &self.interpreter).await;
         let environment = environment.map_err(|e| spec.unservable(e.to_string()))?;
-        let mut wanted = WorkerSpec::new(spec.name(), folder, environment);
+        let mut wanted = WorkerSpec::new(spec.name(), folder.path().to_owned(), environment);
         wanted.limits.queue = QUEUE;
         let mut starting = JoinSet::new();
         for _ in 0..wishes.workers.unwrap_or(1) {
@@ -50,7 +51,7 @@ impl PythonWorkers {
             let worker = started.map_err(|e| spec.unservable(e.to_string()))?;
             workers.push(Seat { worker, asked: AtomicUsize::new(0) });
         }
-        Ok(PythonModel { workers })
+        Ok(PythonModel { workers, _folder: folder })
     }
 }
 
@@ -58,6 +59,8 @@ impl PythonWorkers {
 #[derive(Debug)]
 pub(crate) struct PythonModel {
     workers: Vec<Seat>,
+    /// A worker that is started again reads it again.
+    _folder: ModelFolder,
 }
 
 /// A worker, and how many calls it was given that are not answered.
