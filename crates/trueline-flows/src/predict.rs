@@ -42,6 +42,8 @@ pub struct PredictionRequest {
     pub key: Option<String>,
     /// When what is predicted happens, in milliseconds since 1970; now, if it is not said.
     pub event_time_ms: Option<Millis>,
+    /// Until when the caller waits; what is not begun by then is not begun.
+    pub deadline: Option<Instant>,
     /// The request's id.
     pub request: String,
     /// When reading the request began.
@@ -149,9 +151,9 @@ impl Predictor {
         match request.frame.rows() > MANY_ROWS {
             true => {
                 let handle = tokio::runtime::Handle::current();
-                tokio::task::block_in_place(|| handle.block_on(self.plane.ask(&ask)))
+                tokio::task::block_in_place(|| handle.block_on(self.plane.ask_until(&ask, request.deadline)))
             }
-            false => self.plane.ask(&ask).await,
+            false => self.plane.ask_until(&ask, request.deadline).await,
         }
     }
 }

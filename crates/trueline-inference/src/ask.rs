@@ -1,5 +1,6 @@
 //! What all wires have in common: who asks, what headers say, and the question itself.
 
+use crate::deadline::deadline;
 use crate::error::Refusal;
 use crate::{App, LARGEST_BODY, admit, header, time_ms, unhurried};
 use axum::body::Bytes;
@@ -59,6 +60,7 @@ impl<'c> Caller<'c> {
         if event_time_ms.is_some() && !self.replay {
             return Err(Refusal::no_replay());
         }
+        let deadline = deadline(headers, self.began)?;
         let request = PredictionRequest {
             project: self.knock.project,
             endpoint: self.endpoint,
@@ -66,6 +68,7 @@ impl<'c> Caller<'c> {
             frame,
             key: key.map(ToOwned::to_owned),
             event_time_ms,
+            deadline,
             request: self.knock.request,
             began: self.began,
             parse_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -7,6 +7,7 @@ mod ask;
 mod body;
 mod columns;
 mod csv_body;
+mod deadline;
 mod error;
 mod invocations;
 mod labels;

@@ -160,3 +160,35 @@ fn children(of: u32) -> Vec<u32> {
 fn command(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
 }
+
+/// A model that takes as many seconds as its input says.
+const NAPS: &str = "
+import sys, time, mlflow
+class Naps(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        time.sleep(float(model_input.iloc[0, 0]))
+        return model_input.iloc[:, 0].tolist()
+mlflow.pyfunc.save_model(sys.argv[1], python_model=Naps())
+";
+
+#[test]
+fn a_caller_says_how_long_it_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("naps").to_string_lossy().into_owned();
+    let saved = Command::new(python()).args(["-c", NAPS, &model]).output().unwrap();
+    assert!(saved.status.success(), "{}", text(&saved.stderr));
+    let container = Container::start(&[&model, "--python-workers", &python()], &[]);
+    let ask = |seconds: f64, headers: &[(&str, &str)]| {
+        let body = json!({ "dataframe_split": { "columns": ["seconds"], "data": [[seconds]] } });
+        let (status, answer, _) =
+            container.call("POST", "/invocations", Some(body.to_string()), headers).unwrap();
+        (status, answer)
+    };
+    assert_eq!(ask(0.0, &[("x-trueline-timeout-ms", "60000")]).0, 200);
+    for header in ["x-trueline-timeout-ms", "x-envoy-expected-rq-timeout-ms"] {
+        let (status, told) = ask(1.0, &[(header, "50")]);
+        assert_eq!((status, &told["error_code"]), (504, &json!("DEADLINE_EXCEEDED")), "{told}");
+    }
+    assert_eq!(ask(0.0, &[("x-trueline-timeout-ms", "soon")]).0, 400);
+    assert_eq!(ask(0.0, &[]).1["predictions"], json!([0.0]), "it goes on");
+}
