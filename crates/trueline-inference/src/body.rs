@@ -3,14 +3,34 @@
 use crate::columns;
 use serde_json::{Map, Value as Json};
 use trueline_serving::{Frame, parse_json};
-use trueline_tensors::{Builder, Tensor, kind};
+use trueline_tensors::{Builder, Tensor, Values, kind};
 
 const FIELDS: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
+/// What makes a body a document for an application of a language model: chat, completions, embeddings.
+const DOCUMENTS: [&str; 3] = ["messages", "prompt", "input"];
+
+/// Reads a body as MLflow's scoring server takes it: with one of the input fields, or a document.
+pub(crate) fn invocation(body: &[u8]) -> Result<Frame, String> {
+    let body = without_mark(body);
+    if let Some(frame) = columns::frame(body) {
+        return Ok(frame);
+    }
+    match json(body)? {
+        Json::Object(fields) if DOCUMENTS.iter().any(|key| fields.contains_key(*key)) => {
+            Ok(Frame::document(fields))
+        }
+        other => of_json(other),
+    }
+}
+
+/// Some clients begin with a mark of byte order.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
 
 /// Reads a body: straight into columns where it is regular, else by way of JSON, which also finds what is wrong with it.
 pub(crate) fn frame(body: &[u8]) -> Result<Frame, String> {
-    // Some clients begin with a mark of byte order.
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = without_mark(body);
     columns::frame(body).map_or_else(|| of_json(json(body)?), Ok)
 }
 
@@ -94,7 +114,15 @@ fn split(input: Json) -> Result<Frame, String> {
         ));
     }
     match fields.remove("columns") {
-        None | Some(Json::Null) => Tensor::of_json(Json::Array(rows), "dataframe_split").map(Frame::array),
+        None | Some(Json::Null) => {
+            let width = rows.first().map_or(0, |row| row.as_array().map_or(1, Vec::len));
+            let columns = transposed(rows, width, "dataframe_split")?;
+            Frame::numbered(columns.into_iter().map(Builder::finish))
+        }
+        Some(Json::Array(names)) if (0_u64..).zip(&names).all(|(i, name)| name.as_u64() == Some(i)) => {
+            let columns = transposed(rows, names.len(), "dataframe_split")?;
+            Frame::numbered(columns.into_iter().map(Builder::finish))
+        }
         Some(Json::Array(names)) => {
             let columns = transposed(rows, names.len(), "dataframe_split")?;
             let named = names.into_iter().zip(columns);
@@ -147,7 +175,8 @@ fn transposed(rows: Vec<Json>, width: usize, field: &str) -> Result<Vec<Builder>
 /// `[{"a": 1, "b": 2}, …]`; what a row lacks is missing.
 fn records(input: Json, field: &str) -> Result<Frame, String> {
     let Json::Array(rows) = input else {
-        return Err(format!("`{field}` must be a list of dictionaries. Got {}", kind(&input)));
+        let got = kind(&input).trim_start_matches("a ");
+        return Err(format!("Dataframe records format must be a list of records. Got {got}."));
     };
     let mut columns: Vec<(String, Builder)> = Vec::new();
     let mut places = std::collections::HashMap::new();
@@ -176,7 +205,9 @@ fn records(input: Json, field: &str) -> Result<Frame, String> {
 /// TensorFlow Serving's rows: lists of numbers, or dictionaries.
 fn instances(input: Json) -> Result<Frame, String> {
     match &input {
-        Json::Array(rows) if rows.first().is_some_and(Json::is_object) => records(input, "instances"),
+        Json::Array(rows) if rows.first().is_some_and(Json::is_object) => {
+            records(input, "instances").map(Frame::into_arrays)
+        }
         Json::Array(_) => Tensor::of_json(input, "instances").map(Frame::array),
         other => Err(format!("`instances` must be a list of rows. Got {}", kind(other))),
     }
@@ -186,29 +217,26 @@ fn instances(input: Json) -> Result<Frame, String> {
 fn inputs(input: Json) -> Result<Frame, String> {
     match input {
         Json::Object(columns) => by_name(columns),
-        Json::Array(ref rows) if rows.first().is_some_and(Json::is_object) => records(input, "inputs"),
-        Json::Array(_) => Tensor::of_json(input, "inputs").map(Frame::array),
-        other => {
-            Err(format!("`inputs` must be a dictionary of columns or a list of rows. Got {}", kind(&other)))
+        Json::Array(ref rows) if rows.first().is_some_and(Json::is_object) => {
+            records(input, "inputs").map(Frame::into_arrays)
         }
+        Json::Array(_) => Tensor::of_json(input, "inputs").map(Frame::array),
+        Json::Null => Err("`inputs` must be a dictionary of columns or a list of rows. Got null".to_owned()),
+        // A single value is a single row.
+        value => Tensor::of_json(Json::Array(vec![value]), "inputs").map(Frame::array),
     }
 }
 
 fn by_name(columns: Map<String, Json>) -> Result<Frame, String> {
     let column = |(name, values): (String, Json)| match values {
         Json::Object(_) => Err(format!("column '{name}' of `inputs` must be a list of values")),
-        Json::Array(_) => {
-            let tensor = Tensor::of_json(values, &name)?.named(name);
-            // A column of shape (n, 1) is one of n values.
-            Ok(match tensor.shape() {
-                [_, 1] => Tensor::column(tensor.name().to_owned(), tensor.into_values()),
-                _ => tensor,
-            })
-        }
+        // Dictionaries are values of their own.
+        Json::Array(list) if list.iter().any(Json::is_object) => Ok(Tensor::column(name, Values::Json(list))),
+        Json::Array(_) => Ok(Tensor::of_json(values, &name)?.named(name)),
         // A single value is a single row.
         value => Ok(Tensor::column(name, [value].into_iter().collect::<Builder>().finish())),
     };
-    Frame::named(columns.into_iter().map(column).collect::<Result<_, _>>()?)
+    Frame::named(columns.into_iter().map(column).collect::<Result<_, _>>()?).map(Frame::into_arrays)
 }
 
 #[cfg(test)]
@@ -216,9 +244,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+    use trueline_serving::Origin;
 
     fn read(body: &Json) -> Result<Frame, String> {
         frame(body.to_string().as_bytes())
+    }
+
+    fn values(frame: &Frame) -> Vec<&Values> {
+        frame.columns().iter().map(Tensor::values).collect()
     }
 
     fn names(frame: &Frame) -> Vec<&str> {
@@ -236,13 +269,46 @@ mod tests {
         let split = split.unwrap();
         assert_eq!(names(&split), ["a", "b"]);
         assert_eq!(split.rows(), 2);
-        for other in [records, instances, inputs] {
-            assert_eq!(
-                format!("{:?}", other.unwrap()),
-                format!("{split:?}"),
-                "NaN is the same missing value"
-            );
+        for (other, origin) in
+            [(records, Origin::Table), (instances, Origin::Arrays), (inputs, Origin::Arrays)]
+        {
+            let other = other.unwrap();
+            assert_eq!((names(&other), other.origin()), (names(&split), origin));
+            // NaN is the same missing value.
+            assert_eq!(format!("{:?}", values(&other)), format!("{:?}", values(&split)));
         }
+    }
+
+    #[test]
+    fn a_table_without_names_has_numbers_and_no_records_have_no_columns() {
+        for split in [
+            json!({ "data": [[1, "x"], [2, "y"]] }),
+            json!({ "columns": [0, 1], "data": [[1, "x"], [2, "y"]] }),
+        ] {
+            let table = read(&json!({ "dataframe_split": split })).unwrap();
+            assert_eq!((table.origin(), table.rows(), table.width()), (Origin::Numbered, 2, 2));
+            assert_eq!(table.columns()[0].values(), &Values::Int64(vec![1, 2]));
+        }
+        let none = read(&json!({ "dataframe_records": [] })).unwrap();
+        assert_eq!((none.origin(), none.rows(), none.columns().len()), (Origin::Table, 0, 0));
+    }
+
+    #[test]
+    fn what_a_language_model_is_sent_is_a_document_on_mlflows_wire_alone() {
+        for body in [
+            json!({ "messages": [{ "role": "user", "content": "hello" }], "temperature": 0.5 }),
+            json!({ "prompt": "hello" }),
+            json!({ "input": ["hello"], "instances": [1] }),
+        ] {
+            let bytes = body.to_string();
+            let document = invocation(bytes.as_bytes()).unwrap();
+            assert_eq!((document.origin(), document.rows()), (Origin::Document, 1), "{body}");
+            let given: Map<String, Json> =
+                document.columns().iter().map(|c| (c.name().to_owned(), c.values().json(0))).collect();
+            assert_eq!(Json::Object(given), body);
+        }
+        assert!(frame(br#"{"prompt": "hello"}"#).unwrap_err().contains("exactly one of the input fields"));
+        assert_eq!(frame(br#"{"input": 1, "instances": [1]}"#).unwrap().origin(), Origin::Array);
     }
 
     #[test]
@@ -250,6 +316,8 @@ mod tests {
         for body in [
             json!({ "dataframe_split": { "columns": ["a", 7], "data": [[1, "x"], [2, null]] } }),
             json!({ "dataframe_split": { "data": [[1, 0.5], [2, 7]], "columns": ["a", "b"], "index": [3, 4] } }),
+            json!({ "dataframe_split": { "data": [[1, 0.5], [2, 7]], "columns": [0, 1] } }),
+            json!({ "dataframe_split": { "data": [[1, "x"]] } }),
             json!({ "dataframe_records": [{ "a": 1 }, { "b": true }, { "a": 2.5, "b": false }], "other": [1] }),
             json!({ "instances": [{ "a": 1 }], "params": {} }),
             json!({ "instances": [[1, 2], [3, 4.5]] }),
@@ -266,8 +334,10 @@ mod tests {
             json!({ "inputs": { "a": [[1], [2]] } }),
             json!({ "inputs": [[[1, 2]], [[3, 4]]] }),
             json!({ "inputs": { "a": 1 } }),
-            json!({ "dataframe_split": { "data": [[1, 2]] } }),
+            json!({ "dataframe_split": { "data": [1, 2] } }),
             json!({ "dataframe_records": [{ "a": [1] }] }),
+            json!({ "dataframe_records": [] }),
+            json!({ "inputs": { "a": [{ "x": 1 }] } }),
         ] {
             assert!(columns::frame(odd.to_string().as_bytes()).is_none(), "{odd}");
             assert!(of_json(odd).is_ok());
@@ -286,7 +356,8 @@ mod tests {
             json!([{ "a": 1, "b": 2 }]),
             json!({ "a": [1], "b": [2] }),
         ] {
-            assert_eq!(azure(json!({ "input_data": input }).to_string().as_bytes()), Ok(expected.clone()));
+            let read = azure(json!({ "input_data": input }).to_string().as_bytes()).unwrap();
+            assert_eq!(read.columns(), expected.columns());
         }
         assert_eq!(azure(br#"{"dataframe_records": [{"a": 1, "b": 2}]}"#), Ok(expected));
         assert_eq!(azure(br#"{"input_data": [[1, 2]]}"#).unwrap().width(), 2);
@@ -319,6 +390,10 @@ mod tests {
     fn what_is_wrong_is_told() {
         for (body, expected) in [
             (json!([1]), "exactly one of the input fields"),
+            (
+                json!({ "dataframe_records": { "a": 1 } }),
+                "Dataframe records format must be a list of records. Got dictionary.",
+            ),
             (json!({ "x": 1 }), r#"it has the fields ["x"]"#),
             (json!({ "inputs": [], "instances": [] }), r#"it has ["instances", "inputs"]"#),
             (json!({ "dataframe_split": [1] }), "Dataframe split format must be a dictionary. Got list"),

@@ -49,6 +49,8 @@ impl<'de> Visitor<'de> for Body {
                     }
                     continue;
                 }
+                // A document of a language model, whatever else is in it.
+                "messages" | "prompt" | "input" => return Err(A::Error::custom(IRREGULAR)),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -206,16 +208,17 @@ impl<'de> Visitor<'de> for Split {
             }
         }
         let (rows, columns) = data.ok_or_else(|| A::Error::custom(IRREGULAR))?;
+        let is_whole = rows > 0 && index.is_none_or(|index| index.len() == rows);
         match names {
-            Some(names)
-                if names.len() == columns.len()
-                    && rows > 0
-                    && index.is_none_or(|index| index.len() == rows) =>
-            {
+            Some(names) if is_whole && names.len() == columns.len() => {
+                if names.iter().enumerate().all(|(i, name)| name.is(i)) {
+                    let values = columns.into_iter().map(Builder::finish);
+                    return Frame::numbered(values).map_err(A::Error::custom);
+                }
                 let named = names.into_iter().zip(columns);
                 unique(named.map(|(name, values)| Tensor::column(name.text(), values.finish())).collect())
             }
-            // Rows without names are an array, whose values lie row by row.
+            None if is_whole => Frame::numbered(columns.into_iter().map(Builder::finish)),
             _ => Err(IRREGULAR.to_owned()),
         }
         .map_err(A::Error::custom)
@@ -232,6 +235,11 @@ enum Name<'n> {
 }
 
 impl Name<'_> {
+    /// Whether it is the number of a place.
+    fn is(&self, place: usize) -> bool {
+        matches!(self, Self::Number(number) if number.as_u64().map(usize::try_from) == Some(Ok(place)))
+    }
+
     fn text(self) -> String {
         match self {
             Self::Text(text) => text.into_owned(),
@@ -292,7 +300,13 @@ impl Gathered<'_> {
                 values.fill_up_to(self.rows);
                 Tensor::column(name, values.finish())
             };
-            return Frame::named(self.names.into_iter().zip(self.columns).map(column).collect());
+            let frame = Frame::named(self.names.into_iter().zip(self.columns).map(column).collect())?;
+            // Rows that may be arrays are instances, and those are arrays by name.
+            return Ok(if self.kinds.arrays { frame.into_arrays() } else { frame });
+        }
+        // No records are a table without columns.
+        if self.rows == 0 && !self.kinds.arrays {
+            return Err(IRREGULAR.to_owned());
         }
         let shape = [self.rows].into_iter().chain(self.width).collect();
         Tensor::new("", shape, self.values.finish()).map(Frame::array).map_err(|_| IRREGULAR.to_owned())
@@ -398,7 +412,7 @@ impl<'de> Visitor<'de> for Inputs {
             map.next_value_seed(Column(&mut values))?;
             columns.push(Tensor::column(name, values.finish()));
         }
-        unique(columns).map_err(A::Error::custom)
+        unique(columns).map(Frame::into_arrays).map_err(A::Error::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Frame, A::Error> {

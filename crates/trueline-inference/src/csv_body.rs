@@ -2,6 +2,7 @@
 //! of it, and words such as `NA` stand for what is missing.
 
 use crate::body::unique;
+use std::collections::{HashMap, HashSet};
 use trueline_serving::Frame;
 use trueline_tensors::{Tensor, Values};
 
@@ -15,21 +16,52 @@ const MISSING: [&str; 18] = [
 pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
     let wrong =
         |e: csv::Error| format!("Failed to parse input as a Pandas DataFrame: the CSV can't be read: {e}");
-    let mut reader = csv::ReaderBuilder::new().from_reader(body);
-    let names: Vec<String> = reader.headers().map_err(wrong)?.iter().map(ToOwned::to_owned).collect();
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
+    let names = names(reader.headers().map_err(wrong)?.iter());
     if names.is_empty() {
         return Err("Failed to parse input as a Pandas DataFrame: No columns to parse from file".to_owned());
     }
     let mut columns: Vec<Vec<String>> = vec![Vec::new(); names.len()];
-    for record in reader.records() {
+    for (row, record) in reader.records().enumerate() {
         let record = record.map_err(wrong)?;
-        columns.iter_mut().zip(&record).for_each(|(column, cell)| column.push(cell.to_owned()));
+        if record.len() > names.len() {
+            let (expected, saw) = (names.len(), record.len());
+            return Err(format!(
+                "Failed to parse input as a Pandas DataFrame: the CSV can't be read: expected {expected} fields in row \
+                 {row}, saw {saw}"
+            ));
+        }
+        // What a row lacks at its end is missing.
+        let cells = record.iter().chain(std::iter::repeat(""));
+        columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell.to_owned()));
     }
     let typed = |(name, cells): (String, Vec<String>)| {
         let values = if texts.contains(&name) { as_texts(cells) } else { typed(cells) };
         Tensor::column(name, values)
     };
     unique(names.into_iter().zip(columns).map(typed).collect())
+}
+
+/// The names of a header, each another one: pandas counts those that come again, and calls an empty one by its place.
+fn names<'h>(header: impl Iterator<Item = &'h str>) -> Vec<String> {
+    let header: Vec<String> = header
+        .enumerate()
+        .map(|(i, name)| if name.is_empty() { format!("Unnamed: {i}") } else { name.to_owned() })
+        .collect();
+    let mut taken: HashSet<String> = HashSet::with_capacity(header.len());
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut names = Vec::with_capacity(header.len());
+    for name in &header {
+        let mut own = name.clone();
+        while taken.contains(&own) || own != *name && header.contains(&own) {
+            let count = counts.entry(name).or_default();
+            *count += 1;
+            own = format!("{name}.{count}");
+        }
+        taken.insert(own.clone());
+        names.push(own);
+    }
+    names
 }
 
 fn is_missing(cell: &str) -> bool {
@@ -94,10 +126,18 @@ mod tests {
     }
 
     #[test]
+    fn names_that_come_again_are_counted_and_empty_ones_have_their_place() {
+        let frame = frame(b"a,,a,a.1,a\n1,2,3,4\n", &[]).unwrap();
+        let names: Vec<&str> = frame.columns().iter().map(Tensor::name).collect();
+        assert_eq!(names, ["a", "Unnamed: 1", "a.2", "a.1", "a.3"]);
+        let Values::Fp64(last) = frame.columns()[4].values() else { panic!("{frame:?}") };
+        assert!(last[0].is_nan(), "what a row lacks is missing");
+    }
+
+    #[test]
     fn what_is_no_csv_is_refused() {
         assert!(frame(b"", &[]).unwrap_err().contains("No columns to parse"));
-        assert!(frame(b"a,b\n1\n", &[]).unwrap_err().contains("the CSV can't be read"));
-        assert!(frame(b"a,a\n1,2\n", &[]).unwrap_err().contains("'a' is given twice"));
+        assert!(frame(b"a,b\n1,2,3\n", &[]).unwrap_err().contains("expected 2 fields in row 0, saw 3"));
         assert!(frame(b"a\n\xff\n", &[]).is_err());
     }
 

@@ -13,11 +13,13 @@ pub(crate) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// Where in a model's code, or in what was read, the cause lies; for wires that tell it.
+    trace: Option<String>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), trace: None }
     }
 
     pub(crate) fn bad(message: impl Into<String>) -> Self {
@@ -50,9 +52,24 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", message)
     }
 
+    pub(crate) fn no_method() -> Self {
+        let message = "this path does not take that method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
+    }
+
+    /// What stands against something as it is set up.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "RESOURCE_CONFLICT", message)
+    }
+
     /// What a wire can't do.
     pub(crate) fn not_there(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
+    }
+
+    /// With where its cause lies.
+    pub(crate) fn traced(self, trace: impl Into<String>) -> Self {
+        Self { trace: Some(trace.into()), ..self }
     }
 
     /// The status that goes with it.
@@ -102,6 +119,25 @@ impl IntoResponse for Plain {
     }
 }
 
+/// The refusal as MLflow's scoring server words it: what a model raised over a request is that request's fault, and comes with
+/// the traceback.
+#[derive(Debug)]
+pub(crate) struct Scored(pub(crate) Refusal);
+
+impl IntoResponse for Scored {
+    fn into_response(self) -> Response {
+        let Refusal { status, code, message, trace } = self.0;
+        match trace {
+            None => Refusal::new(status, code, message).into_response(),
+            Some(trace) => {
+                let told = Refusal::bad(message);
+                let body = json!({ "error_code": told.code, "message": told.message, "stack_trace": trace });
+                told.respond(&body)
+            }
+        }
+    }
+}
+
 impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         let message = error.to_string();
@@ -121,6 +157,10 @@ impl From<PredictError> for Refusal {
             }
             PredictError::Serving(ServingError::TimedOut(message)) => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", message)
+            }
+            PredictError::Serving(ServingError::Failed { trace: Some(ref trace), .. }) => {
+                let told = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string());
+                told.traced(trace.clone())
             }
             PredictError::NotLogged(ref log) => Self::log(log, error.to_string()),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", other.to_string()),

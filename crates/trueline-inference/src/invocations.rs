@@ -1,7 +1,8 @@
 //! `POST /endpoints/{endpoint}/invocations`: MLflow's scoring protocol, with an id for every prediction.
 
-use crate::ask::Caller;
-use crate::{App, body, csv_body, parquet_body, write};
+use crate::ask::{self, Caller};
+use crate::error::{Refusal, Scored};
+use crate::{App, body, csv_body, parquet_body, unhurried, write};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
+use trueline_serving::Origin;
 use trueline_tensors::DataType;
 
 pub(crate) async fn invoke(
@@ -30,17 +32,28 @@ pub(crate) async fn score(
     headers: &HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
-    let caller =
-        Caller::admitted(app, knock.clone(), endpoint.clone(), None).map_err(IntoResponse::into_response)?;
+    let told = |refusal| Scored(refusal).into_response();
+    let caller = Caller::admitted(app, knock.clone(), endpoint.clone(), None).map_err(told)?;
     let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = Kind::of(given).ok_or_else(|| not_supported(given))?;
-    let read = |bytes: &Bytes| match kind {
-        Kind::Json => body::frame(bytes),
-        Kind::Csv => csv_body::frame(bytes, &texts(app, &knock, &endpoint)),
-        Kind::Parquet => parquet_body::frame(bytes),
+    let bytes = ask::body(bytes).map_err(told)?;
+    let read = || match kind {
+        Kind::Json => body::invocation(&bytes).map_err(Refusal::bad),
+        Kind::Csv => csv_body::frame(&bytes, &texts(app, &knock, &endpoint)).map_err(unreadable),
+        Kind::Parquet => parquet_body::frame(&bytes).map_err(unreadable),
     };
-    let asked = caller.ask_with(headers, bytes, read);
-    asked.await.map(|predicted| answer(&predicted)).map_err(IntoResponse::into_response)
+    let frame = unhurried(bytes.len(), read).map_err(told)?;
+    let is_document = frame.origin() == Origin::Document;
+    let predicted = caller.ask(headers, frame).await.map_err(told)?;
+    let began = Instant::now();
+    let response = if is_document { document(&predicted) } else { answer(&predicted) };
+    predicted.written(began);
+    Ok(response)
+}
+
+/// A table that can't be read. MLflow tells where its parser failed besides; here it is the parser's message.
+fn unreadable(why: String) -> Refusal {
+    Refusal::bad(why.clone()).traced(why)
 }
 
 /// The columns of texts of the versions that may answer.
@@ -83,7 +96,6 @@ fn not_supported(given: &str) -> Response {
 }
 
 fn answer(predicted: &Predicted) -> Response {
-    let began = Instant::now();
     let mut text = String::with_capacity(64 + predicted.ids.len() * 60);
     text.push_str("{\"predictions\": ");
     write::predictions(&mut text, &predicted.predictions);
@@ -93,11 +105,27 @@ fn answer(predicted: &Predicted) -> Response {
         let _ = write!(text, "{}\"{id}\"", if i > 0 { ", " } else { "" });
     }
     text.push_str("]}");
+    respond(text, predicted)
+}
+
+/// The answer to a document: what the model gave and nothing around it, as clients of language models read it. The ids of the
+/// predictions are in a header.
+fn document(predicted: &Predicted) -> Response {
+    let mut text = String::new();
+    write::predictions(&mut text, &predicted.predictions);
+    let mut response = respond(text, predicted);
+    let ids: Vec<String> = predicted.ids.iter().map(ToString::to_string).collect();
+    if let Ok(ids) = ids.join(",").parse() {
+        response.headers_mut().insert("x-trueline-prediction-ids", ids);
+    }
+    response
+}
+
+fn respond(text: String, predicted: &Predicted) -> Response {
     let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
     if let Ok(variant) = predicted.served.name.parse() {
         response.headers_mut().insert("x-trueline-variant", variant);
     }
-    predicted.written(began);
     response
 }
 

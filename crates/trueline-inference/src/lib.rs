@@ -20,9 +20,10 @@ pub use alone::{Alone, VertexRoutes, router as router_alone};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use error::Refusal;
+use error::{Plain, Refusal};
 use std::sync::Arc;
 use tower_http::decompression::RequestDecompressionLayer;
 use trueline_flows::{Knock, Predictor};
@@ -66,7 +67,23 @@ fn furnished(routes: Router) -> Router {
     routes
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(RequestDecompressionLayer::new())
-        .fallback(async || Refusal::not_found("endpoints answer at /invocations, /labels, /ping and /health"))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+}
+
+async fn no_route(uri: Uri) -> Response {
+    let told = Refusal::not_found("endpoints answer at /invocations, /labels, /ping and /health");
+    in_form_of(&uri, told)
+}
+
+async fn no_method(uri: Uri) -> Response {
+    in_form_of(&uri, Refusal::no_method())
+}
+
+/// A refusal in the form that the protocol of a path has.
+fn in_form_of(uri: &Uri, refusal: Refusal) -> Response {
+    let is_plain = ["/v2", "/v1/models"].iter().any(|own| uri.path().starts_with(own));
+    if is_plain { Plain(refusal).into_response() } else { refusal.into_response() }
 }
 
 /// Whether the endpoint answers, with the body that MLflow's scoring server gives.

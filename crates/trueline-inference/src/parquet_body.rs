@@ -6,7 +6,9 @@ use arrow_array::types::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
     UInt64Type,
 };
-use arrow_array::{Array, ArrowPrimitiveType, PrimitiveArray};
+use arrow_array::{
+    Array, ArrowPrimitiveType, GenericListArray, OffsetSizeTrait, PrimitiveArray, StructArray,
+};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType as Arrow;
 use axum::body::Bytes;
@@ -18,6 +20,8 @@ use trueline_tensors::{Tensor, Values};
 
 /// The most bytes that a table may have once it is decompressed.
 const LARGEST_TABLE: i64 = 512 << 20;
+/// The most levels of lists and structs that a column may have.
+const DEEPEST: usize = 16;
 /// The most rows that a table may have.
 const MOST_ROWS: i64 = 1_000_000;
 
@@ -53,7 +57,7 @@ fn read(body: &Bytes) -> Result<Frame, String> {
     for batch in reader.build().map_err(|e| wrong(&e))? {
         let batch = batch.map_err(|e| wrong(&e))?;
         for (column, array) in columns.iter_mut().zip(batch.columns()) {
-            let more = values(array).map_err(|e| wrong(&e))?;
+            let more = values(array, DEEPEST).map_err(|e| wrong(&e))?;
             match column {
                 None => *column = Some(more),
                 // A batch in which something is missing may have another type than the one before it.
@@ -74,7 +78,8 @@ fn read(body: &Bytes) -> Result<Frame, String> {
     unique(named.map(tensor).collect())
 }
 
-fn values(array: &dyn Array) -> Result<Values, String> {
+/// The values of a column; of lists and structs, down to so many levels, as JSON.
+fn values(array: &dyn Array, deepest: usize) -> Result<Values, String> {
     macro_rules! whole {
         ($kind:ty, $variant:ident) => {
             whole::<$kind>(array.as_primitive(), Values::$variant)
@@ -114,8 +119,44 @@ fn values(array: &dyn Array) -> Result<Values, String> {
             let text = |i| (!array.is_null(i)).then(|| format.value(i).to_string());
             Values::Text((0..array.len()).map(text).collect())
         }
+        Arrow::List(_) => listed(array.as_list::<i32>(), deepest)?,
+        Arrow::LargeList(_) => listed(array.as_list::<i64>(), deepest)?,
+        Arrow::Struct(_) => structs(array.as_struct(), deepest)?,
+        Arrow::Dictionary(_, inner) => {
+            values(&arrow_cast::cast(array, inner).map_err(|e| e.to_string())?, inner_of(deepest)?)?
+        }
         other => return Err(format!("columns of type {other} are not read; send them as JSON")),
     })
+}
+
+fn inner_of(deepest: usize) -> Result<usize, String> {
+    deepest.checked_sub(1).ok_or_else(|| format!("a column has more than {DEEPEST} levels"))
+}
+
+/// Lists, each as JSON.
+fn listed<O: OffsetSizeTrait>(lists: &GenericListArray<O>, deepest: usize) -> Result<Values, String> {
+    let inner = values(lists.values(), inner_of(deepest)?)?;
+    let list = |row: usize| match lists.is_null(row) {
+        true => Json::Null,
+        false => {
+            let (begin, end) = (lists.value_offsets()[row], lists.value_offsets()[row + 1]);
+            (begin.as_usize()..end.as_usize()).map(|at| inner.json(at)).collect()
+        }
+    };
+    Ok(Values::Json((0..lists.len()).map(list).collect()))
+}
+
+/// Structs, each as a dictionary of JSON.
+fn structs(array: &StructArray, deepest: usize) -> Result<Values, String> {
+    let deepest = inner_of(deepest)?;
+    let fields = array.column_names().into_iter().zip(array.columns());
+    let fields: Vec<(&str, Values)> =
+        fields.map(|(name, column)| Ok((name, values(column, deepest)?))).collect::<Result<_, String>>()?;
+    let one = |row: usize| match array.is_null(row) {
+        true => Json::Null,
+        false => fields.iter().map(|(name, values)| ((*name).to_owned(), values.json(row))).collect(),
+    };
+    Ok(Values::Json((0..array.len()).map(one).collect()))
 }
 
 fn texts<'a>(list: impl Iterator<Item = Option<&'a str>>) -> Values {
@@ -137,7 +178,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+    use arrow_array::{
+        ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch,
+        StringArray,
+    };
     use parquet::arrow::ArrowWriter;
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -169,6 +213,31 @@ mod tests {
             let Values::Fp64(floats) = column(name) else { panic!() };
             assert!(floats[0] == first && floats[1].is_nan(), "{name}");
         }
+    }
+
+    #[test]
+    fn lists_and_structs_are_json_and_categories_are_what_they_stand_for() {
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+            Some(Vec::new()),
+        ]);
+        let field = Arc::new(arrow_schema::Field::new("a", Arrow::Int64, true));
+        let structs = StructArray::from(vec![(field, Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef)]);
+        let words: DictionaryArray<arrow_array::types::Int32Type> = ["x", "y", "x"].into_iter().collect();
+        let body = written(vec![
+            ("l", Arc::new(lists) as ArrayRef),
+            ("o", Arc::new(structs)),
+            ("c", Arc::new(words)),
+        ]);
+        let frame = frame(&body).unwrap();
+        let column = |name| frame.column(name).unwrap().values().clone();
+        let Values::Json(lists) = column("l") else { panic!("{frame:?}") };
+        assert_eq!((lists[0][0].as_f64(), &lists[0][1], &lists[1]), (Some(1.0), &Json::Null, &Json::Null));
+        assert_eq!(lists[2], serde_json::json!([]));
+        assert_eq!(column("o").json(2), serde_json::json!({ "a": 3 }));
+        let text = |t: &str| Some(t.to_owned());
+        assert_eq!(column("c"), Values::Text(vec![text("x"), text("y"), text("x")]));
     }
 
     #[test]

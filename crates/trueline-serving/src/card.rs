@@ -40,7 +40,7 @@ impl TensorCard {
 /// What a signature says is taken.
 pub(crate) fn inputs(signature: &Signature) -> Vec<TensorCard> {
     match signature {
-        Signature::Columns(columns) => {
+        Signature::Columns(columns) | Signature::Places(columns) => {
             columns.iter().map(|c| TensorCard::new(c.name.clone(), data_type(c.kind), 1)).collect()
         }
         Signature::Tensors(tensors) => tensors

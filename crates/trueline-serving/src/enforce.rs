@@ -3,8 +3,8 @@
 //! row.
 
 use crate::error::InputError;
-use crate::frame::Frame;
-use crate::signature::{ColumnType, InputColumn, InputTensor, MOST_EXACT, Signature, told};
+use crate::frame::{Frame, Origin};
+use crate::signature::{ColumnType, InputColumn, InputTensor, MOST_EXACT, Signature, has_names, told};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value as Json;
@@ -17,8 +17,10 @@ impl Signature {
     /// [`InputError`] with column and row.
     pub(crate) fn typed(&self, frame: &Frame) -> Result<Frame, InputError> {
         match self {
-            Self::Unknown => Ok(frame.clone()),
+            _ if frame.origin() == Origin::Document => Ok(frame.clone()),
+            Self::Unknown => Ok(as_it_came(frame)),
             Self::Columns(columns) => table(columns, frame),
+            Self::Places(columns) => by_place(columns, frame),
             Self::Tensors(tensors) => match tensors.as_slice() {
                 [one] if one.name.is_none() || !frame.is_named() => single(one, frame),
                 many => arrays(many, frame),
@@ -27,15 +29,65 @@ impl Signature {
     }
 }
 
+/// What a model gets that nobody told the signature of: what pandas and NumPy make of the values.
+fn as_it_came(frame: &Frame) -> Frame {
+    let made = |tensor: &Tensor| match frame.origin() {
+        Origin::Table | Origin::Numbered => inferred(tensor),
+        Origin::Arrays => stacked(tensor),
+        Origin::Array | Origin::Document => tensor.clone(),
+    };
+    frame.made_into(frame.columns().iter().map(made).collect())
+}
+
+/// A column of JSON that pandas has a type for: numbers of which some are missing are floats, those that are too large for a
+/// sign are unsigned.
+fn inferred(tensor: &Tensor) -> Tensor {
+    let Values::Json(list) = tensor.values() else { return tensor.clone() };
+    let is_number = |v: &Json| v.is_number() || v.is_null();
+    if !tensor.is_column() || !list.iter().all(is_number) || list.iter().all(Json::is_null) {
+        return tensor.clone();
+    }
+    let values = match list.iter().map(Json::as_u64).collect::<Option<_>>() {
+        Some(unsigned) => Values::Uint64(unsigned),
+        None => Values::Fp64(list.iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect()),
+    };
+    Tensor::column(tensor.name(), values)
+}
+
+/// The first columns of a request, under its own names, each of the type that its place has.
+fn by_place(columns: &[InputColumn], frame: &Frame) -> Result<Frame, InputError> {
+    if !frame.is_named() {
+        let given = split(columns, frame)?;
+        let cast = columns
+            .iter()
+            .zip(&given)
+            .map(|(column, tensor)| Ok(cast_column(column, tensor, frame.origin())?.into_values()));
+        let cast = cast.collect::<Result<Vec<_>, InputError>>()?;
+        return Frame::numbered(cast).map_err(|found| shape_error("columns of one length", found));
+    }
+    if frame.columns().len() < columns.len() {
+        return Err(shape_error(
+            format!("{} columns", columns.len()),
+            format!("{} columns", frame.columns().len()),
+        ));
+    }
+    let cast = columns.iter().zip(frame.columns()).map(|(column, tensor)| {
+        let column = InputColumn { name: tensor.name().to_owned(), ..column.clone() };
+        cast_column(&column, tensor, frame.origin())
+    });
+    Frame::named(cast.collect::<Result<_, _>>()?).map_err(|found| shape_error("columns of one length", found))
+}
+
 fn table(columns: &[InputColumn], frame: &Frame) -> Result<Frame, InputError> {
-    let given: Vec<Tensor> = match frame.is_named() {
+    let given: Vec<Tensor> = match has_names(frame, columns) {
         true => frame.columns().to_vec(),
+        false if frame.width() != columns.len() => return Err(width_error(columns, frame)),
         false => split(columns, frame)?,
     };
     let mut out = Vec::with_capacity(columns.len());
     for column in columns {
         match given.iter().find(|g| g.name() == column.name) {
-            Some(tensor) => out.push(cast_column(column, tensor)?),
+            Some(tensor) => out.push(cast_column(column, tensor, frame.origin())?),
             None if column.required => {
                 let absent = |c: &&InputColumn| c.required && given.iter().all(|g| g.name() != c.name);
                 return Err(InputError::MissingColumns {
@@ -54,13 +106,15 @@ fn shape_error(expected: impl Into<String>, found: impl Into<String>) -> InputEr
     InputError::WrongShape { expected: expected.into(), found: found.into() }
 }
 
-/// An array's columns under the names that the model has for them.
+fn width_error(columns: &[InputColumn], frame: &Frame) -> InputError {
+    let rows = |width: usize| format!("rows of {width} values");
+    shape_error(rows(columns.len()), rows(frame.width()))
+}
+
+/// The first columns of what came without names, under the names that the model has for them.
 fn split(columns: &[InputColumn], frame: &Frame) -> Result<Vec<Tensor>, InputError> {
-    if frame.width() != columns.len() {
-        return Err(shape_error(
-            format!("rows of {} values", columns.len()),
-            format!("rows of {} values", frame.width()),
-        ));
+    if frame.width() < columns.len() {
+        return Err(width_error(columns, frame));
     }
     let column = |(cells, column): (crate::Cells<'_>, &InputColumn)| {
         let places: Vec<usize> = (0..cells.rows()).map(|row| cells.index(row)).collect();
@@ -69,7 +123,7 @@ fn split(columns: &[InputColumn], frame: &Frame) -> Result<Vec<Tensor>, InputErr
     Ok(frame.cells().zip(columns).map(column).collect())
 }
 
-fn cast_column(column: &InputColumn, tensor: &Tensor) -> Result<Tensor, InputError> {
+fn cast_column(column: &InputColumn, tensor: &Tensor, origin: Origin) -> Result<Tensor, InputError> {
     let to = match column.kind {
         ColumnType::Double => DataType::Fp64,
         ColumnType::Float => DataType::Fp32,
@@ -78,8 +132,12 @@ fn cast_column(column: &InputColumn, tensor: &Tensor) -> Result<Tensor, InputErr
         ColumnType::Boolean => DataType::Bool,
         ColumnType::String | ColumnType::Datetime => DataType::Text,
         ColumnType::Binary => DataType::Bytes,
-        ColumnType::Any => return Ok(tensor.clone()),
+        ColumnType::Any => return Ok(inferred(tensor)),
     };
+    // pandas has a column of texts hold whatever is put into it; NumPy makes texts of what an array of texts is given.
+    let is_table = matches!(origin, Origin::Table | Origin::Numbered);
+    let is_text = matches!(tensor.values(), Values::Text(_) | Values::Bytes(_));
+    let to = if column.kind == ColumnType::String && is_table && !is_text { DataType::Json } else { to };
     let values = cast(tensor.values(), to).map_err(|at| {
         let row = at / tensor.width().max(1);
         let (column, expected) = (column.name.clone(), column.kind.as_str().to_owned());
@@ -94,7 +152,11 @@ fn cast_column(column: &InputColumn, tensor: &Tensor) -> Result<Tensor, InputErr
     reshaped(tensor, values)
 }
 
+/// The values in the tensor's shape; one of shape (n, 1) is a column of n.
 fn reshaped(tensor: &Tensor, values: Values) -> Result<Tensor, InputError> {
+    if let [_, 1] = tensor.shape() {
+        return Ok(Tensor::column(tensor.name(), values));
+    }
     Tensor::new(tensor.name(), tensor.shape().to_vec(), values)
         .map_err(|e| shape_error("values that fill their shape", e.to_string()))
 }
@@ -299,19 +361,30 @@ fn float(values: &Values, at: usize) -> Option<f64> {
     }
 }
 
-/// A text, or that one is missing.
+/// A text, or that one is missing. A number is the text that Python makes of it, unless that has an exponent.
 fn text(values: &Values, at: usize) -> Option<Option<String>> {
     match values {
+        Values::Text(list) => Some(list[at].clone()),
+        Values::Bool(_) => Some(Some(if truth(values, at)? { "True" } else { "False" }.to_owned())),
         Values::Json(list) => match &list[at] {
             Json::Null => Some(None),
             Json::String(text) => Some(Some(text.clone())),
-            _ => None,
+            Json::Bool(on) => text(&Values::Bool(vec![*on]), 0),
+            Json::Number(n) => text_of(n.to_string()),
+            Json::Array(_) | Json::Object(_) => None,
         },
         Values::Bytes(list) => String::from_utf8(list[at].clone()).ok().map(Some),
         // A column in which every text is missing.
         Values::Fp64(list) if list[at].is_nan() => Some(None),
-        _ => None,
+        Values::Fp64(list) => text_of(format!("{:?}", list[at])),
+        Values::Fp32(list) => text_of(format!("{:?}", f64::from(list[at]))),
+        other => text_of(whole(other, at)?.to_string()),
     }
+}
+
+/// A number as Python writes it, too.
+fn text_of(number: String) -> Option<Option<String>> {
+    number.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'.').then_some(Some(number))
 }
 
 fn bytes(values: &Values, at: usize) -> Option<Vec<u8>> {
@@ -367,16 +440,73 @@ mod tests {
             let signature = format!(r#"[{{"type": "{kind}", "name": "x"}}]"#);
             typed(&signature, &Frame::named(vec![column("x", values)]).unwrap()).unwrap_err()
         };
-        assert_eq!(
-            one("string", &[json!("a"), json!(7)]),
-            "Column 'x', row 1: expected string, got a whole number 7."
-        );
         assert_eq!(one("long", &[json!(1.5)]), "Column 'x', row 0: expected long, got a fraction 1.5.");
         assert!(one("long", &[json!(1), Json::Null]).contains("row 1: a value is missing"));
         assert!(one("integer", &[json!(1_i64 << 40)]).contains("expected integer"));
         assert!(one("boolean", &[json!(2)]).contains("expected boolean"));
         assert!(one("boolean", &[json!("1")]).contains("expected boolean"));
         assert!(one("binary", &[json!("%")]).contains("expected binary"));
+    }
+
+    #[test]
+    fn a_column_of_texts_holds_what_a_table_has_and_an_array_of_texts_makes_texts_of_it() {
+        let signature = r#"[{"type": "string", "name": "x"}]"#;
+        let mixed = [json!("a"), json!(7), json!(true), Json::Null];
+        let table = Frame::named(vec![column("x", &mixed)]).unwrap();
+        assert_eq!(typed(signature, &table).unwrap().columns()[0].values(), &Values::Json(mixed.to_vec()));
+        let text = |t: &str| Some(t.to_owned());
+        let texts = typed(signature, &table.into_arrays()).unwrap();
+        assert_eq!(
+            texts.columns()[0].values(),
+            &Values::Text(vec![text("a"), text("7"), text("True"), None])
+        );
+        let numbers = Frame::named(vec![column("x", &[json!(1.5), json!(1e300)])]).unwrap().into_arrays();
+        let error = typed(signature, &numbers).unwrap_err();
+        assert!(error.starts_with("Column 'x', row 1: expected string"), "{error}");
+    }
+
+    #[test]
+    fn columns_without_names_are_taken_by_their_place() {
+        let signature = r#"[{"type": "double"}, {"type": "long"}]"#;
+        let named = Frame::named(vec![
+            column("y", &[json!(1)]),
+            column("x", &[json!(2)]),
+            column("more", &[json!("z")]),
+        ]);
+        let table = typed(signature, &named.unwrap()).unwrap();
+        assert_eq!(table.names(), ["y", "x"]);
+        assert_eq!(table.column("y").unwrap().values(), &Values::Fp64(vec![1.0]));
+        let numbered = Frame::numbered([Values::Int64(vec![1]), Values::Int64(vec![2])]).unwrap();
+        let table = typed(signature, &numbered).unwrap();
+        assert_eq!(
+            (table.origin(), table.columns()[1].values()),
+            (Origin::Numbered, &Values::Int64(vec![2]))
+        );
+        let narrow = Frame::named(vec![column("y", &[json!(1)])]).unwrap();
+        assert!(typed(signature, &narrow).unwrap_err().contains("expected 2 columns, got 1 columns"));
+    }
+
+    #[test]
+    fn without_a_signature_values_are_what_pandas_and_numpy_make_of_them() {
+        let given = Frame::named(vec![
+            column("gaps", &[json!(1), Json::Null]),
+            column("large", &[json!(u64::MAX), json!(1)]),
+            column("lists", &[json!([1, 2]), json!([3, 4])]),
+        ])
+        .unwrap();
+        let table = Signature::Unknown.typed(&given).unwrap();
+        let Values::Fp64(floats) = table.columns()[0].values() else { panic!("{table:?}") };
+        assert!(floats[0] == 1.0 && floats[1].is_nan());
+        assert_eq!(table.columns()[1].values(), &Values::Uint64(vec![u64::MAX, 1]));
+        assert_eq!(table.columns()[2].shape(), [2], "a table has lists in its columns");
+        let arrays = Signature::Unknown.typed(&given.into_arrays()).unwrap();
+        assert_eq!(arrays.columns()[2].shape(), [2, 2]);
+        let fields = serde_json::Map::from_iter([("prompt".to_owned(), json!(7))]);
+        let document = Frame::document(fields);
+        assert_eq!(
+            Signature::parse(r#"[{"type": "string", "name": "prompt"}]"#).unwrap().typed(&document),
+            Ok(document)
+        );
     }
 
     #[test]

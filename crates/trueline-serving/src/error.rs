@@ -38,6 +38,8 @@ pub enum ServingError {
         model: String,
         /// What it says.
         reason: String,
+        /// Where in its code it failed, when it said so.
+        trace: Option<String>,
     },
     /// The model's answer is not what was declared of its answers.
     #[error("version {model} answered what it can't mean: {reason}")]
@@ -120,10 +122,13 @@ pub enum InputError {
         /// What came.
         found: String,
     },
-    /// Params for a model that takes none.
-    #[error("The model takes no `params`, and the request has {given:?}. Leave them out.")]
-    NoParams {
-        /// Their names.
+    /// A document for a model that takes values.
+    #[error(
+        "The model takes columns or arrays, and the request is a document with {given:?}. Send it with exactly one of the \
+         input fields of the scoring protocol."
+    )]
+    Document {
+        /// Its fields.
         given: Vec<String>,
     },
     /// What a runtime says of it.

@@ -3,12 +3,27 @@
 use serde_json::{Map, Value as Json};
 use trueline_tensors::{Tensor, Values};
 
-/// What came with a request: named columns, or one array without a name. All have the same rows.
+/// As what the values of a request came. A model that nobody told the signature of is given them as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A table whose columns have names.
+    Table,
+    /// A table whose columns have numbers, from 0 on.
+    Numbered,
+    /// Arrays by name, which need not be columns of one table.
+    Arrays,
+    /// One array without a name.
+    Array,
+    /// A dictionary that is the model's own matter, as applications of language models send it: one row, a value each.
+    Document,
+}
+
+/// What came with a request: columns of a table, arrays by name, one array, or a document. All have the same rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     columns: Vec<Tensor>,
     rows: usize,
-    named: bool,
+    origin: Origin,
     params: Option<Map<String, Json>>,
 }
 
@@ -27,14 +42,49 @@ impl Frame {
                 odd.rows()
             ));
         }
-        Ok(Self { columns, rows, named: true, params: None })
+        Ok(Self { columns, rows, origin: Origin::Table, params: None })
     }
 
     /// Of one array, whose first dimension is the rows.
     #[must_use]
     pub fn array(array: Tensor) -> Self {
         let rows = array.rows();
-        Self { columns: vec![array], rows, named: false, params: None }
+        Self { columns: vec![array], rows, origin: Origin::Array, params: None }
+    }
+
+    /// Its columns as arrays by name, which is what they came as.
+    #[must_use]
+    pub fn into_arrays(self) -> Self {
+        let origin = if self.origin == Origin::Table { Origin::Arrays } else { self.origin };
+        Self { origin, ..self }
+    }
+
+    /// Of the columns of a table that have no names; they are called by their numbers.
+    ///
+    /// # Errors
+    /// As [`Frame::named`].
+    pub fn numbered(columns: impl IntoIterator<Item = Values>) -> Result<Self, String> {
+        let column = |(i, values): (usize, Values)| Tensor::column(i.to_string(), values);
+        let columns = columns.into_iter().enumerate().map(column).collect();
+        Ok(Self { origin: Origin::Numbered, ..Self::named(columns)? })
+    }
+
+    /// Of a dictionary that is the model's own matter.
+    #[must_use]
+    pub fn document(fields: Map<String, Json>) -> Self {
+        let columns = fields.into_iter().map(|(name, value)| Tensor::column(name, Values::Json(vec![value])));
+        Self { columns: columns.collect(), rows: 1, origin: Origin::Document, params: None }
+    }
+
+    /// As what it came.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The same, with other values: those that a signature makes of them.
+    pub(crate) fn made_into(&self, columns: Vec<Tensor>) -> Self {
+        Self { columns, ..self.clone() }
     }
 
     /// This input with more columns; one that it has already gives way. An array has no columns to be joined by others.
@@ -42,7 +92,7 @@ impl Frame {
     pub fn with(&self, more: &[Tensor]) -> Self {
         let kept = self.columns.iter().filter(|c| more.iter().all(|m| m.name() != c.name()));
         let columns = kept.chain(more).cloned().collect();
-        Self { columns, rows: self.rows, named: self.named, params: self.params.clone() }
+        Self { columns, rows: self.rows, origin: self.origin, params: self.params.clone() }
     }
 
     /// This input with MLflow's `params` for the model.
@@ -52,14 +102,15 @@ impl Frame {
     }
 
     /// Whether a model may be asked by both at once: columns of the same names, types and further dimensions, in the same
-    /// form and order, with the same params.
+    /// form and order, with the same params. A document is a request of its own.
     pub(crate) fn joins(&self, other: &Self) -> bool {
         let alike = |(a, b): (&Tensor, &Tensor)| {
             a.name() == b.name()
                 && a.shape()[1..] == b.shape()[1..]
                 && a.values().data_type() == b.values().data_type()
         };
-        self.named == other.named
+        self.origin == other.origin
+            && self.origin != Origin::Document
             && self.params == other.params
             && self.columns.len() == other.columns.len()
             && self.columns.iter().zip(&other.columns).all(alike)
@@ -85,7 +136,7 @@ impl Frame {
         Self {
             columns: self.columns.iter().map(|c| c.slice(begin, end)).collect(),
             rows: end - begin,
-            named: self.named,
+            origin: self.origin,
             params: self.params.clone(),
         }
     }
@@ -96,7 +147,7 @@ impl Frame {
         self.params.as_ref()
     }
 
-    /// The columns, in their order; the one array, when it has no name.
+    /// The columns or arrays, in their order.
     #[must_use]
     pub fn columns(&self) -> &[Tensor] {
         &self.columns
@@ -105,13 +156,13 @@ impl Frame {
     /// A column by name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Tensor> {
-        self.columns.iter().find(|c| self.named && c.name() == name)
+        self.columns.iter().find(|c| self.is_named() && c.name() == name)
     }
 
     /// The names of its columns.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.columns.iter().filter(|_| self.named).map(|c| c.name().to_owned()).collect()
+        self.columns.iter().filter(|_| self.is_named()).map(|c| c.name().to_owned()).collect()
     }
 
     /// How many rows it has.
@@ -129,7 +180,7 @@ impl Frame {
     /// Whether its columns have names of their own.
     #[must_use]
     pub fn is_named(&self) -> bool {
-        self.named
+        matches!(self.origin, Origin::Table | Origin::Arrays | Origin::Document)
     }
 
     /// The values of a column that has one for each row; none of one that has several.
@@ -144,7 +195,7 @@ impl Frame {
         self.columns.iter().flat_map(move |tensor| {
             (0..tensor.width()).map(move |at| Cells {
                 tensor,
-                place: (!self.named || tensor.width() != 1).then_some(at),
+                place: (self.origin == Origin::Array || tensor.width() != 1).then_some(at),
                 at,
             })
         })
@@ -201,6 +252,22 @@ mod tests {
         assert_eq!(seen, [("0".to_owned(), 2), ("1".to_owned(), 3)]);
         assert_eq!((frame.rows(), frame.width()), (2, 2));
         assert!(frame.column("0").is_none() && frame.names().is_empty());
+    }
+
+    #[test]
+    fn a_table_without_names_is_called_by_numbers_and_has_no_names() {
+        let frame = Frame::numbered([Values::Int64(vec![1, 2]), Values::Fp64(vec![0.5, 1.5])]).unwrap();
+        let seen: Vec<_> = frame.cells().map(|c| (c.name(), c.index(1))).collect();
+        assert_eq!(seen, [("0".to_owned(), 1), ("1".to_owned(), 1)]);
+        assert!(!frame.is_named() && frame.column("0").is_none());
+    }
+
+    #[test]
+    fn a_document_is_joined_by_no_other() {
+        let fields = Map::from_iter([("prompt".to_owned(), Json::from("hello"))]);
+        let document = Frame::document(fields);
+        assert_eq!((document.rows(), document.names()), (1, vec!["prompt".to_owned()]));
+        assert!(!document.joins(&document.clone()));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
 pub use features::{FeatureSource, NoFeatures};
 pub use files::{Folders, FrozenFiles, ModelFiles, ModelFolder};
-pub use frame::{Cells, Frame};
+pub use frame::{Cells, Frame, Origin};
 pub use json::{parse_json, strict_json};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelLoader, ModelSpec};

@@ -4,7 +4,7 @@ use crate::batching::{Batched, Batcher, Limits};
 use crate::card::{self, ModelCard};
 use crate::error::{InputError, ServingError};
 use crate::files::ModelFiles;
-use crate::frame::Frame;
+use crate::frame::{Frame, Origin};
 use crate::mlmodel::{MlModel, Wishes};
 use crate::predictions::Predictions;
 use crate::runtime::{self, Loading, RunError, Runtime, Runtimes};
@@ -196,18 +196,28 @@ impl LoadedModel {
 
     /// What a runtime's refusal or failure is to a caller.
     fn told(&self, error: RunError) -> ServingError {
-        let failed = |reason: String| ServingError::Failed { model: self.spec.name(), reason };
+        let failed = |reason, trace| ServingError::Failed { model: self.spec.name(), reason, trace };
         match error {
             RunError::Input(error) if self.hide_values => error.without_values().into(),
             RunError::Input(error) => error.into(),
-            RunError::Failed(why) if self.hide_values => {
-                tracing::warn!(model = self.spec.name(), why, "a model failed");
-                failed("the server's log says why".to_owned())
+            RunError::Failed(why) => failed(self.shown(why), None),
+            RunError::Raised { why, trace } => {
+                // A traceback may quote values as much as the exception does.
+                let trace = if self.hide_values { String::new() } else { trace };
+                failed(self.shown(why), Some(trace))
             }
-            RunError::Failed(why) => failed(why),
             RunError::Busy(why) | RunError::Gone(why) => ServingError::Busy(why),
             RunError::TimedOut(why) => ServingError::TimedOut(why),
         }
+    }
+
+    /// What a caller may know of a failure.
+    fn shown(&self, why: String) -> String {
+        if !self.hide_values {
+            return why;
+        }
+        tracing::warn!(model = self.spec.name(), why, "a model failed");
+        "the server's log says why".to_owned()
     }
 
     /// What is wrong with a request whatever the signature is.
@@ -216,10 +226,18 @@ impl LoadedModel {
         if rows > MOST_ROWS {
             return Err(InputError::TooManyRows { rows, limit: MOST_ROWS });
         }
-        match frame.params().filter(|_| !self.runtime.takes_params()) {
-            Some(params) => Err(InputError::NoParams { given: params.keys().cloned().collect() }),
-            None => Ok(()),
+        if frame.origin() == Origin::Document && !self.runtime.takes_documents() {
+            return Err(InputError::Document { given: frame.names() });
         }
+        if let Some(params) = frame.params().filter(|_| !self.runtime.takes_params()) {
+            let names: Vec<&String> = params.keys().collect();
+            tracing::debug!(
+                model = self.spec.name(),
+                ?names,
+                "the model takes no params, so they are ignored"
+            );
+        }
+        Ok(())
     }
 
     /// The self-test: the example that was logged with the model must be answered with finite numbers.
@@ -272,7 +290,8 @@ fn example(bytes: &[u8]) -> Option<Frame> {
     match value.get_mut("inputs").map(Json::take) {
         Some(Json::Object(arrays)) => {
             let array = |(name, array): (String, Json)| Ok(Tensor::of_json(array, &name)?.named(name));
-            return Frame::named(arrays.into_iter().map(array).collect::<Result<_, String>>().ok()?).ok();
+            let arrays = arrays.into_iter().map(array).collect::<Result<_, String>>().ok()?;
+            return Frame::named(arrays).ok().map(Frame::into_arrays);
         }
         Some(array) => return Some(Frame::array(Tensor::of_json(array, "inputs").ok()?)),
         None => {}

@@ -3,7 +3,7 @@
 //! expected and what came.
 
 use crate::error::InputError;
-use crate::frame::{Cells, Frame};
+use crate::frame::{Cells, Frame, Origin};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use trueline_tensors::{DataType, Values};
@@ -97,6 +97,8 @@ pub struct InputTensor {
 pub enum Signature {
     /// Named columns, in the model's order.
     Columns(Vec<InputColumn>),
+    /// Columns that nobody named: the first of a request's, whatever their names. Here they are called by their places.
+    Places(Vec<InputColumn>),
     /// Arrays: one without a name, or several with names.
     Tensors(Vec<InputTensor>),
     /// Nobody said.
@@ -119,7 +121,9 @@ impl Signature {
             }
             many => {
                 let columns = many.iter().enumerate().map(|(i, spec)| input_column(i, spec));
-                Ok(Self::Columns(columns.collect::<Result<_, _>>()?))
+                let columns = columns.collect::<Result<_, _>>()?;
+                let is_named = many.iter().any(|spec| !spec["name"].is_null());
+                Ok(if is_named { Self::Columns(columns) } else { Self::Places(columns) })
             }
         }
     }
@@ -145,14 +149,16 @@ impl Signature {
     /// A sentence that says what a model of numbers does not take.
     pub(crate) fn width(&self) -> Result<usize, String> {
         match self {
-            Self::Columns(columns) => match columns.iter().find(|c| !c.kind.is_number()) {
-                None => Ok(columns.len()),
-                Some(odd) => Err(format!(
-                    "its column '{}' is of type {}; tree models take double, float, long, integer or boolean",
-                    odd.name,
-                    odd.kind.as_str()
-                )),
-            },
+            Self::Columns(columns) | Self::Places(columns) => {
+                match columns.iter().find(|c| !c.kind.is_number()) {
+                    None => Ok(columns.len()),
+                    Some(odd) => Err(format!(
+                        "its column '{}' is of type {}; tree models take double, float, long, integer or boolean",
+                        odd.name,
+                        odd.kind.as_str()
+                    )),
+                }
+            }
             Self::Tensors(tensors) => match tensors.as_slice() {
                 [InputTensor { shape, .. }] if shape.len() == 2 && shape[1] > 0 => {
                     Ok(usize::try_from(shape[1]).unwrap_or(usize::MAX))
@@ -175,20 +181,21 @@ impl Signature {
     /// [`InputError`] with column and row.
     pub(crate) fn rows<T: Number>(&self, frame: &Frame) -> Result<Vec<T>, InputError> {
         let (columns, width) = match self {
-            Self::Columns(columns) => (columns.as_slice(), columns.len()),
+            Self::Columns(columns) | Self::Places(columns) => (columns.as_slice(), columns.len()),
             _ => (&[][..], self.width().unwrap_or(0)),
         };
         let mut out = vec![T::MISSING; frame.rows() * width];
-        if frame.is_named() && !columns.is_empty() {
+        let has_places = matches!(self, Self::Places(_));
+        if !has_places && !columns.is_empty() && has_names(frame, columns) {
             return by_name(columns, frame, out);
         }
-        if frame.width() != width {
+        if frame.width() < width || frame.width() > width && !has_places {
             return Err(InputError::WrongShape {
                 expected: format!("rows of {width} values"),
                 found: format!("rows of {} values", frame.width()),
             });
         }
-        for (i, cells) in frame.cells().enumerate() {
+        for (i, cells) in frame.cells().take(width).enumerate() {
             match columns.get(i) {
                 Some(column) => fill(&mut out, width, i, cells, column.kind, &column.name)?,
                 None => fill(&mut out, width, i, cells, ColumnType::Double, &cells.name())?,
@@ -196,6 +203,13 @@ impl Signature {
         }
         Ok(out)
     }
+}
+
+/// Whether a request's columns are told apart by name. The numbers of a table without names are names to a model that has
+/// those itself.
+pub(crate) fn has_names(frame: &Frame, columns: &[InputColumn]) -> bool {
+    let is_there = |column: &InputColumn| frame.columns().iter().any(|given| given.name() == column.name);
+    frame.is_named() || frame.origin() == Origin::Numbered && columns.iter().all(is_there)
 }
 
 /// The frame's column for each of the model's.
@@ -288,7 +302,8 @@ fn dtype(word: &str) -> Option<DataType> {
         "int64" => DataType::Int64,
         "float16" | "float32" => DataType::Fp32,
         "float64" => DataType::Fp64,
-        "object" | "str" | "string" | "bytes" => DataType::Text,
+        "object" => DataType::Json,
+        "str" | "string" | "bytes" => DataType::Text,
         other if other.starts_with("<U") || other.starts_with("|S") || other.starts_with("str") => {
             DataType::Text
         }
@@ -297,7 +312,11 @@ fn dtype(word: &str) -> Option<DataType> {
 }
 
 fn input_column(i: usize, spec: &Json) -> Result<InputColumn, String> {
-    let name = spec["name"].as_str().map_or_else(|| i.to_string(), ToOwned::to_owned);
+    let name = match &spec["name"] {
+        Json::Null => i.to_string(),
+        Json::String(name) => name.clone(),
+        other => other.to_string(),
+    };
     let word = spec["type"].as_str().unwrap_or_default();
     let kind = ColumnType::parse(word)
         .ok_or_else(|| format!("its column '{name}' is of a type `{word}`, which is none of MLflow's"))?;

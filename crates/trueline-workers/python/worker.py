@@ -218,8 +218,9 @@ def hold_on(lifeline: int) -> None:
 # What came, as what a model takes.
 
 
-def arrays(places: list[dict[str, Any]], body: Any) -> list[tuple[str, Any]]:
-    """The tensors of a request by name. Numbers are views into the body, without a copy."""
+def arrays(places: list[dict[str, Any]], body: Any, is_table: bool) -> list[tuple[str, Any]]:
+    """The tensors of a request by name. Numbers are views into the body, without a copy. Texts are objects in a table,
+    as pandas has them, and NumPy's own texts elsewhere, if none is missing."""
     import numpy as np
 
     found = []
@@ -237,8 +238,11 @@ def arrays(places: list[dict[str, Any]], body: Any) -> list[tuple[str, Any]]:
                 listed = json.loads(bytes(body[begin:end]))
             else:
                 listed = texts(body, begin, end, count, kind == "TEXT")
-            for index, value in enumerate(listed):
-                values[index] = value
+            if kind == "TEXT" and not is_table and None not in listed:
+                values = np.array(listed, dtype=str)
+            else:
+                for index, value in enumerate(listed):
+                    values[index] = value
         found.append((place["name"], values if len(shape) == 1 else values.reshape(shape)))
     return found
 
@@ -266,13 +270,15 @@ def texts(body: Any, begin: int, end: int, count: int, decode: bool) -> list[Any
 
 
 def data_of(form: str, named: list[tuple[str, Any]]) -> Any:
-    """A DataFrame, one array, or a dict of arrays."""
+    """A DataFrame, one array, a dict of arrays, or a dict of plain values."""
     if form == "array":
         if len(named) != 1:
             raise Malformed(f"the model takes one array, {len(named)} tensors came")
         return named[0][1]
     if form == "dict":
         return dict(named)
+    if form == "document":
+        return {name: values[0] for name, values in named}
     import pandas as pd
 
     # By number first: so two columns may have one name, as far as the model allows that.
@@ -281,7 +287,9 @@ def data_of(form: str, named: list[tuple[str, Any]]) -> Any:
         frame = pd.DataFrame(columns, copy=False)
     except ValueError as error:
         raise Malformed(f"the columns don't make a table: {error}") from error
-    frame.columns = pd.Index([name for name, _ in named], dtype=object)
+    # Without names a table's columns have the numbers that they have been given.
+    if form != "numbered":
+        frame.columns = pd.Index([name for name, _ in named], dtype=object)
     return frame
 
 
@@ -470,16 +478,22 @@ class Model:
         self._model = mlflow.pyfunc.load_model(start["model"], **config)
         self._most = int(start["most_body"])
         self._takes_params = "params" in inspect.signature(self._model.predict).parameters
+        self._params = self._declared_params()
+        self._halves = self._half_precision()
         # What `mlflow models serve` sets when it has loaded a model.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
 
     def predict(self, head: dict[str, Any], body: Any) -> tuple[dict[str, Any], list[Any]]:
         began = time.perf_counter_ns()
         try:
-            data = data_of(head["form"], arrays(head["inputs"], body))
+            is_table = head["form"] in ("table", "numbered")
+            data = self._halved(data_of(head["form"], arrays(head["inputs"], body, is_table)))
+            params = head.get("params")
+            if head["form"] == "document":
+                params = {name: data.pop(name) for name in self._params if name in data}
             read = time.perf_counter_ns()
             if self._takes_params:
-                answer = self._model.predict(data, params=head.get("params"))
+                answer = self._model.predict(data, params=params)
             else:
                 answer = self._model.predict(data)
             predicted = time.perf_counter_ns()
@@ -492,6 +506,27 @@ class Model:
         ended = time.perf_counter_ns()
         answered["ns"] = [read - began, predicted - read, ended - predicted]
         return answered, chunks
+
+    def _declared_params(self) -> list[str]:
+        """The names of the params that the model declares."""
+        find = getattr(self._model.metadata, "get_params_schema", None)
+        schema = find() if find is not None else None
+        return [param.name for param in schema.params] if schema is not None else []
+
+    def _half_precision(self) -> list[Any]:
+        """The names of the arrays that the model takes as 16-bit floats; None for one without a name."""
+        schema = self._model.metadata.get_input_schema()
+        if schema is None or not schema.is_tensor_spec():
+            return []
+        return [spec.name for spec in schema.inputs if str(spec.type) == "float16"]
+
+    def _halved(self, data: Any) -> Any:
+        """The same with 16-bit floats where the model takes those: the protocol has none."""
+        if not self._halves:
+            return data
+        if type(data) is dict:
+            return {name: value.astype("float16") if name in self._halves else value for name, value in data.items()}
+        return data.astype("float16")
 
     def _fits(self, chunks: list[Any]) -> None:
         length = sum(len(chunk) for chunk in chunks)

@@ -32,7 +32,7 @@
 //! | `hello` | server | `protocol`, `python`, `mlflow`, `numpy`, `pandas` | |
 //! | `ready` | server | | |
 //! | `failed` | server | `fault`, `type`, `message`, `traceback`; in the place of `hello` or `ready` | |
-//! | `predict` | worker | `form` (`table`, `array`, `dict`), `inputs`, `params` | tensors |
+//! | `predict` | worker | `form` (`table`, `numbered`, `array`, `dict`, `document`), `inputs`, `params` | tensors |
 //! | `invoke` | worker | `content_type` | what came over HTTP |
 //! | `answer` | server | `form` (`array`, `records`, `dict`), `outputs`, `ns` | tensors |
 //! | | | `form` (`json`), `ns` | JSON as Python writes it |

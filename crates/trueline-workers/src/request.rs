@@ -11,10 +11,15 @@ use trueline_tensors::Tensor;
 pub enum Form {
     /// A pandas DataFrame, a column for each tensor. A tensor of more dimensions is a column of arrays.
     Table,
+    /// The same, its columns numbered from 0 on.
+    Numbered,
     /// A NumPy array: there is one tensor.
     Array,
     /// A dict of NumPy arrays, by the tensors' names.
     Dict,
+    /// A dict of plain values, by the tensors' names: the first of each. Those that the model declares as params are its
+    /// params.
+    Document,
 }
 
 /// Typed tensors to be predicted by.

@@ -41,6 +41,21 @@ fn the_clients_of_triton_and_kserve_are_answered() {
     }
 }
 
+/// schemathesis makes requests of the document that the server serves, and holds each answer to it.
+#[test]
+fn answers_are_what_the_openapi_document_says() {
+    let clients = std::env::var("TRUELINE_SERVING_PYTHON")
+        .expect("TRUELINE_SERVING_PYTHON is not set: run the tests with `cargo xtask test`");
+    let server = with_endpoint();
+    let below = server.get("/projects/default/v2/docs/dataplane.json");
+    assert_eq!(server.get("/v2/docs/dataplane.json"), below, "it is there below a project, too");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/tests/protocol_document.py");
+    let mut run = Command::new(&clients);
+    run.arg(&script).args([&server.url, "delays"]).arg(&server.data_dir);
+    let done = run.output().expect("Python runs");
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+}
+
 fn tensor(name: &str, data: Value) -> Value {
     json!({ "name": name, "shape": [1], "datatype": "FP64", "data": data })
 }

@@ -79,6 +79,55 @@ fn every_flavour_answers_what_mlflow_answers() {
     }
 }
 
+/// Models that tell what they were given: in which form, of which types, with which params.
+#[test]
+fn models_of_python_are_given_what_mlflow_gives_them() {
+    let (folder, _) = made_by(&python(), "scoring_models.py");
+    for name in ["untold", "chat", "places", "texts", "words", "halves"] {
+        let model = folder.path().join(name).to_string_lossy().into_owned();
+        let container = Container::start(&[&model, "--python-workers", &python()], &[]);
+        let told = std::fs::read(folder.path().join(format!("{name}.cases.json"))).unwrap();
+        for case in serde_json::from_slice::<Vec<Value>>(&told).unwrap() {
+            let (status, answer) = container.ask("/invocations", &case["body"]);
+            assert_eq!(json!(status), case["status"], "{name}: {} gave {answer}", case["body"]);
+            if case["traced"] == true {
+                let trace = answer["stack_trace"].as_str().unwrap();
+                assert!(trace.contains("ValueError: as it was asked to"), "{name}: {answer}");
+            }
+            match &case["answer"]["predictions"] {
+                Value::Null if status == 200 => {
+                    assert_eq!(answer, case["answer"], "{name}: {}", case["body"]);
+                }
+                Value::Null => assert_eq!(answer["error_code"], "BAD_REQUEST", "{name}: {}", case["body"]),
+                expected => assert_eq!(&answer["predictions"], expected, "{name}: {}", case["body"]),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_model_raises_is_told_as_each_wire_has_it() {
+    let (folder, _) = made_by(&python(), "scoring_models.py");
+    let (model, interpreter) = (folder.path().join("untold"), python());
+    let model = model.to_string_lossy().into_owned();
+    let body = json!({ "dataframe_records": [{ "raise": 1 }] });
+    let azure = [("AZUREML_MODEL_DIR", model.as_str())];
+    let container = Container::start(&["--python-workers", &interpreter], &azure);
+    let (status, answer, told) = container.call("POST", "/score", Some(body.to_string()), &[]).unwrap();
+    assert!(status == 500 && told["x-ms-run-function-failed"] == "true", "{status} {answer}");
+    let (status, answer) = container.ask("/v1/models/model:predict", &body);
+    assert!(status == 500 && answer.get("stack_trace").is_none(), "{status} {answer}");
+    let flags = [model.as_str(), "--python-workers", &interpreter, "--hide-values"];
+    let (status, answer) = Container::start(&flags, &[]).ask("/invocations", &body);
+    assert!(status == 400 && answer["stack_trace"] == "", "{status} {answer}");
+    assert!(!answer.to_string().contains("as it was asked to"), "{answer}");
+    let document = json!({ "prompt": "hello" });
+    let container = Container::start(&[&model, "--python-workers", &interpreter], &[]);
+    let asked = container.call("POST", "/invocations", Some(document.to_string()), &[]);
+    let (status, answer, told) = asked.unwrap();
+    assert!(status == 200 && told["x-trueline-prediction-ids"].len() == 32, "{answer} {told:?}");
+}
+
 #[test]
 fn answers_beyond_what_was_declared_are_no_answers_and_errors_can_keep_values_to_themselves() {
     let (folder, _) = made_by(&python(), "runtime_models.py");

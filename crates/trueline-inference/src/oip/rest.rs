@@ -1,4 +1,4 @@
-//! The protocol over REST.
+//! The protocol over REST, and the OpenAPI document that tells of it: `dataplane.json`, in which each route must be.
 
 use super::json::{Request, write};
 use super::{EXTENSIONS, datatype, frame, outputs};
@@ -6,12 +6,14 @@ use crate::ask::{self, Caller, cards, known};
 use crate::error::{Plain, Refusal};
 use crate::{App, unhurried};
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, routing};
+use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -22,24 +24,41 @@ use trueline_serving::{Cost, ModelCard, TensorCard};
 /// How many bytes of a body are JSON, when tensors follow it as bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
+/// What tells of the routes.
+const DOCUMENT: &str = include_str!("dataplane.json");
+
 /// The protocol's routes.
 pub(crate) fn routes() -> Router<App> {
-    use routing::{get, post};
-    let mut routes = Router::new()
-        .route("/v2", get(server))
-        .route("/v2/", get(server))
-        .route("/v2/health/live", get(async || Json(json!({ "live": true }))))
-        .route("/v2/health/ready", get(server_ready))
-        .route("/v2/repository/index", post(index))
-        .route("/v2/repository/models/{model}/load", post(load))
-        .route("/v2/repository/models/{model}/unload", post(unload));
-    for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
-        routes = routes
-            .route(model, get(metadata))
-            .route(&format!("{model}/ready"), get(ready))
-            .route(&format!("{model}/infer"), post(infer));
+    let mut routes = Router::new();
+    for (_, path, handler) in table() {
+        routes = routes.route(path, handler);
     }
     routes
+}
+
+/// Each route with its method; no path has two.
+fn table() -> [(&'static str, &'static str, MethodRouter<App>); 14] {
+    use routing::{get, post};
+    [
+        ("get", "/v2", get(server)),
+        ("get", "/v2/", get(server)),
+        ("get", "/v2/health/live", get(async || Json(json!({ "live": true })))),
+        ("get", "/v2/health/ready", get(server_ready)),
+        ("get", "/v2/docs/dataplane.json", get(document)),
+        ("get", "/v2/models/{model}", get(metadata)),
+        ("get", "/v2/models/{model}/ready", get(ready)),
+        ("post", "/v2/models/{model}/infer", post(infer)),
+        ("get", "/v2/models/{model}/versions/{version}", get(metadata)),
+        ("get", "/v2/models/{model}/versions/{version}/ready", get(ready)),
+        ("post", "/v2/models/{model}/versions/{version}/infer", post(infer)),
+        ("post", "/v2/repository/index", post(index)),
+        ("post", "/v2/repository/models/{model}/load", post(load)),
+        ("post", "/v2/repository/models/{model}/unload", post(unload)),
+    ]
+}
+
+async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)
 }
 
 /// A model and, where one is named, its version.
@@ -47,6 +66,16 @@ pub(crate) fn routes() -> Router<App> {
 struct Named {
     model: String,
     version: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Plain;
+
+    /// Of the path, whose parts must be texts.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Plain> {
+        let named = Path::from_request_parts(parts, state).await;
+        named.map(|Path(named)| named).map_err(|e| Refusal::bad(e.body_text()).into())
+    }
 }
 
 impl Named {
@@ -79,7 +108,7 @@ async fn server_ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
 async fn metadata(
     State(app): State<App>,
     Extension(knock): Extension<Knock>,
-    Path(named): Path<Named>,
+    named: Named,
 ) -> Result<Json<Value>, Plain> {
     let cards = cards(&app, &knock, &named.model, named.version()?)?;
     let versions: Vec<String> = cards.iter().map(|c| c.version.to_string()).collect();
@@ -97,7 +126,7 @@ async fn metadata(
 async fn ready(
     State(app): State<App>,
     Extension(knock): Extension<Knock>,
-    Path(named): Path<Named>,
+    named: Named,
 ) -> Result<Json<Value>, Plain> {
     cards(&app, &knock, &named.model, named.version()?)?;
     Ok(Json(json!({ "name": named.model, "ready": true })))
@@ -106,7 +135,7 @@ async fn ready(
 async fn infer(
     State(app): State<App>,
     Extension(knock): Extension<Knock>,
-    Path(named): Path<Named>,
+    named: Named,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Plain> {
@@ -166,9 +195,9 @@ async fn index(State(app): State<App>, Extension(knock): Extension<Knock>) -> Js
 async fn load(
     State(app): State<App>,
     Extension(knock): Extension<Knock>,
-    Path(model): Path<String>,
+    named: Named,
 ) -> Result<StatusCode, Plain> {
-    cards(&app, &knock, &model, None)?;
+    cards(&app, &knock, &named.model, None)?;
     Ok(StatusCode::OK)
 }
 
@@ -176,14 +205,42 @@ async fn load(
 async fn unload(
     State(app): State<App>,
     Extension(knock): Extension<Knock>,
-    Path(model): Path<String>,
+    named: Named,
 ) -> Result<StatusCode, Plain> {
-    cards(&app, &knock, &model, None)?;
-    Err(Refusal::not_there(no_unload(&model)).into())
+    cards(&app, &knock, &named.model, None)?;
+    Err(Refusal::conflict(no_unload(&named.model)).into())
 }
 
 pub(super) fn no_unload(model: &str) -> String {
     format!(
         "`{model}` is an endpoint: what answers it is changed with `trueline endpoint deploy` or `trueline rollback`"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_has_each_route_and_no_other() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let told: BTreeSet<(String, String)> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, methods)| {
+                methods.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
+            })
+            .collect();
+        let routes = table().map(|(method, path, _)| (method.to_owned(), path.to_owned()));
+        assert_eq!(told, BTreeSet::from(routes));
+    }
+
+    #[test]
+    fn the_document_names_the_extensions_that_the_server_has() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let told = &document["components"]["schemas"]["ServerMetadata"]["properties"]["extensions"];
+        assert_eq!(told["items"]["enum"], json!(EXTENSIONS));
+    }
 }

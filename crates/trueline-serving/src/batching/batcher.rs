@@ -214,7 +214,7 @@ impl Line {
                 self.send_each(batch).await;
             }
             // One request may be the cause, and the others are not to suffer from it.
-            Err(RunError::Input(_) | RunError::Failed(_) | RunError::Gone(_)) => {
+            Err(RunError::Input(_) | RunError::Failed(_) | RunError::Raised { .. } | RunError::Gone(_)) => {
                 let innocent = self.send_each(batch).await;
                 let refused = {
                     let mut state = self.state();

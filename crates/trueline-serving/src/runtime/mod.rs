@@ -47,6 +47,10 @@ pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
     fn takes_params(&self) -> bool {
         false
     }
+    /// Whether it takes documents as they are.
+    fn takes_documents(&self) -> bool {
+        false
+    }
     /// Itself, if it may gain from being asked by several requests at once.
     fn together(self: Arc<Self>) -> Option<Arc<dyn Together>> {
         None
@@ -76,6 +80,13 @@ pub(crate) enum RunError {
     Input(InputError),
     /// The model failed.
     Failed(String),
+    /// The model's own code raised an exception.
+    Raised {
+        /// The exception.
+        why: String,
+        /// Its traceback.
+        trace: String,
+    },
     /// Too many requests wait for it, or it is being started again.
     Busy(String),
     /// What answers ended over the request, and is being started again.

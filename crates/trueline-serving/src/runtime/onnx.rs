@@ -5,7 +5,7 @@ use super::{RunError, Runtime, Together, Unloadable};
 use crate::card::TensorCard;
 use crate::error::InputError;
 use crate::files::ModelFolder;
-use crate::frame::Frame;
+use crate::frame::{Frame, Origin};
 use crate::predictions::Predictions;
 use crate::signature::Signature;
 use async_trait::async_trait;
@@ -33,7 +33,7 @@ impl Onnx {
     fn run(&self, frame: &Frame, deadline: Option<Instant>) -> Result<Predictions, RunError> {
         let call = Call { deadline, ..Call::default() };
         let by_name = self.model.inputs().iter().all(|input| frame.column(&input.name).is_some());
-        let is_table = frame.is_named() && !by_name;
+        let is_table = frame.origin() == Origin::Numbered || frame.is_named() && !by_name;
         let answers = match is_table {
             true => self.model.run(&self.model.table(frame.columns()).map_err(refused)?, &call),
             false => self.model.run(frame.columns(), &call),

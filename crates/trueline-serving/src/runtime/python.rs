@@ -4,7 +4,7 @@ use super::{LONGEST, Loading, RunError, Runtime, Together};
 use crate::card::TensorCard;
 use crate::error::{InputError, ServingError};
 use crate::files::ModelFolder;
-use crate::frame::Frame;
+use crate::frame::{Frame, Origin};
 use crate::parse_json;
 use crate::predictions::Predictions;
 use crate::signature::Signature;
@@ -104,10 +104,13 @@ impl Together for PythonModel {
         typed: &Frame,
         deadline: Instant,
     ) -> Result<Predictions, RunError> {
-        let form = match (typed.is_named(), signature) {
-            (false, _) => Form::Array,
-            (true, Signature::Tensors(_)) => Form::Dict,
-            (true, _) => Form::Table,
+        let form = match (typed.origin(), signature) {
+            (Origin::Document, _) => Form::Document,
+            (Origin::Array, _) => Form::Array,
+            (Origin::Numbered, _) => Form::Numbered,
+            (Origin::Table | Origin::Arrays, Signature::Tensors(_))
+            | (Origin::Arrays, Signature::Unknown) => Form::Dict,
+            (Origin::Table | Origin::Arrays, _) => Form::Table,
         };
         let columns = Columns { tensors: typed.columns().to_vec(), form, params: typed.params().cloned() };
         let Some(taken) = self.take() else {
@@ -173,6 +176,10 @@ impl Runtime for PythonModel {
     fn takes_params(&self) -> bool {
         true
     }
+
+    fn takes_documents(&self) -> bool {
+        true
+    }
 }
 
 fn refused(error: WorkerError) -> RunError {
@@ -181,6 +188,9 @@ fn refused(error: WorkerError) -> RunError {
         WorkerError::Gone { .. } => RunError::Gone(error.to_string()),
         WorkerError::Busy { .. } | WorkerError::Down { .. } => RunError::Busy(error.to_string()),
         WorkerError::Deadline { .. } => RunError::TimedOut(error.to_string()),
+        WorkerError::Model { ref exception, .. } => {
+            RunError::Raised { why: error.to_string(), trace: exception.traceback.clone() }
+        }
         other => RunError::Failed(other.to_string()),
     }
 }

@@ -223,6 +223,14 @@ async fn a_model_gets_one_array_or_a_dict_of_arrays_when_told_so() {
     let expected =
         vec![Tensor::new("x", vec![1, 2, 3], doubled).unwrap(), column("y", Values::Int64(vec![8]))];
     assert_eq!(dict.output, Output::Dict(expected));
+    let plain = Tensor::column("x", Values::Json(vec![serde_json::json!([1, 2])]));
+    let document = worker.predict(&ask(Form::Document, vec![plain]), soon()).await.unwrap();
+    let twice = Tensor::new("x", vec![4], Values::Int64(vec![1, 2, 1, 2])).unwrap();
+    assert_eq!(document.output, Output::Dict(vec![twice]), "a list, which is no array");
+    let texts = Values::Text(vec![Some("a".into()), Some("bc".into())]);
+    let array = worker.predict(&ask(Form::Array, vec![column("x", texts)]), soon()).await;
+    let refused = array.unwrap_err().to_string();
+    assert!(refused.contains("<U2"), "texts of NumPy, which it can't double: {refused}");
     let refused = worker.predict(&ask(Form::Array, two), soon()).await.unwrap_err();
     assert!(refused.to_string().contains("2 tensors came"), "{refused}");
 }
