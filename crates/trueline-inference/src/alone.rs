@@ -1,16 +1,14 @@
 //! The wires of a container that serves one model and nothing else: MLflow's and SageMaker's at the root, Vertex AI's and
 //! Azure ML's where their platforms say that they run it.
 
-use crate::ask::Caller;
+use crate::ask::{Arrived, Caller};
 use crate::error::Refusal;
 use crate::invocations::score;
-use crate::{App, body, write};
+use crate::{App, write};
 use axum::Json;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -114,39 +112,27 @@ async fn version(State(root): State<Root>) -> &'static str {
     root.alone.mlflow_version
 }
 
-async fn invoke(
-    State(root): State<Root>,
-    Extension(knock): Extension<Knock>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Result<Response, Response> {
-    score(&root.app, knock, root.alone.endpoint.clone(), &headers, bytes).await
+async fn invoke(State(root): State<Root>, arrived: Arrived) -> Result<Response, Response> {
+    score(&root.app, root.alone.endpoint.clone(), arrived).await
 }
 
 /// Vertex AI: instances in, predictions out, and nothing besides.
 async fn predict(
     State(root): State<Root>,
-    Extension(knock): Extension<Knock>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
+    Arrived { knock, headers, body }: Arrived,
 ) -> Result<Response, Refusal> {
     let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
-    let predicted = caller.ask_with(&headers, bytes, |bytes| body::frame(bytes)).await?;
+    let predicted = caller.ask_with(&headers, body, |bytes| crate::body::frame(bytes)).await?;
     let text = write::only_predictions(&predicted.predictions);
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 /// Azure ML: `input_data` or any form of MLflow's in, bare predictions out.
-async fn azure(
-    State(root): State<Root>,
-    Extension(knock): Extension<Knock>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Response {
+async fn azure(State(root): State<Root>, Arrived { knock, headers, body }: Arrived) -> Response {
     let began = Instant::now();
     let asked = async {
         let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
-        caller.ask_with(&headers, bytes, |bytes| body::azure(bytes)).await
+        caller.ask_with(&headers, body, |bytes| crate::body::azure(bytes)).await
     };
     let (mut response, failed) = match asked.await {
         Ok(predicted) => {

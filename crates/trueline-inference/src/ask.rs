@@ -5,6 +5,7 @@ use crate::error::Refusal;
 use crate::{App, LARGEST_BODY, admit, header, time_ms, unhurried};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted, PredictionRequest};
@@ -44,10 +45,10 @@ impl<'c> Caller<'c> {
     pub(crate) async fn ask_with(
         self,
         headers: &HeaderMap,
-        bytes: Result<Bytes, BytesRejection>,
+        body: Body,
         read: impl FnOnce(&Bytes) -> Result<Frame, String>,
     ) -> Result<Predicted, Refusal> {
-        let bytes = body(bytes)?;
+        let bytes = body.bytes()?;
         let frame = unhurried(bytes.len(), || read(&bytes)).map_err(Refusal::bad)?;
         self.ask(headers, frame).await
     }
@@ -77,12 +78,34 @@ impl<'c> Caller<'c> {
     }
 }
 
-/// The bytes of a body that could be read.
-pub(crate) fn body(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
-    bytes.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(LARGEST_BODY),
-        _ => Refusal::bad(e.body_text()),
-    })
+/// A request that has come whole: who knocks, what its headers say and its bytes. Nothing of it is copied.
+pub(crate) struct Arrived {
+    pub(crate) knock: Knock,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+}
+
+/// The bytes of a request, if they could be read.
+pub(crate) struct Body(Result<Bytes, BytesRejection>);
+
+impl Body {
+    pub(crate) fn bytes(self) -> Result<Bytes, Refusal> {
+        self.0.map_err(|e| match e.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(LARGEST_BODY),
+            _ => Refusal::bad(e.body_text()),
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Arrived {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let knock = request.extensions_mut().remove();
+        let knock = knock.ok_or((StatusCode::INTERNAL_SERVER_ERROR, "nobody said who knocks"))?;
+        let headers = std::mem::take(request.headers_mut());
+        Ok(Self { knock, headers, body: Body(Bytes::from_request(request, state).await) })
+    }
 }
 
 /// The versions behind an endpoint that a caller may ask, those of one number if that is wanted.

@@ -1,12 +1,10 @@
 //! `POST /endpoints/{endpoint}/invocations`: MLflow's scoring protocol, with an id for every prediction.
 
-use crate::ask::{self, Caller};
+use crate::ask::{Arrived, Caller};
 use crate::error::{Refusal, Scored};
-use crate::{App, body, csv_body, parquet_body, unhurried, write};
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use crate::{App, csv_body, parquet_body, unhurried, write};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -16,35 +14,33 @@ use trueline_tensors::DataType;
 
 pub(crate) async fn invoke(
     State(app): State<App>,
-    Extension(knock): Extension<Knock>,
     Path(endpoint): Path<String>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
+    arrived: Arrived,
 ) -> Result<Response, Response> {
-    score(&app, knock, endpoint, &headers, bytes).await
+    score(&app, endpoint, arrived).await
 }
 
 /// Answers a request of MLflow's scoring protocol to an endpoint.
 pub(crate) async fn score(
     app: &App,
-    knock: Knock,
     endpoint: String,
-    headers: &HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
+    Arrived { knock, headers, body }: Arrived,
 ) -> Result<Response, Response> {
     let told = |refusal| Scored(refusal).into_response();
-    let caller = Caller::admitted(app, knock.clone(), endpoint.clone(), None).map_err(told)?;
+    let caller = Caller::admitted(app, knock, endpoint, None).map_err(told)?;
     let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = Kind::of(given).ok_or_else(|| not_supported(given))?;
-    let bytes = ask::body(bytes).map_err(told)?;
+    let bytes = body.bytes().map_err(told)?;
     let read = || match kind {
-        Kind::Json => body::invocation(&bytes).map_err(Refusal::bad),
-        Kind::Csv => csv_body::frame(&bytes, &texts(app, &knock, &endpoint)).map_err(unreadable),
+        Kind::Json => crate::body::invocation(&bytes).map_err(Refusal::bad),
+        Kind::Csv => {
+            csv_body::frame(&bytes, &texts(app, &caller.knock, &caller.endpoint)).map_err(unreadable)
+        }
         Kind::Parquet => parquet_body::frame(&bytes).map_err(unreadable),
     };
     let frame = unhurried(bytes.len(), read).map_err(told)?;
     let is_document = frame.origin() == Origin::Document;
-    let predicted = caller.ask(headers, frame).await.map_err(told)?;
+    let predicted = caller.ask(&headers, frame).await.map_err(told)?;
     let began = Instant::now();
     let response = if is_document { document(&predicted) } else { answer(&predicted) };
     predicted.written(began);

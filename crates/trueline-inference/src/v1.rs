@@ -1,12 +1,10 @@
 //! KServe's first protocol: `:predict` with instances, over plain JSON or as a CloudEvent.
 
-use crate::ask::{Caller, cards, known};
+use crate::ask::{Arrived, Caller, cards, known};
 use crate::error::{Plain, Refusal};
-use crate::{App, body, write};
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use crate::{App, write};
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
 use serde_json::{Value, json};
@@ -43,10 +41,8 @@ async fn ready(
 /// `{model}:predict` and `{model}:explain`.
 async fn act(
     State(app): State<App>,
-    Extension(knock): Extension<Knock>,
     Path(target): Path<String>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
+    Arrived { knock, headers, body }: Arrived,
 ) -> Result<Response, Plain> {
     let Some((model, action)) = target.rsplit_once(':') else {
         return Err(Refusal::not_found(format!("post to /v1/models/{target}:predict")).into());
@@ -61,7 +57,7 @@ async fn act(
         }
     }
     let caller = Caller::admitted(&app, knock, model.to_owned(), None)?;
-    let predicted = caller.ask_with(&headers, bytes, |bytes| body::frame(bytes)).await?;
+    let predicted = caller.ask_with(&headers, body, |bytes| crate::body::frame(bytes)).await?;
     let began = Instant::now();
     let text = write::only_predictions(&predicted.predictions);
     predicted.written(began);

@@ -2,13 +2,11 @@
 
 use super::json::{Request, write};
 use super::{EXTENSIONS, datatype, frame, outputs};
-use crate::ask::{self, Caller, cards, known};
+use crate::ask::{Arrived, Caller, cards, known};
 use crate::error::{Plain, Refusal};
 use crate::{App, unhurried};
 use axum::Json;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -134,17 +132,15 @@ async fn ready(
 
 async fn infer(
     State(app): State<App>,
-    Extension(knock): Extension<Knock>,
     named: Named,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
+    Arrived { knock, headers, body }: Arrived,
 ) -> Result<Response, Plain> {
     let version = named.version()?;
-    let caller = Caller::admitted(&app, knock.clone(), named.model.clone(), version)?;
-    let bytes = ask::body(bytes)?;
+    let caller = Caller::admitted(&app, knock, named.model.clone(), version)?;
+    let bytes = body.bytes()?;
     let request = match json_length(&headers)? {
         Some(0) => {
-            let cards = cards(&app, &knock, &named.model, version)?;
+            let cards = cards(&app, &caller.knock, &named.model, version)?;
             let [input] = cards[0].inputs.as_slice() else {
                 return Err(Refusal::bad("a body of bytes alone is for models of one input").into());
             };
