@@ -1,8 +1,12 @@
 //! All trees of an XGBoost model in one array of small nodes, for `walk`.
 //! Knows nothing of files, intercepts or links; adds leaf values to sums, in the order of the trees.
 
+use crate::block::{self, Code, Codes, Lane, Places, Step, TooLarge};
 use crate::tree::{BreadthFirst, CATEGORY_LIMIT, Node};
 use crate::walk::{self, Span, Trees};
+
+/// Rows walked together: their values and sums stay in the first-level cache while the trees pass by.
+const WALKED_ROWS: usize = 64;
 
 /// A node as it is walked. Both children lie side by side, so a step is `child + (0 or 1)`.
 ///
@@ -131,6 +135,21 @@ pub(crate) struct Forest {
     spans: Vec<Span>,
     sets: Vec<CategorySet>,
     words: Vec<u32>,
+    /// The same trees for many rows, where that is quicker.
+    blocks: Option<Blocks>,
+}
+
+/// The forest as blocks of rows are scored with it, with codes as small as its thresholds allow.
+#[derive(Debug)]
+enum Blocks {
+    Small(Coded<i8>),
+    Large(Coded<i16>),
+}
+
+#[derive(Debug)]
+struct Coded<C> {
+    codes: Codes,
+    trees: block::Trees<C, f32>,
 }
 
 /// A proven tree, the output it adds to, and what each leaf adds given its value in the file.
@@ -151,6 +170,7 @@ impl Forest {
             spans: Vec::new(),
             sets: Vec::new(),
             words: Vec::new(),
+            blocks: Blocks::of(trees),
         };
         forest.nodes = if largest <= Narrow::MAX_POSITION && num_feature - 1 <= Narrow::MAX_FEATURE {
             Nodes::Narrow(forest.pack_all(trees))
@@ -227,6 +247,7 @@ impl Forest {
             + size_of::<Span>() * self.spans.capacity()
             + size_of::<CategorySet>() * self.sets.capacity()
             + size_of::<u32>() * self.words.capacity()
+            + self.blocks.as_ref().map_or(0, Blocks::heap_bytes)
     }
 
     /// Adds the trees `range` to `sums`, which has `groups` numbers for each row of `rows`, `columns` per row.
@@ -241,9 +262,50 @@ impl Forest {
         sums: &mut [f32],
         groups: usize,
     ) {
-        match &self.nodes {
-            Nodes::Narrow(nodes) => self.add_packed(nodes, range, rows, columns, sums, groups),
-            Nodes::Wide(nodes) => self.add_packed(nodes, range, rows, columns, sums, groups),
+        match &self.blocks {
+            Some(_) if rows.len() < block::FEWEST_ROWS * columns => {}
+            Some(Blocks::Small(coded)) => return self.add_blocks(coded, range, rows, columns, sums, groups),
+            Some(Blocks::Large(coded)) => return self.add_blocks(coded, range, rows, columns, sums, groups),
+            None => {}
+        }
+        self.walk(range, rows, columns, sums, groups);
+    }
+
+    fn add_blocks<C: Code>(
+        &self,
+        coded: &Coded<C>,
+        range: std::ops::Range<usize>,
+        rows: &[f32],
+        columns: usize,
+        sums: &mut [f32],
+        groups: usize,
+    ) {
+        let mut places = Places::new();
+        let mut codes: Vec<Lane<C>> = vec![Lane::of(C::default()); coded.codes.width()];
+        let blocks = rows.chunks(block::ROWS * columns);
+        for (rows, sums) in blocks.zip(sums.chunks_mut(block::ROWS * groups)) {
+            if rows.len() < block::FEWEST_ROWS * columns {
+                return self.walk(range, rows, columns, sums, groups);
+            }
+            coded.codes.encode(rows, columns, &mut codes);
+            coded.trees.add(range.clone(), &codes, &mut places, sums, groups);
+        }
+    }
+
+    fn walk(
+        &self,
+        range: std::ops::Range<usize>,
+        rows: &[f32],
+        columns: usize,
+        sums: &mut [f32],
+        groups: usize,
+    ) {
+        let blocks = rows.chunks(WALKED_ROWS * columns);
+        for (rows, sums) in blocks.zip(sums.chunks_mut(WALKED_ROWS * groups)) {
+            match &self.nodes {
+                Nodes::Narrow(nodes) => self.add_packed(nodes, range.clone(), rows, columns, sums, groups),
+                Nodes::Wide(nodes) => self.add_packed(nodes, range.clone(), rows, columns, sums, groups),
+            }
         }
     }
 
@@ -295,6 +357,53 @@ impl Forest {
     }
 }
 
+impl Blocks {
+    /// None where a tree has categories, too many leaves, or leaves of several numbers.
+    fn of<F: Fn(f32) -> f32>(trees: &[Planted<'_, F>]) -> Option<Self> {
+        let mut splits = Vec::new();
+        for node in trees.iter().flat_map(|planted| &planted.tree.nodes) {
+            match *node {
+                Node::Leaf(_) => {}
+                Node::Numeric { feature, default_left, threshold } => {
+                    splits.push((feature, default_left, threshold));
+                }
+                Node::Categorical { .. } | Node::Vector(_) => return None,
+            }
+        }
+        let codes = Codes::of(splits);
+        match codes.most() {
+            most if most < i8::CODES => Coded::of(codes, trees).ok().map(Self::Small),
+            _ => Coded::of(codes, trees).ok().map(Self::Large),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Small(coded) => coded.codes.heap_bytes() + coded.trees.heap_bytes(),
+            Self::Large(coded) => coded.codes.heap_bytes() + coded.trees.heap_bytes(),
+        }
+    }
+}
+
+impl<C: Code> Coded<C> {
+    fn of<F: Fn(f32) -> f32>(codes: Codes, planted: &[Planted<'_, F>]) -> Result<Self, TooLarge> {
+        let mut trees = block::Trees::new();
+        for Planted { tree, group, leaf } in planted {
+            let step = |(node, left): (&Node<'_>, &u32)| match *node {
+                Node::Leaf(value) => Ok(Step::Leaf(leaf(value))),
+                Node::Numeric { feature, default_left, threshold } => {
+                    let (column, rank) = codes.split(feature, default_left, threshold)?;
+                    Ok(Step::Split { column, rank, left: *left as usize })
+                }
+                Node::Categorical { .. } | Node::Vector(_) => Err(TooLarge),
+            };
+            let steps = tree.nodes.iter().zip(&tree.left).map(step).collect::<Result<Vec<_>, _>>()?;
+            trees.push(&steps, *group as usize)?;
+        }
+        Ok(Self { codes, trees })
+    }
+}
+
 /// The forest as it is walked, for rows with or without missing values, for trees with or without categories, and for
 /// leaves with one number or one per output.
 struct Sorted<'a, N, const MISSING: bool, const CATEGORIES: bool, const VECTORS: bool> {
@@ -336,3 +445,6 @@ impl<N: Packed, const MISSING: bool, const CATEGORIES: bool, const VECTORS: bool
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! Scoring: rows in, margins or values out, for all boosting rounds or some.
-//! Checks shapes and cuts rows into blocks; the walk through the trees is `forest`'s.
+//! Checks shapes; how rows come to their leaves is `forest`'s.
 
 use crate::error::ScoreError;
 use crate::model::Model;
 use crate::objective::{Link, argmax};
 
-/// Rows scored together: their values and sums stay in the first-level cache while the trees pass by.
+/// Rows whose margins are kept at once where only the class is wanted.
 const BLOCK_ROWS: usize = 64;
 /// Margins of a row that fit on the stack, for [`Link::ArgMax`].
 const STACK_MARGINS: usize = 64;
@@ -128,25 +128,22 @@ impl Scorer<'_> {
     /// Writes raw margins into `out`, row-major, [`Model::margin_width`] per row: intercept plus leaves, added in
     /// f32 in the order of the trees. Bit for bit `Booster.inplace_predict(…, predict_type="margin")`.
     ///
-    /// Takes no memory.
+    /// Takes no memory for a few rows; for more, that of a block of them.
     ///
     /// # Errors
     ///
     /// [`ScoreError`], when rows or output have the wrong shape; `out` is untouched then.
     pub fn predict_margin(&self, rows: Rows<'_>, out: &mut [f32]) -> Result<(), ScoreError> {
         rows.check(self.model.num_feature(), out.len(), self.model.margin_width())?;
-        let width = self.model.margin_width();
-        let blocks = rows.values.chunks(BLOCK_ROWS * rows.columns);
-        for (rows, out) in blocks.zip(out.chunks_mut(BLOCK_ROWS * width)) {
-            self.add_up(rows, out);
-        }
+        self.add_up(rows.values, out);
         Ok(())
     }
 
     /// Writes values (see [`Model::meaning`]) into `out`, row-major, [`Model::value_width`] per row: margins through
     /// the objective's link. Bit for bit `Booster.inplace_predict(…, predict_type="value")`.
     ///
-    /// Takes no memory, save for `multi:softmax` with over 64 classes.
+    /// Takes memory as [`Scorer::predict_margin`] does, and for `multi:softmax` that of the margins of a block of rows, or of
+    /// one row with over 64 classes.
     ///
     /// # Errors
     ///
@@ -183,7 +180,7 @@ impl Scorer<'_> {
         Ok(())
     }
 
-    /// Intercepts, then trees, for one block of rows.
+    /// Intercepts, then trees.
     fn add_up(&self, rows: &[f32], sums: &mut [f32]) {
         let width = self.model.margin_width();
         for row in sums.chunks_exact_mut(width) {
