@@ -192,6 +192,7 @@ fn snapshot(project: &Project, endpoint: &Endpoint) -> Option<EndpointSnapshot> 
         sticky_header: endpoint.sticky_header.clone(),
         variants: route.variants.clone(),
         rollout: route.rollout.clone(),
+        shadow: route.shadow.clone(),
     })
 }
 

@@ -96,7 +96,7 @@ impl RolloutJudge {
         let (state, reason) = (moved.rollout.state.as_str(), &moved.rollout.reason);
         tracing::info!(endpoint = %moved.rollout.endpoint, rollout = id, state, reason, "a rollout moved");
         case.rollout = moved.rollout;
-        case.evidence.begin_step(case.rollout.step);
+        case.begin();
         case.save(&self.parts, self.sources.now()).await
     }
 }
@@ -111,20 +111,39 @@ impl Case {
         Ok(Self { rollout, evidence, numbers: None, saved_at_ms: 0, unsaved: false })
     }
 
+    /// Has the evidence know where the rollout is.
+    fn begin(&mut self) {
+        self.evidence.set_shadowing(self.rollout.shadowing);
+        self.evidence.begin_step(self.rollout.step);
+    }
+
+    /// Takes in what the candidate would have answered.
+    fn look_at_shadow(&mut self, parts: &Deployments) -> Result<(), ServingError> {
+        let (seen, shed) = parts.plane.shadowed(&self.rollout.id);
+        self.unsaved |= !seen.is_empty() || shed > 0;
+        self.evidence.shed(shed);
+        seen.iter().try_for_each(|one| self.evidence.observe_shadow(one)).map_err(broken)
+    }
+
     /// Takes in what came since the last time, and says what is to be done.
     fn look(&mut self, parts: &Deployments, now: Millis) -> Result<(Move, Report), ServingError> {
         let (seen, overlooked) = parts.plane.observed(&self.rollout.id);
-        self.evidence.begin_step(self.rollout.step);
+        self.begin();
         self.evidence.overlooked(overlooked);
         self.unsaved |= !seen.is_empty() || overlooked > 0;
+        self.look_at_shadow(parts)?;
         for one in &seen {
             self.evidence.observe(one).map_err(broken)?;
         }
         let numbers = self.evidence.look().map_err(broken)?;
         let progress = Progress {
+            shadowing: self.rollout.shadowing,
             step: self.rollout.step,
             step_since_ms: self.rollout.step_since_ms,
-            in_step: self.evidence.in_step(),
+            in_step: match self.rollout.shadowing {
+                true => self.evidence.in_shadow(),
+                false => self.evidence.in_step(),
+            },
             started_at_ms: self.rollout.started_at_ms,
             held: self.rollout.state == RolloutState::Held,
         };

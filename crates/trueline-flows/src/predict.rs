@@ -8,6 +8,7 @@ use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
     LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
+use trueline_serving::rollout::Beside;
 use trueline_serving::{
     Admission, Answer, Ask, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, Served, ServingError,
 };
@@ -111,7 +112,9 @@ impl Predictor {
     pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
         let asked = Instant::now();
         let received_at_ms = self.sources.now();
-        let answer = self.ask(&request, request.event_time_ms.unwrap_or(received_at_ms)).await?;
+        let at_ms = request.event_time_ms.unwrap_or(received_at_ms);
+        let mut answer = self.ask(&request, at_ms).await?;
+        let shadow = answer.shadow.take();
         let features_us = u64::try_from(answer.features_took.as_micros()).unwrap_or(u64::MAX);
         let queued_us = u64::try_from(answer.batched.queued.as_micros()).unwrap_or(u64::MAX);
         let runtime_us = micros(asked).saturating_sub(features_us).saturating_sub(queued_us);
@@ -134,6 +137,17 @@ impl Predictor {
         spent.into_iter().for_each(|(of, us)| served.cost(of, Duration::from_micros(us)));
         logged.map_err(PredictError::NotLogged)?;
         let predictions = answer.predictions?;
+        if let Some(shadow) = shadow {
+            shadow.ask(Beside {
+                frame: &request.frame,
+                features: &answer.features,
+                predictions: &predictions,
+                project: &served.project,
+                source: &self.features,
+                at_ms,
+                id_of: move |row| ids.of(row).to_string(),
+            });
+        }
         Ok(Predicted { served, ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(), predictions })
     }
 

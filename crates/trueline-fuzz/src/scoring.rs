@@ -66,6 +66,7 @@ impl Scoring {
             sticky_header: None,
             variants: vec![Variant { spec, weight: 1 }],
             rollout: None,
+            shadow: None,
         };
         runtime.block_on(plane.publish(endpoint)).map_err(|e| told(&e))?;
         let features = Arc::new(NoFeatures);

@@ -3,6 +3,7 @@
 use crate::finder::Finder;
 use crate::frame::{Frames, Kind};
 use crate::labeller::{LabelJob, Labeller};
+use crate::newest::{self, Newest};
 use crate::stream::{Stream, Streams};
 use crate::writer::{Job, MAX_FLUSH_AFTER, Writer};
 use crate::{
@@ -243,6 +244,17 @@ impl PredictionLog {
     /// [`LogError::Cursor`] for a position that is not of this log; when a file can't be read or is damaged.
     pub fn scan(&self, project: &str, endpoint: &str, what: &Scan) -> Result<Page<Record>, LogError> {
         read(self.streams.get(project, Some(endpoint)), what, Record::decode)
+    }
+
+    /// An endpoint's newest records, newest first by the order of appending. Reads files: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// When a file can't be read or is damaged.
+    pub fn newest(&self, project: &str, endpoint: &str, what: &Newest) -> Result<Vec<Record>, LogError> {
+        match self.streams.get(project, Some(endpoint)) {
+            Some(stream) => newest::newest(&stream.segments, what, Record::decode),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// A page of a project's labels. Reads files: call it where blocking is allowed.

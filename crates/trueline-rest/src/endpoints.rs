@@ -30,6 +30,7 @@ fn route_json(route: &Route) -> Value {
         "generation": route.generation, "change": route.change, "reason": route.reason,
         "changed_by": route.changed_by, "changed_at": rfc3339(route.changed_at_ms),
         "variants": route.variants.iter().map(variant_json).collect::<Vec<_>>(),
+        "shadow": route.shadow.as_ref().map(|s| json!({ "version": s.spec.name(), "share_percent": s.share.percent() })),
     })
 }
 

@@ -19,7 +19,7 @@ fn rollout_json(rollout: &Rollout) -> Value {
         "candidate": { "version": rollout.candidate.name(), "model": rollout.candidate.model,
                        "manifest_digest": rollout.candidate.manifest_digest },
         "baseline": rollout.baseline.iter().map(variant_json).collect::<Vec<_>>(),
-        "step": rollout.step, "step_since": rfc3339(rollout.step_since_ms),
+        "shadowing": rollout.shadowing, "step": rollout.step, "step_since": rfc3339(rollout.step_since_ms),
         "share_percent": rollout.share_percent(), "plan": rollout.plan, "reason": rollout.reason,
         "started_by": rollout.started_by, "started_at": rfc3339(rollout.started_at_ms),
         "deadline": rfc3339(rollout.plan.deadline(rollout.started_at_ms)),

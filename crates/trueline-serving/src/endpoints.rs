@@ -1,7 +1,7 @@
 //! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
 
 use crate::error::ServingError;
-use crate::rollout::store;
+use crate::rollout::{Shadow, store};
 use crate::route::{
     Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants,
 };
@@ -23,18 +23,20 @@ fn not_found(name: &EndpointName) -> ServingError {
 }
 
 const ROUTE: &str =
-    "SELECT generation, change, variants, rollout, reason, changed_by, changed_at_ms FROM endpoint_routes
+    "SELECT generation, change, variants, rollout, reason, changed_by, changed_at_ms, shadow FROM endpoint_routes
      WHERE project = ?1 AND endpoint = ?2";
 
 fn route_from(row: &mut Row) -> Result<Route, ServingError> {
-    let variants: String = row.take(2)?;
-    let variants = serde_json::from_str(&variants)
-        .map_err(|e| ServingError::State(format!("a route can't be read: {e}")))?;
+    let unread = |e: serde_json::Error| ServingError::State(format!("a route can't be read: {e}"));
+    let variants = serde_json::from_str(&row.take::<String>(2)?).map_err(unread)?;
+    let shadow: Option<String> = row.take(7)?;
+    let shadow = shadow.map(|text| serde_json::from_str(&text)).transpose().map_err(unread)?;
     Ok(Route {
         generation: row.take(0)?,
         change: RouteChange::parse(&row.take::<String>(1)?),
         variants,
         rollout: row.take(3)?,
+        shadow,
         reason: row.take(4)?,
         changed_by: row.take(5)?,
         changed_at_ms: row.take(6)?,
@@ -211,6 +213,7 @@ impl Endpoints {
                     variants: &variants,
                     change: RouteChange::Deployed,
                     rollout: None,
+                    shadow: None,
                     reason: &reason,
                 };
                 append(tx, &project, &before, &next)?;
@@ -263,7 +266,8 @@ impl Endpoints {
                 )?;
                 store::cancel_open(tx, &project, &before, &reason)?;
                 let (variants, change) = (&target.variants, RouteChange::RolledBack);
-                append(tx, &project, &before, &Next { variants, change, rollout: None, reason: &reason })?;
+                let next = Next { variants, change, rollout: None, shadow: None, reason: &reason };
+                append(tx, &project, &before, &next)?;
                 get(tx, &project, &name)
             })
             .await
@@ -292,6 +296,7 @@ pub(crate) struct Next<'a> {
     pub(crate) variants: &'a [Variant],
     pub(crate) change: RouteChange,
     pub(crate) rollout: Option<&'a str>,
+    pub(crate) shadow: Option<&'a Shadow>,
     pub(crate) reason: &'a str,
 }
 
@@ -302,13 +307,14 @@ pub(crate) fn append(
     before: &Endpoint,
     next: &Next<'_>,
 ) -> Result<(), ServingError> {
-    let &Next { variants, change, rollout, reason } = next;
+    let &Next { variants, change, rollout, shadow, reason } = next;
     let generation = before.route.as_ref().map_or(0, |r| r.generation) + 1;
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO endpoint_routes
-             (project, endpoint, generation, change, variants, rollout, reason, rolled_back, changed_by, changed_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9)",
+             (project, endpoint, generation, change, variants, rollout, reason, rolled_back, changed_by, changed_at_ms,
+              shadow)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)",
         &[
             project.into(),
             before.name.as_str().into(),
@@ -319,6 +325,7 @@ pub(crate) fn append(
             reason.into(),
             by.into(),
             now.into(),
+            shadow.map(|s| json!(s).to_string()).into(),
         ],
     )?;
     let shares = |variants: &[Variant]| -> Vec<serde_json::Value> {
@@ -334,7 +341,7 @@ pub(crate) fn append(
     let old = before.route.as_ref().map(|r| shares(&r.variants)).unwrap_or_default();
     let event = NewEvent::new(project, action, "endpoint", before.name.as_str()).with(json!({
         "endpoint": before.name, "generation": generation, "before": old, "after": shares(variants), "rollout": rollout,
-        "reason": reason,
+        "shadow": shadow.map(|s| s.spec.name()), "reason": reason,
     }));
     let event = tx.emit(event)?;
     for variant in variants {

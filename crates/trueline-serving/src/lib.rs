@@ -10,6 +10,7 @@
 mod batching;
 mod blob_references;
 mod card;
+mod comparison;
 mod endpoints;
 mod enforce;
 mod error;
@@ -35,6 +36,7 @@ mod snapshot;
 pub use batching::Batched;
 pub use blob_references::routed_blobs;
 pub use card::{ModelCard, TensorCard};
+pub use comparison::{Comparison, Difference, Tolerance, Worst};
 pub use endpoints::Endpoints;
 pub use error::{InputError, ServingError};
 pub use features::{FeatureSource, NoFeatures};

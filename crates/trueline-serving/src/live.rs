@@ -3,7 +3,7 @@
 use crate::error::ServingError;
 use crate::model::{LoadedModel, ModelSpec};
 use crate::plane::VariantStatus;
-use crate::rollout::{Observation, Outcome, Share, Watch};
+use crate::rollout::{LiveShadow, Observation, Outcome, Share, Watch};
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot};
 use sha2::{Digest, Sha256};
@@ -46,6 +46,8 @@ pub(crate) struct LiveEndpoint {
     total: u64,
     /// Where the answers of a rollout are observed.
     watch: Option<Arc<Watch>>,
+    /// The candidate of a rollout that is asked as well.
+    shadow: Option<Arc<LiveShadow>>,
 }
 
 /// A variant that is to answer, and what it means to a rollout that is under way.
@@ -149,7 +151,7 @@ impl Live {
 
     /// A model that answers for some endpoint of the project.
     pub(crate) fn model(&self, project: &ProjectId, spec: &ModelSpec) -> Option<Arc<LoadedModel>> {
-        let mut models = self.endpoints.iter().flat_map(|e| e.variants.iter().map(|v| &v.model));
+        let mut models = self.endpoints.iter().flat_map(|e| e.models());
         models.find(|m| m.is(project, spec)).map(Arc::clone)
     }
 
@@ -164,7 +166,7 @@ impl Live {
             let own = &e.snapshot;
             next.endpoint(&own.project_name, &own.name).is_none_or(|n| !Arc::ptr_eq(n, e))
         };
-        self.endpoints.iter().filter(gone).flat_map(|e| e.variants.iter().map(|v| &v.model))
+        self.endpoints.iter().filter(gone).flat_map(|e| e.models())
     }
 }
 
@@ -173,12 +175,18 @@ impl LiveEndpoint {
         snapshot: EndpointSnapshot,
         variants: Vec<LiveVariant>,
         watch: Option<Arc<Watch>>,
+        shadow: Option<Arc<LiveShadow>>,
     ) -> Result<Self, ServingError> {
         let total = variants.iter().map(|v| u64::from(v.weight)).sum();
         if total == 0 {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
-        Ok(Self { snapshot, variants, total, watch })
+        Ok(Self { snapshot, variants, total, watch, shadow })
+    }
+
+    /// The models that it asks, whether or not callers get what they answer.
+    fn models(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
+        self.variants.iter().map(|v| &v.model).chain(self.shadow.as_deref().map(LiveShadow::model))
     }
 
     /// The variant of a sticky value, or of a lot.
@@ -189,8 +197,8 @@ impl LiveEndpoint {
     pub(crate) fn pick(&self, sticky: Option<&str>, lot: u64) -> Picked<'_> {
         let first = sticky.map_or(lot, |s| hash_of(&self.snapshot.name, s));
         let weights = self.variants.iter().map(|v| v.weight);
-        let (Some(rollout), Some(watch), [.., candidate]) =
-            (&self.snapshot.rollout, &self.watch, self.variants.as_slice())
+        let (Some(rollout), Some(watch), None, [.., candidate]) =
+            (&self.snapshot.rollout, &self.watch, &self.shadow, self.variants.as_slice())
         else {
             return Picked { variant: &self.variants[at(weights, share(first, self.total))], trial: None };
         };
@@ -210,6 +218,21 @@ impl LiveEndpoint {
     pub(crate) fn named(&self, version: i64) -> Option<Picked<'_>> {
         let variant = self.variants.iter().find(|v| v.model.spec().version == version)?;
         Some(Picked { variant, trial: None })
+    }
+
+    /// The candidate that is asked what this request was answered, if the lot says so: the one by which the rollout will draw
+    /// whom it tries first.
+    pub(crate) fn shadow(&self, sticky: Option<&str>, lot: u64) -> Option<(&Arc<LiveShadow>, Option<u64>)> {
+        let (shadow, rollout) = (self.shadow.as_ref()?, self.snapshot.rollout.as_ref()?);
+        let second = sticky.map_or_else(|| mix64(lot), |s| hash_of(rollout, s));
+        let all = u64::from(Share::ALL);
+        let drawn = share(second, all) >= all - shadow.share();
+        drawn.then(|| (shadow, sticky.map(|s| hash_of(&self.snapshot.name, s))))
+    }
+
+    /// What was seen in shadow, if this rollout is there.
+    pub(crate) fn shadow_of(&self, rollout: &str) -> Option<&Arc<LiveShadow>> {
+        self.shadow.as_ref().filter(|_| self.snapshot.rollout.as_deref() == Some(rollout))
     }
 
     /// Where a rollout's answers are observed, if it is under way here.

@@ -136,6 +136,11 @@ impl LoadedModel {
         &self.signature
     }
 
+    /// Whether asking it is mostly waiting for a worker or a queue, and not computing on the thread that asks.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.batcher.is_some()
+    }
+
     /// The input example that was logged with it, when there is one of columns.
     #[must_use]
     pub fn example(&self) -> Option<&Frame> {

@@ -9,7 +9,7 @@ use crate::frame::Frame;
 use crate::live::{LeftOut, Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
-use crate::rollout::{Observation, Outcome};
+use crate::rollout::{LiveShadow, Observation, Outcome, ShadowDraw, ShadowObservation};
 use crate::route::Variant;
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
@@ -58,6 +58,8 @@ pub struct Answer {
     pub batched: Batched,
     /// The predictions, or why there are none.
     pub predictions: Result<Predictions, ServingError>,
+    /// The candidate that is to be asked the same, for nobody but the judge of its rollout.
+    pub shadow: Option<ShadowDraw>,
 }
 
 /// What a caller may do with an endpoint.
@@ -307,7 +309,14 @@ impl DataPlane {
         };
         picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
-        Ok(Answer { served: Arc::clone(&variant.served), features, features_took, batched, predictions })
+        let shadow = match endpoint.shadow(ask.sticky, ask.lot) {
+            Some((shadow, key)) if ask.version.is_none() && predictions.is_ok() => {
+                Some(shadow.draw(key, &variant.model, began.elapsed()))
+            }
+            _ => None,
+        };
+        let served = Arc::clone(&variant.served);
+        Ok(Answer { served, features, features_took, batched, predictions, shadow })
     }
 
     fn does_not_answer(&self, project: &str, endpoint: &str) -> ServingError {
@@ -347,6 +356,15 @@ impl DataPlane {
     #[must_use]
     pub fn observed(&self, rollout: &str) -> (Vec<Observation>, u64) {
         self.inner.live.load().watch(rollout).map(|watch| watch.take()).unwrap_or_default()
+    }
+
+    /// What was seen of a rollout in shadow since the last time, and how many requests its candidate was not asked because too
+    /// many waited.
+    #[must_use]
+    pub fn shadowed(&self, rollout: &str) -> (Vec<ShadowObservation>, u64) {
+        let live = self.inner.live.load();
+        let found = live.endpoints.iter().find_map(|e| e.shadow_of(rollout));
+        found.map(|shadow| shadow.take()).unwrap_or_default()
     }
 
     /// The names of a project's endpoints, in order.
@@ -411,7 +429,22 @@ impl DataPlane {
         }
         let watch =
             snapshot.rollout.as_deref().map(|id| self.inner.live.load().watch(id).unwrap_or_default());
-        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, watch)?))
+        let shadow = self.shadow(&snapshot).await;
+        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, watch, shadow)?))
+    }
+
+    /// The candidate that an endpoint asks in shadow. What answers must not depend on it: when it can't be loaded, nothing is
+    /// asked in shadow.
+    async fn shadow(&self, snapshot: &EndpointSnapshot) -> Option<Arc<LiveShadow>> {
+        let shadow = snapshot.shadow.clone()?;
+        match self.model(&snapshot.project, &shadow.spec).await {
+            Ok(model) => Some(Arc::new(LiveShadow::new(shadow, model))),
+            Err(error) => {
+                let (endpoint, version) = (&snapshot.name, shadow.spec.name());
+                tracing::warn!(endpoint, version, %error, "a candidate is not asked in shadow");
+                None
+            }
+        }
     }
 
     /// A loaded model: one that answers now or did lately, or from its files.

@@ -80,6 +80,15 @@ impl Predictions {
         }
     }
 
+    /// Whether it has a part for each of so many rows.
+    pub(crate) fn has_rows(&self, rows: usize) -> bool {
+        match self {
+            Self::Json(Json::Array(list)) => list.len() == rows,
+            Self::Json(_) => false,
+            other => !other.tensors().is_empty() && other.tensors().iter().all(|t| t.rows() == rows),
+        }
+    }
+
     /// Whether every number of it is finite.
     pub(crate) fn is_finite(&self) -> bool {
         self.tensors().iter().all(|t| match t.values() {

@@ -3,6 +3,7 @@
 
 use crate::error::ServingError;
 use crate::model::ModelSpec;
+use crate::rollout::Shadow;
 use serde::{Deserialize, Serialize};
 use trueline_ledger::Millis;
 
@@ -112,7 +113,7 @@ impl RouteChange {
 }
 
 /// Which versions answer, as of one generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// Counts up with each change.
     pub generation: i64,
@@ -120,8 +121,11 @@ pub struct Route {
     pub change: RouteChange,
     /// The versions with their shares.
     pub variants: Vec<Variant>,
-    /// The rollout whose step it is; its candidate is the last variant.
+    /// The rollout whose step it is; its candidate is the last variant, or in shadow.
     pub rollout: Option<String>,
+    /// The version that is asked as well, without anybody getting its answers: the rollout's candidate before its first step.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
     /// Why it was changed.
     pub reason: String,
     /// Who changed it.
@@ -160,7 +164,7 @@ impl NewEndpoint {
 }
 
 /// An endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Endpoint {
     /// Its name.
     pub name: EndpointName,

@@ -5,9 +5,10 @@ use trueline_db::{Migration, Module};
 /// Serving's part of the schema.
 pub const MODULE: Module = Module {
     name: "serving",
-    migrations: &[Migration {
-        version: 1,
-        sql: "
+    migrations: &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }],
+};
+
+const V1: &str = "
 CREATE TABLE endpoints (
     project TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -75,6 +76,10 @@ CREATE TABLE rollout_evidence (
     saved_at_ms BIGINT NOT NULL,
     PRIMARY KEY (project, rollout)
 );
-",
-    }],
-};
+";
+
+/// The candidate of a rollout in shadow: 1 while the rollout is there, and the route that asks it.
+const V2: &str = "
+ALTER TABLE rollouts ADD COLUMN shadowing BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE endpoint_routes ADD COLUMN shadow TEXT;
+";

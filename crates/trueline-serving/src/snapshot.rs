@@ -2,6 +2,7 @@
 //! routes, and whose tokens may ask.
 
 use crate::error::ServingError;
+use crate::rollout::Shadow;
 use crate::route::{LogMode, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::path::Path;
 use trueline_ledger::ProjectId;
 
 /// One endpoint as it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointSnapshot {
     /// The project's id.
     pub project: ProjectId,
@@ -26,9 +27,12 @@ pub struct EndpointSnapshot {
     pub sticky_header: Option<String>,
     /// The versions with their shares.
     pub variants: Vec<Variant>,
-    /// The rollout that is under way; its candidate is the last variant.
+    /// The rollout that is under way; its candidate is the last variant, or in shadow.
     #[serde(default)]
     pub rollout: Option<String>,
+    /// The version that is asked as well, without anybody getting its answers.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
 }
 
 /// What a token may do in a project.
@@ -50,7 +54,7 @@ pub struct Access {
 }
 
 /// Everything that the data plane needs to answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The endpoints.
     pub endpoints: Vec<EndpointSnapshot>,

@@ -7,8 +7,7 @@ mod common;
 use common::container::Container;
 use common::{Server, models, python, text, wait_until};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 fn made_by(python: &str, script: &str) -> (tempfile::TempDir, String) {
@@ -36,23 +35,6 @@ fn cases(folder: &Path, name: &str) -> Vec<Case> {
         predictions: told["predictions"].clone(),
     };
     told.iter().map(case).collect()
-}
-
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path: PathBuf = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
-            files.insert(name, std::fs::read(&path).unwrap());
-        }
-    }
-    files
 }
 
 #[test]
@@ -176,7 +158,7 @@ fn a_python_model_is_deployed_answers_over_a_restart_and_its_worker_is_replaced_
     let interpreter = python();
     let flags = ["--python-workers", interpreter.as_str()];
     let server = Server::start_with_flags(&flags);
-    models::register_files(&server, &files(&folder.path().join("pipeline")), "pipeline");
+    models::register_files(&server, &models::files_below(&folder.path().join("pipeline")), "pipeline");
     server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
     server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["pipeline/1"], "reason": "test" }));
     let case = cases(folder.path(), "pipeline").remove(0);

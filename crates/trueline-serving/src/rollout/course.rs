@@ -12,7 +12,7 @@ use trueline_stats::sequential::Verdict;
 pub enum Move {
     /// Nothing yet.
     Stay,
-    /// The share of this step.
+    /// The share of this step; the first one comes after the shadow.
     Step(usize),
     /// All to the candidate.
     Promote,
@@ -27,11 +27,13 @@ pub enum Move {
 /// How far a rollout is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
+    /// Whether it is in shadow yet, before the first step.
+    pub shadowing: bool,
     /// The step it is at, from 0.
     pub step: usize,
-    /// Since when.
+    /// Since when it is there.
     pub step_since_ms: Millis,
-    /// Requests of the candidate since then.
+    /// Requests of the candidate since then; in shadow, those that it was asked.
     pub in_step: u64,
     /// When the rollout began.
     pub started_at_ms: Millis,
@@ -42,8 +44,9 @@ pub struct Progress {
 /// What is to be done now.
 ///
 /// Harm goes first, and ends also a rollout that waits for a person. More traffic is given only while the e-value is below
-/// 1/√alpha: half the way (in its logarithm) to a rollback is no time for it. That is a matter of prudence; the error
-/// bounds hold however the steps are taken.
+/// 1/√alpha: half the way (in its logarithm) to a rollback is no time for it. After a shadow it is given only once that has
+/// shown both of its shares to be within limits. That is a matter of prudence; the error bounds hold however the steps are
+/// taken.
 #[must_use]
 pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) -> Move {
     if report.verdict == Verdict::RollBack {
@@ -53,11 +56,14 @@ pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) ->
         return Move::Stay;
     }
     let last = progress.step + 1 >= plan.steps.len();
-    if served(plan, progress, now) && report.log_e < -0.5 * plan.limits.alpha.ln() {
-        match (last, report.verdict) {
-            (false, _) => return Move::Step(progress.step + 1),
-            (true, Verdict::Promote) => return Move::Promote,
-            (true, _) => {}
+    let calm = report.log_e < -0.5 * plan.limits.alpha.ln();
+    if calm && served(plan, progress, now) {
+        match (progress.shadowing, last, report.verdict) {
+            (true, ..) if shown(report) => return Move::Step(0),
+            (true, ..) => {}
+            (false, false, _) => return Move::Step(progress.step + 1),
+            (false, true, Verdict::Promote) => return Move::Promote,
+            (false, true, _) => {}
         }
     }
     match (now >= plan.deadline(progress.started_at_ms), plan.on_inconclusive) {
@@ -67,11 +73,21 @@ pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) ->
     }
 }
 
-/// Whether the step has had its requests and its time.
+/// Whether the step, or the shadow, has had its requests and its time.
 fn served(plan: &Plan, progress: &Progress, now: Millis) -> bool {
-    let Some(step) = plan.steps.get(progress.step) else { return false };
+    let least = match (progress.shadowing, &plan.shadow) {
+        (true, Some(shadow)) => Some((shadow.least_requests, shadow.least_seconds)),
+        (true, None) => None,
+        (false, _) => plan.steps.get(progress.step).map(|step| (step.least_requests, step.least_seconds)),
+    };
+    let Some((requests, seconds)) = least else { return false };
     let since = u64::try_from(now.saturating_sub(progress.step_since_ms)).unwrap_or(0);
-    progress.in_step >= step.least_requests && since >= step.least_seconds.saturating_mul(1_000)
+    progress.in_step >= requests && since >= seconds.saturating_mul(1_000)
+}
+
+/// Whether the shadow has shown what it is there for.
+fn shown(report: &Report) -> bool {
+    report.shadow.as_ref().is_some_and(|shadow| shadow.within_limits)
 }
 
 #[cfg(test)]

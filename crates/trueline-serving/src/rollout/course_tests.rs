@@ -1,7 +1,11 @@
 //! Whole rollouts on made-up observations, second by second, as the judge runs them.
 
 use super::*;
-use crate::rollout::{Evidence, Limits, Names, Observation, Outcome, Step, explain};
+use crate::comparison::Difference;
+use crate::rollout::{
+    Evidence, Limits, Names, Observation, Outcome, ShadowObservation, ShadowOutcome, ShadowPhase, Step,
+    explain,
+};
 use trueline_stats::prng::SplitMix64;
 use trueline_stats::sequential::Arm;
 
@@ -14,6 +18,9 @@ struct Nature {
 }
 
 const GOOD: Nature = Nature { failures: 0.005, mean: 0.2, latency_ms: 4.0 };
+
+const AT_START: Progress =
+    Progress { shadowing: false, step: 0, step_since_ms: 0, in_step: 0, started_at_ms: 0, held: false };
 
 struct Run {
     end: Move,
@@ -40,7 +47,7 @@ fn run(plan: &Plan, seed: u64, candidate: Nature, each_second: u64, seconds: i64
     let mut random = SplitMix64::new(seed);
     let salt = random.next_u64();
     let mut evidence = Evidence::new(plan).unwrap();
-    let mut progress = Progress { step: 0, step_since_ms: 0, in_step: 0, started_at_ms: 0, held: false };
+    let mut progress = AT_START;
     for second in 1..=seconds {
         let share = plan.share(progress.step).unwrap();
         for _ in 0..each_second {
@@ -137,7 +144,7 @@ fn few_requests_do_not_promote() {
 fn a_rollout_that_waits_for_a_person_is_still_ended_by_harm() {
     let plan = quick();
     let report = run(&plan, 2, Nature { failures: 0.5, ..GOOD }, 400, 600, None).report;
-    let held = Progress { step: 0, step_since_ms: 0, in_step: 0, started_at_ms: 0, held: true };
+    let held = Progress { held: true, ..AT_START };
     assert_eq!(decide(&plan, &held, &report, 1_000_000), Move::RollBack);
     let fine = run(&plan, 1, GOOD, 400, 600, None).report;
     assert_eq!(decide(&plan, &held, &fine, 1_000_000), Move::Stay);
@@ -223,4 +230,116 @@ fn over_many_long_rollouts_fewer_than_alpha_are_rolled_back_for_nothing() {
         // 50 expected at the very most; plus three standard deviations.
         assert!(rolled_back <= 70, "{rolled_back}");
     }
+}
+
+/// A plan with a shadow of two seconds before its steps.
+fn shadowed() -> Plan {
+    let shadow =
+        ShadowPhase { least_requests: 50, least_seconds: 2, most_failing: 0.05, ..Default::default() };
+    Plan { shadow: Some(shadow), ..quick() }
+}
+
+/// What a candidate shows in shadow that differs and fails so often.
+fn in_shadow(random: &mut SplitMix64, differs: f64, fails: f64, key: Option<u64>) -> ShadowObservation {
+    let outcome = match random.next_f64() < fails {
+        true => ShadowOutcome::Failed { prediction_id: "f".into(), reason: "it fell over".into() },
+        false => {
+            let differs = random.next_f64() < differs;
+            let worst = differs.then(|| ("d".to_owned(), Difference { differs, in_kind: false, by: 0.5 }));
+            ShadowOutcome::Compared {
+                rows: 1,
+                differing: u64::from(differs),
+                largest: if differs { 0.5 } else { 0.01 },
+                worst,
+            }
+        }
+    };
+    ShadowObservation { key, baseline_ms: 1.0, candidate_ms: 2.0, outcome }
+}
+
+/// What the shadow comes to within so many seconds of a hundred requests, when, and with which numbers.
+fn run_shadow(seed: u64, differs: f64, fails: f64, keys: Option<u64>) -> (Move, i64, Report) {
+    let (plan, mut random) = (Plan { longest_seconds: 60, ..shadowed() }, SplitMix64::new(seed));
+    let mut evidence = Evidence::new(&plan).unwrap();
+    evidence.set_shadowing(true);
+    for second in 1..=60 {
+        for _ in 0..100 {
+            let key = keys.map(|n| random.next_u64() % n);
+            let seen = in_shadow(&mut random, differs, fails, key);
+            evidence.observe_shadow(&seen).unwrap();
+        }
+        let report = evidence.look().unwrap();
+        let progress = Progress { shadowing: true, in_step: evidence.in_shadow(), ..AT_START };
+        match decide(&plan, &progress, &report, second * 1_000) {
+            Move::Stay => {}
+            end => return (end, second, report),
+        }
+    }
+    panic!("the plan ends after a minute");
+}
+
+#[test]
+fn a_candidate_that_answers_alike_leaves_the_shadow_for_the_first_step() {
+    let (end, seconds, report) = run_shadow(1, 0.01, 0.0, None);
+    assert_eq!(end, Move::Step(0), "{:#?}", report.shadow);
+    assert!(seconds >= 2, "the shadow has its time: {seconds}");
+    let shadow = report.shadow.as_ref().unwrap();
+    assert!(shadow.within_limits && report.missing.is_empty());
+    let words =
+        explain(end, &shadowed(), &report, &Names { baseline: "m/3".into(), candidate: "m/4".into() });
+    assert!(words.starts_with("in shadow m/4 did what is allowed: it goes on to 5 %."), "{words}");
+}
+
+#[test]
+fn a_candidate_that_differs_or_fails_in_shadow_is_rolled_back_with_an_example() {
+    let names = Names { baseline: "m/3".into(), candidate: "m/4".into() };
+    let (end, _, report) = run_shadow(2, 0.4, 0.0, None);
+    assert_eq!(end, Move::RollBack);
+    let words = explain(end, &shadowed(), &report, &names);
+    assert!(words.contains("otherwise than m/3, most of all prediction d, by 0.5: between"), "{words}");
+    assert!(words.contains("% where 10 % is allowed"), "{words}");
+    let (end, _, report) = run_shadow(3, 0.0, 0.4, None);
+    assert_eq!(end, Move::RollBack);
+    let words = explain(end, &shadowed(), &report, &names);
+    assert!(words.contains("that m/3 answered (it fell over): between"), "{words}");
+}
+
+#[test]
+fn a_few_keys_in_shadow_say_little_and_it_holds_with_what_is_missing() {
+    let (end, seconds, report) = run_shadow(4, 0.0, 0.0, Some(12));
+    assert_eq!((end, seconds), (Move::Hold, 60));
+    let shadow = report.shadow.unwrap();
+    assert_eq!((shadow.differing.units, shadow.asked), (12, 6_000));
+    assert!(report.missing.iter().all(|m| m.name.starts_with("shadow_")) && !report.missing.is_empty());
+}
+
+#[test]
+fn a_candidate_at_its_limits_is_hardly_ever_rolled_back_in_shadow() {
+    // At most 5 % may be, ever: of 60, more than 8 would happen with a chance below 1 %.
+    let taken_off =
+        (0..60).filter(|seed| run_shadow(seed + 100, 0.1, 0.05, None).0 == Move::RollBack).count();
+    assert!(taken_off <= 8, "{taken_off}");
+}
+
+#[test]
+fn what_the_shadow_saw_is_kept_and_what_was_kept_before_there_were_shadows_is_read() {
+    let plan = shadowed();
+    let mut evidence = Evidence::new(&plan).unwrap();
+    evidence.set_shadowing(true);
+    let mut random = SplitMix64::new(5);
+    for key in 0..200 {
+        evidence.observe_shadow(&in_shadow(&mut random, 0.1, 0.01, Some(key))).unwrap();
+    }
+    let mut again: Evidence = serde_json::from_str(&serde_json::to_string(&evidence).unwrap()).unwrap();
+    assert_eq!(again.look().unwrap(), evidence.look().unwrap());
+
+    let mut old = serde_json::to_value(Evidence::new(&quick()).unwrap()).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    assert!(fields.remove("shadow").is_some() && fields.remove("shadowing").is_some());
+    let mut old: Evidence = serde_json::from_value(old).unwrap();
+    let report = serde_json::to_value(old.look().unwrap()).unwrap();
+    assert!(report["shadow"].is_null());
+    let mut plan = serde_json::to_value(quick()).unwrap();
+    assert!(plan.as_object_mut().unwrap().remove("shadow").is_some());
+    assert_eq!(serde_json::from_value::<Plan>(plan).unwrap(), quick());
 }

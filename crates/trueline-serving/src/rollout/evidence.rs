@@ -6,12 +6,14 @@ use super::mean::MeanTest;
 use super::plan::{Plan, Share};
 use super::rate::RateTest;
 use super::report::{LatencyReport, Report};
+use super::shadow::{DIFFERING, FAILING, ShadowObservation, ShadowTest};
 use super::watch::{Observation, Outcome};
 use serde::{Deserialize, Serialize};
 use trueline_stats::StatsError;
 use trueline_stats::hash::mix64;
 use trueline_stats::sequential::{
-    Arm, FirstPerKey, Judge, LatencyBins, LatencyHistogram, MetricRule, SlowThreshold,
+    Arm, FirstPerKey, Judge, LatencyBins, LatencyHistogram, MetricEvidence, MetricRule, Missing,
+    SlowThreshold,
 };
 
 const ERRORS: &str = "errors";
@@ -32,6 +34,7 @@ enum First {
     Request = 1,
     Failure = 2,
     Slow = 3,
+    Shadow = 4,
 }
 
 /// The state of the tests.
@@ -42,6 +45,9 @@ enum First {
 /// **Errors.** Every request that a variant does not answer with finite numbers counts, also one that was refused for its
 /// own bad input: the arms are drawn at random, so bad input falls on both in proportion to their shares, and the ratio
 /// of the counts stays that of the variants. A variant that refuses what the other takes is seen by just that.
+///
+/// **Shadow.** What it shows is two more metrics in the average of e-values, so that alpha is spent once over all of a
+/// rollout. After it they stay as they are: the average of e-values stays one.
 ///
 /// **Restarts.** The state is written down every few seconds, as a whole. What came after the last time is lost at a
 /// crash, and the state goes on from there: every test here is a supermartingale given the past, whatever stretch of
@@ -64,6 +70,10 @@ pub struct Evidence {
     alpha: f64,
     keys: Option<FirstPerKey>,
     judge: Judge,
+    #[serde(default)]
+    shadowing: bool,
+    #[serde(default)]
+    shadow: Option<ShadowTest>,
 }
 
 /// 1 µs to 120 s in steps of 2 %.
@@ -71,9 +81,16 @@ fn bins() -> Result<LatencyBins, StatsError> {
     LatencyBins::new(0.001, 1.02, 940)
 }
 
+/// Whether a metric is one of the shadow's.
+fn of_shadow(name: &str) -> bool {
+    [DIFFERING, FAILING].contains(&name)
+}
+
 fn rule(name: &str) -> MetricRule {
-    // Harm is told as a multiple of what is allowed. Each required metric wants to have been seen at all.
-    MetricRule { name: name.to_owned(), margin: 1.0, weight: 1.0, required: true, least_observations: 1 }
+    // Harm is told as a multiple of what is allowed. Each required metric wants to have been seen at all. Promotion does not
+    // wait for the shadow's: the first step did.
+    let required = !of_shadow(name);
+    MetricRule { name: name.to_owned(), margin: 1.0, weight: 1.0, required, least_observations: 1 }
 }
 
 impl Evidence {
@@ -86,6 +103,10 @@ impl Evidence {
         let first_share = plan.share(0).map_or(0.5, Share::fraction);
         let (alpha, bins) = (limits.alpha, bins()?);
         let margin = limits.latency_ratio.max(1.0) - 1.0;
+        let shadow = plan.shadow.as_ref();
+        let shadow = shadow.map(|s| ShadowTest::new(s, alpha, limits.latency_quantile, bins)).transpose()?;
+        let metrics = [ERRORS, PREDICTION, LATENCY].into_iter();
+        let metrics = metrics.chain([DIFFERING, FAILING].into_iter().filter(|_| shadow.is_some()));
         Ok(Self {
             step: 0,
             in_step: 0,
@@ -102,7 +123,9 @@ impl Evidence {
             quantile: limits.latency_quantile,
             alpha,
             keys: None,
-            judge: Judge::new(alpha, [ERRORS, PREDICTION, LATENCY].map(rule).to_vec())?,
+            judge: Judge::new(alpha, metrics.map(rule).collect())?,
+            shadowing: false,
+            shadow,
         })
     }
 
@@ -112,10 +135,21 @@ impl Evidence {
         self.in_step
     }
 
+    /// Requests that the candidate was asked in shadow.
+    #[must_use]
+    pub fn in_shadow(&self) -> u64 {
+        self.shadow.as_ref().map_or(0, ShadowTest::asked)
+    }
+
     /// Whether something was observed in keys, which makes the state large.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         self.keys.is_some()
+    }
+
+    /// Says whether the rollout is in shadow.
+    pub fn set_shadowing(&mut self, shadowing: bool) {
+        self.shadowing = shadowing;
     }
 
     /// Counts requests of the step from here on, unless it is at that step already.
@@ -130,6 +164,25 @@ impl Evidence {
         self.uncounted += requests;
     }
 
+    /// Takes in what the candidate would have answered to a request, while the rollout is in shadow.
+    ///
+    /// # Errors
+    /// As for [`Evidence::observe`].
+    pub fn observe_shadow(&mut self, seen: &ShadowObservation) -> Result<(), StatsError> {
+        if !self.shadowing {
+            return Ok(());
+        }
+        let first = self.first(seen.key, First::Shadow)?;
+        self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.observe(seen, first))
+    }
+
+    /// Says that so many requests were not asked in shadow, because too many waited.
+    pub fn shed(&mut self, requests: u64) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.shed(requests);
+        }
+    }
+
     /// Takes in a request.
     ///
     /// # Errors
@@ -138,12 +191,12 @@ impl Evidence {
         let (arm, share) = (seen.arm, seen.share.fraction());
         *self.requests.of(arm) += 1;
         self.in_step += u64::from(arm == Arm::Canary);
-        let first = self.first(seen, First::Request)?;
+        let first = self.first(seen.key, First::Request)?;
         let failed = matches!(seen.outcome, Outcome::Failed);
         if first {
             self.errors.unit(arm, failed, share)?;
         }
-        if failed && self.first(seen, First::Failure)? {
+        if failed && self.first(seen.key, First::Failure)? {
             self.errors.bad(arm, share)?;
         }
         let Outcome::Answered { prediction, latency_ms } = seen.outcome else { return Ok(()) };
@@ -157,15 +210,15 @@ impl Evidence {
         if first && known {
             self.slow.unit(arm, slow, share)?;
         }
-        if slow && self.first(seen, First::Slow)? {
+        if slow && self.first(seen.key, First::Slow)? {
             self.slow.bad(arm, share)?;
         }
         Ok(())
     }
 
     /// Whether this is the first of its kind of its key; without a key it always is.
-    fn first(&mut self, seen: &Observation, kind: First) -> Result<bool, StatsError> {
-        let Some(key) = seen.key else { return Ok(true) };
+    fn first(&mut self, key: Option<u64>, kind: First) -> Result<bool, StatsError> {
+        let Some(key) = key else { return Ok(true) };
         if self.keys.is_none() {
             self.keys = Some(FirstPerKey::new(FILTER_BITS, FILTER_SEED)?);
         }
@@ -177,12 +230,23 @@ impl Evidence {
     /// # Errors
     /// As for [`Evidence::observe`].
     pub fn look(&mut self) -> Result<Report, StatsError> {
-        let seen = [
+        let mut seen = vec![
             self.errors.evidence(ERRORS)?,
             self.prediction.evidence(PREDICTION)?,
             self.slow.evidence(LATENCY)?,
         ];
+        if let Some(shadow) = &self.shadow {
+            seen.extend(shadow.evidence()?);
+        }
         let decision = self.judge.look(&seen)?;
+        // In shadow nothing else can be seen, so nothing else is waited for.
+        let lacking = |one: &MetricEvidence| {
+            Some(Missing { name: one.name.clone(), reason: rule(&one.name).missing(Some(one))? })
+        };
+        let missing = match self.shadowing {
+            true => seen.iter().filter(|one| of_shadow(&one.name)).filter_map(lacking).collect(),
+            false => decision.missing,
+        };
         Ok(Report {
             verdict: decision.verdict,
             log_e: decision.log_e,
@@ -193,7 +257,8 @@ impl Evidence {
             errors: self.errors.report()?,
             prediction: self.prediction.report()?,
             latency: self.latency()?,
-            missing: decision.missing,
+            shadow: self.shadow.as_ref().map(ShadowTest::report).transpose()?,
+            missing,
         })
     }
 

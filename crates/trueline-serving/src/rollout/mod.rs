@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! plane ─ watch ─► evidence      each answer of either arm, in memory; written down every few seconds
+//!       └ shadow ─┘             before the first step: what the candidate would have answered
 //!                     └─ look ─► report ─► course     pure: stay, next step, promote, roll back, hold
 //!                                            └─► store     one write: the route, the decision, its numbers
 //! ```
@@ -16,6 +17,7 @@ mod record;
 mod replay;
 mod report;
 mod rollouts;
+pub(crate) mod shadow;
 pub(crate) mod store;
 mod watch;
 mod words;
@@ -29,6 +31,11 @@ pub use replay::{Mismatch, RolloutReplay};
 pub use report::{LatencyReport, MeanReport, RateReport, Report};
 pub use rollouts::{Moved, Rollouts};
 use serde::{Deserialize, Serialize};
+pub(crate) use shadow::LiveShadow;
+pub use shadow::{
+    Beside, Shadow, ShadowDraw, ShadowExample, ShadowFailure, ShadowObservation, ShadowOutcome, ShadowPhase,
+    ShadowReport, ShareReport,
+};
 use trueline_stats::sequential::{Arm, Interval};
 pub(crate) use watch::Watch;
 pub use watch::{Observation, Outcome};

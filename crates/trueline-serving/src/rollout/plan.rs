@@ -1,7 +1,9 @@
 //! What a rollout was started with: its steps, what harm it allows, and what becomes of it when the time is over. None of
 //! it changes later, since the statistics are only valid for what was fixed before the first look.
 
+use super::shadow::{Shadow, ShadowPhase};
 use crate::error::ServingError;
+use crate::model::ModelSpec;
 use serde::{Deserialize, Serialize};
 use trueline_ledger::Millis;
 
@@ -71,6 +73,8 @@ pub enum Inconclusive {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
+    /// The phase before the steps in which nobody gets the candidate's answers; none without one.
+    pub shadow: Option<ShadowPhase>,
     /// The steps, with rising shares.
     pub steps: Vec<Step>,
     /// What harm is allowed.
@@ -90,6 +94,12 @@ impl Share {
     pub(crate) fn of(weight: u32, total: u64) -> Self {
         // A weight is never above the total, so this is at most all.
         Self((u64::from(weight) * u64::from(Self::ALL) / total.max(1)) as u32)
+    }
+
+    /// Of percent in a plan that was checked, so that it lies between 1 and all.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(crate) fn of_percent(percent: f64) -> Self {
+        Self((percent * 100.0).round() as u32)
     }
 
     /// As a fraction of 1.
@@ -122,10 +132,8 @@ impl Step {
 
     /// Its share.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn share(&self) -> Share {
-        // The plan was checked: it lies between 1 and 9,999.
-        Share((self.share_percent * 100.0).round() as u32)
+        Share::of_percent(self.share_percent)
     }
 }
 
@@ -149,6 +157,7 @@ impl Default for Limits {
 impl Default for Plan {
     fn default() -> Self {
         Self {
+            shadow: None,
             steps: [5.0, 20.0, 50.0].map(Step::to).to_vec(),
             limits: Limits::default(),
             longest_seconds: 24 * 3600,
@@ -181,6 +190,9 @@ impl Plan {
         if self.longest_seconds == 0 || self.longest_seconds > LONGEST {
             return wrong(format!("longest_seconds is from 1 to {LONGEST}, not {}", self.longest_seconds));
         }
+        if let Some(shadow) = &self.shadow {
+            shadow.check().or_else(wrong)?;
+        }
         self.limits.check().or_else(wrong)
     }
 
@@ -188,6 +200,12 @@ impl Plan {
     #[must_use]
     pub fn share(&self, step: usize) -> Option<Share> {
         self.steps.get(step).map(Step::share)
+    }
+
+    /// What a route carries of the shadow; none without one.
+    #[must_use]
+    pub fn shadow_of(&self, candidate: &ModelSpec) -> Option<Shadow> {
+        self.shadow.as_ref().map(|phase| phase.of(candidate))
     }
 
     /// When it is over, for one that was started then.

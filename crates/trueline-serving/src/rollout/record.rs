@@ -71,6 +71,8 @@ pub struct Rollout {
     pub plan: Plan,
     /// Where it is.
     pub state: RolloutState,
+    /// Whether it is in shadow yet, before its first step: nobody gets the candidate's answers.
+    pub shadowing: bool,
     /// The step it is at, from 0.
     pub step: usize,
     /// Since when.
@@ -106,7 +108,7 @@ pub struct RolloutDecision {
 
 pub(super) const COLUMNS: &str =
     "id, project, endpoint, baseline, candidate, plan, state, step, step_since_ms, reason,
-     started_by, started_at_ms, ended_at_ms";
+     started_by, started_at_ms, ended_at_ms, shadowing";
 
 pub(super) fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, ServingError> {
     serde_json::from_str(text)
@@ -130,6 +132,7 @@ impl Rollout {
             started_by: row.take(10)?,
             started_at_ms: row.take(11)?,
             ended_at_ms: row.take(12)?,
+            shadowing: row.take::<i64>(13)? != 0,
         })
     }
 
@@ -137,6 +140,7 @@ impl Rollout {
     #[must_use]
     pub fn share_percent(&self) -> f64 {
         match self.state {
+            RolloutState::Running | RolloutState::Held if self.shadowing => 0.0,
             RolloutState::Running | RolloutState::Held => {
                 self.plan.share(self.step).map_or(0.0, Share::percent)
             }

@@ -25,8 +25,11 @@ pub struct RolloutReplay {
     told: BTreeMap<(String, String), Option<String>>,
 }
 
-fn words(endpoint: &str, candidate: &str, state: &str, step: u64) -> String {
-    format!("{candidate} at {endpoint}: {state}, step {step}")
+fn words(endpoint: &str, candidate: &str, state: &str, (shadowing, step): (bool, u64)) -> String {
+    match shadowing {
+        true => format!("{candidate} at {endpoint}: {state}, in shadow"),
+        false => format!("{candidate} at {endpoint}: {state}, step {step}"),
+    }
 }
 
 impl RolloutReplay {
@@ -48,7 +51,8 @@ impl RolloutReplay {
         let text = |payload: &Json, field: &str| payload[field].as_str().unwrap_or_default().to_owned();
         let told = event.payload.as_ref().map(|p| {
             let step = p["step"].as_u64().unwrap_or_default();
-            words(&text(p, "endpoint"), &text(p, "candidate"), &text(p, "state"), step)
+            let at = (p["shadowing"].as_bool().unwrap_or_default(), step);
+            words(&text(p, "endpoint"), &text(p, "candidate"), &text(p, "state"), at)
         });
         self.told.insert((event.project.clone(), event.resource.id.clone()), told);
     }
@@ -61,7 +65,8 @@ impl RolloutReplay {
         let mut found = BTreeMap::new();
         for mut row in tx.query(&format!("SELECT {COLUMNS} FROM rollouts"), &[])? {
             let r = Rollout::from_row(&mut row)?;
-            let said = words(r.endpoint.as_str(), &r.candidate.name(), r.state.as_str(), r.step as u64);
+            let at = (r.shadowing, r.step as u64);
+            let said = words(r.endpoint.as_str(), &r.candidate.name(), r.state.as_str(), at);
             found.insert((r.project.as_str().to_owned(), r.id), said);
         }
         Ok(disagreements("rollout", &self.told, &found))

@@ -1,6 +1,7 @@
 //! The numbers behind a decision, as events, tables and faces carry them.
 
 use super::Arms;
+use super::shadow::ShadowReport;
 use serde::{Deserialize, Serialize};
 use trueline_stats::sequential::{Interval, Missing, Verdict};
 
@@ -25,7 +26,10 @@ pub struct Report {
     pub prediction: MeanReport,
     /// Latency.
     pub latency: LatencyReport,
-    /// What promotion waits for; empty when nothing stands against it.
+    /// What the shadow showed; none without one.
+    #[serde(default)]
+    pub shadow: Option<ShadowReport>,
+    /// What promotion waits for; while it is in shadow, what the first step waits for; empty when nothing stands against it.
     pub missing: Vec<Missing>,
 }
 

@@ -38,7 +38,8 @@ impl Rollouts {
         Self { ledger }
     }
 
-    /// Starts one: the candidate gets the share of the first step beside what answers now.
+    /// Starts one: the candidate gets the share of the first step beside what answers now, or is asked in shadow, if the plan
+    /// begins with that.
     ///
     /// # Errors
     /// [`ServingError::Invalid`] for a plan that makes no sense, [`ServingError::State`] when another is under way, when
@@ -58,6 +59,7 @@ impl Rollouts {
             endpoint: endpoint.clone(),
             baseline: Vec::new(),
             candidate,
+            shadowing: plan.shadow.is_some(),
             plan,
             state: RolloutState::Running,
             step: 0,

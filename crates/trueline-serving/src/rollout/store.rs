@@ -98,8 +98,8 @@ pub(super) fn start(tx: &mut LedgerTx<'_, '_>, mut new: Rollout) -> Result<Rollo
     let text = |value: Json| value.to_string();
     tx.execute(
         "INSERT INTO rollouts (id, project, endpoint, baseline, candidate, plan, state, step, step_since_ms, reason,
-             started_by, started_at_ms, ended_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, NULL)",
+             started_by, started_at_ms, ended_at_ms, shadowing)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, NULL, ?12)",
         &[
             new.id.as_str().into(),
             (&new.project).into(),
@@ -112,6 +112,7 @@ pub(super) fn start(tx: &mut LedgerTx<'_, '_>, mut new: Rollout) -> Result<Rollo
             new.reason.as_str().into(),
             new.started_by.as_str().into(),
             new.started_at_ms.into(),
+            i64::from(new.shadowing).into(),
         ],
     )?;
     let reason = new.reason.clone();
@@ -130,14 +131,15 @@ pub(super) fn act(
     numbers: Option<&Report>,
 ) -> Result<Option<Rollout>, ServingError> {
     let mut now = by_id(tx, &seen.project, &seen.id)?;
-    if now.state != seen.state || now.step != seen.step || !now.state.is_open() {
+    let moved = (now.state, now.shadowing, now.step) != (seen.state, seen.shadowing, seen.step);
+    if moved || !now.state.is_open() {
         return Ok(None);
     }
     let before = get(tx, &now.project, &now.endpoint)?;
     let (state, action, change) = match what {
         Move::Stay => return Ok(None),
         Move::Step(step) => {
-            (now.step, now.step_since_ms) = (step, tx.now());
+            (now.shadowing, now.step, now.step_since_ms) = (false, step, tx.now());
             (RolloutState::Running, "rollout.stepped", Some(RouteChange::Shifted))
         }
         Move::Promote => (RolloutState::Promoted, "rollout.promoted", Some(RouteChange::Promoted)),
@@ -195,13 +197,18 @@ fn reroute(
         ServingError::State(format!("the rollout `{}` has no step {}", rollout.id, rollout.step + 1))
     })?;
     let (variants, under_way) = match rollout.state {
+        RolloutState::Running | RolloutState::Held if rollout.shadowing => {
+            (rollout.baseline.clone(), Some(rollout.id.as_str()))
+        }
         RolloutState::Running | RolloutState::Held => {
             (shares(&rollout.baseline, &rollout.candidate, share)?, Some(rollout.id.as_str()))
         }
         RolloutState::Promoted => (alone(), None),
         RolloutState::RolledBack | RolloutState::Cancelled => (rollout.baseline.clone(), None),
     };
-    append(tx, &rollout.project, before, &Next { variants: &variants, change, rollout: under_way, reason })
+    let shadow = under_way.filter(|_| rollout.shadowing).and(rollout.plan.shadow_of(&rollout.candidate));
+    let next = Next { variants: &variants, change, rollout: under_way, shadow: shadow.as_ref(), reason };
+    append(tx, &rollout.project, before, &next)
 }
 
 /// Writes the rollout's state and the decision that led to it, with an event that carries the numbers.
@@ -218,7 +225,7 @@ fn record(
     rollout.ended_at_ms = (!rollout.state.is_open()).then_some(now);
     reason.clone_into(&mut rollout.reason);
     tx.execute(
-        "UPDATE rollouts SET state = ?3, step = ?4, step_since_ms = ?5, reason = ?6, ended_at_ms = ?7
+        "UPDATE rollouts SET state = ?3, step = ?4, step_since_ms = ?5, reason = ?6, ended_at_ms = ?7, shadowing = ?8
          WHERE project = ?1 AND id = ?2",
         &[
             key.0.into(),
@@ -228,6 +235,7 @@ fn record(
             rollout.step_since_ms.into(),
             reason.into(),
             rollout.ended_at_ms.into(),
+            i64::from(rollout.shadowing).into(),
         ],
     )?;
     let share = rollout.share_percent();
@@ -253,7 +261,7 @@ fn record(
         "endpoint": rollout.endpoint, "candidate": rollout.candidate.name(),
         "candidate_manifest_digest": rollout.candidate.manifest_digest,
         "baseline": rollout.baseline.iter().map(|v| v.spec.name()).collect::<Vec<_>>(),
-        "state": rollout.state, "step": rollout.step, "share_percent": share, "reason": reason,
+        "state": rollout.state, "shadowing": rollout.shadowing, "step": rollout.step, "share_percent": share, "reason": reason,
         "plan": (decision == "started").then_some(&rollout.plan), "numbers": numbers,
     }));
     let event = tx.emit(event)?;

@@ -50,19 +50,31 @@ impl Outcome {
 /// is the judge's.
 ///
 /// When the list is full, what comes is left out whatever it shows, in both arms alike, so nothing is biased.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    waiting: Mutex<Waiting>,
+#[derive(Debug)]
+pub(crate) struct Watch<T = Observation> {
+    waiting: Mutex<Waiting<T>>,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    seen: Vec<Observation>,
+#[derive(Debug)]
+struct Waiting<T> {
+    seen: Vec<T>,
     overlooked: u64,
 }
 
-impl Watch {
-    pub(crate) fn put(&self, seen: Observation) {
+impl<T> Default for Watch<T> {
+    fn default() -> Self {
+        Self { waiting: Mutex::new(Waiting::default()) }
+    }
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { seen: Vec::new(), overlooked: 0 }
+    }
+}
+
+impl<T> Watch<T> {
+    pub(crate) fn put(&self, seen: T) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.seen.len() < MOST_WAITING {
             true => waiting.seen.push(seen),
@@ -70,8 +82,13 @@ impl Watch {
         }
     }
 
+    /// Counts a request that was left out.
+    pub(crate) fn overlook(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).overlooked += 1;
+    }
+
     /// What waits, and how many requests were left out since the last time.
-    pub(crate) fn take(&self) -> (Vec<Observation>, u64) {
+    pub(crate) fn take(&self) -> (Vec<T>, u64) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = std::mem::take(&mut *waiting);
         (taken.seen, taken.overlooked)

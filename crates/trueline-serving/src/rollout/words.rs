@@ -3,6 +3,7 @@
 use super::course::Move;
 use super::plan::Plan;
 use super::report::{MeanReport, RateReport, Report};
+use super::shadow::{ShadowReport, ShareReport};
 use trueline_stats::sequential::{Interval, MissingReason};
 
 /// What the arms are called.
@@ -19,6 +20,8 @@ pub struct Names {
 pub fn explain(what: Move, plan: &Plan, report: &Report, names: &Names) -> String {
     match what {
         Move::Stay => standing(report, names),
+        // Only the shadow comes before the first step.
+        Move::Step(0) => after_shadow(plan, report, names),
         Move::Step(step) => {
             let share = plan.share(step).map_or(0.0, super::Share::percent);
             format!(
@@ -40,23 +43,76 @@ pub fn explain(what: Move, plan: &Plan, report: &Report, names: &Names) -> Strin
 
 /// All metrics, the one that says most against the candidate first.
 fn harm(report: &Report, names: &Names) -> String {
-    let mut said = [
+    let mut said = vec![
         (report.errors.log_e, errors(&report.errors, names)),
         (report.prediction.log_e, prediction(&report.prediction, names)),
         (report.latency.slow.log_e, latency(report, names)),
     ];
+    if let Some(shadow) = &report.shadow {
+        said.push((shadow.differing.log_e, differing(shadow, names)));
+        said.push((shadow.failing.log_e, failing(shadow, names)));
+    }
     said.sort_by(|a, b| b.0.total_cmp(&a.0));
     format!("{} ({})", said[0].1, evidence(report))
 }
 
 fn evidence(report: &Report) -> String {
+    let of_shadow =
+        report.shadow.as_ref().map(|s| format!(", {} in shadow before", s.asked)).unwrap_or_default();
     format!(
-        "p = {}, rolled back from {} on, over all metrics and looks; {} and {} requests",
+        "p = {}, rolled back from {} on, over all metrics and looks; {} and {} requests{of_shadow}",
         number(report.p_value),
         number(report.alpha),
         report.requests.candidate,
         report.requests.baseline
     )
+}
+
+/// Why the first step is taken.
+fn after_shadow(plan: &Plan, report: &Report, names: &Names) -> String {
+    let share = plan.share(0).map_or(0.0, super::Share::percent);
+    let shown = report.shadow.as_ref().map_or_else(String::new, |shadow| {
+        format!(" {}; {}", differing(shadow, names), failing(shadow, names))
+    });
+    format!("in shadow {} did what is allowed: it goes on to {share} %.{shown}", names.candidate)
+}
+
+fn differing(shadow: &ShadowReport, names: &Names) -> String {
+    let example = shadow.example.as_ref().map_or_else(String::new, |worst| {
+        let by = worst.by.map_or_else(|| "in kind".to_owned(), |by| format!("by {}", number(by)));
+        format!(", most of all prediction {}, {by}", worst.prediction_id)
+    });
+    format!(
+        "{} answers {} of {} otherwise than {}{example}: {}",
+        names.candidate,
+        shadow.differing.hits,
+        units(&shadow.differing),
+        names.baseline,
+        share_of(&shadow.differing)
+    )
+}
+
+fn failing(shadow: &ShadowReport, names: &Names) -> String {
+    let example = shadow.failure.as_ref().map_or_else(String::new, |last| format!(" ({})", last.reason));
+    format!(
+        "{} failed {} of {} that {} answered{example}: {}",
+        names.candidate,
+        shadow.failing.hits,
+        units(&shadow.failing),
+        names.baseline,
+        share_of(&shadow.failing)
+    )
+}
+
+fn units(share: &ShareReport) -> String {
+    format!("{} request{}", share.units, if share.units == 1 { "" } else { "s" })
+}
+
+/// A share in percent, with what is allowed.
+fn share_of(share: &ShareReport) -> String {
+    let percent =
+        Interval { lower: share.share.lower.map(|v| v * 100.0), upper: share.share.upper.map(|v| v * 100.0) };
+    format!("{} % where {} % is allowed", between(percent), number(share.allowed * 100.0))
 }
 
 fn standing(report: &Report, names: &Names) -> String {
@@ -156,7 +212,7 @@ fn open(report: &Report) -> String {
         }
     });
     match report.missing.is_empty() {
-        true => "the steps did not get their requests".to_owned(),
+        true => "it did not get its requests".to_owned(),
         false => each.collect::<Vec<_>>().join(", "),
     }
 }

@@ -1,6 +1,7 @@
 //! One-sided e-values and bounds for a Bernoulli mean, from truncated Beta mixtures of likelihood ratios.
-//! Shared by the error-share test and the quantile sequences.
+//! Shared by the share tests and the quantile sequences.
 
+use super::Interval;
 use crate::special::{ln_beta, ln_beta_tails};
 
 /// A Beta(a, b) prior on the success probability.
@@ -42,6 +43,33 @@ pub(super) fn log_e_above(k: u64, n: u64, p: f64, prior: BetaPrior) -> f64 {
 /// ln e against H0: P(success | past) >= p: [`log_e_above`] with success and failure exchanged.
 pub(super) fn log_e_below(k: u64, n: u64, p: f64, prior: BetaPrior) -> f64 {
     log_e_above(n - k, n, 1.0 - p, prior.mirrored())
+}
+
+/// The (1 - `alpha`) confidence sequence for the success probability, as it stands after k successes in n trials:
+/// {θ : B(a+k, b+n-k)/B(a,b) < θ^k (1-θ)^{n-k} / alpha}.
+pub(super) fn mixture_interval(k: u64, n: u64, prior: BetaPrior, alpha: f64) -> Interval {
+    if n == 0 {
+        return Interval { lower: Some(0.0), upper: Some(1.0) };
+    }
+    let (successes, failures) = (k as f64, (n - k) as f64);
+    let mixture = ln_beta(prior.a + successes, prior.b + failures) - ln_beta(prior.a, prior.b);
+    let floor = mixture + alpha.ln();
+    let log_likelihood = |theta: f64| {
+        let hits = if k > 0 { successes * theta.ln() } else { 0.0 };
+        let misses = if n > k { failures * (-theta).ln_1p() } else { 0.0 };
+        hits + misses
+    };
+    let mode = successes / (successes + failures);
+    let edge = |mut inside: f64, mut outside: f64| {
+        for _ in 0..80 {
+            let middle = 0.5 * (inside + outside);
+            if log_likelihood(middle) > floor { inside = middle } else { outside = middle }
+        }
+        outside
+    };
+    let lower = if k == 0 { 0.0 } else { edge(mode, 0.0) };
+    let upper = if n == k { 1.0 } else { edge(mode, 1.0) };
+    Interval { lower: Some(lower), upper: Some(upper) }
 }
 
 /// The smallest k with ln e(above) >= `needed`; `None` when even k = n is not enough.

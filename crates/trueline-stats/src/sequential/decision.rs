@@ -201,7 +201,7 @@ impl Judge {
 
     fn missing(&self) -> Vec<Missing> {
         let lacking = |(rule, latest): (&MetricRule, &Option<MetricEvidence>)| {
-            let reason = rule.required.then(|| missing_reason(rule, latest.as_ref())).flatten()?;
+            let reason = rule.required.then(|| rule.missing(latest.as_ref())).flatten()?;
             Some(Missing { name: rule.name.clone(), reason })
         };
         let mut missing: Vec<Missing> = self.rules.iter().zip(&self.latest).filter_map(lacking).collect();
@@ -217,24 +217,28 @@ impl Judge {
     }
 }
 
-fn missing_reason(rule: &MetricRule, latest: Option<&MetricEvidence>) -> Option<MissingReason> {
-    let seen = latest.map_or(0, |one| one.observations);
-    if seen < rule.least_observations {
-        return Some(MissingReason::Observations { needed: rule.least_observations - seen });
+impl MetricRule {
+    /// What still stands between the newest evidence and "harm above the margin is excluded"; none when nothing does.
+    #[must_use]
+    pub fn missing(&self, latest: Option<&MetricEvidence>) -> Option<MissingReason> {
+        let seen = latest.map_or(0, |one| one.observations);
+        if seen < self.least_observations {
+            return Some(MissingReason::Observations { needed: self.least_observations - seen });
+        }
+        let Some(latest) = latest else {
+            return Some(MissingReason::Precision { expected_observations: None });
+        };
+        if latest.harm.is_below(self.margin) {
+            return None;
+        }
+        let expected_observations = latest.harm.lower.zip(latest.harm.upper).and_then(|(lower, upper)| {
+            let centre = 0.5 * (lower + upper);
+            let room = self.margin - centre;
+            let widths = 0.5 * (upper - lower) / room;
+            (room > 0.0 && widths.is_finite()).then(|| (seen.max(1) as f64 * widths * widths).ceil() as u64)
+        });
+        Some(MissingReason::Precision { expected_observations })
     }
-    let Some(latest) = latest else {
-        return Some(MissingReason::Precision { expected_observations: None });
-    };
-    if latest.harm.is_below(rule.margin) {
-        return None;
-    }
-    let expected_observations = latest.harm.lower.zip(latest.harm.upper).and_then(|(lower, upper)| {
-        let centre = 0.5 * (lower + upper);
-        let room = rule.margin - centre;
-        let widths = 0.5 * (upper - lower) / room;
-        (room > 0.0 && widths.is_finite()).then(|| (seen.max(1) as f64 * widths * widths).ceil() as u64)
-    });
-    Some(MissingReason::Precision { expected_observations })
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::binomial::{BetaPrior, log_e_above};
+use super::binomial::{BetaPrior, log_e_above, mixture_interval};
 use super::{Arm, Interval, p_from_log_e};
 use crate::error::{StatsError, open_unit, positive};
-use crate::special::ln_beta;
 
 /// The multinomial count test of Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data"
 /// (`NeurIPS` 2022), for two arms.
@@ -80,36 +79,15 @@ impl ErrorShareTest {
         p_from_log_e(self.largest_log_e)
     }
 
-    /// The (1 - `alpha`) confidence sequence for the canary's share of errors θ, as it stands:
-    /// {θ : B(a+k, b+n-k)/B(a,b) < θ^k (1-θ)^{n-k} / alpha}.
+    /// The (1 - `alpha`) confidence sequence for the canary's share of errors θ, as it stands (`mixture_interval` in
+    /// `binomial`).
     ///
     /// # Errors
     /// `alpha` outside (0, 1).
     pub fn share_interval(&self, alpha: f64) -> Result<Interval, StatsError> {
         open_unit("alpha", alpha)?;
-        let (k, m) = (self.canary as f64, self.champion as f64);
-        if self.canary + self.champion == 0 {
-            return Ok(Interval { lower: Some(0.0), upper: Some(1.0) });
-        }
-        let mixture = ln_beta(self.prior_canary + k, self.prior_champion + m)
-            - ln_beta(self.prior_canary, self.prior_champion);
-        let floor = mixture + alpha.ln();
-        let log_likelihood = |theta: f64| {
-            let hits = if self.canary > 0 { k * theta.ln() } else { 0.0 };
-            let misses = if self.champion > 0 { m * (-theta).ln_1p() } else { 0.0 };
-            hits + misses
-        };
-        let mode = k / (k + m);
-        let edge = |mut inside: f64, mut outside: f64| {
-            for _ in 0..80 {
-                let middle = 0.5 * (inside + outside);
-                if log_likelihood(middle) > floor { inside = middle } else { outside = middle }
-            }
-            outside
-        };
-        let lower = if self.canary == 0 { 0.0 } else { edge(mode, 0.0) };
-        let upper = if self.champion == 0 { 1.0 } else { edge(mode, 1.0) };
-        Ok(Interval { lower: Some(lower), upper: Some(upper) })
+        let prior = BetaPrior { a: self.prior_canary, b: self.prior_champion };
+        Ok(mixture_interval(self.canary, self.canary + self.champion, prior, alpha))
     }
 
     /// The (1 - `alpha`) confidence sequence for the ratio r = (canary error rate)/(champion error rate): the

@@ -7,6 +7,7 @@
 //! | test | exact when | tolerates |
 //! |---|---|---|
 //! | [`ErrorShareTest`], [`ErrorRatioTest`] | units are assigned at random, one error per unit | any load, cycles and common bursts |
+//! | [`ShareTest`] | each unit's chance to show it, given the past, is within the limit | a share that moves below the limit |
 //! | [`SlowThreshold`] + [`ErrorRatioTest`] | the same | the same: the latency test to use by default |
 //! | [`AllocatedDifference`] | units are assigned at random, values in [0, 1] | cycles, changing allocation |
 //! | [`MeanDifference`] | each stream has a constant conditional mean | skew; not cycles |
@@ -23,6 +24,7 @@ mod keys;
 mod latency;
 mod means;
 mod quantile;
+mod share;
 mod slow;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,7 @@ pub use keys::{FirstPerKey, KeyMean, KeyMeans};
 pub use latency::{LatencyBins, LatencyHistogram};
 pub use means::{AsymptoticMean, BoundedMean, MeanDifference};
 pub use quantile::QuantileDifference;
+pub use share::ShareTest;
 pub use slow::SlowThreshold;
 
 /// Which side of a rollout a unit was assigned to.

@@ -5,7 +5,8 @@ use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, endpoints, time
 use crate::format::{count, duration_ms};
 use crate::links::Links;
 use crate::pages::{
-    RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutStep, Waiting,
+    RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutShadow, RolloutStep,
+    Waiting,
 };
 use crate::parts::{Badge, Reference, Tone};
 use crate::shell::Shell;
@@ -14,7 +15,9 @@ use axum::response::{IntoResponse, Redirect};
 use trueline_flows::{cancel_rollout, promote_rollout};
 use trueline_identity::Deploy;
 use trueline_ledger::Millis;
-use trueline_serving::rollout::{RateReport, Report, Rollout, RolloutDecision, RolloutState};
+use trueline_serving::rollout::{
+    RateReport, Report, Rollout, RolloutDecision, RolloutState, ShadowPhase, ShadowReport, ShareReport,
+};
 use trueline_serving::{EndpointName, ModelSpec};
 use trueline_stats::sequential::Interval;
 
@@ -50,7 +53,7 @@ pub(super) async fn part(
         started_by: crate::words::person(&newest.started_by).to_owned(),
         started_at: timestamp(newest.started_at_ms),
         ends_at: timestamp(newest.ended_at_ms.unwrap_or_else(|| newest.plan.deadline(newest.started_at_ms))),
-        numbers: live.or_else(last).map(|(report, at)| numbers(&report, at)),
+        numbers: live.or_else(last).map(|(report, at)| numbers(to, &report, at)),
         decisions: decisions.iter().rev().map(decision).collect(),
         earlier: earlier.iter().map(|r| row(to, r)).collect(),
         can_decide: open && visitor.session.leave::<Deploy>().is_ok(),
@@ -152,6 +155,7 @@ fn steps(rollout: &Rollout) -> Vec<RolloutStep> {
     let step = |(i, step): (usize, &trueline_serving::rollout::Step)| RolloutStep {
         share: percent(step.share_percent),
         state: match i.cmp(&rollout.step) {
+            _ if rollout.shadowing => ahead(),
             std::cmp::Ordering::Less => Badge::new(Tone::Good, "Taken"),
             std::cmp::Ordering::Equal => here(promoted),
             std::cmp::Ordering::Greater if promoted => Badge::new(Tone::Quiet, "Skipped"),
@@ -168,17 +172,74 @@ fn steps(rollout: &Rollout) -> Vec<RolloutStep> {
         state: if promoted { Badge::new(Tone::Good, "Promoted") } else { ahead() },
         takes: String::new(),
     };
-    rollout.plan.steps.iter().enumerate().map(step).chain(std::iter::once(all)).collect()
+    let shadow = rollout.plan.shadow.as_ref().map(|phase| RolloutStep {
+        share: "Shadow".to_owned(),
+        state: if rollout.shadowing { here(promoted) } else { Badge::new(Tone::Good, "Taken") },
+        takes: shadow_takes(phase),
+    });
+    let steps = rollout.plan.steps.iter().enumerate().map(step);
+    shadow.into_iter().chain(steps).chain(std::iter::once(all)).collect()
 }
 
-fn numbers(report: &Report, at: Millis) -> RolloutNumbers {
+fn shadow_takes(phase: &ShadowPhase) -> String {
+    format!(
+        "at least {} requests and {}",
+        count(phase.least_requests),
+        duration_ms(i64::try_from(phase.least_seconds).unwrap_or(i64::MAX).saturating_mul(1_000))
+    )
+}
+
+fn numbers(to: &Links, report: &Report, at: Millis) -> RolloutNumbers {
+    let shadow = report.shadow.iter().flat_map(shadow_checks);
     RolloutNumbers {
         at: timestamp(at),
         candidate: report.requests.candidate,
         baseline: report.requests.baseline,
         p_value: digits(report.p_value),
         alpha: digits(report.alpha),
-        checks: vec![errors(report), prediction(report), latency(report)],
+        checks: shadow.chain([errors(report), prediction(report), latency(report)]).collect(),
+        shadow: report.shadow.as_ref().map(|s| shadow_told(to, s)),
+    }
+}
+
+/// What the shadow's two shares say.
+fn shadow_checks(shadow: &ShadowReport) -> [RolloutCheck; 2] {
+    let one = |name: &str, share: &ShareReport| RolloutCheck {
+        name: name.to_owned(),
+        candidate: scaled(share.share, 100.0, " %"),
+        baseline: "–".to_owned(),
+        effect: "–".to_owned(),
+        allowed: format!("{} %", digits(share.allowed * 100.0)),
+        evidence: digits(share.log_e.exp()),
+        says: match (share.share.lower, share.share.upper) {
+            (Some(low), _) if low > share.allowed => harm(),
+            (_, Some(high)) if share.units > 0 && high < share.allowed => within(),
+            _ => open(),
+        },
+    };
+    [
+        one("Answers that differ in shadow", &shadow.differing),
+        one("Requests that fail in shadow", &shadow.failing),
+    ]
+}
+
+fn shadow_told(to: &Links, shadow: &ShadowReport) -> RolloutShadow {
+    let at = |id: &str| Reference::to("prediction", id, to.prediction(id));
+    RolloutShadow {
+        asked: shadow.asked,
+        failed: shadow.failed,
+        shed: shadow.shed,
+        rows: shadow.rows,
+        rows_differing: shadow.rows_differing,
+        largest: digits(shadow.largest_difference),
+        latency: format!(
+            "p{} {} beside {}",
+            digits(shadow.quantile * 100.0),
+            scaled(shadow.at_quantile_ms.candidate, 1.0, " ms"),
+            scaled(shadow.at_quantile_ms.baseline, 1.0, " ms")
+        ),
+        example: shadow.example.as_ref().map(|e| at(&e.prediction_id)),
+        failure: shadow.failure.as_ref().map(|f| (at(&f.prediction_id), f.reason.clone())),
     }
 }
 

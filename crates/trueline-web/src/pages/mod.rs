@@ -53,7 +53,9 @@ pub use pipelines::{
 };
 pub use prediction::{Fact, FindPredictionPage, PredictionPage, Station, Told};
 pub use release::{DecisionForm, DecisionRow, GateLine, PolicyCard, Release};
-pub use rollouts::{RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutStep};
+pub use rollouts::{
+    RolloutCheck, RolloutDecisionRow, RolloutNumbers, RolloutPart, RolloutRow, RolloutShadow, RolloutStep,
+};
 pub use run::{Console, DatasetInput, Live, MetricRow, ModelMade, RunLine, RunPage, RunTab};
 pub use run_table::{Column, ColumnGroup, ExperimentPage, RunRow, RunTableFeed, SavedView};
 pub use search::{Hit, SearchPage};

@@ -48,8 +48,33 @@ pub struct RolloutNumbers {
     pub p_value: String,
     /// The p-value at which the candidate is taken off.
     pub alpha: String,
-    /// Errors, predictions, latency.
+    /// What the shadow compared, if there was one; errors, predictions, latency.
     pub checks: Vec<RolloutCheck>,
+    /// What else the shadow tells.
+    pub shadow: Option<RolloutShadow>,
+}
+
+/// What a candidate did while nobody got its answers.
+#[derive(Clone, Debug)]
+pub struct RolloutShadow {
+    /// Requests that it was asked.
+    pub asked: u64,
+    /// Requests that it failed.
+    pub failed: u64,
+    /// Requests that it was not asked, because too many waited.
+    pub shed: u64,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Rows that it answers differently.
+    pub rows_differing: u64,
+    /// The largest distance between two numbers.
+    pub largest: String,
+    /// How long it took, beside the baseline.
+    pub latency: String,
+    /// The prediction that differs most.
+    pub example: Option<Reference>,
+    /// The prediction that it failed last, and why.
+    pub failure: Option<(Reference, String)>,
 }
 
 /// A decision.

@@ -58,6 +58,20 @@ pub fn rollout() -> RolloutPart {
                 check("Mean prediction", Badge::new(Tone::Bad, "Harm"), "0.429 to 0.508"),
                 check("Failed requests", Badge::new(Tone::Wait, "Not clear yet"), "≤ 1.5 %"),
             ],
+            shadow: Some(RolloutShadow {
+                asked: 1_204,
+                failed: 1,
+                shed: 12,
+                rows: 1_203,
+                rows_differing: 31,
+                largest: "0.212".into(),
+                latency: "p95 2.1 to 2.6 ms beside 1.9 to 2.4 ms".into(),
+                example: Some(Reference::to("prediction", "01", to().prediction("01"))),
+                failure: Some((
+                    Reference::to("prediction", "02", to().prediction("02")),
+                    "it fell over".into(),
+                )),
+            }),
         }),
         decisions: vec![RolloutDecisionRow {
             decision: Badge::new(Tone::Busy, "Started"),

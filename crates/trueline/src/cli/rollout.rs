@@ -39,6 +39,30 @@ pub(crate) struct StartArgs {
     /// Shares of the traffic in percent, one step after the other [default: 5,20,50]
     #[arg(long, value_delimiter = ',')]
     steps: Vec<f64>,
+    /// Before the first step, ask the version beside what answers, without anybody getting its answers
+    #[arg(long)]
+    shadow: bool,
+    /// Share of the requests that it is asked in shadow, in percent [default: 100]
+    #[arg(long)]
+    shadow_share: Option<f64>,
+    /// Requests in shadow before the first step [default: 100]
+    #[arg(long)]
+    shadow_requests: Option<u64>,
+    /// Seconds in shadow before the first step [default: 60]
+    #[arg(long)]
+    shadow_seconds: Option<u64>,
+    /// How far two numbers may lie apart and still be the same answer, in shadow [default: 0.05]
+    #[arg(long)]
+    tolerance: Option<f64>,
+    /// The same as a share of what answers now; both are added [default: 0]
+    #[arg(long)]
+    tolerance_relative: Option<f64>,
+    /// The share of requests that may be answered differently in shadow [default: 0.1]
+    #[arg(long)]
+    most_differing: Option<f64>,
+    /// The share of requests that the version may fail in shadow [default: 0.01]
+    #[arg(long)]
+    most_failing: Option<f64>,
     /// Requests of the version in each step before the next [default: 100]
     #[arg(long)]
     step_requests: Option<u64>,
@@ -99,6 +123,26 @@ pub(crate) struct EndArgs {
 }
 
 impl StartArgs {
+    /// The shadow; null when nothing of it was said.
+    fn shadow(&self) -> Value {
+        let tolerance =
+            said([("absolute", json!(self.tolerance)), ("relative", json!(self.tolerance_relative))]);
+        let mut shadow = said([
+            ("share_percent", json!(self.shadow_share)),
+            ("least_requests", json!(self.shadow_requests)),
+            ("least_seconds", json!(self.shadow_seconds)),
+            ("most_differing", json!(self.most_differing)),
+            ("most_failing", json!(self.most_failing)),
+        ]);
+        if !tolerance.is_empty() {
+            shadow.insert("tolerance".to_owned(), Value::Object(tolerance));
+        }
+        match self.shadow || !shadow.is_empty() {
+            true => Value::Object(shadow),
+            false => Value::Null,
+        }
+    }
+
     /// What was said, and nothing of what was not: the server has the defaults.
     fn plan(&self) -> Value {
         let shares = match self.steps.as_slice() {
@@ -122,6 +166,7 @@ impl StartArgs {
         ]);
         let word = |on| if matches!(on, OnInconclusive::Hold) { "hold" } else { "roll_back" };
         let mut plan = said([
+            ("shadow", self.shadow()),
             ("longest_seconds", json!(self.longest_seconds)),
             ("on_inconclusive", json!(self.on_inconclusive.map(word))),
             ("limits", Value::Object(limits)),
@@ -207,15 +252,18 @@ fn show(rollouts: &[Value]) {
         let baseline = r["baseline"].as_array().map(Vec::as_slice).unwrap_or_default();
         let baseline: Vec<String> = baseline.iter().map(|v| table::cell(v, "version")).collect();
         let share = format!("{} %", table::cell(r, "share_percent"));
-        let step = r["step"].as_u64().unwrap_or_default() + 1;
         let steps = r["plan"]["steps"].as_array().map_or(0, Vec::len);
+        let step = match r["shadowing"].as_bool() {
+            Some(true) => "shadow".to_owned(),
+            _ => format!("{} of {steps}", r["step"].as_u64().unwrap_or_default() + 1),
+        };
         vec![
             table::cell(r, "id"),
             table::cell(r, "endpoint"),
             table::cell(&r["candidate"], "version"),
             baseline.join(", "),
             table::cell(r, "state"),
-            format!("{step} of {steps}"),
+            step,
             share,
             table::cell(r, "started_at"),
         ]
@@ -242,7 +290,7 @@ fn numbers(rollout: &Value) {
     };
     let allowed = |v: &Value, field: &str, unit: &str| format!("{}{unit}", table::cell(v, field));
     let slow = &latency["slow"];
-    let rows = [
+    let compared = [
         pair(
             "failed requests",
             &errors["rate"],
@@ -265,9 +313,11 @@ fn numbers(rollout: &Value) {
             log_e(slow),
         ),
     ];
+    let rows: Vec<Vec<String>> = shadow_rows(&n["shadow"]).into_iter().chain(compared).collect();
     table::line("");
     table::rows(&["WHAT", "VERSION", "BESIDE", "EFFECT", "ALLOWED", "LN E"], &rows);
     table::line("");
+    shadow_lines(&n["shadow"]);
     let requests = &n["requests"];
     table::line(format!(
         "{} requests of the version, {} beside it; p = {}, taken off from {} on",
@@ -276,6 +326,60 @@ fn numbers(rollout: &Value) {
         table::cell(n, "p_value"),
         table::cell(n, "alpha")
     ));
+    missing(&n["missing"]);
+}
+
+/// What the next step out of the shadow, or promotion, waits for.
+fn missing(missing: &Value) {
+    for one in missing.as_array().into_iter().flatten() {
+        let (name, reason) = (table::cell(one, "name").replace('_', " "), &one["reason"]);
+        let waits = match (reason["needed"].as_u64(), reason["expected_observations"].as_u64()) {
+            (Some(needed), _) => format!("{needed} more observations"),
+            (None, Some(all)) => format!("about {all} observations in all"),
+            (None, None) => "being within what is allowed".to_owned(),
+        };
+        table::line(format!("waits for {name}: {waits}"));
+    }
+}
+
+/// What was compared in shadow; nothing without one.
+fn shadow_rows(shadow: &Value) -> Vec<Vec<String>> {
+    let one = |name: &str, share: &Value| {
+        let allowed = format!("at most {}", table::cell(share, "allowed"));
+        let log_e = format!("{:.2}", share["log_e"].as_f64().unwrap_or_default());
+        vec![name.to_owned(), interval(&share["share"]), String::new(), String::new(), allowed, log_e]
+    };
+    match shadow.is_null() {
+        true => Vec::new(),
+        false => vec![
+            one("differing in shadow", &shadow["differing"]),
+            one("failing in shadow", &shadow["failing"]),
+        ],
+    }
+}
+
+fn shadow_lines(shadow: &Value) {
+    if shadow.is_null() {
+        return;
+    }
+    let cell = |field: &str| table::cell(shadow, field);
+    table::line(format!(
+        "in shadow: {} requests asked, {} failed, {} not asked because too many waited; {} of {} rows differ, numbers by {} at the most",
+        cell("asked"),
+        cell("failed"),
+        cell("shed"),
+        cell("rows_differing"),
+        cell("rows"),
+        cell("largest_difference")
+    ));
+    if !shadow["example"].is_null() {
+        let id = table::cell(&shadow["example"], "prediction_id");
+        table::line(format!("differs most: {id} (see it with `trueline trace {id}`)"));
+    }
+    if !shadow["failure"].is_null() {
+        let failure = |field: &str| table::cell(&shadow["failure"], field);
+        table::line(format!("failed last: {}: {}", failure("prediction_id"), failure("reason")));
+    }
 }
 
 fn decisions(rollout: &Value) {

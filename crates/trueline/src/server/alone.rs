@@ -102,6 +102,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         sticky_header: None,
         variants: vec![Variant { spec, weight: 1 }],
         rollout: None,
+        shadow: None,
     };
     plane.publish(endpoint).await?;
     let ready_ms = alone.began.elapsed().as_millis();

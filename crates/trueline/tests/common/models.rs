@@ -128,6 +128,24 @@ impl Expected {
     }
 }
 
+/// The files of a folder and of those in it, by their paths below it.
+pub fn files_below(folder: &Path) -> Files {
+    let mut files = Files::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).expect("a folder") {
+            let path: PathBuf = entry.expect("a file").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder).expect("below it").to_string_lossy().into_owned();
+            files.insert(name, std::fs::read(&path).expect("its bytes"));
+        }
+    }
+    files
+}
+
 /// Uploads files and registers them as the next version of a model of that name.
 pub fn register_files(server: &Server, files: &Files, model: &str) {
     register_files_at(server, files, model, model);
