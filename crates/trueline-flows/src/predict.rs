@@ -1,12 +1,13 @@
 //! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
 //! database takes no part.
 
+use crate::log_as_declared::{RedactionKey, as_declared};
 use std::sync::Arc;
 use std::time::Instant;
 use trueline_identity::hash_token;
 use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
-    LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
+    EVERY, LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
 use trueline_serving::{
     Admission, Answer, Ask, DataPlane, FeatureSource, Frame, LogMode, Predictions, ServingError,
@@ -85,6 +86,8 @@ pub struct Predictor {
     pub log: Option<Arc<PredictionLog>>,
     /// Where features are looked up.
     pub features: Arc<dyn FeatureSource>,
+    /// What redacted values are hashed under.
+    pub redaction: RedactionKey,
     /// Clock and randomness.
     pub sources: Sources,
 }
@@ -113,7 +116,7 @@ impl Predictor {
         let times = Times { features_us, queued_us, runtime_us };
         let told = Told { request: &request, answer: &answer, received_at_ms, times, ids };
         let logged = match &self.log {
-            Some(log) => keep(log, &answer, told.records()).await,
+            Some(log) => keep(log, &answer, self.declared(&request, &answer, told.records())).await,
             None => Ok(()),
         };
         let variant = format!("{}/{}", answer.model, answer.version);
@@ -126,6 +129,17 @@ impl Predictor {
             ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(),
             predictions,
         })
+    }
+
+    /// Records as their endpoint has them logged; what is left out is counted.
+    fn declared(&self, request: &PredictionRequest, answer: &Answer, records: Vec<Record>) -> Vec<Record> {
+        let Some(rules) = &answer.log_rules else { return records };
+        let all = records.len();
+        let kept = as_declared(rules, &self.redaction, answer, records);
+        let labels = [("project", request.project.clone()), ("endpoint", request.endpoint.clone())];
+        metrics::counter!("trueline_predictions_left_out_total", &labels)
+            .increment((all - kept.len()) as u64);
+        kept
     }
 
     async fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
@@ -248,6 +262,8 @@ impl Told<'_> {
                 (Stage::Runtime, self.times.runtime_us),
                 (Stage::Total, micros(request.began)),
             ],
+            share: EVERY,
+            redacted: Vec::new(),
         }
     }
 }

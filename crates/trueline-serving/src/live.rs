@@ -1,6 +1,7 @@
 //! What answers right now: an immutable state that requests read and a change replaces whole.
 
 use crate::error::ServingError;
+use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelSpec};
 use crate::plane::VariantStatus;
 use crate::rollout::{Observation, Outcome, Share, Watch};
@@ -26,6 +27,8 @@ pub(crate) struct Live {
 pub(crate) struct LiveEndpoint {
     pub(crate) snapshot: EndpointSnapshot,
     pub(crate) variants: Vec<LiveVariant>,
+    /// How its predictions are logged; none where they are as they come.
+    pub(crate) log_rules: Option<Arc<LogRules>>,
     total: u64,
     /// Where the answers of a rollout are observed.
     watch: Option<Arc<Watch>>,
@@ -95,7 +98,8 @@ impl LiveEndpoint {
         if total == 0 {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
-        Ok(Self { snapshot, variants, total, watch })
+        let log_rules = snapshot.log_rules.change_records().then(|| Arc::new(snapshot.log_rules.clone()));
+        Ok(Self { snapshot, variants, log_rules, total, watch })
     }
 
     pub(crate) fn key(&self) -> (String, String) {

@@ -7,6 +7,7 @@ use crate::error::ServingError;
 use crate::features::FeatureSource;
 use crate::frame::Frame;
 use crate::live::{Endpoints, Live, LiveEndpoint, LiveVariant};
+use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{Observation, Outcome};
@@ -57,6 +58,8 @@ pub struct Answer {
     pub generation: i64,
     /// Whether the answer waits for the log.
     pub log: LogMode,
+    /// How it is logged; none where it is as it comes.
+    pub log_rules: Option<Arc<LogRules>>,
     /// The features that the model read besides the request.
     pub features: Vec<Tensor>,
     /// How long that took.
@@ -175,7 +178,7 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older generation
+    /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older edition
     /// than the one that answers is ignored. [`DataPlane::persist`] keeps it for the next start.
     ///
     /// # Errors
@@ -184,7 +187,7 @@ impl DataPlane {
         let live = self.load(endpoint).await?;
         self.swap(|state| {
             let place = state.endpoints.entry(live.key()).or_insert_with(|| Arc::clone(&live));
-            if place.snapshot.generation < live.snapshot.generation {
+            if place.snapshot.edition() < live.snapshot.edition() {
                 *place = Arc::clone(&live);
             }
         });
@@ -200,7 +203,22 @@ impl DataPlane {
     /// The generation by which an endpoint (of a project by its name) answers.
     #[must_use]
     pub fn generation(&self, project: &str, endpoint: &str) -> Option<i64> {
-        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.generation)
+        self.edition(project, endpoint).map(|(generation, _)| generation)
+    }
+
+    /// The edition of its snapshot by which an endpoint (of a project by its name) answers.
+    #[must_use]
+    pub fn edition(&self, project: &str, endpoint: &str) -> Option<(i64, i64)> {
+        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.edition())
+    }
+
+    /// Whether a prediction of an endpoint, made at this time, was left out of the log by the endpoint's rules, as far as its
+    /// id tells.
+    #[must_use]
+    pub fn left_out(&self, project: &str, endpoint: &str, id: u128, made_at_ms: Millis) -> bool {
+        let live = self.inner.live.load();
+        let rules = live.endpoint(project, endpoint).and_then(|e| e.log_rules.as_ref());
+        rules.is_some_and(|rules| rules.left_out(endpoint, id, made_at_ms))
     }
 
     /// Says who may ask.
@@ -289,6 +307,7 @@ impl DataPlane {
             version: spec.version,
             generation: endpoint.snapshot.generation,
             log: endpoint.snapshot.log,
+            log_rules: endpoint.log_rules.clone(),
             features,
             features_took,
             batched,

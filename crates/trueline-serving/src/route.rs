@@ -2,6 +2,7 @@
 //! generation; none is ever changed itself.
 
 use crate::error::ServingError;
+use crate::log_rules::LogRules;
 use crate::model::ModelSpec;
 use serde::{Deserialize, Serialize};
 use trueline_ledger::Millis;
@@ -166,6 +167,8 @@ pub struct Endpoint {
     pub name: EndpointName,
     /// Whether answers wait for the log.
     pub log: LogMode,
+    /// What of its predictions is logged.
+    pub log_rules: LogRules,
     /// The header whose value makes a caller stay with one variant.
     pub sticky_header: Option<String>,
     /// Who made it.

@@ -3,11 +3,11 @@
 use trueline_db::{Migration, Module};
 
 /// Serving's part of the schema.
-pub const MODULE: Module = Module {
-    name: "serving",
-    migrations: &[Migration {
-        version: 1,
-        sql: "
+pub const MODULE: Module = Module { name: "serving", migrations: &[FIRST, LOG_RULES] };
+
+const FIRST: Migration = Migration {
+    version: 1,
+    sql: "
 CREATE TABLE endpoints (
     project TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -76,5 +76,8 @@ CREATE TABLE rollout_evidence (
     PRIMARY KEY (project, rollout)
 );
 ",
-    }],
 };
+
+/// What of an endpoint's predictions is logged, as JSON; nothing declared where it is null.
+const LOG_RULES: Migration =
+    Migration { version: 2, sql: "ALTER TABLE endpoints ADD COLUMN log_rules TEXT;" };

@@ -3,6 +3,7 @@
 
 use super::limits::{self, Gate, IDLE_BODY, Limits};
 use super::linger::linger;
+use super::observe;
 use super::origin::{Asked, OriginRules};
 use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
@@ -27,6 +28,7 @@ use trueline_identity::Credentials;
 use trueline_inference::Alone;
 use trueline_ledger::{Ledger, Sources};
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
+use trueline_predictions::PredictionLog;
 use trueline_rest::Rest;
 use trueline_serving::DataPlane;
 use trueline_web::{TOKEN_COOKIE, Web};
@@ -89,6 +91,8 @@ struct Door {
     inference: Router,
     sources: Sources,
     metrics: PrometheusHandle,
+    /// Where predictions are logged, if they are.
+    log: Option<Arc<PredictionLog>>,
     origins: OriginRules,
     /// Whether there is nothing but endpoints behind it.
     alone: bool,
@@ -110,10 +114,11 @@ pub(crate) fn app(
     guard: Guard,
 ) -> Router {
     let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
+    let log = predictor.log.clone();
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
     let inference = furnished(trueline_inference::router(predictor), limits);
-    let door = Door { control, plane, inference, sources, metrics, origins, alone: false };
+    let door = Door { control, plane, inference, sources, metrics, log, origins, alone: false };
     let routes = Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
@@ -132,7 +137,10 @@ pub(crate) fn app_alone(
     let Guard { origins, limits } = guard;
     let inference = furnished(trueline_inference::router_alone(predictor, alone), limits);
     let control = ControlPlace::default();
-    behind(Door { control, plane, inference, sources, metrics, origins, alone: true }, Router::new())
+    behind(
+        Door { control, plane, inference, sources, metrics, log: None, origins, alone: true },
+        Router::new(),
+    )
 }
 
 /// The routes that need no caller, and the door.
@@ -185,6 +193,9 @@ async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
     #[allow(clippy::cast_precision_loss)]
     if let Some(control) = door.control.load_full() {
         metrics::gauge!("trueline_database_queued_writes").set(control.ledger.db().queued_writes() as f64);
+    }
+    if let Some(log) = &door.log {
+        observe::tell_log(log);
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, door.metrics.render()).into_response()
