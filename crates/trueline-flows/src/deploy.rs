@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use trueline_identity::{Authorized, Deploy, Project, ReadProject};
 use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, Version, VersionKey};
 use trueline_serving::{
-    DataPlane, Endpoint, EndpointName, EndpointSnapshot, Endpoints, ModelFile, ModelSpec, ServingError,
-    Variant, rollout::Rollouts,
+    DataPlane, Endpoint, EndpointName, EndpointSnapshot, Endpoints, LogRules, ModelFile, ModelSpec,
+    ServingError, Variant, rollout::Rollouts,
 };
 
 /// A version that is to answer, as a person names it.
@@ -132,6 +132,23 @@ pub async fn roll_back(
     Ok(endpoint)
 }
 
+/// Declares what of an endpoint's predictions is logged. When this is answered, every new request is logged so.
+///
+/// # Errors
+/// [`ServingError::NotFound`] without the endpoint, [`ServingError::Invalid`], [`ServingError::State`] when it was changed
+/// since the revision that `wanted` has.
+pub async fn declare_log(
+    parts: &Deployments,
+    leave: &DeployLeave,
+    endpoint: &EndpointName,
+    wanted: LogRules,
+    reason: String,
+) -> Result<Endpoint, ServingError> {
+    let endpoint = parts.endpoints.declare_log(&leave.deploy, endpoint, wanted, reason).await?;
+    publish(&parts.plane, &leave.project, &endpoint).await?;
+    Ok(endpoint)
+}
+
 /// The version that is wanted, with its frozen files, if an endpoint may take it. Deploying and rolling out both come by
 /// here.
 pub(crate) async fn spec(
@@ -193,6 +210,7 @@ fn snapshot(project: &Project, endpoint: &Endpoint) -> Option<EndpointSnapshot> 
         variants: route.variants.clone(),
         rollout: route.rollout.clone(),
         shadow: route.shadow.clone(),
+        log_rules: endpoint.log_rules.clone(),
     })
 }
 
@@ -220,13 +238,11 @@ pub async fn reconcile(parts: &Deployments, projects: &[Project]) -> Result<(), 
     for (project, endpoint) in parts.endpoints.routed().await? {
         let Some(project) = projects.get(&project) else { continue };
         there.push((project.name.clone(), endpoint.name.to_string()));
-        let wanted = endpoint.route.as_ref().map(|r| r.generation);
-        if parts.plane.generation(&project.name, endpoint.name.as_str()) >= wanted {
+        let Some(snapshot) = snapshot(project, &endpoint) else { continue };
+        if parts.plane.edition(&project.name, endpoint.name.as_str()) >= Some(snapshot.edition()) {
             continue;
         }
-        if let Some(snapshot) = snapshot(project, &endpoint)
-            && let Err(error) = parts.plane.publish(snapshot).await
-        {
+        if let Err(error) = parts.plane.publish(snapshot).await {
             failed.get_or_insert(error);
         }
     }

@@ -17,6 +17,7 @@ mod gate_facts;
 mod import_model;
 mod judge_rollouts;
 mod keep_traces;
+mod log_as_declared;
 mod look_up_features;
 mod materialise;
 mod outgoing;
@@ -55,13 +56,15 @@ pub use declare_features::declare_features;
 pub use deliver_alert::{Reach, deliver_alert};
 pub use deliver_webhook::{Trial, check_webhook_address, deliver_webhook, try_webhook};
 pub use deploy::{
-    DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, deploy, reconcile, roll_back,
+    DeployError, DeployLeave, Deployments, WantedVariant, WantedVersion, declare_log, deploy, reconcile,
+    roll_back,
 };
 pub use erase_event::erase_event;
 pub use fault::{Fault, FaultKind};
 pub use import_model::import_model;
 pub use judge_rollouts::RolloutJudge;
 pub use keep_traces::{KeepError, KeepLeave, TraceKeeper};
+pub use log_as_declared::RedactionKey;
 pub use look_up_features::OnlineFeatures;
 pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_materialisation};
 pub use permissions::{DEFAULT_WORKSPACE, Holdings, PermissionRules, Readable};

@@ -1,12 +1,13 @@
 //! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
 //! database takes no part.
 
+use crate::log_as_declared::{RedactionKey, as_declared};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trueline_identity::hash_token;
 use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
-    LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
+    EVERY, LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
 use trueline_serving::rollout::Beside;
 use trueline_serving::{
@@ -93,6 +94,8 @@ pub struct Predictor {
     pub log: Option<Arc<PredictionLog>>,
     /// Where features are looked up.
     pub features: Arc<dyn FeatureSource>,
+    /// What redacted values are hashed under.
+    pub redaction: RedactionKey,
     /// Clock and randomness.
     pub sources: Sources,
 }
@@ -123,7 +126,7 @@ impl Predictor {
         let times = Times { features_us, queued_us, runtime_us };
         let told = Told { request: &request, answer: &answer, received_at_ms, times, ids };
         let logged = match &self.log {
-            Some(log) => keep(log, &answer, told.records()).await,
+            Some(log) => keep(log, &answer, self.declared(&answer, told.records())).await,
             None => Ok(()),
         };
         let served = answer.served;
@@ -149,6 +152,15 @@ impl Predictor {
             });
         }
         Ok(Predicted { served, ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(), predictions })
+    }
+
+    /// Records as their endpoint has them logged; what is left out is counted.
+    fn declared(&self, answer: &Answer, records: Vec<Record>) -> Vec<Record> {
+        let Some(rules) = &answer.log_rules else { return records };
+        let all = records.len();
+        let kept = as_declared(rules, &self.redaction, answer, records);
+        answer.served.left_out(all - kept.len());
+        kept
     }
 
     async fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
@@ -257,6 +269,8 @@ impl Told<'_> {
                 (Stage::Runtime, self.times.runtime_us),
                 (Stage::Total, micros(request.began)),
             ],
+            share: EVERY,
+            redacted: Vec::new(),
         }
     }
 }

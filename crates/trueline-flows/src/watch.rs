@@ -71,13 +71,16 @@ fn variant(record: &Record) -> String {
 }
 
 fn observation(record: &Record) -> Observation {
-    let columns = record.inputs.iter().chain(&record.features);
+    let is_redacted = |name: &String| record.redacted.contains(name);
+    let columns = record.inputs.iter().chain(&record.features).filter(|(name, _)| !is_redacted(name));
+    let redacted = record.redacted.iter().map(|name| (name.clone(), FeatureValue::Redacted));
     Observation {
         event_time_ms: record.event_time_ms,
         received_at_ms: record.received_at_ms,
         variant: variant(record),
         failed: record.status != Status::Ok,
-        values: columns.map(|(name, scalar)| (name.clone(), value(scalar))).collect(),
+        values: columns.map(|(name, scalar)| (name.clone(), value(scalar))).chain(redacted).collect(),
+        share: record.share,
     }
 }
 

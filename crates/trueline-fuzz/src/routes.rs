@@ -91,6 +91,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ("POST", "/api/v1/models/{model}/versions/1/gate-runs"),
     ("POST", "/api/v1/models/{model}/versions/1/approvals"),
     ("POST", "/api/v1/endpoints"),
+    ("PUT", "/api/v1/endpoints/{endpoint}/log"),
     ("POST", "/api/v1/endpoints/{endpoint}/routes"),
     ("POST", "/api/v1/endpoints/{endpoint}/rollbacks"),
     ("POST", "/api/v1/endpoints/{endpoint}/rollouts"),

@@ -6,10 +6,11 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use std::sync::Arc;
 use tower::ServiceExt;
-use trueline_flows::{Knock, Predictor};
+use trueline_flows::{Knock, Predictor, RedactionKey};
 use trueline_ledger::{ProjectId, Sources};
 use trueline_serving::{
-    Access, DataPlane, EndpointSnapshot, Folders, LogMode, ModelLoader, NoFeatures, Runtimes, Variant,
+    Access, DataPlane, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, NoFeatures, Runtimes,
+    Variant,
 };
 
 const MODEL: &[u8] = include_bytes!("../../trueline-trees/tests/fixtures/dart.json");
@@ -67,10 +68,17 @@ impl Scoring {
             variants: vec![Variant { spec, weight: 1 }],
             rollout: None,
             shadow: None,
+            log_rules: LogRules::default(),
         };
         runtime.block_on(plane.publish(endpoint)).map_err(|e| told(&e))?;
         let features = Arc::new(NoFeatures);
-        let predictor = Predictor { plane, log: None, features, sources: Sources::system() };
+        let predictor = Predictor {
+            plane,
+            log: None,
+            features,
+            redaction: RedactionKey::new(&[0; 32]),
+            sources: Sources::system(),
+        };
         Ok(Self { runtime, app: trueline_inference::router(predictor), _folder: folder })
     }
 

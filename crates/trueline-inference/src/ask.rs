@@ -116,7 +116,7 @@ pub(crate) fn cards(
     version: Option<i64>,
 ) -> Result<Vec<ModelCard>, Refusal> {
     admit(app, knock, endpoint)?;
-    if let Some(reason) = app.plane.left_out(&knock.project, endpoint) {
+    if let Some(reason) = app.plane.why_left_out(&knock.project, endpoint) {
         return Err(Refusal::unavailable(format!("model `{endpoint}` can't be loaded: {reason}")));
     }
     let mut cards = app.plane.cards(&knock.project, endpoint);

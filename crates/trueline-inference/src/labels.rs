@@ -52,11 +52,18 @@ pub(crate) async fn tell(
         )
     })?;
     let done = log.label(project.as_str(), labels).await?;
-    let unknown: Vec<String> = done.unknown.iter().take(NAMED).map(ToString::to_string).collect();
+    let left_out =
+        |id: &PredictionId| app.plane.is_not_logged(&knock.project, &endpoint, id.number(), made_at_ms(*id));
+    let (left_out, unknown) = done.unknown.iter().partition::<Vec<&PredictionId>, _>(|id| left_out(id));
+    let named: Vec<String> = unknown.iter().take(NAMED).map(ToString::to_string).collect();
     Ok(Json(json!({
         "labels": count, "new": done.new, "corrections": done.corrections, "duplicates": done.duplicates,
-        "unknown": done.unknown.len(), "unknown_ids": unknown,
+        "unknown": unknown.len(), "unknown_ids": named, "left_out": left_out.len(),
     })))
+}
+
+fn made_at_ms(id: PredictionId) -> i64 {
+    i64::try_from(id.time_ms()).unwrap_or(i64::MAX)
 }
 
 fn read(bytes: &[u8], now: i64, replay: bool) -> Result<Vec<Label>, Refusal> {

@@ -425,6 +425,7 @@ mod tests {
         Verdict {
             variant: variant.map(str::to_owned),
             predictions: 1000,
+            answered: None,
             errors: 0,
             quality: Quality { labelled: 0, coverage: None, auc: None, log_loss: None, brier: None },
             compared_with: None,

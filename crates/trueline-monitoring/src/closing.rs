@@ -53,8 +53,11 @@ impl VerdictKind {
 pub struct Verdict {
     /// The version, `model/3`; none for all together.
     pub variant: Option<String>,
-    /// Predictions that were answered.
+    /// Predictions that were answered and logged.
     pub predictions: u64,
+    /// Where the log has a sample: how many were answered, as the sample lets expect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
     /// Requests that were refused.
     pub errors: u64,
     /// What labels tell.
@@ -151,6 +154,7 @@ fn verdicts(
         out.push(Verdict {
             variant: variant.cloned(),
             predictions,
+            answered: state.answered(),
             errors,
             quality,
             compared_with,
@@ -359,6 +363,7 @@ mod tests {
             variant: variant.to_owned(),
             failed: false,
             values: vec![("x".into(), FeatureValue::Number(x))],
+            share: 1_000_000,
         }
     }
 

@@ -246,6 +246,7 @@ mod tests {
             variant: if variant { "m/1" } else { "m/2" }.to_owned(),
             failed: false,
             values: vec![("x".into(), FeatureValue::Number(x))],
+            share: 1_000_000,
         }
     }
 

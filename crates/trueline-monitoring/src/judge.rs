@@ -127,7 +127,9 @@ pub fn judge_inputs(
         let mut counts = window.columns.get(name).cloned().unwrap_or_default();
         counts.bins.resize(column.len(), 0);
         findings.push(psi(&spec.drift, reference.columns.len(), name, column, &counts)?);
-        findings.push(missing(spec, name, column, &counts, window.predictions));
+        // A prediction whose value was redacted says nothing of it.
+        let rows = counts.bins.iter().sum::<u64>() + counts.missing;
+        findings.push(missing(spec, name, column, &counts, rows));
     }
     Ok(findings)
 }
@@ -158,6 +160,7 @@ mod tests {
             variant: "m/1".into(),
             failed: false,
             values: vec![("x".into(), value)],
+            share: 1_000_000,
         }
     }
 

@@ -23,6 +23,8 @@ pub enum FeatureValue {
     Number(f64),
     /// A text or a truth value.
     Text(String),
+    /// Nobody can tell: the log was told not to have it as it was.
+    Redacted,
 }
 
 /// One feature in the reference.
@@ -204,7 +206,7 @@ impl Learner {
             match value {
                 FeatureValue::Number(number) => column.numbers.observe(Some(*number)),
                 FeatureValue::Text(text) => column.texts.observe(Some(text)),
-                FeatureValue::Missing => {}
+                FeatureValue::Missing | FeatureValue::Redacted => {}
             }
         }
     }

@@ -20,6 +20,8 @@ pub struct Observation {
     pub failed: bool,
     /// What the model was asked about.
     pub values: Vec<(String, FeatureValue)>,
+    /// Of so many millionths of such predictions a record is logged; a million where all are.
+    pub share: u32,
 }
 
 /// A label as monitors see it, joined with its prediction.
@@ -57,7 +59,14 @@ pub struct WindowState {
     pub columns: BTreeMap<String, Counts>,
     /// Labelled scores.
     pub quality: QualityState,
+    /// Predictions that were drawn to be logged, by the share that was: in millionths. Those of which all are logged are not
+    /// among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drawn: BTreeMap<u32, u64>,
 }
+
+/// The share of what is logged as a whole.
+const EVERY: u32 = 1_000_000;
 
 impl WindowState {
     /// Adds a prediction; its features, when there is something to compare them with.
@@ -67,13 +76,20 @@ impl WindowState {
             return;
         }
         self.predictions += 1;
+        if observation.share != EVERY {
+            *self.drawn.entry(observation.share).or_default() += 1;
+        }
         let Some(reference) = reference else { return };
         let given: BTreeMap<&str, &FeatureValue> =
             observation.values.iter().map(|(name, value)| (name.as_str(), value)).collect();
         for (name, column) in &reference.columns {
+            let value = given.get(name.as_str());
+            if value.is_some_and(|value| **value == FeatureValue::Redacted) {
+                continue;
+            }
             let counts = self.columns.entry(name.clone()).or_default();
             counts.bins.resize(column.len(), 0);
-            match given.get(name.as_str()).and_then(|value| column.index(value)) {
+            match value.and_then(|value| column.index(value)) {
                 Some(bin) => counts.bins[bin] += 1,
                 None => counts.missing += 1,
             }
@@ -101,6 +117,24 @@ impl WindowState {
             mine.bins.iter_mut().zip(&theirs.bins).for_each(|(m, t)| *m += t);
         }
         self.quality.merge(&other.quality);
+        for (share, theirs) in &other.drawn {
+            *self.drawn.entry(*share).or_default() += theirs;
+        }
+    }
+
+    /// How many predictions were answered, as those that are logged let expect: each stands for as many as it was drawn of.
+    /// None where all are logged.
+    pub fn answered(&self) -> Option<u64> {
+        if self.drawn.is_empty() {
+            return None;
+        }
+        let rows: u64 = self.drawn.values().sum();
+        let stand_for = |(share, rows): (&u32, &u64)| {
+            let all = u128::from(*rows) * u128::from(EVERY) / u128::from((*share).max(1));
+            u64::try_from(all).unwrap_or(u64::MAX)
+        };
+        let drawn = self.drawn.iter().map(stand_for).fold(0, u64::saturating_add);
+        Some(self.predictions.saturating_sub(rows).saturating_add(drawn))
     }
 
     /// What is known of its quality.

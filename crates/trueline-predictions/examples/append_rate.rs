@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trueline_predictions::{
-    Options, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
+    EVERY, Options, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
 };
 
 const FOR: Duration = Duration::from_secs(3);
@@ -29,6 +29,8 @@ fn record(caller: u64, n: u64) -> Record {
         outputs: Outputs::One(Scalar::Float(0.2)),
         status: Status::Ok,
         timings: vec![(Stage::Runtime, 80), (Stage::Total, 300)],
+        share: EVERY,
+        redacted: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! flag [`MORE`] says so. Recovery keeps whole batches only, and a lookup reads one frame however large the batch was.
 
 use crate::wire::{Head, Reader, put_varint};
-use crate::{DecodeError, LogError, MAX_RECORD};
+use crate::{DecodeError, LogError, MAX_RECORD, record};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -105,7 +105,7 @@ impl Frame {
     /// The heads of its items, with their places.
     pub(crate) fn heads(&self, path: &Path) -> Result<Vec<Placed>, LogError> {
         let offset = u32::try_from(self.offset).map_err(|_| self.damaged(path, "it lies beyond 4 GiB"))?;
-        let head = |item: &[u8]| Head::take(1, &mut Reader::new(item));
+        let head = |item: &[u8]| Ok::<_, DecodeError>(Head::take(record::VERSION, &mut Reader::new(item))?.1);
         let items = self.items().map(|item| Ok(Placed { head: head(item?)?, offset }));
         items.collect::<Result<_, DecodeError>>().map_err(|e| self.damaged(path, e))
     }

@@ -55,7 +55,7 @@ impl Label {
     /// When they are not exactly one label.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let head = Head::take(VERSION, &mut reader)?;
+        let (_, head) = Head::take(VERSION, &mut reader)?;
         let value = take_scalar(&mut reader)?;
         let source = reader.text()?;
         reader.end()?;

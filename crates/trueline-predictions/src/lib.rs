@@ -37,7 +37,7 @@ pub use finder::Finder;
 pub use label::{Label, Labelled, MAX_LABEL};
 pub use log::{MAX_BATCH, Options, PredictionLog, Waiting};
 pub use newest::Newest;
-pub use record::{Columns, MAX_RECORD, Outputs, PredictionId, Record, Stage, Status, Variant};
+pub use record::{Columns, EVERY, MAX_RECORD, Outputs, PredictionId, Record, Stage, Status, Variant};
 pub use recover::Cut;
 pub use scalar::Scalar;
 pub use scan::{Cursor, Page, Scan};

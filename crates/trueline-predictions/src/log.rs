@@ -303,6 +303,12 @@ impl PredictionLog {
         self.streams.all().iter().map(|stream| stream.stats()).collect()
     }
 
+    /// Numbers of an endpoint's predictions; none before the first.
+    #[must_use]
+    pub fn stats_of(&self, project: &str, endpoint: &str) -> Option<StreamStats> {
+        self.streams.get(project, Some(endpoint)).map(|stream| stream.stats())
+    }
+
     /// What waits for the writer now.
     #[must_use]
     pub fn waiting(&self) -> Waiting {

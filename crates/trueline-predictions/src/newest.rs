@@ -4,7 +4,7 @@
 use crate::frame::FrameReader;
 use crate::segment::{Extent, Segments};
 use crate::wire::{Head, Reader};
-use crate::{DecodeError, LogError};
+use crate::{DecodeError, LogError, record};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -75,7 +75,8 @@ fn read(extent: &Extent, what: &Newest, kept: &mut Kept) -> Result<(), LogError>
     while let Some(frame) = frames.next().map_err(|e| e.into_error(&extent.path))? {
         for item in frame.items() {
             let item = item.map_err(|e| frame.damaged(&extent.path, e))?;
-            let head = Head::take(1, &mut Reader::new(item)).map_err(|e| frame.damaged(&extent.path, e))?;
+            let head = Head::take(record::VERSION, &mut Reader::new(item));
+            let (_, head) = head.map_err(|e| frame.damaged(&extent.path, e))?;
             if within(head.event_ms) {
                 kept.push(frame.offset, item);
             }

@@ -1,13 +1,14 @@
 //! One prediction as it is logged, and its bytes.
 //!
 //! ```text
-//! version 1 | id, 16 bytes | event time | received − event time          (what every item starts with)
+//! version 1 or 2 | id, 16 bytes | event time | received − event time          (what every item starts with)
 //! project | endpoint | model | version | request id                      texts: varint length, UTF-8
 //! key: 0, or 1 and a text
 //! inputs, features: count, then name and scalar each
 //! outputs: 0 none | 1 scalar | 2 count, then f64 each
 //! status: 0 | 1 and the error's text
 //! timings: count, then stage byte and microseconds each
+//! version 2 alone: share in millionths | redacted: count, then a text each
 //! ```
 
 use crate::scalar::{put_scalar, take_scalar};
@@ -18,7 +19,11 @@ use std::fmt;
 /// Largest record in bytes: a row of a few thousand columns, or one long text.
 pub const MAX_RECORD: usize = 4 << 20;
 
-const VERSION: u8 = 1;
+/// The newest version. What is neither sampled nor redacted is written as the first, which takes no byte more than it did.
+pub(crate) const VERSION: u8 = 2;
+
+/// The share of predictions that are logged, in millionths, where all are.
+pub const EVERY: u32 = 1_000_000;
 
 /// Names a prediction; sorts by time. The caller makes it, so that a test or a replay is deterministic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +51,12 @@ impl PredictionId {
 
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The whole of it as a number.
+    #[must_use]
+    pub fn number(&self) -> u128 {
+        self.0
     }
 
     pub(crate) fn to_bytes(self) -> [u8; 16] {
@@ -154,6 +165,11 @@ pub struct Record {
     pub status: Status,
     /// Microseconds by stage.
     pub timings: Vec<(Stage, u64)>,
+    /// Of so many millionths of such predictions a record is kept; [`EVERY`] where all are. A record stands for
+    /// `EVERY / share` predictions.
+    pub share: u32,
+    /// What was not logged as it was, by the names of columns: it is left out, or a keyed hash stands for it.
+    pub redacted: Vec<String>,
 }
 
 impl Record {
@@ -167,7 +183,8 @@ impl Record {
     /// [`LogError::TooLarge`] beyond [`MAX_RECORD`].
     pub fn encode(&self) -> Result<Vec<u8>, LogError> {
         let mut out = Vec::with_capacity(256);
-        self.head().put(VERSION, &mut out);
+        let told = self.share != EVERY || !self.redacted.is_empty();
+        self.head().put(if told { VERSION } else { 1 }, &mut out);
         let Variant { model, version } = &self.variant;
         for text in [&self.project, &self.endpoint, model, version, &self.request_id] {
             put_text(&mut out, text);
@@ -182,6 +199,11 @@ impl Record {
             out.push(*stage as u8);
             put_varint(&mut out, *us);
         }
+        if told {
+            put_varint(&mut out, u64::from(self.share));
+            put_varint(&mut out, self.redacted.len() as u64);
+            self.redacted.iter().for_each(|name| put_text(&mut out, name));
+        }
         if out.len() > MAX_RECORD {
             return Err(LogError::TooLarge { what: "a record", bytes: out.len(), limit: MAX_RECORD });
         }
@@ -194,7 +216,7 @@ impl Record {
     /// When they are not exactly one record.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let head = Head::take(VERSION, &mut reader)?;
+        let (version, head) = Head::take(VERSION, &mut reader)?;
         let (project, endpoint) = (reader.text()?, reader.text()?);
         let variant = Variant { model: reader.text()?, version: reader.text()? };
         let request_id = reader.text()?;
@@ -207,6 +229,10 @@ impl Record {
         for _ in 0..reader.count(2)? {
             timings.push((Stage::read(reader.byte()?)?, reader.varint()?));
         }
+        let (share, redacted) = match version {
+            1 => (EVERY, Vec::new()),
+            _ => take_declared(&mut reader)?,
+        };
         reader.end()?;
         Ok(Self {
             prediction_id: head.id,
@@ -222,8 +248,18 @@ impl Record {
             outputs,
             status,
             timings,
+            share,
+            redacted,
         })
     }
+}
+
+/// What the second version has besides: the share, and what was redacted.
+fn take_declared(reader: &mut Reader<'_>) -> Result<(u32, Vec<String>), DecodeError> {
+    let share = u32::try_from(reader.varint()?).ok().filter(|share| (1..=EVERY).contains(share));
+    let share = share.ok_or(DecodeError("a share is none"))?;
+    let count = reader.count(1)?;
+    Ok((share, (0..count).map(|_| reader.text()).collect::<Result<_, _>>()?))
 }
 
 fn put_optional(out: &mut Vec<u8>, text: Option<&str>) {
@@ -322,12 +358,14 @@ mod tests {
             (inputs, features, outputs) in (columns(), columns(), outputs()),
             failed in prop::option::of(".{0,9}"),
             timings in prop::collection::vec((1u8..8, any::<u64>()), 0..8),
+            share in prop_oneof![Just(EVERY), 1..EVERY], redacted in prop::collection::vec(".{0,8}", 0..3),
         ) -> Record {
             Record {
                 prediction_id: PredictionId(id), project, endpoint, variant: Variant { model, version },
                 event_time_ms, received_at_ms, key, request_id, inputs, features, outputs,
                 status: failed.map_or(Status::Ok, Status::Error),
                 timings: timings.into_iter().map(|(s, us)| (Stage::read(s).unwrap(), us)).collect(),
+                share, redacted,
             }
         }
     }
@@ -350,7 +388,7 @@ mod tests {
         #[test]
         fn hostile_bytes_are_refused_or_read(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(first) = bytes.first_mut() {
-                *first = VERSION;
+                *first = 1 + *first % VERSION;
             }
             drop(Record::decode(&bytes));
         }
@@ -362,6 +400,34 @@ mod tests {
             bytes[at] = byte;
             drop(Record::decode(&bytes));
         }
+    }
+
+    #[test]
+    fn what_is_neither_sampled_nor_redacted_is_written_as_it_always_was() {
+        let plain = Record {
+            prediction_id: PredictionId::new(1, 2),
+            project: "p".into(),
+            endpoint: "e".into(),
+            variant: Variant { model: "m".into(), version: "3".into() },
+            event_time_ms: 5,
+            received_at_ms: 5,
+            key: None,
+            request_id: String::new(),
+            inputs: vec![("a".into(), Scalar::Int(1))],
+            features: Vec::new(),
+            outputs: Outputs::None,
+            status: Status::Ok,
+            timings: Vec::new(),
+            share: EVERY,
+            redacted: Vec::new(),
+        };
+        // Bytes as logs of the first version hold them.
+        let first =
+            "01 000000000001 00000000000000000002 0a 00 0170 0165 016d 0133 00 00 01 0161 0302 00 00 00 00";
+        assert_eq!(hex::encode(plain.encode().unwrap()), first.replace(' ', ""));
+        let sampled = Record { share: 250_000, redacted: vec!["a".into()], ..plain.clone() };
+        assert_eq!(Record::decode(&sampled.encode().unwrap()), Ok(sampled));
+        assert_eq!(Record::decode(&plain.encode().unwrap()), Ok(plain));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::frame::FrameReader;
 use crate::segment::{Extent, Segments};
 use crate::wire::{Head, Reader};
-use crate::{DecodeError, LogError};
+use crate::{DecodeError, LogError, record};
 use std::fmt;
 use std::ops::Range;
 
@@ -89,7 +89,7 @@ pub(crate) fn page<T>(
                     return Ok(page);
                 }
                 let read = |item: &[u8]| {
-                    let head = Head::take(1, &mut Reader::new(item))?;
+                    let (_, head) = Head::take(record::VERSION, &mut Reader::new(item))?;
                     if within(head.event_ms) { decode(item).map(Some) } else { Ok(None) }
                 };
                 let item = item.map_err(|e| frame.damaged(&extent.path, e))?;

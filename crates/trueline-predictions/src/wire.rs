@@ -19,15 +19,17 @@ impl Head {
         put_signed(out, self.received_ms.wrapping_sub(self.event_ms));
     }
 
-    pub(crate) fn take(version: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        if reader.byte()? != version {
+    /// Reads the head of an item of one of the versions from the first to `newest`; its version, too.
+    pub(crate) fn take(newest: u8, reader: &mut Reader<'_>) -> Result<(u8, Self), DecodeError> {
+        let version = reader.byte()?;
+        if !(1..=newest).contains(&version) {
             return Err(DecodeError("it has a version that this Trueline does not know"));
         }
         let mut id = [0; 16];
         id.copy_from_slice(reader.bytes(16)?);
         let event_ms = reader.signed()?;
         let received_ms = event_ms.wrapping_add(reader.signed()?);
-        Ok(Self { id: PredictionId::from_bytes(id), event_ms, received_ms })
+        Ok((version, Self { id: PredictionId::from_bytes(id), event_ms, received_ms }))
     }
 }
 

@@ -3,16 +3,21 @@
 use crate::problem::Problem;
 use crate::rollouts;
 use crate::time::rfc3339;
-use crate::{App, Body, Caller};
+use crate::{App, Body, Caller, Rest};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use trueline_flows::{
-    DeployLeave, Session, WantedVariant, deploy as deploy_versions, roll_back as return_to_previous,
+    DeployLeave, Session, WantedVariant, declare_log as declare, deploy as deploy_versions,
+    roll_back as return_to_previous,
 };
-use trueline_serving::{DataPlane, Endpoint, EndpointName, LogMode, NewEndpoint, Route, Variant};
+use trueline_predictions::StreamStats;
+use trueline_serving::{
+    Endpoint, EndpointName, LogMode, LogRules, LogShare, NewEndpoint, Redaction, Route, SampleBy, Variant,
+};
 
 pub(crate) const PAGE: u32 = 50;
 pub(crate) const LARGEST_PAGE: u32 = 500;
@@ -34,9 +39,30 @@ fn route_json(route: &Route) -> Value {
     })
 }
 
-fn endpoint_json(plane: &DataPlane, session: &Session, endpoint: &Endpoint) -> Value {
+/// What is logged, as it is declared.
+fn rules_json(rules: &LogRules) -> Value {
     json!({
-        "name": endpoint.name, "log": endpoint.log, "sticky_header": endpoint.sticky_header,
+        "revision": rules.revision, "since": (rules.revision > 0).then(|| rfc3339(rules.since_ms)),
+        "sample": rules.sample, "sample_by": rules.sample_by, "sample_failures": rules.sample_failures,
+        "redact": rules.redact,
+    })
+}
+
+/// What the log has of an endpoint, and what it has lost since the server started.
+fn logged_json(rest: &Rest, session: &Session, endpoint: &Endpoint) -> Value {
+    let stats = rest.tracer.log.stats_of(session.project().id.as_str(), endpoint.name.as_str());
+    let number = |of: fn(&StreamStats) -> u64| stats.as_ref().map_or(0, of);
+    json!({
+        "records": number(|s| s.records), "bytes": number(|s| s.bytes), "dropped": number(|s| s.dropped),
+        "failed_appends": number(|s| s.failed),
+    })
+}
+
+fn endpoint_json(rest: &Rest, session: &Session, endpoint: &Endpoint) -> Value {
+    let plane = &rest.deployments.plane;
+    json!({
+        "name": endpoint.name, "log": endpoint.log, "log_rules": rules_json(&endpoint.log_rules),
+        "logged": logged_json(rest, session, endpoint), "sticky_header": endpoint.sticky_header,
         "created_by": endpoint.created_by, "created_at": rfc3339(endpoint.created_at_ms),
         "invocations_path": format!("/projects/{}/endpoints/{}/invocations", session.project().name, endpoint.name),
         "route": endpoint.route.as_ref().map(route_json),
@@ -58,7 +84,7 @@ pub(crate) fn reason(given: Option<String>) -> Result<String, Problem> {
 
 pub(crate) async fn list(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
     let all = app.deployments.endpoints.list(&session.leave()?).await?;
-    let all: Vec<Value> = all.iter().map(|e| endpoint_json(&app.deployments.plane, &session, e)).collect();
+    let all: Vec<Value> = all.iter().map(|e| endpoint_json(&app, &session, e)).collect();
     Ok(Json(json!({ "endpoints": all })))
 }
 
@@ -78,7 +104,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let new = NewEndpoint::new(EndpointName::parse(&ask.name)?, ask.log, ask.sticky_header)?;
     let made = app.deployments.endpoints.create(&session.leave()?, new).await?;
-    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &made))))
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app, &session, &made))))
 }
 
 pub(crate) async fn show(
@@ -87,7 +113,7 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let found = app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&name)?).await?;
-    let mut shown = endpoint_json(&app.deployments.plane, &session, &found);
+    let mut shown = endpoint_json(&app, &session, &found);
     shown["rollout"] = rollouts::newest_json(&app, &session, &found.name).await?;
     Ok(Json(shown))
 }
@@ -131,7 +157,40 @@ pub(crate) async fn deploy(
     let name = EndpointName::parse(&name)?;
     let done =
         deploy_versions(&app.deployments, &leave(&session)?, &name, &wanted, reason(ask.reason)?).await?;
-    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app, &session, &done))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogBody {
+    /// The revision of what this was made from; that which is in force, when it is not said.
+    revision: Option<i64>,
+    #[serde(default)]
+    sample: LogShare,
+    #[serde(default)]
+    sample_by: SampleBy,
+    #[serde(default)]
+    sample_failures: bool,
+    #[serde(default)]
+    redact: BTreeMap<String, Redaction>,
+    reason: Option<String>,
+}
+
+pub(crate) async fn declare_log(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+    Body(ask): Body<LogBody>,
+) -> Result<Json<Value>, Problem> {
+    let (name, leave, reason) = (EndpointName::parse(&name)?, leave(&session)?, reason(ask.reason)?);
+    let revision = match ask.revision {
+        Some(revision) => revision,
+        None => app.deployments.endpoints.get(&leave.read, &name).await?.log_rules.revision,
+    };
+    let LogBody { sample, sample_by, sample_failures, redact, .. } = ask;
+    let wanted = LogRules { revision, sample, sample_by, sample_failures, redact, ..LogRules::default() };
+    let done = declare(&app.deployments, &leave, &name, wanted, reason).await?;
+    Ok(Json(endpoint_json(&app, &session, &done)))
 }
 
 #[derive(Default, Deserialize)]
@@ -148,5 +207,5 @@ pub(crate) async fn roll_back(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = EndpointName::parse(&name)?;
     let done = return_to_previous(&app.deployments, &leave(&session)?, &name, reason(ask.reason)?).await?;
-    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app, &session, &done))))
 }

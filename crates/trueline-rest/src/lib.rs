@@ -173,6 +173,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/tasks/{id}", get(tasks::one))
         .route("/endpoints", get(endpoints::list).post(endpoints::create))
         .route("/endpoints/{name}", get(endpoints::show))
+        .route("/endpoints/{name}/log", put(endpoints::declare_log))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
         .route("/pipelines", get(pipelines::list))

@@ -95,7 +95,8 @@ fn known(value: Option<f64>) -> Value {
 fn verdict_json(verdict: &Verdict) -> Value {
     let quality = &verdict.quality;
     json!({
-        "version": verdict.variant, "predictions": verdict.predictions, "errors": verdict.errors,
+        "version": verdict.variant, "predictions": verdict.predictions, "answered": verdict.answered.unwrap_or(verdict.predictions),
+        "errors": verdict.errors,
         "quality": {
             "labelled": quality.labelled, "coverage": quality.coverage, "auc": known(quality.auc),
             "log_loss": known(quality.log_loss), "brier": known(quality.brier),

@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
 use trueline_flows::{Trace, TracedDataset, TracedRun};
 use trueline_ledger::EventRow;
-use trueline_predictions::{Columns, Label, Outputs, PredictionId, Record, Scalar, Stage, Status};
+use trueline_predictions::{Columns, EVERY, Label, Outputs, PredictionId, Record, Scalar, Stage, Status};
 use trueline_registry::Version;
 use trueline_serving::Route;
 
@@ -101,7 +101,7 @@ fn record_json(record: &Record) -> Value {
         "version": format!("{}/{}", record.variant.model, record.variant.version), "key": record.key,
         "event_time": rfc3339(record.event_time_ms), "received_at": rfc3339(record.received_at_ms),
         "inputs": columns(&record.inputs), "features": columns(&record.features), "output": output, "error": error,
-        "timings": timings,
+        "timings": timings, "share": f64::from(record.share) / f64::from(EVERY), "redacted": record.redacted,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
 
 use crate::error::ServingError;
+use crate::log_rules::LogRules;
 use crate::rollout::{Shadow, store};
 use crate::route::{
     Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants,
@@ -49,6 +50,12 @@ fn current(tx: &mut Tx<'_>, project: &ProjectId, name: &str) -> Result<Option<Ro
     row.map(|mut row| route_from(&mut row)).transpose()
 }
 
+fn rules_from(name: &EndpointName, stored: Option<String>) -> Result<LogRules, ServingError> {
+    let Some(stored) = stored else { return Ok(LogRules::default()) };
+    serde_json::from_str(&stored)
+        .map_err(|e| ServingError::State(format!("what endpoint `{name}` logs can't be read: {e}")))
+}
+
 pub(crate) fn get(
     tx: &mut Tx<'_>,
     project: &ProjectId,
@@ -56,7 +63,7 @@ pub(crate) fn get(
 ) -> Result<Endpoint, ServingError> {
     let mut row = tx
         .query_opt(
-            "SELECT log_mode, sticky_header, created_by, created_at_ms FROM endpoints
+            "SELECT log_mode, sticky_header, created_by, created_at_ms, log_rules FROM endpoints
              WHERE project = ?1 AND name = ?2",
             &[project.into(), name.as_str().into()],
         )?
@@ -64,6 +71,7 @@ pub(crate) fn get(
     Ok(Endpoint {
         name: name.clone(),
         log: LogMode::parse(&row.take::<String>(0)?).unwrap_or_default(),
+        log_rules: rules_from(name, row.take(4)?)?,
         sticky_header: row.take(1)?,
         created_by: row.take(2)?,
         created_at_ms: row.take(3)?,
@@ -109,6 +117,40 @@ impl Endpoints {
                 let event = NewEvent::new(&project, "endpoint.created", "endpoint", new.name.as_str());
                 tx.emit(event.with(json!({ "log": new.log, "sticky_header": new.sticky_header })))?;
                 get(tx, &project, &new.name)
+            })
+            .await
+    }
+
+    /// Declares what of an endpoint's predictions is logged, in place of what was declared before. Where `wanted` has the
+    /// revision of what it was made from, nothing may have changed since.
+    ///
+    /// # Errors
+    /// [`ServingError::NotFound`], [`ServingError::Invalid`]; [`ServingError::State`] when another change came in between.
+    pub async fn declare_log(
+        &self,
+        leave: &Authorized<Deploy>,
+        name: &EndpointName,
+        wanted: LogRules,
+        reason: String,
+    ) -> Result<Endpoint, ServingError> {
+        wanted.check()?;
+        let (project, name) = (leave.project().clone(), name.clone());
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                let before = get(tx, &project, &name)?.log_rules;
+                if wanted.revision != before.revision {
+                    return Err(ServingError::State(format!(
+                        "what endpoint `{name}` logs was changed meanwhile: look at it and declare it again"
+                    )));
+                }
+                let after = LogRules { revision: before.revision + 1, since_ms: tx.now(), ..wanted.clone() };
+                tx.execute(
+                    "UPDATE endpoints SET log_rules = ?3 WHERE project = ?1 AND name = ?2",
+                    &[(&project).into(), name.as_str().into(), json!(after).to_string().into()],
+                )?;
+                let event = NewEvent::new(&project, "endpoint.log_declared", "endpoint", name.as_str());
+                tx.emit(event.with(json!({ "before": before, "after": after, "reason": reason })))?;
+                get(tx, &project, &name)
             })
             .await
     }

@@ -69,6 +69,20 @@ pub enum ServingError {
     Snapshot(String),
 }
 
+impl ServingError {
+    /// What it says, without values of a request: for those who must not see them.
+    #[must_use]
+    pub fn without_values(&self) -> String {
+        match self {
+            Self::Input(error) => error.clone().without_values().to_string(),
+            Self::Failed { model, .. } => format!("version {model} failed"),
+            Self::Implausible { model, .. } => format!("version {model} answered what it can't mean"),
+            Self::Features(_) => "features that the model reads were not to be had".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl From<DbError> for ServingError {
     fn from(error: DbError) -> Self {
         Self::Ledger(error.into())

@@ -19,6 +19,7 @@ mod files;
 mod frame;
 mod json;
 mod live;
+mod log_rules;
 mod mlmodel;
 mod model;
 mod plane;
@@ -43,6 +44,7 @@ pub use features::{FeatureSource, NoFeatures};
 pub use files::{Folders, FrozenFiles, ModelFiles, ModelFolder};
 pub use frame::{Cells, Frame, Origin};
 pub use json::{parse_json, strict_json};
+pub use log_rules::{LogRules, LogShare, Redaction, SampleBy};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelLoader, ModelSpec};
 pub use plane::{

@@ -1,6 +1,7 @@
 //! What answers right now: an immutable state that requests read and a change replaces whole.
 
 use crate::error::ServingError;
+use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelSpec};
 use crate::plane::VariantStatus;
 use crate::rollout::{LiveShadow, Observation, Outcome, Share, Watch};
@@ -43,6 +44,8 @@ impl LeftOut {
 pub(crate) struct LiveEndpoint {
     pub(crate) snapshot: EndpointSnapshot,
     pub(crate) variants: Vec<LiveVariant>,
+    /// How its predictions are logged; none where they are as they come.
+    pub(crate) log_rules: Option<Arc<LogRules>>,
     total: u64,
     /// Where the answers of a rollout are observed.
     watch: Option<Arc<Watch>>,
@@ -86,12 +89,12 @@ impl Endpoints {
         self.0.get(project)?.get(endpoint)
     }
 
-    /// Puts an endpoint in its place, unless a newer generation of it is there.
+    /// Puts an endpoint in its place, unless one that is as new is there.
     pub(crate) fn put(&mut self, live: &Arc<LiveEndpoint>) {
         let LiveEndpoint { snapshot, .. } = &**live;
         let project = self.0.entry(snapshot.project_name.clone()).or_default();
         let place = project.entry(snapshot.name.clone()).or_insert_with(|| Arc::clone(live));
-        if place.snapshot.generation < snapshot.generation {
+        if place.snapshot.edition() < snapshot.edition() {
             *place = Arc::clone(live);
         }
     }
@@ -181,7 +184,8 @@ impl LiveEndpoint {
         if total == 0 {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
-        Ok(Self { snapshot, variants, total, watch, shadow })
+        let log_rules = snapshot.log_rules.change_records().then(|| Arc::new(snapshot.log_rules.clone()));
+        Ok(Self { snapshot, variants, log_rules, total, watch, shadow })
     }
 
     /// The models that it asks, whether or not callers get what they answer.

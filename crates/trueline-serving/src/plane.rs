@@ -7,6 +7,7 @@ use crate::error::ServingError;
 use crate::features::FeatureSource;
 use crate::frame::Frame;
 use crate::live::{LeftOut, Live, LiveEndpoint, LiveVariant};
+use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{LiveShadow, Observation, Outcome, ShadowDraw, ShadowObservation};
@@ -50,6 +51,8 @@ pub struct Ask<'a> {
 pub struct Answer {
     /// Who answered.
     pub served: Arc<Served>,
+    /// How it is logged; none where it is as it comes.
+    pub log_rules: Option<Arc<LogRules>>,
     /// The features that the model read besides the request.
     pub features: Vec<Tensor>,
     /// How long that took.
@@ -202,7 +205,7 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older generation
+    /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older edition
     /// than the one that answers is ignored. [`DataPlane::persist`] keeps it for the next start.
     ///
     /// # Errors
@@ -213,7 +216,7 @@ impl DataPlane {
             Err(error) => {
                 let (project, name) = (endpoint.project_name.clone(), endpoint.name.clone());
                 let told = self.generation(&project, &name).is_some()
-                    || self.left_out(&project, &name) == Some(error.to_string());
+                    || self.why_left_out(&project, &name) == Some(error.to_string());
                 if !told {
                     self.swap(|state| state.leave_out(endpoint, error.to_string()));
                 }
@@ -232,7 +235,22 @@ impl DataPlane {
     /// The generation by which an endpoint (of a project by its name) answers.
     #[must_use]
     pub fn generation(&self, project: &str, endpoint: &str) -> Option<i64> {
-        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.generation)
+        self.edition(project, endpoint).map(|(generation, _)| generation)
+    }
+
+    /// The edition of its snapshot by which an endpoint (of a project by its name) answers.
+    #[must_use]
+    pub fn edition(&self, project: &str, endpoint: &str) -> Option<(i64, i64)> {
+        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.edition())
+    }
+
+    /// Whether a prediction of an endpoint, made at this time, was left out of the log by the endpoint's rules, as far as its
+    /// id tells.
+    #[must_use]
+    pub fn is_not_logged(&self, project: &str, endpoint: &str, id: u128, made_at_ms: Millis) -> bool {
+        let live = self.inner.live.load();
+        let rules = live.endpoint(project, endpoint).and_then(|e| e.log_rules.as_ref());
+        rules.is_some_and(|rules| rules.left_out(endpoint, id, made_at_ms))
     }
 
     /// Says who may ask.
@@ -316,11 +334,12 @@ impl DataPlane {
             _ => None,
         };
         let served = Arc::clone(&variant.served);
-        Ok(Answer { served, features, features_took, batched, predictions, shadow })
+        let log_rules = endpoint.log_rules.clone();
+        Ok(Answer { served, log_rules, features, features_took, batched, predictions, shadow })
     }
 
     fn does_not_answer(&self, project: &str, endpoint: &str) -> ServingError {
-        match self.left_out(project, endpoint) {
+        match self.why_left_out(project, endpoint) {
             Some(reason) => ServingError::Busy(format!(
                 "endpoint `{endpoint}` can't answer until its model can be loaded: {reason}"
             )),
@@ -333,7 +352,7 @@ impl DataPlane {
 
     /// Why an endpoint that should answer does not, if there is one.
     #[must_use]
-    pub fn left_out(&self, project: &str, endpoint: &str) -> Option<String> {
+    pub fn why_left_out(&self, project: &str, endpoint: &str) -> Option<String> {
         self.inner.live.load().why_left_out(project, endpoint).map(ToOwned::to_owned)
     }
 

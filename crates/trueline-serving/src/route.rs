@@ -2,6 +2,7 @@
 //! generation; none is ever changed itself.
 
 use crate::error::ServingError;
+use crate::log_rules::LogRules;
 use crate::model::ModelSpec;
 use crate::rollout::Shadow;
 use serde::{Deserialize, Serialize};
@@ -170,6 +171,8 @@ pub struct Endpoint {
     pub name: EndpointName,
     /// Whether answers wait for the log.
     pub log: LogMode,
+    /// What of its predictions is logged.
+    pub log_rules: LogRules,
     /// The header whose value makes a caller stay with one variant.
     pub sticky_header: Option<String>,
     /// Who made it.

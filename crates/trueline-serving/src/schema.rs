@@ -3,12 +3,11 @@
 use trueline_db::{Migration, Module};
 
 /// Serving's part of the schema.
-pub const MODULE: Module = Module {
-    name: "serving",
-    migrations: &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }],
-};
+pub const MODULE: Module = Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES] };
 
-const V1: &str = "
+const FIRST: Migration = Migration {
+    version: 1,
+    sql: "
 CREATE TABLE endpoints (
     project TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -76,10 +75,18 @@ CREATE TABLE rollout_evidence (
     saved_at_ms BIGINT NOT NULL,
     PRIMARY KEY (project, rollout)
 );
-";
+",
+};
 
 /// The candidate of a rollout in shadow: 1 while the rollout is there, and the route that asks it.
-const V2: &str = "
+const SHADOWS: Migration = Migration {
+    version: 2,
+    sql: "
 ALTER TABLE rollouts ADD COLUMN shadowing BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE endpoint_routes ADD COLUMN shadow TEXT;
-";
+",
+};
+
+/// What of an endpoint's predictions is logged, as JSON; nothing declared where it is null.
+const LOG_RULES: Migration =
+    Migration { version: 3, sql: "ALTER TABLE endpoints ADD COLUMN log_rules TEXT;" };

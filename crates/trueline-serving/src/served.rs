@@ -59,6 +59,7 @@ impl Cost {
 struct Meters {
     answered: Counter,
     failed: Counter,
+    left_out: Counter,
     took: Histogram,
     costs: [Histogram; Cost::ALL.len()],
 }
@@ -91,6 +92,11 @@ impl Served {
         self.meters.took.record(took.as_secs_f64());
     }
 
+    /// Counts predictions that the endpoint's rules leave out of the log.
+    pub fn left_out(&self, predictions: usize) {
+        self.meters.left_out.increment(u64::try_from(predictions).unwrap_or(u64::MAX));
+    }
+
     /// Counts a part of what a request took.
     pub fn cost(&self, of: Cost, took: Duration) {
         self.meters.costs[of as usize].record(took.as_secs_f64());
@@ -111,6 +117,7 @@ impl Meters {
         Self {
             answered: metrics::counter!("trueline_predictions_total", &labels),
             failed: metrics::counter!("trueline_prediction_errors_total", &labels),
+            left_out: metrics::counter!("trueline_predictions_left_out_total", &labels[..2]),
             took: metrics::histogram!("trueline_prediction_duration_seconds", &labels),
             costs: Cost::ALL.map(cost),
         }

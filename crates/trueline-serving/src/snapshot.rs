@@ -2,6 +2,7 @@
 //! routes, and whose tokens may ask.
 
 use crate::error::ServingError;
+use crate::log_rules::LogRules;
 use crate::rollout::Shadow;
 use crate::route::{LogMode, Variant};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,17 @@ pub struct EndpointSnapshot {
     /// The version that is asked as well, without anybody getting its answers.
     #[serde(default)]
     pub shadow: Option<Shadow>,
+    /// What of its predictions is logged, and how.
+    #[serde(default)]
+    pub log_rules: LogRules,
+}
+
+impl EndpointSnapshot {
+    /// Its place among the snapshots of one endpoint: of two, the later one has none that is less.
+    #[must_use]
+    pub fn edition(&self) -> (i64, i64) {
+        (self.generation, self.log_rules.revision)
+    }
 }
 
 /// What a token may do in a project.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use trueline_predictions::{
-    Cursor, Label, Options, Outputs, PredictionId, PredictionLog, Record, Scalar, Scan, Stage, Status,
+    Cursor, EVERY, Label, Options, Outputs, PredictionId, PredictionLog, Record, Scalar, Scan, Stage, Status,
     Variant,
 };
 
@@ -30,6 +30,8 @@ pub(crate) fn record_of(project: &str, endpoint: &str, n: u64) -> Record {
         outputs: Outputs::One(Scalar::Float(n as f64 / 7.0)),
         status: Status::Ok,
         timings: vec![(Stage::Total, 900)],
+        share: EVERY,
+        redacted: Vec::new(),
     }
 }
 

@@ -18,7 +18,10 @@ use serde_json::{Map, Value, json};
 use trueline_flows::{DeployLeave, roll_back as return_to_previous};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_registry::{RegistryError, VersionKey};
-use trueline_serving::{Endpoint, EndpointName, EndpointStatus, Route, RouteChange, ServingError, Variant};
+use trueline_serving::{
+    Endpoint, EndpointName, EndpointStatus, LogRules, LogShare, Redaction, Route, RouteChange, SampleBy,
+    ServingError, Variant,
+};
 
 /// Routes that a page of the history shows.
 const PAGE: u32 = 20;
@@ -131,6 +134,8 @@ pub(super) async fn one(
     page(&EndpointPage {
         state: state(&endpoint, live.as_ref()),
         log: endpoint.log.as_str(),
+        log_rules: log_rules(&endpoint.log_rules),
+        dropped: dropped(&app, &visitor, &endpoint),
         created_by: crate::words::person(&endpoint.created_by).to_owned(),
         created_at: timestamp(endpoint.created_at_ms),
         live: endpoint.route.is_some().then(|| live_part(&app, &shell.to, &endpoint, live.as_ref(), None)),
@@ -145,6 +150,29 @@ pub(super) async fn one(
         view,
         shell,
     })
+}
+
+/// What of its predictions an endpoint logs, in words; nothing where that is all as it comes.
+fn log_rules(rules: &LogRules) -> Vec<String> {
+    let mut words = Vec::new();
+    if rules.sample != LogShare::EVERY {
+        let what = if rules.sample_by == SampleBy::Key { "callers" } else { "predictions" };
+        let percent = f64::from(rules.sample.millionths()) / 10_000.0;
+        words.push(format!("{} % of {what}", crate::format::number(percent)));
+    }
+    for (how, word) in [(Redaction::Drop, "without"), (Redaction::Hash, "hashed")] {
+        let of = rules.redact.iter().filter(|(_, is)| **is == how);
+        let names: Vec<&str> = of.map(|(name, _)| name.as_str()).collect();
+        if !names.is_empty() {
+            words.push(format!("{word} {}", names.join(" ")));
+        }
+    }
+    words
+}
+
+fn dropped(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> u64 {
+    let project = visitor.session.project().id.as_str();
+    app.tracer.log.stats_of(project, endpoint.name.as_str()).map_or(0, |stats| stats.dropped)
 }
 
 async fn served_versions(

@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
 use std::fmt::Write as _;
 use trueline_flows::{Trace, TraceError, TracedDataset, TracedRun};
-use trueline_predictions::{Columns, Outputs, PredictionId, Record, Scalar, Stage, Status};
+use trueline_predictions::{Columns, EVERY, Outputs, PredictionId, Record, Scalar, Stage, Status};
 use trueline_registry::{ReleaseState, Version};
 use trueline_serving::Route;
 
@@ -148,6 +148,15 @@ fn asked(trace: &Trace) -> Station {
         Fact::new("Request", Told::Code(record.request_id.clone())),
     ];
     station.facts.extend(record.key.as_ref().map(|key| fact("Key", key)));
+    if !record.redacted.is_empty() {
+        station.facts.push(fact("Redacted", record.redacted.join(", ")));
+    }
+    if record.share != EVERY {
+        let percent = f64::from(record.share) * 100.0 / f64::from(EVERY);
+        station
+            .facts
+            .push(fact("Logged", format!("{} % of such predictions", crate::format::number(percent))));
+    }
     let mut timings = String::new();
     for (i, (of, us)) in record.timings.iter().enumerate() {
         let _ = write!(timings, "{}{} {us} µs", if i == 0 { "" } else { ", " }, stage(*of).to_lowercase());

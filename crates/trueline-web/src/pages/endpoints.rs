@@ -220,6 +220,10 @@ pub struct EndpointPage {
     pub state: Badge,
     /// Whether answers wait for the log.
     pub log: &'static str,
+    /// What of its predictions is logged, where that is not all as it comes.
+    pub log_rules: Vec<String>,
+    /// Records that were lost since the server started.
+    pub dropped: u64,
     /// The header whose value makes a caller stay with one version.
     pub sticky_header: Option<String>,
     /// Who made it.

@@ -93,6 +93,8 @@ pub fn endpoint(full: bool) -> EndpointPage {
         name: "churn-score".into(),
         state: if full { Badge::new(Tone::Good, "Live") } else { Badge::new(Tone::Wait, "Nothing deployed") },
         log: "required",
+        log_rules: if full { vec!["10 % of predictions".to_owned(), "without ssn".to_owned()] } else { Vec::new() },
+        dropped: if full { 12 } else { 0 },
         sticky_header: full.then(|| "x-customer".into()),
         created_by: "ann".into(),
         created_at: ago(900_000),

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::{Connection, table};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ pub(crate) enum EndpointCommand {
     Create(CreateArgs),
     /// Have versions answer: model/3 or model@alias, with :weight behind it for a share of the traffic
     Deploy(DeployArgs),
+    /// Declare what of an endpoint's predictions is logged; shows it when nothing is declared
+    Log(LogArgs),
     /// List endpoints
     List(Connection),
     /// Show an endpoint: what answers, how it does, what answered before
@@ -59,6 +62,38 @@ pub(crate) struct DeployArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct LogArgs {
+    /// Name of the endpoint
+    name: String,
+    /// Share of predictions to log, from 0.000001 to 1
+    #[arg(long)]
+    sample: Option<f64>,
+    /// What is drawn: each prediction by its id, or each caller by its key
+    #[arg(long, value_enum)]
+    sample_by: Option<SampleBy>,
+    /// Whether requests that failed are drawn like others; all of them are logged else
+    #[arg(long)]
+    sample_failures: Option<bool>,
+    /// Columns that are not logged as they are, such as ssn,email=hash: `drop`, the usual, leaves a value out, `hash` puts a
+    /// keyed hash in its place, `keep` logs it again; `x-trueline-key` stands for the caller's key
+    #[arg(long, value_delimiter = ',')]
+    redact: Vec<String>,
+    /// Why, for the ledger
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SampleBy {
+    /// Each prediction by its id
+    Id,
+    /// Each caller by the key that it stays with one variant by
+    Key,
+}
+
+#[derive(Args)]
 pub(crate) struct RollbackArgs {
     /// Name of the endpoint
     endpoint: String,
@@ -88,6 +123,7 @@ pub(crate) fn run(command: EndpointCommand) -> anyhow::Result<()> {
             let path = format!("/api/v1/endpoints/{}/routes", args.name);
             tell(&args.connection, &Client::new(&args.connection).send("POST", &path, &ask)?);
         }
+        EndpointCommand::Log(args) => log(&args)?,
         EndpointCommand::List(connection) => {
             let all = Client::new(&connection).get("/api/v1/endpoints")?;
             if connection.json {
@@ -125,6 +161,75 @@ fn tell(connection: &Connection, endpoint: &Value) {
     } else {
         show(std::slice::from_ref(endpoint));
     }
+}
+
+/// What is not said stays as it is declared.
+fn log(args: &LogArgs) -> anyhow::Result<()> {
+    let client = Client::new(&args.connection);
+    let mut endpoint = client.get(&format!("/api/v1/endpoints/{}", args.name))?;
+    if let Some(mut ask) = declared(args, &endpoint["log_rules"])? {
+        ask["reason"] = json!(args.reason);
+        endpoint = client.send("PUT", &format!("/api/v1/endpoints/{}/log", args.name), &ask)?;
+    }
+    if args.connection.json {
+        table::json(&json!({ "log_rules": endpoint["log_rules"], "logged": endpoint["logged"] }));
+    } else {
+        show_log(&endpoint);
+    }
+    Ok(())
+}
+
+/// What is to be in force after this; none when nothing is declared.
+fn declared(args: &LogArgs, rules: &Value) -> anyhow::Result<Option<Value>> {
+    let mut ask = rules.clone();
+    ask.as_object_mut()
+        .context("the server does not tell what it logs: is it older than this?")?
+        .remove("since");
+    let before = ask.clone();
+    if let Some(share) = args.sample {
+        ask["sample"] = json!(share);
+    }
+    if let Some(by) = args.sample_by {
+        ask["sample_by"] = json!(if matches!(by, SampleBy::Key) { "key" } else { "id" });
+    }
+    if let Some(on) = args.sample_failures {
+        ask["sample_failures"] = json!(on);
+    }
+    for column in &args.redact {
+        let (name, how) = column.rsplit_once('=').unwrap_or((column, "drop"));
+        let columns = ask["redact"].as_object_mut().context("the server tells no columns")?;
+        match how {
+            "drop" | "hash" => drop(columns.insert(name.to_owned(), json!(how))),
+            "keep" => drop(columns.remove(name)),
+            _ => bail!("`{how}` is no way to redact `{name}`: write {name}=drop, {name}=hash or {name}=keep"),
+        }
+    }
+    Ok((ask != before).then_some(ask))
+}
+
+fn show_log(endpoint: &Value) {
+    let (rules, logged) = (&endpoint["log_rules"], &endpoint["logged"]);
+    let redact: Vec<String> = rules["redact"]
+        .as_object()
+        .map(|columns| {
+            columns
+                .iter()
+                .map(|(name, _)| format!("{name}={}", table::cell(&rules["redact"], name)))
+                .collect()
+        })
+        .unwrap_or_default();
+    let columns = if redact.is_empty() { "none".to_owned() } else { redact.join(", ") };
+    let failures = if rules["sample_failures"] == true { "drawn, too" } else { "all" };
+    let row = vec![
+        table::cell(endpoint, "log"),
+        format!("{} by {}", rules["sample"], table::cell(rules, "sample_by")),
+        failures.to_owned(),
+        columns,
+    ];
+    table::rows(&["LOG", "SHARE", "FAILURES", "REDACTED"], &[row]);
+    table::line("");
+    let numbers = ["records", "bytes", "dropped", "failed_appends"].map(|field| table::cell(logged, field));
+    table::rows(&["RECORDS", "BYTES", "LOST SINCE THE START", "FAILED APPENDS"], &[numbers.to_vec()]);
 }
 
 /// `delays/3 90 %, delays/4 10 %`

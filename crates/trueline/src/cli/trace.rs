@@ -33,6 +33,14 @@ fn show(trace: &Value) {
     if prediction["features"].as_object().is_some_and(|f| !f.is_empty()) {
         fact("features", &pairs(&prediction["features"]));
     }
+    let redacted: Vec<&str> =
+        prediction["redacted"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !redacted.is_empty() {
+        fact("redacted", &redacted.join(", "));
+    }
+    if prediction["share"].as_f64().is_some_and(|share| share < 1.0) {
+        fact("logged", &format!("{} of such predictions", prediction["share"]));
+    }
     fact("timings", &pairs(&prediction["timings"]));
     match trace["labels"].as_array().and_then(|l| l.last()) {
         Some(label) => fact("label", &format!("{} on {}", label["value"], table::cell(label, "received_at"))),

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use trueline_flows::Predictor;
+use trueline_flows::{Predictor, RedactionKey};
 use trueline_inference::VertexRoutes;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_mlflow::MLFLOW_VERSION;
 use trueline_serving::{
-    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, ModelLoader, NoFeatures, Runtimes,
-    Variant,
+    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, NoFeatures,
+    Runtimes, Variant,
 };
 
 /// The project of the one endpoint, by which nobody needs to ask.
@@ -59,11 +59,13 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     let loader = ModelLoader::new(Arc::clone(&folders) as _, alone.runtimes);
     let plane = DataPlane::new(loader, None);
     plane.set_access(Access { open: true, ..Access::default() });
+    let sources = Sources::system();
     let predictor = Predictor {
         plane: plane.clone(),
         log: None,
         features: Arc::new(NoFeatures),
-        sources: Sources::system(),
+        redaction: RedactionKey::new(&sources.bytes()),
+        sources,
     };
     let name = EndpointName::parse(&alone.name)?;
     let wires = trueline_inference::Alone {
@@ -103,6 +105,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         variants: vec![Variant { spec, weight: 1 }],
         rollout: None,
         shadow: None,
+        log_rules: LogRules::default(),
     };
     plane.publish(endpoint).await?;
     let ready_ms = alone.began.elapsed().as_millis();

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Durability, Limits};
 use trueline_features::OnlineStore;
-use trueline_flows::{OnlineFeatures, Predictor};
+use trueline_flows::{OnlineFeatures, Predictor, RedactionKey};
 use trueline_ledger::Sources;
 use trueline_mlflow::Modes;
 use trueline_predictions::{Options, PredictionLog};
@@ -116,6 +116,8 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
         plane: plane.clone(),
         log: Some(Arc::clone(&log)),
         features: Arc::new(OnlineFeatures(online.clone())),
+        redaction: RedactionKey::open(&config.data_dir.join(layout::REDACTION), &sources)
+            .context("the key of redacted values can't be had")?,
         sources: sources.clone(),
     };
     let db = match opened {

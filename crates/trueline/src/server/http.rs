@@ -4,6 +4,7 @@
 use super::limits::{self, Gate, IDLE_BODY, Limits};
 use super::linger::lingering;
 use super::meters::Meters;
+use super::observe;
 use super::origin::{Asked, OriginRules};
 use super::ready::Readiness;
 use arc_swap::ArcSwapOption;
@@ -29,6 +30,7 @@ use trueline_identity::Credentials;
 use trueline_inference::Alone;
 use trueline_ledger::{Ledger, Sources};
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
+use trueline_predictions::PredictionLog;
 use trueline_rest::Rest;
 use trueline_serving::DataPlane;
 use trueline_web::{TOKEN_COOKIE, Web};
@@ -94,6 +96,8 @@ struct Door {
     sources: Sources,
     metrics: PrometheusHandle,
     meters: Meters,
+    /// Where predictions are logged, if they are.
+    log: Option<Arc<PredictionLog>>,
     origins: OriginRules,
     /// Whether there is nothing but endpoints behind it.
     alone: bool,
@@ -115,11 +119,12 @@ pub(crate) fn app(
     guard: Guard,
 ) -> Router {
     let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
+    let log = predictor.log.clone();
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
     let inference = furnished(trueline_inference::router(predictor), limits);
     let meters = Meters::default();
-    let door = Door { control, plane, inference, sources, metrics, meters, origins, alone: false };
+    let door = Door { control, plane, inference, sources, metrics, meters, log, origins, alone: false };
     let routes = Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
@@ -139,7 +144,8 @@ pub(crate) fn app_alone(
     let inference = furnished(trueline_inference::router_alone(predictor, alone), limits);
     let control = ControlPlace::default();
     let meters = Meters::default();
-    behind(Door { control, plane, inference, sources, metrics, meters, origins, alone: true }, Router::new())
+    let door = Door { control, plane, inference, sources, metrics, meters, log: None, origins, alone: true };
+    behind(door, Router::new())
 }
 
 /// The routes that need no caller, and the door.
@@ -190,6 +196,9 @@ async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
     #[allow(clippy::cast_precision_loss)]
     if let Some(control) = door.control.load_full() {
         metrics::gauge!("trueline_database_queued_writes").set(control.ledger.db().queued_writes() as f64);
+    }
+    if let Some(log) = &door.log {
+        observe::tell_log(log);
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, door.metrics.render()).into_response()

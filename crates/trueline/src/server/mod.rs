@@ -56,6 +56,8 @@ pub(crate) mod layout {
     pub(crate) const KEY: &str = "ledger.key";
     /// The key that webhooks' secrets are kept under.
     pub(crate) const SECRETS: &str = "secrets.key";
+    /// The key that redacted values of predictions are hashed under.
+    pub(crate) const REDACTION: &str = "redaction.key";
     /// Content-addressed bytes.
     pub(crate) const BLOBS: &str = "blobs";
     /// The online store of features.

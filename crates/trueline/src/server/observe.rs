@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+use trueline_predictions::PredictionLog;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -38,6 +39,21 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_counter!("trueline_http_requests_total", "HTTP requests answered.");
     metrics::describe_histogram!("trueline_http_request_duration_seconds", "Time from request to answer.");
     metrics::describe_gauge!("trueline_database_queued_writes", "Jobs that wait for the database writer.");
+    metrics::describe_counter!(
+        "trueline_prediction_log_dropped_total",
+        "Best-effort records that were lost since the server started."
+    );
+    metrics::describe_counter!(
+        "trueline_prediction_log_failed_total",
+        "Groups of appends that the disk refused since the server started."
+    );
+    metrics::describe_gauge!("trueline_prediction_log_records", "Durable records, in each stream.");
+    metrics::describe_gauge!("trueline_prediction_log_bytes", "Bytes of them on the disk.");
+    metrics::describe_gauge!("trueline_prediction_log_waiting", "Appends that wait for the log's writer.");
+    metrics::describe_counter!(
+        "trueline_predictions_left_out_total",
+        "Predictions that were not drawn to be logged, as their endpoint declares."
+    );
     metrics::describe_gauge!("trueline_build_info", "The running version, always 1.");
     metrics::gauge!("trueline_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let folded = handle.clone();
@@ -50,4 +66,19 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         }
     });
     Ok(handle)
+}
+
+/// Tells what the log of predictions holds and has lost, stream by stream. The streams count by themselves, so this is done
+/// when somebody asks. The labels of a project have no endpoint.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn tell_log(log: &PredictionLog) {
+    for stats in log.stats() {
+        let endpoint = stats.stream.endpoint().unwrap_or_default().to_owned();
+        let labels = [("project", stats.stream.project().to_owned()), ("endpoint", endpoint)];
+        metrics::gauge!("trueline_prediction_log_records", &labels).set(stats.records as f64);
+        metrics::gauge!("trueline_prediction_log_bytes", &labels).set(stats.bytes as f64);
+        metrics::counter!("trueline_prediction_log_dropped_total", &labels).absolute(stats.dropped);
+        metrics::counter!("trueline_prediction_log_failed_total", &labels).absolute(stats.failed);
+    }
+    metrics::gauge!("trueline_prediction_log_waiting").set(log.waiting().appends as f64);
 }
