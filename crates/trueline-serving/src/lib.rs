@@ -30,6 +30,7 @@ mod runtime;
 mod sanity;
 mod schema;
 mod segments;
+mod selftest;
 mod served;
 mod signature;
 mod snapshot;

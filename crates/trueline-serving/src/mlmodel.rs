@@ -1,6 +1,7 @@
 //! The `MLmodel` file: which flavour a model has, which file holds it, what it takes.
 
 use crate::sanity::{self, Sanity};
+use crate::selftest::{self, Recorded};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -97,6 +98,15 @@ impl MlModel {
     pub(crate) fn sanity(&self) -> Result<Sanity, String> {
         let declared = self.metadata.as_ref().and_then(|m| m.get(sanity::DECLARED));
         declared.map_or_else(|| Ok(Sanity::default()), Sanity::parse)
+    }
+
+    /// What it must answer to its input example, if that was recorded.
+    ///
+    /// # Errors
+    /// A sentence that says how it is written.
+    pub(crate) fn recorded(&self) -> Result<Option<Recorded>, String> {
+        let declared = self.metadata.as_ref().and_then(|m| m.get(selftest::DECLARED));
+        declared.map(Recorded::parse).transpose()
     }
 
     /// Whether MLflow can load it as a function of Python.

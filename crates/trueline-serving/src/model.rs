@@ -9,6 +9,7 @@ use crate::mlmodel::{MlModel, Wishes};
 use crate::predictions::Predictions;
 use crate::runtime::{self, Loading, RunError, Runtime, Runtimes};
 use crate::sanity::Sanity;
+use crate::selftest::{DECLARED, Recorded};
 use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -104,11 +105,12 @@ impl LoadedModel {
             None => None,
         };
         let sanity = mlmodel.sanity().map_err(|e| spec.unservable(e))?;
+        let recorded = mlmodel.recorded().map_err(|e| spec.unservable(e))?;
         let hide_values = runtimes.hide_values;
         let project = project.clone();
         let model =
             Self { project, spec, runtime, batcher, signature, sanity, hide_values, feature_views, example };
-        model.try_example().await?;
+        model.try_example(recorded.as_ref()).await?;
         Ok(model)
     }
 
@@ -245,17 +247,24 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// The self-test: the example that was logged with the model must be answered with finite numbers.
-    async fn try_example(&self) -> Result<(), ServingError> {
-        let Some(frame) = &self.example else { return Ok(()) };
+    /// The self-test: the example that was logged with the model must be answered with finite numbers, those that were
+    /// recorded if any were.
+    async fn try_example(&self, recorded: Option<&Recorded>) -> Result<(), ServingError> {
+        let Some(frame) = &self.example else {
+            let why = || {
+                self.spec
+                    .unservable(format!("it records {DECLARED} without an input example: log it with one"))
+            };
+            return recorded.map_or(Ok(()), |_| Err(why()));
+        };
         let failed = |why: String| {
             self.spec.unservable(format!("it fails on its own input example, so it is not made ready: {why}"))
         };
         let answer = self.predict(frame).await.map_err(|e| failed(e.to_string()))?;
-        match answer.is_finite() {
-            true => Ok(()),
-            false => Err(failed("it answers a number that is not finite".to_owned())),
+        if !answer.is_finite() {
+            return Err(failed("it answers a number that is not finite".to_owned()));
         }
+        recorded.and_then(|recorded| recorded.objection(&answer)).map_or(Ok(()), |why| Err(failed(why)))
     }
 }
 

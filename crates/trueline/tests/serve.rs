@@ -63,6 +63,32 @@ fn a_folder_of_a_bucket_is_served() {
 }
 
 #[test]
+fn a_model_that_does_not_answer_what_was_recorded_of_its_example_is_never_ready() {
+    let saved = folder("binary");
+    let example = std::fs::read_to_string(format!("{saved}/serving_input_example.json")).unwrap();
+    let example: serde_json::Value = serde_json::from_str(&example).unwrap();
+    let answered = Container::start(&[&saved], &[]).ask("/invocations", &example).1["predictions"].clone();
+
+    let copy = tempfile::tempdir().unwrap();
+    common::copy_tree(saved.as_ref(), copy.path());
+    let copied = copy.path().to_string_lossy().into_owned();
+    let mlmodel = std::fs::read_to_string(copy.path().join("MLmodel")).unwrap();
+    let plain: Vec<&str> = mlmodel.lines().filter(|line| !line.starts_with("metadata:")).collect();
+    let record = |predictions: &serde_json::Value| {
+        let metadata = format!("metadata:\n  trueline.example_output: '{predictions}'\n");
+        std::fs::write(copy.path().join("MLmodel"), format!("{}\n{metadata}", plain.join("\n"))).unwrap();
+    };
+    record(&answered);
+    drop(Container::start(&[&copied], &[]));
+    let mut other = answered.clone();
+    other[0] = json!(other[0].as_f64().unwrap() + 0.01);
+    record(&other);
+    let ended = Command::new(BINARY).args(["serve", &copied, "--port", "0"]).output().unwrap();
+    let told = text(&ended.stderr);
+    assert!(!ended.status.success() && told.contains("row 0: it answers"), "{told}");
+}
+
+#[test]
 fn the_scoring_client_of_mlflow_is_answered() {
     let container = Container::start(&[&folder("binary")], &[]);
     let script = "import sys, json, pandas as pd\n\
