@@ -226,19 +226,18 @@ impl Reader<'_> {
             return Some(());
         }
         loop {
+            self.short_numbers();
             match self.peek()? {
                 b'[' if depth < DEEPEST => self.list(depth + 1)?,
                 b'n' => self.null()?,
                 _ => self.number()?,
             }
+            self.space();
+            if self.skips(b']') {
+                return Some(());
+            }
             if !self.skips(b',') {
-                self.space();
-                if self.skips(b']') {
-                    return Some(());
-                }
-                if !self.skips(b',') {
-                    return None;
-                }
+                return None;
             }
             self.space();
         }
@@ -273,23 +272,30 @@ impl Reader<'_> {
         self.at - begin
     }
 
-    /// A number; most are short.
-    #[inline(always)]
-    fn number(&mut self) -> Option<()> {
-        let negative = self.peek() == Some(b'-');
-        let digits = self.at + usize::from(negative);
-        let Some((number, fraction, length)) = self.body.get(digits..)?.first_chunk().and_then(short) else {
-            return self.long_number();
-        };
-        self.at = digits + length;
-        self.numbers.whole = false;
-        self.numbers.values.push(signed(float(number) / POWERS[fraction], negative));
-        Some(())
+    /// Short fractions one after the other, each with the comma behind it; a value follows them still.
+    fn short_numbers(&mut self) {
+        let (body, mut at) = (self.body, self.at);
+        let values = &mut self.numbers.values;
+        loop {
+            let negative = body.get(at) == Some(&b'-');
+            let digits = at + usize::from(negative);
+            let next = body.get(digits..).and_then(|rest| rest.first_chunk());
+            let Some((number, fraction, length)) = next.and_then(short) else { break };
+            let end = digits + length;
+            if body.get(end) != Some(&b',') {
+                break;
+            }
+            values.push(signed(float(number) / POWERS[fraction], negative));
+            // Branches, which are foreseen, so that the next number need not wait for this one.
+            at = if body.get(end + 1) == Some(&b' ') { end + 2 } else { end + 1 };
+        }
+        self.numbers.whole &= at == self.at;
+        self.at = at;
+        self.space();
     }
 
     /// A number of any length, whole or with a point and an exponent.
-    #[inline(never)]
-    fn long_number(&mut self) -> Option<()> {
+    fn number(&mut self) -> Option<()> {
         let begin = self.at;
         let negative = self.skips(b'-');
         let (mut number, mut whole) = (0, true);
