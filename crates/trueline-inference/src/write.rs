@@ -74,13 +74,21 @@ pub(crate) fn text(out: &mut String, text: &str) {
 
 /// One value; what JSON has no word for is null.
 pub(crate) fn value(out: &mut String, values: &Values, at: usize) {
-    // Debug keeps the point of 1.0, by which a client knows a float.
     let _ = match values {
-        Values::Fp32(list) if list[at].is_finite() => write!(out, "{:?}", f64::from(list[at])),
-        Values::Fp64(list) if list[at].is_finite() => write!(out, "{:?}", list[at]),
+        Values::Fp32(list) if list[at].is_finite() => float(out, list[at].into()),
+        Values::Fp64(list) if list[at].is_finite() => float(out, list[at]),
         Values::Int64(list) => write!(out, "{}", list[at]),
         other => write!(out, "{}", other.json(at)),
     };
+}
+
+/// A finite number as Debug writes it: the fewest digits that tell it from others, and the point of 1.0, by which a client
+/// knows a float. JSON's writer takes less time, and does the same but for exponents.
+fn float(out: &mut String, float: f64) -> std::fmt::Result {
+    match serde_json::Number::from_f64(float).filter(|_| (1e-4..1e15).contains(&float.abs())) {
+        Some(number) => write!(out, "{number}"),
+        None => write!(out, "{float:?}"),
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +122,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn floats_look_like_debugs(bits in any::<u64>(), near in -1e16..1e16, small in -2.0..2.0, half in any::<f32>()) {
+            for value in [f64::from_bits(bits), near, near.round(), small, small / 1e3, small / 1e4, half.into()] {
+                prop_assume!(value.is_finite());
+                let (text, debug) = (written(&[1], Values::Fp64(vec![value])), format!("[{value:?}]"));
+                // Where two shortest forms are as near, either will do.
+                let last = text.len() - 2;
+                prop_assert_eq!((&text[..last], text.len()), (&debug[..last], debug.len()));
+                prop_assert_eq!(text[1..=last].parse::<f64>().map(f64::to_bits), Ok(value.to_bits()));
+            }
+        }
+
         #[test]
         fn every_float_comes_back_bit_for_bit(bits in any::<u32>()) {
             let value = f32::from_bits(bits);

@@ -195,6 +195,13 @@ impl Signature {
                 found: format!("rows of {} values", frame.width()),
             });
         }
+        if let [one] = frame.columns()
+            && frame.width() == width
+            && columns.iter().all(|column| matches!(column.kind, ColumnType::Double | ColumnType::Float))
+            && let Some(rows) = floats(one.values())
+        {
+            return Ok(rows);
+        }
         for (i, cells) in frame.cells().take(width).enumerate() {
             match columns.get(i) {
                 Some(column) => fill(&mut out, width, i, cells, column.kind, &column.name)?,
@@ -210,6 +217,15 @@ impl Signature {
 pub(crate) fn has_names(frame: &Frame, columns: &[InputColumn]) -> bool {
     let is_there = |column: &InputColumn| frame.columns().iter().any(|given| given.name() == column.name);
     frame.is_named() || frame.origin() == Origin::Numbered && columns.iter().all(is_there)
+}
+
+/// Floats as they lie, which an array of them is taken as where nothing but floats is wanted.
+fn floats<T: Number>(values: &Values) -> Option<Vec<T>> {
+    match values {
+        Values::Fp32(list) => Some(list.iter().map(|value| T::of_float(f64::from(*value))).collect()),
+        Values::Fp64(list) => Some(list.iter().map(|value| T::of_float(*value)).collect()),
+        _ => None,
+    }
 }
 
 /// The frame's column for each of the model's.
@@ -490,6 +506,27 @@ mod tests {
         let input = Frame::array(Tensor::new("", vec![1, 2], values(&[json!(1), json!(2)])).unwrap());
         let error = signature.rows::<f32>(&input).unwrap_err().to_string();
         assert_eq!(error, "The input has the wrong shape: expected rows of 3 values, got rows of 2 values.");
+    }
+
+    #[test]
+    fn an_array_of_floats_is_taken_as_it_lies_where_floats_are_wanted() {
+        let array = |values| Frame::array(Tensor::new("", vec![2, 2], values).unwrap());
+        let floats =
+            Signature::parse(r#"[{"type": "double", "name": "a"}, {"type": "float", "name": "b"}]"#).unwrap();
+        for signature in [floats, Signature::matrix(2)] {
+            let rows: Vec<f32> =
+                signature.rows(&array(Values::Fp64(vec![0.1, 2.0, -0.0, f64::NAN]))).unwrap();
+            assert!(rows[..2] == [0.1, 2.0] && rows[2].to_bits() == (-0.0_f32).to_bits() && rows[3].is_nan());
+            let rows: Vec<f64> = signature.rows(&array(Values::Fp32(vec![0.1, 1.0, 2.0, 3.0]))).unwrap();
+            assert_eq!(rows, [f64::from(0.1_f32), 1.0, 2.0, 3.0]);
+            let rows: Vec<f64> = signature.rows(&array(Values::Int64(vec![1, 2, 3, 4]))).unwrap();
+            assert_eq!(rows, [1.0, 2.0, 3.0, 4.0]);
+        }
+        let whole =
+            Signature::parse(r#"[{"type": "double", "name": "a"}, {"type": "long", "name": "b"}]"#).unwrap();
+        let error =
+            whole.rows::<f32>(&array(Values::Fp32(vec![1.0, 2.0, 3.0, 4.5]))).unwrap_err().to_string();
+        assert_eq!(error, "Column 'b', row 1: expected long, got a fraction 4.5.");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A request of the protocol as JSON, with bytes behind it where tensors say so, and an answer in the same way.
 
 use super::datatype::{self, Wire};
+use super::numbers::Lifted;
 use super::{Wanted, is_bytes, shape, tensor};
 use crate::write;
 use axum::body::Bytes;
@@ -10,6 +11,8 @@ use serde_json::value::RawValue;
 use std::fmt::{self, Write as _};
 use trueline_serving::strict_json;
 use trueline_tensors::{DataType, Tensor, Values};
+
+const UNFIT: &str = "its data does not fit its datatype";
 
 /// A request as it came.
 #[derive(Debug)]
@@ -61,12 +64,23 @@ struct Output {
 impl Request {
     /// Reads a body whose first `json` bytes are JSON; all of them, if nothing is said.
     pub(super) fn parse(body: &Bytes, json: Option<usize>) -> Result<Self, String> {
-        let (head, mut tail) = match json {
+        let (head, tail) = match json {
             None => (&body[..], &[][..]),
             Some(length) => body
                 .split_at_checked(length)
                 .ok_or_else(|| format!("the JSON is said to have {length} bytes, and {} came", body.len()))?,
         };
+        if let Some(lifted) = Lifted::of(head)
+            && let Ok(rest) = serde_json::from_slice(&lifted.json)
+            && let Ok(request) = Self::of(rest, Some(&lifted), tail)
+        {
+            return Ok(request);
+        }
+        Self::parse_all(head, tail)
+    }
+
+    /// Reads what is not regular, and tells what is wrong.
+    fn parse_all(head: &[u8], tail: &[u8]) -> Result<Self, String> {
         let strict;
         let head: Body<'_> = match serde_json::from_slice(head) {
             Ok(head) => head,
@@ -81,6 +95,11 @@ impl Request {
                 })?
             }
         };
+        Self::of(head, None, tail)
+    }
+
+    /// Of the JSON, of the numbers that were lifted out of it, and of the bytes behind it.
+    fn of(head: Body<'_>, lifted: Option<&Lifted>, mut tail: &[u8]) -> Result<Self, String> {
         let mut inputs = Vec::with_capacity(head.inputs.len());
         for input in head.inputs {
             let name = input.name.as_str();
@@ -96,7 +115,10 @@ impl Request {
                     tail = rest;
                     wire.read(own, count).map_err(wrong)?
                 }
-                (None, Some(data)) => read(data, wire).map_err(wrong)?,
+                (None, Some(data)) => match lifted.and_then(|lifted| lifted.find(data.get())) {
+                    Some(numbers) => numbers.values(wire).ok_or_else(|| wrong(UNFIT.to_owned()))?,
+                    None => read(data, wire).map_err(wrong)?,
+                },
                 (Some(_), Some(_)) => return Err(wrong("it has both data and binary_data_size".to_owned())),
                 (None, None) => return Err(wrong("it has no data".to_owned())),
             };
@@ -157,7 +179,7 @@ fn read(data: &RawValue, wire: Wire) -> Result<Values, String> {
         Wire::Same(DataType::Int64) => flat(data).map(Values::Int64),
         Wire::Same(DataType::Bytes | DataType::Text | DataType::Json) => flat(data).map(Values::Text),
     };
-    read.map_err(|e| format!("its data does not fit its datatype: {e}"))
+    read.map_err(|e| format!("{UNFIT}: {e}"))
 }
 
 /// What a JSON value is to a datatype; none where it is not one of it.
@@ -438,6 +460,116 @@ mod tests {
         assert_eq!(read["outputs"][1]["parameters"], json!({ "binary_data_size": 1 }));
         assert_eq!(read["outputs"][2]["data"], json!(["{\"k\":1}"]));
         assert_eq!(written.tail, [255]);
+    }
+
+    /// A number as somebody may write it, most of them as JSON has it.
+    fn number() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<f64>().prop_map(|x| if x.is_finite() { json!(x).to_string() } else { "null".to_owned() }),
+            any::<f32>().prop_map(|x| if x.is_finite() { json!(x).to_string() } else { "-0".to_owned() }),
+            any::<i64>().prop_map(|x| x.to_string()),
+            any::<u64>().prop_map(|x| x.to_string()),
+            (-300_i32..300).prop_map(|x| x.to_string()),
+            (any::<i32>(), 0..9_u8).prop_map(|(x, digits)| format!(
+                "{:.*}",
+                usize::from(digits),
+                f64::from(x) / 1e4
+            )),
+            "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?",
+            "[-+]?[0-9]{0,3}\\.?[0-9]{0,3}[eE]?[+-]?[0-9]{0,3}",
+            prop::sample::select(
+                [
+                    "NaN",
+                    "Infinity",
+                    "null",
+                    "nul",
+                    "true",
+                    "\"NaN\"",
+                    "[]",
+                    "[1]",
+                    "[[2,3]]",
+                    "9007199254740993",
+                    "1e400"
+                ]
+                .map(str::to_owned)
+                .to_vec()
+            ),
+        ]
+    }
+
+    fn body() -> impl Strategy<Value = String> {
+        let kinds = ["FP32", "FP64", "INT8", "INT64", "UINT64", "UINT8", "BOOL", "BYTES", "FP16"];
+        let list = prop::collection::vec(number(), 0..5);
+        (list, prop::sample::select(kinds.to_vec()), any::<u8>(), " {0,2}").prop_map(
+            |(list, kind, form, gap)| {
+                let (shape, data) = (list.len(), list.join(&format!("{gap},{gap}")));
+                let data = format!("\"data\"{gap}:{gap}[{gap}{data}{gap}]");
+                let rest = format!(r#""name":"a\"data\":[1]","shape":[{shape}],"datatype":"{kind}""#);
+                let input = if form & 1 == 0 { format!("{data},{rest}") } else { format!("{rest},{data}") };
+                match form % 7 {
+                    0 => format!(r#"{{"parameters":{{"data":[1,[2]]}},"inputs":[{{{input}}}]}}"#),
+                    1 => format!(r#"{{"inputs":[{{{input}}}],"id":"data"}}"#),
+                    2 => format!(r#"{{"inputs":[{{{input},"data":[1]}}]}}"#),
+                    _ => format!(r#"{{"inputs":[{{{input}}}]}}"#),
+                }
+            },
+        )
+    }
+
+    /// What was read, or why not, for comparison to the bit: NaN is written alike, and -0 otherwise than 0.
+    fn told(read: Result<Request, String>) -> Result<String, String> {
+        read.map(|request| format!("{request:?}"))
+    }
+
+    fn as_without_lifting(body: &[u8]) -> Result<(), TestCaseError> {
+        let quick = told(Request::parse(&Bytes::copy_from_slice(body), None));
+        prop_assert_eq!(quick, told(Request::parse_all(body, &[])), "{}", String::from_utf8_lossy(body));
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_are_lifted_from_where_they_stand() {
+        let text = r#"{"id": "data", "inputs": [{"name": "\"data\": [7]", "data" : [[1, -2.5e1], [null, 0.125]], "shape": [2, 2],
+            "datatype": "FP64"}, {"data": [3], "name": "b", "shape": [1], "datatype": "INT8"}]}"#;
+        let lifted = Lifted::of(text.as_bytes()).unwrap();
+        assert!(!String::from_utf8_lossy(&lifted.json).contains("0.125"));
+        let read = Request::parse(&Bytes::from(text), None).unwrap();
+        let Values::Fp64(list) = read.inputs[0].values() else { panic!() };
+        assert!(list[..2] == [1.0, -25.0] && list[2].is_nan() && list[3] == 0.125);
+        assert_eq!(read.inputs[1].values(), &Values::Int8(vec![3]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn bodies_are_read_the_same_whether_numbers_are_lifted_or_not(body in body()) {
+            as_without_lifting(body.as_bytes())?;
+        }
+
+        #[test]
+        fn so_are_damaged_ones(body in body(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+            let mut body = body.into_bytes();
+            let at = at.index(body.len());
+            match cut {
+                true => _ = body.remove(at),
+                false => body[at] = byte,
+            }
+            as_without_lifting(&body)?;
+        }
+
+        #[test]
+        fn every_float_is_read_to_the_bit(bits in any::<u64>()) {
+            let float = f64::from_bits(bits);
+            prop_assume!(float.is_finite());
+            for text in [json!(float).to_string(), format!("{float:e}"), format!("{float:.40}")] {
+                let body = format!(r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"FP64","data":[{text}]}}]}}"#);
+                prop_assert!(Lifted::of(body.as_bytes()).is_some() || text.len() > 300);
+                let read = Request::parse(&Bytes::from(body), None).unwrap();
+                let Values::Fp64(list) = read.inputs[0].values() else { panic!() };
+                prop_assert_eq!(list[0].to_bits(), text.parse::<f64>().unwrap().to_bits(), "{}", text);
+            }
+        }
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod datatype;
 pub(crate) mod grpc;
 mod json;
 mod messages;
+mod numbers;
 pub(crate) mod rest;
 
 use crate::error::Refusal;

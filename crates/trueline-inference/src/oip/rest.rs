@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::fmt::Write;
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
 use trueline_predictions::PredictionId;
@@ -161,8 +162,13 @@ async fn infer(
 
 /// The ids of the rows' predictions, as one text.
 pub(super) fn ids(list: &[PredictionId]) -> String {
-    let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
-    texts.join(",")
+    let mut text = String::with_capacity(list.len() * 33);
+    for (i, id) in list.iter().enumerate() {
+        text.push_str(if i > 0 { "," } else { "" });
+        // Writing to a text can't fail.
+        let _ = write!(text, "{id}");
+    }
+    text
 }
 
 fn answer(json: String, tail: Vec<u8>) -> Response {
