@@ -64,7 +64,7 @@ impl Scoring {
             generation: 1,
             log: LogMode::BestEffort,
             sticky_header: None,
-            variants: vec![Variant { spec, weight: 1 }],
+            variants: vec![Variant::new(spec, 1)],
             rollout: None,
         };
         runtime.block_on(plane.publish(endpoint)).map_err(|e| told(&e))?;

@@ -10,9 +10,10 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trueline_flows::{
-    DeployLeave, Session, WantedVariant, deploy as deploy_versions, roll_back as return_to_previous,
+    DeployLeave, Deployments, NotFollowed, Session, WantedVariant, deploy as deploy_versions,
+    roll_back as return_to_previous,
 };
-use trueline_serving::{DataPlane, Endpoint, EndpointName, LogMode, NewEndpoint, Route, Variant};
+use trueline_serving::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, Variant};
 
 pub(crate) const PAGE: u32 = 50;
 pub(crate) const LARGEST_PAGE: u32 = 500;
@@ -21,7 +22,15 @@ const LONGEST_REASON: usize = 2_000;
 pub(crate) fn variant_json(variant: &Variant) -> Value {
     json!({
         "version": variant.spec.name(), "model": variant.spec.model, "weight": variant.weight,
-        "manifest_digest": variant.spec.manifest_digest,
+        "manifest_digest": variant.spec.manifest_digest, "follows": variant.follows,
+    })
+}
+
+/// What keeps an endpoint from answering by what its alias points at.
+fn not_followed_json(undone: &NotFollowed) -> Value {
+    let NotFollowed { moved, why } = undone;
+    json!({
+        "alias": moved.alias, "version": moved.to, "event": moved.event, "moved_by": moved.moved_by, "why": why,
     })
 }
 
@@ -33,13 +42,15 @@ fn route_json(route: &Route) -> Value {
     })
 }
 
-fn endpoint_json(plane: &DataPlane, session: &Session, endpoint: &Endpoint) -> Value {
+fn endpoint_json(parts: &Deployments, session: &Session, endpoint: &Endpoint) -> Value {
+    let (project, name) = (&session.project().id, endpoint.name.as_str());
     json!({
         "name": endpoint.name, "log": endpoint.log, "sticky_header": endpoint.sticky_header,
         "created_by": endpoint.created_by, "created_at": rfc3339(endpoint.created_at_ms),
         "invocations_path": format!("/projects/{}/endpoints/{}/invocations", session.project().name, endpoint.name),
         "route": endpoint.route.as_ref().map(route_json),
-        "live": plane.status(&session.project().id, endpoint.name.as_str()),
+        "live": parts.plane.status(project, name),
+        "not_followed": parts.undone.of(project, name).as_ref().map(not_followed_json),
     })
 }
 
@@ -57,7 +68,7 @@ pub(crate) fn reason(given: Option<String>) -> Result<String, Problem> {
 
 pub(crate) async fn list(State(app): App, Caller(session): Caller) -> Result<Json<Value>, Problem> {
     let all = app.deployments.endpoints.list(&session.leave()?).await?;
-    let all: Vec<Value> = all.iter().map(|e| endpoint_json(&app.deployments.plane, &session, e)).collect();
+    let all: Vec<Value> = all.iter().map(|e| endpoint_json(&app.deployments, &session, e)).collect();
     Ok(Json(json!({ "endpoints": all })))
 }
 
@@ -77,7 +88,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let new = NewEndpoint::new(EndpointName::parse(&ask.name)?, ask.log, ask.sticky_header)?;
     let made = app.deployments.endpoints.create(&session.leave()?, new).await?;
-    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &made))))
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments, &session, &made))))
 }
 
 pub(crate) async fn show(
@@ -86,7 +97,7 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let found = app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&name)?).await?;
-    let mut shown = endpoint_json(&app.deployments.plane, &session, &found);
+    let mut shown = endpoint_json(&app.deployments, &session, &found);
     shown["rollout"] = rollouts::newest_json(&app, &session, &found.name).await?;
     Ok(Json(shown))
 }
@@ -117,6 +128,9 @@ pub(crate) struct DeployBody {
     /// Each as `model/3` or `model@alias`, with `:weight` behind it or not.
     variants: Vec<String>,
     reason: Option<String>,
+    /// Whether those that are named by an alias go on to the version that it points at when it moves.
+    #[serde(default)]
+    follow: bool,
 }
 
 pub(crate) async fn deploy(
@@ -126,11 +140,15 @@ pub(crate) async fn deploy(
     Body(ask): Body<DeployBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let wanted = ask.variants.iter().map(|v| WantedVariant::parse(v)).collect::<Result<Vec<_>, _>>();
+    let wanted = match (wanted, ask.follow) {
+        (Ok(wanted), true) => WantedVariant::following(wanted),
+        (wanted, _) => wanted,
+    };
     let wanted = wanted.map_err(Problem::invalid)?;
     let name = EndpointName::parse(&name)?;
     let done =
         deploy_versions(&app.deployments, &leave(&session)?, &name, &wanted, reason(ask.reason)?).await?;
-    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments, &session, &done))))
 }
 
 #[derive(Default, Deserialize)]
@@ -147,5 +165,5 @@ pub(crate) async fn roll_back(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = EndpointName::parse(&name)?;
     let done = return_to_previous(&app.deployments, &leave(&session)?, &name, reason(ask.reason)?).await?;
-    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments.plane, &session, &done))))
+    Ok((StatusCode::CREATED, Json(endpoint_json(&app.deployments, &session, &done))))
 }

@@ -100,7 +100,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         generation: 1,
         log: LogMode::BestEffort,
         sticky_header: None,
-        variants: vec![Variant { spec, weight: 1 }],
+        variants: vec![Variant::new(spec, 1)],
         rollout: None,
     };
     plane.publish(endpoint).await?;
