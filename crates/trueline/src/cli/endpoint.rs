@@ -176,11 +176,7 @@ fn not_followed(endpoint: &Value) {
     if let Some(why) = endpoint["not_followed"]["why"].as_str() {
         let cell = |field| table::cell(&endpoint["not_followed"], field);
         table::line("");
-        table::line(&format!(
-            "{} points at {}, which does not answer: {why}",
-            cell("alias"),
-            cell("version")
-        ));
+        table::line(format!("{} points at {}, which does not answer: {why}", cell("alias"), cell("version")));
     }
 }
 
