@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: measures the server as it is shipped. What is measured, and everything else that may be said, is
 //! `trueline-bench`'s.
 
-use crate::setup;
-use crate::shell::{self, cargo, root, say};
+use crate::shell::{self, cargo, output, root, say};
+use crate::{postgres, setup};
+use anyhow::Context;
+use std::path::Path;
 use std::process::Command;
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -30,8 +32,23 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if asked("serving") && !given("--mlserver") {
         command.arg("--mlserver").arg(setup::mlserver()?);
     }
-    if asked("serving") && !given("--python") {
+    if (asked("serving") || asked("rollout")) && !given("--python") {
         command.arg("--python").arg(setup::python()?);
     }
+    if asked("rollout") && !given("--postgres-programs") {
+        command.arg("--postgres-programs").arg(postgres::programs("the database that is killed")?);
+    }
+    if asked("soak") && !given("--onnx-models") {
+        let folder = models.path().join("onnx");
+        command.arg("--onnxruntime").arg(onnx_models(&folder)?).arg("--onnx-models").arg(folder);
+    }
     shell::run(command.args(arguments))
+}
+
+/// Exports ONNX models; answers where the library is that runs them.
+fn onnx_models(folder: &Path) -> anyhow::Result<String> {
+    std::fs::create_dir(folder)?;
+    let mut export = Command::new(setup::serving_clients()?);
+    export.arg(root().join("python/tests/onnx_models.py")).arg(folder);
+    output(&mut export).context("the ONNX models can't be exported")
 }

@@ -23,7 +23,8 @@ cargo xtask lint         formatting, clippy, documentation
 cargo xtask crash        kill the server under load and cut its power, 50 times each; --quick for 3
 cargo xtask fuzz         filter parsers and JSON bodies under coverage-guided fuzzing, 20 minutes each, both at once;
                          --minutes <n> for another time
-cargo xtask bench        measure the server: startup | commit | predict | tracking | serving | runs | points | all; --out <file> for the numbers as JSON
+cargo xtask bench        measure the server: startup | commit | predict | tracking | serving | runs | points | artifacts | rollout | soak |
+                         all; --out <file> for the numbers as JSON
 cargo xtask demo         the demo, act by act; leaves the server up unless --exit is given; --screenshots [folder] walks
                          through its pages in a browser and keeps a picture of each
 ";

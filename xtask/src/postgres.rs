@@ -26,15 +26,18 @@ fn find() -> Option<PathBuf> {
     candidates.into_iter().find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
 }
 
+/// The folder of the server's programs, installed if they are missing.
+pub(crate) fn programs(what_for: &str) -> anyhow::Result<PathBuf> {
+    if let Some(bin) = find() {
+        return Ok(bin);
+    }
+    install("postgresql", what_for)?;
+    find().context("PostgreSQL was installed but its programs were not found")
+}
+
 impl Postgres {
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let bin = match find() {
-            Some(bin) => bin,
-            None => {
-                install("postgresql", "the tests on PostgreSQL")?;
-                find().context("PostgreSQL was installed but its programs were not found")?
-            }
-        };
+        let bin = programs("the tests on PostgreSQL")?;
         let folder = tempfile::Builder::new().prefix("trueline-postgres").tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let server = Self { folder, bin, port };

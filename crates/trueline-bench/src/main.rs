@@ -8,8 +8,10 @@ use clap::{Parser, ValueEnum};
 use mimalloc::MiMalloc;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use trueline_bench::{
-    Against, Peers, Table, artifacts, commit, points, predict, runs, serving, startup, tracking,
+    Against, Onnx, Peers, Releases, Soak, Table, artifacts, commit, points, predict, rollout, runs, serving,
+    soak, startup, tracking,
 };
 
 /// As in the server: what runs here without it is held against what runs there.
@@ -35,7 +37,11 @@ enum What {
     Artifacts,
     /// Serving, beside MLServer, MLflow's own server and the scorer alone
     Serving,
-    /// All but the last five, which take long
+    /// Releases under load, of which none may cost a request: deploy, canary, promote, roll back, alias, worker and database killed
+    Rollout,
+    /// Memory, files and threads while hundreds of versions are loaded and unloaded
+    Soak,
+    /// Start-up, commit and predictions; the others take long
     All,
 }
 
@@ -67,6 +73,30 @@ struct Args {
     /// A PostgreSQL server, `postgres://user@host:port`, on which databases are made for the comparison
     #[arg(long)]
     postgres: Option<String>,
+    /// The folder of PostgreSQL's programs, `initdb` and `postgres`, for the database that `rollout` kills
+    #[arg(long)]
+    postgres_programs: Option<PathBuf>,
+    /// Requests per second: while something is released, or during a soak; 2,000 and 200 if not said
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Requests per second to the model whose Python worker is killed
+    #[arg(long, default_value_t = 50.0)]
+    worker_rate: f64,
+    /// How long requests come in each phase of `rollout`
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// How long a soak takes
+    #[arg(long, default_value_t = 30.0)]
+    minutes: f64,
+    /// How many versions are loaded and unloaded in a soak
+    #[arg(long, default_value_t = 500)]
+    versions: u32,
+    /// The folder of ONNX models from `python/tests/onnx_models.py`, for the soak
+    #[arg(long, requires = "onnxruntime")]
+    onnx_models: Option<PathBuf>,
+    /// The library that runs them
+    #[arg(long, requires = "onnx_models")]
+    onnxruntime: Option<PathBuf>,
     /// How many runs are searched through
     #[arg(long, default_value_t = 1_000_000)]
     runs: u64,
@@ -84,6 +114,34 @@ struct Args {
     out: Option<PathBuf>,
 }
 
+impl Args {
+    fn models(&self) -> anyhow::Result<PathBuf> {
+        self.models.clone().context(NO_MODELS)
+    }
+
+    fn releases(&self) -> anyhow::Result<Releases> {
+        Ok(Releases {
+            models: self.models()?,
+            python: self.python.clone().context("--python names the interpreter of Python workers")?,
+            postgres: self.postgres_programs.clone().context("--postgres-programs names their folder")?,
+            rate_per_s: self.rate.unwrap_or(2_000.0),
+            worker_rate_per_s: self.worker_rate,
+            phase: Duration::from_secs(self.seconds),
+        })
+    }
+
+    fn soak(&self) -> anyhow::Result<Soak> {
+        let onnx = self.onnx_models.clone().zip(self.onnxruntime.clone());
+        Ok(Soak {
+            models: self.models()?,
+            onnx: onnx.map(|(folder, library)| Onnx { folder, library }),
+            duration: Duration::try_from_secs_f64(self.minutes * 60.0)?,
+            versions: self.versions,
+            rate_per_s: self.rate.unwrap_or(200.0),
+        })
+    }
+}
+
 const NO_MODELS: &str = "--models names the folder of the models that are served";
 
 fn product(text: &str) -> Result<(u64, u64), String> {
@@ -93,38 +151,48 @@ fn product(text: &str) -> Result<(u64, u64), String> {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let Args { what, binary, models, out, .. } = args;
+    let (mut table, out) = (Table::default(), args.out.clone());
+    let measured = measure(args, &mut table);
+    // What was measured before something went wrong is told all the same.
+    print!("{table}");
+    measured?;
+    if let Some(path) = out {
+        std::fs::write(&path, format!("{:#}\n", table.json())).with_context(|| path.display().to_string())?;
+    }
+    Ok(if table.within_budget() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn measure(args: Args, table: &mut Table) -> anyhow::Result<()> {
+    let (what, binary) = (args.what, args.binary.clone());
     let asked = |part: What| what == part || what == What::All;
-    let mut table = Table::default();
     if asked(What::Startup) {
-        startup(&binary, &mut table)?;
+        startup(&binary, table)?;
     }
     if asked(What::Commit) {
-        commit(&mut table)?;
+        commit(table)?;
     }
     if asked(What::Predict) {
-        predict(&binary, models.as_deref().context(NO_MODELS)?, &mut table)?;
+        predict(&binary, &args.models()?, table)?;
     }
     let folder = tempfile::tempdir()?;
     let work = args.work.as_deref().unwrap_or(folder.path());
     match what {
         What::Tracking => {
             let against = Against { mlflow: args.mlflow, postgres: args.postgres };
-            tracking(&binary, &against, &mut table)?;
+            tracking(&binary, &against, table)?;
         }
-        What::Runs => runs(&binary, args.runs, work, &mut table)?,
-        What::Points => points(&binary, args.points.0, args.points.1, work, &mut table)?,
+        What::Runs => runs(&binary, args.runs, work, table)?,
+        What::Points => points(&binary, args.points.0, args.points.1, work, table)?,
+        What::Rollout => rollout(&binary, &args.releases()?, table)?,
+        What::Soak => soak(&binary, &args.soak()?, table)?,
         What::Serving => {
+            let models = args.models()?;
             let (mlserver, mlflow, python) = (args.mlserver, args.mlflow, args.python);
             let peers = Peers { mlserver, mlflow, python, worker_switches: args.worker_switch };
-            serving(&binary, models.as_deref().context(NO_MODELS)?, &peers, &mut table)?;
+            serving(&binary, &models, &peers, table)?;
         }
-        What::Artifacts => artifacts(&binary, args.artifact_bytes, work, &mut table)?,
+        What::Artifacts => artifacts(&binary, args.artifact_bytes, work, table)?,
         _ => {}
     }
-    print!("{table}");
-    if let Some(path) = out {
-        std::fs::write(&path, format!("{:#}\n", table.json())).with_context(|| path.display().to_string())?;
-    }
-    Ok(if table.within_budget() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }

@@ -120,6 +120,8 @@ pub(crate) fn own_cpu() -> anyhow::Result<Duration> {
 /// What `/proc` tells of a process.
 struct Stat {
     parent: u32,
+    /// It has ended, and nobody has taken notice yet.
+    ended: bool,
     taken: Duration,
 }
 
@@ -130,7 +132,18 @@ fn stat(process: u32) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let milliseconds = (number(11)? + number(12)?) * 1_000 / rustix::param::clock_ticks_per_second();
-    Some(Stat { parent: u32::try_from(number(1)?).ok()?, taken: Duration::from_millis(milliseconds) })
+    let ended = matches!(fields.first(), Some(&("Z" | "X")));
+    Some(Stat { parent: u32::try_from(number(1)?).ok()?, ended, taken: Duration::from_millis(milliseconds) })
+}
+
+/// The processes that a process started and that have not ended.
+pub(crate) fn children(of: u32) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        found.extend(number.filter(|n| stat(*n).is_some_and(|stat| stat.parent == of && !stat.ended)));
+    }
+    Ok(found)
 }
 
 /// A process and all that descend from it, with the time that each has taken.
@@ -167,9 +180,12 @@ mod tests {
     #[test]
     fn a_child_is_of_the_family() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let child_id = child.id();
         let found = family(std::process::id()).unwrap().iter().any(|(n, _)| *n == child.id());
+        let own = || children(std::process::id()).unwrap().contains(&child_id);
+        let was = own();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(found);
+        assert!(found && was && !own());
     }
 }

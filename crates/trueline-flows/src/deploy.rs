@@ -1,5 +1,6 @@
 //! Versions go to an endpoint, and back: find what is to answer, load and try it, write the change down, swap.
 
+use crate::follow_aliases::Undone;
 use crate::release::may_take;
 use std::collections::HashMap;
 use trueline_identity::{Authorized, Deploy, Project, ReadProject};
@@ -18,6 +19,8 @@ pub struct WantedVariant {
     pub version: WantedVersion,
     /// Its share, in proportion to the others'.
     pub weight: u32,
+    /// Whether the version that the alias points at answers also when the alias moves later.
+    pub follow: bool,
 }
 
 /// A version by number, or by the alias that points at it now.
@@ -25,7 +28,7 @@ pub struct WantedVariant {
 pub enum WantedVersion {
     /// By number.
     Number(String),
-    /// By alias; what it points at now is what answers, also when it moves later.
+    /// By alias; what it points at now is what answers, also when it moves later, unless it is followed.
     Alias(String),
 }
 
@@ -51,6 +54,8 @@ pub struct Deployments {
     pub rollouts: Rollouts,
     /// Endpoints that answer.
     pub plane: DataPlane,
+    /// Endpoints that do not answer by what their aliases point at.
+    pub undone: Undone,
 }
 
 /// A caller's leave to deploy in a project.
@@ -77,7 +82,12 @@ impl WantedVariant {
             Some((version, weight)) => (version, weight.parse().map_err(|_| wrong())?),
             None => (text, 1),
         };
-        let named = |model: &str, of: WantedVersion| Self { model: model.to_owned(), version: of, weight };
+        let named = |model: &str, of: WantedVersion| Self {
+            model: model.to_owned(),
+            version: of,
+            weight,
+            follow: false,
+        };
         match (version.rsplit_once('@'), version.rsplit_once('/')) {
             (Some((model, alias)), _) if !model.is_empty() && !alias.is_empty() => {
                 Ok(named(model, WantedVersion::Alias(alias.to_owned())))
@@ -86,6 +96,27 @@ impl WantedVariant {
                 Ok(named(model, WantedVersion::Number(number.to_owned())))
             }
             _ => Err(wrong()),
+        }
+    }
+
+    /// The same, following the aliases by which they are named.
+    ///
+    /// # Errors
+    /// A sentence, when none of them is named by an alias.
+    pub fn following(wanted: Vec<Self>) -> Result<Vec<Self>, String> {
+        let by_alias = |want: &Self| matches!(want.version, WantedVersion::Alias(_));
+        if !wanted.iter().any(by_alias) {
+            return Err("there is no alias to follow: name a variant as model@alias".to_owned());
+        }
+        let following = |want: Self| Self { follow: by_alias(&want), ..want };
+        Ok(wanted.into_iter().map(following).collect())
+    }
+
+    /// The alias that it is to follow.
+    fn follows(&self) -> Option<String> {
+        match &self.version {
+            WantedVersion::Alias(alias) if self.follow => Some(alias.clone()),
+            _ => None,
         }
     }
 }
@@ -106,7 +137,7 @@ pub async fn deploy(
     let mut variants = Vec::with_capacity(wanted.len());
     for want in wanted {
         let spec = spec(&parts.registry, &leave.read, want).await?;
-        variants.push(Variant { spec, weight: want.weight });
+        variants.push(Variant { follows: want.follows(), ..Variant::new(spec, want.weight) });
     }
     parts.plane.prepare(&leave.project.id, &variants).await?;
     let endpoint = parts.endpoints.deploy(&leave.deploy, endpoint, variants, reason).await?;
@@ -257,7 +288,7 @@ mod tests {
 
     #[test]
     fn variants_are_named_by_number_or_alias_with_or_without_a_weight() {
-        let by = |version, weight| WantedVariant { model: "delays".into(), version, weight };
+        let by = |version, weight| WantedVariant { model: "delays".into(), version, weight, follow: false };
         let number = || WantedVersion::Number("3".into());
         assert_eq!(WantedVariant::parse("delays/3"), Ok(by(number(), 1)));
         assert_eq!(WantedVariant::parse("delays/3:90"), Ok(by(number(), 90)));
@@ -268,5 +299,17 @@ mod tests {
         for bad in ["delays", "delays/", "/3", "@x", "delays/3:many", ""] {
             assert!(WantedVariant::parse(bad).unwrap_err().contains("model/3"), "{bad}");
         }
+    }
+
+    #[test]
+    fn aliases_are_followed_and_numbers_are_not() {
+        let parse = |text: &str| WantedVariant::parse(text).unwrap();
+        let both = vec![parse("delays@champion:9"), parse("delays/3")];
+        let followed: Vec<_> =
+            WantedVariant::following(both).unwrap().iter().map(WantedVariant::follows).collect();
+        assert_eq!(followed, [Some("champion".to_owned()), None]);
+        assert_eq!(parse("delays@champion").follows(), None);
+        let error = WantedVariant::following(vec![parse("delays/3")]).unwrap_err();
+        assert!(error.contains("model@alias"), "{error}");
     }
 }

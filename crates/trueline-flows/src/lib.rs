@@ -13,6 +13,7 @@ mod deliver_webhook;
 mod deploy;
 mod erase_event;
 mod fault;
+mod follow_aliases;
 mod gate_facts;
 mod import_model;
 mod judge_rollouts;
@@ -61,6 +62,7 @@ pub use deploy::{
 };
 pub use erase_event::erase_event;
 pub use fault::{Fault, FaultKind};
+pub use follow_aliases::{AliasFollower, NotFollowed, Undone};
 pub use import_model::import_model;
 pub use judge_rollouts::RolloutJudge;
 pub use keep_traces::{KeepError, KeepLeave, TraceKeeper};

@@ -21,7 +21,7 @@ pub async fn start_rollout(
     parts.endpoints.get(&leave.read, endpoint).await?;
     plan.check()?;
     let candidate = spec(&parts.registry, &leave.read, wanted).await?;
-    let tried = Variant { spec: candidate.clone(), weight: 1 };
+    let tried = Variant::new(candidate.clone(), 1);
     parts.plane.prepare(&leave.project.id, std::slice::from_ref(&tried)).await?;
     let moved = parts.rollouts.start(&leave.deploy, endpoint, candidate, plan, reason).await?;
     publish(&parts.plane, &leave.project, &moved.endpoint).await?;

@@ -19,8 +19,13 @@ const PAGE: usize = 2_000;
 /// How often the log is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// What is done to an endpoint, as the ledger calls it.
-const ACTIONS: [&str; 4] =
-    ["endpoint.deployed", "endpoint.promoted", "endpoint.rolled_back", "endpoint.shifted"];
+const ACTIONS: [&str; 5] = [
+    "endpoint.deployed",
+    "endpoint.followed",
+    "endpoint.promoted",
+    "endpoint.rolled_back",
+    "endpoint.shifted",
+];
 
 /// A failure of this story.
 #[derive(Debug, thiserror::Error)]

@@ -65,7 +65,7 @@ impl Scoring {
             generation: 1,
             log: LogMode::BestEffort,
             sticky_header: None,
-            variants: vec![Variant { spec, weight: 1 }],
+            variants: vec![Variant::new(spec, 1)],
             rollout: None,
             shadow: None,
             log_rules: LogRules::default(),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use trueline_flows::{
-    DeployLeave, Session, WantedVariant, declare_log as declare, deploy as deploy_versions,
+    DeployLeave, NotFollowed, Session, WantedVariant, declare_log as declare, deploy as deploy_versions,
     roll_back as return_to_previous,
 };
 use trueline_predictions::StreamStats;
@@ -26,7 +26,15 @@ const LONGEST_REASON: usize = 2_000;
 pub(crate) fn variant_json(variant: &Variant) -> Value {
     json!({
         "version": variant.spec.name(), "model": variant.spec.model, "weight": variant.weight,
-        "manifest_digest": variant.spec.manifest_digest,
+        "manifest_digest": variant.spec.manifest_digest, "follows": variant.follows,
+    })
+}
+
+/// What keeps an endpoint from answering by what its alias points at.
+fn not_followed_json(undone: &NotFollowed) -> Value {
+    let NotFollowed { moved, why } = undone;
+    json!({
+        "alias": moved.alias, "version": moved.to, "event": moved.event, "moved_by": moved.moved_by, "why": why,
     })
 }
 
@@ -59,14 +67,16 @@ fn logged_json(rest: &Rest, session: &Session, endpoint: &Endpoint) -> Value {
 }
 
 fn endpoint_json(rest: &Rest, session: &Session, endpoint: &Endpoint) -> Value {
-    let plane = &rest.deployments.plane;
+    let parts = &rest.deployments;
+    let (project, name) = (&session.project().id, endpoint.name.as_str());
     json!({
         "name": endpoint.name, "log": endpoint.log, "log_rules": rules_json(&endpoint.log_rules),
         "logged": logged_json(rest, session, endpoint), "sticky_header": endpoint.sticky_header,
         "created_by": endpoint.created_by, "created_at": rfc3339(endpoint.created_at_ms),
         "invocations_path": format!("/projects/{}/endpoints/{}/invocations", session.project().name, endpoint.name),
         "route": endpoint.route.as_ref().map(route_json),
-        "live": plane.status(&session.project().id, endpoint.name.as_str()),
+        "live": parts.plane.status(project, name),
+        "not_followed": parts.undone.of(project, name).as_ref().map(not_followed_json),
     })
 }
 
@@ -144,6 +154,9 @@ pub(crate) struct DeployBody {
     /// Each as `model/3` or `model@alias`, with `:weight` behind it or not.
     variants: Vec<String>,
     reason: Option<String>,
+    /// Whether those that are named by an alias go on to the version that it points at when it moves.
+    #[serde(default)]
+    follow: bool,
 }
 
 pub(crate) async fn deploy(
@@ -153,6 +166,10 @@ pub(crate) async fn deploy(
     Body(ask): Body<DeployBody>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let wanted = ask.variants.iter().map(|v| WantedVariant::parse(v)).collect::<Result<Vec<_>, _>>();
+    let wanted = match (wanted, ask.follow) {
+        (Ok(wanted), true) => WantedVariant::following(wanted),
+        (wanted, _) => wanted,
+    };
     let wanted = wanted.map_err(Problem::invalid)?;
     let name = EndpointName::parse(&name)?;
     let done =

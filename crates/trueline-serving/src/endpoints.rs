@@ -4,9 +4,9 @@ use crate::error::ServingError;
 use crate::log_rules::LogRules;
 use crate::rollout::{Shadow, store};
 use crate::route::{
-    Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, check_variants,
+    Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, answer_alike, check_variants,
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use trueline_db::{Row, Tx};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_ledger::{Edge, Ledger, LedgerTx, NewEvent, Node, ProjectId};
@@ -84,6 +84,10 @@ impl Endpoints {
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
         Self { ledger }
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Makes an endpoint that nothing answers yet.
@@ -284,8 +288,8 @@ impl Endpoints {
             .await
     }
 
-    /// Returns to the previous good variants, as a new generation; the one that is left is marked. A rollout that is under
-    /// way is cancelled by it.
+    /// Returns to the previous good variants, as a new generation, which follows no alias; the one that is left is marked. A
+    /// rollout that is under way is cancelled by it.
     ///
     /// # Errors
     /// [`ServingError::NotFound`], [`ServingError::State`] when there is nothing to return to.
@@ -307,7 +311,9 @@ impl Endpoints {
                     &[(&project).into(), name.as_str().into(), left.into()],
                 )?;
                 store::cancel_open(tx, &project, &before, &reason)?;
-                let (variants, change) = (&target.variants, RouteChange::RolledBack);
+                // Who goes back has seen enough of where an alias has led to.
+                let pinned: Vec<Variant> = target.variants.iter().map(Variant::pinned).collect();
+                let (variants, change) = (&pinned, RouteChange::RolledBack);
                 let next = Next { variants, change, rollout: None, shadow: None, reason: &reason };
                 append(tx, &project, &before, &next)?;
                 get(tx, &project, &name)
@@ -326,7 +332,7 @@ fn previous(tx: &mut Tx<'_>, project: &ProjectId, endpoint: &Endpoint) -> Result
     let rows = tx.query(&sql, &[project.into(), endpoint.name.as_str().into(), current.generation.into()])?;
     for mut row in rows {
         let route = route_from(&mut row)?;
-        if route.variants != current.variants {
+        if !answer_alike(&route.variants, &current.variants) {
             return Ok(route);
         }
     }
@@ -348,6 +354,17 @@ pub(crate) fn append(
     project: &ProjectId,
     before: &Endpoint,
     next: &Next<'_>,
+) -> Result<(), ServingError> {
+    append_because(tx, project, before, next, &Json::Null)
+}
+
+/// Makes the next generation of a route; its event names what caused it.
+pub(crate) fn append_because(
+    tx: &mut LedgerTx<'_, '_>,
+    project: &ProjectId,
+    before: &Endpoint,
+    next: &Next<'_>,
+    cause: &Json,
 ) -> Result<(), ServingError> {
     let &Next { variants, change, rollout, shadow, reason } = next;
     let generation = before.route.as_ref().map_or(0, |r| r.generation) + 1;
@@ -379,13 +396,17 @@ pub(crate) fn append(
         RouteChange::RolledBack => "endpoint.rolled_back",
         RouteChange::Shifted => "endpoint.shifted",
         RouteChange::Promoted => "endpoint.promoted",
+        RouteChange::Followed => "endpoint.followed",
     };
     let old = before.route.as_ref().map(|r| shares(&r.variants)).unwrap_or_default();
-    let event = NewEvent::new(project, action, "endpoint", before.name.as_str()).with(json!({
+    let mut told = json!({
         "endpoint": before.name, "generation": generation, "before": old, "after": shares(variants), "rollout": rollout,
         "shadow": shadow.map(|s| s.spec.name()), "reason": reason,
-    }));
-    let event = tx.emit(event)?;
+    });
+    if !cause.is_null() {
+        told["cause"] = cause.clone();
+    }
+    let event = tx.emit(NewEvent::new(project, action, "endpoint", before.name.as_str()).with(told))?;
     for variant in variants {
         let version = Node::new("version", &variant.spec.id);
         let own = Node::new("endpoint", before.name.as_str());

@@ -32,6 +32,9 @@ const BATCHING: &str = "trueline.batching";
 const MAX_BATCH_ROWS: &str = "trueline.max_batch_rows";
 /// The key of the metadata that says how many processes answer for the model.
 const WORKERS: &str = "trueline.workers";
+/// The key of the metadata that says whether a request may be put to the model again when its process died with it: `on` or
+/// `off`.
+const ASK_AGAIN: &str = "trueline.ask_again";
 /// The most processes of one version.
 const MOST_WORKERS: usize = 64;
 
@@ -44,6 +47,8 @@ pub(crate) struct Wishes {
     pub(crate) max_batch_rows: Option<usize>,
     /// How many processes answer for it.
     pub(crate) workers: Option<usize>,
+    /// Whether a request may be put to it again when its process died with it.
+    pub(crate) ask_again: Option<bool>,
 }
 
 /// One flavour.
@@ -120,11 +125,11 @@ impl MlModel {
     /// A sentence that says which key is wrong and what it takes.
     pub(crate) fn wishes(&self) -> Result<Wishes, String> {
         let said = |key: &str| self.metadata.as_ref().and_then(|m| m.get(key));
-        let batching = match said(BATCHING) {
-            None => None,
-            Some(Json::Bool(on)) => Some(*on),
-            Some(Json::String(word)) if word == "on" || word == "off" => Some(word == "on"),
-            Some(other) => return Err(format!("its metadata says {BATCHING}: {other}; say `on` or `off`")),
+        let switch = |key: &str| match said(key) {
+            None => Ok(None),
+            Some(Json::Bool(on)) => Ok(Some(*on)),
+            Some(Json::String(word)) if word == "on" || word == "off" => Ok(Some(word == "on")),
+            Some(other) => Err(format!("its metadata says {key}: {other}; say `on` or `off`")),
         };
         let count = |key: &str, most: usize| match said(key) {
             None => Ok(None),
@@ -136,9 +141,10 @@ impl MlModel {
             }
         };
         Ok(Wishes {
-            batching,
+            batching: switch(BATCHING)?,
             max_batch_rows: count(MAX_BATCH_ROWS, crate::model::MOST_ROWS)?,
             workers: count(WORKERS, MOST_WORKERS)?,
+            ask_again: switch(ASK_AGAIN)?,
         })
     }
 
@@ -204,8 +210,11 @@ mod tests {
         assert_eq!(wishes("trueline.batching: false").unwrap().batching, Some(false));
         assert_eq!(wishes("trueline.max_batch_rows: 32").unwrap().max_batch_rows, Some(32));
         assert_eq!(wishes("trueline.workers: '2'").unwrap().workers, Some(2));
+        assert_eq!(wishes("trueline.ask_again: off").unwrap().ask_again, Some(false));
         let many = "trueline.workers: 65";
-        for bad in ["trueline.batching: maybe", "trueline.max_batch_rows: 0", many] {
+        for bad in
+            ["trueline.batching: maybe", "trueline.max_batch_rows: 0", many, "trueline.ask_again: twice"]
+        {
             let key = bad.split(':').next().unwrap();
             assert!(wishes(bad).unwrap_err().contains(key), "{bad}");
         }

@@ -284,7 +284,8 @@ fn batcher(
         (Some(false), true) => limits.requests = 1,
         (Some(false) | None, false) => return None,
     }
-    Some(Batcher::new(spec.name(), together, Arc::clone(signature), limits))
+    let again = wishes.ask_again.unwrap_or(true);
+    Some(Batcher::new(spec.name(), together, Arc::clone(signature), limits, again))
 }
 
 async fn read(

@@ -81,6 +81,28 @@ pub struct Variant {
     pub spec: ModelSpec,
     /// Its share, in proportion to the others' weights.
     pub weight: u32,
+    /// The alias of its model whose version is to answer here, when it moves too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+}
+
+impl Variant {
+    /// A version that stays.
+    #[must_use]
+    pub fn new(spec: ModelSpec, weight: u32) -> Self {
+        Self { spec, weight, follows: None }
+    }
+
+    /// The same, staying where it is whatever becomes of an alias.
+    pub(crate) fn pinned(&self) -> Self {
+        Self { follows: None, ..self.clone() }
+    }
+}
+
+/// Whether two routes are answered by the same versions in the same shares, however they came there.
+pub(crate) fn answer_alike(one: &[Variant], other: &[Variant]) -> bool {
+    let pairs = || one.iter().zip(other);
+    one.len() == other.len() && pairs().all(|(a, b)| a.spec == b.spec && a.weight == b.weight)
 }
 
 /// How a route came to be.
@@ -95,6 +117,8 @@ pub enum RouteChange {
     Shifted,
     /// A rollout ended well: its candidate answers alone.
     Promoted,
+    /// An alias moved that a variant follows.
+    Followed,
 }
 
 impl RouteChange {
@@ -104,11 +128,12 @@ impl RouteChange {
             Self::RolledBack => "rolled_back",
             Self::Shifted => "shifted",
             Self::Promoted => "promoted",
+            Self::Followed => "followed",
         }
     }
 
     pub(crate) fn parse(word: &str) -> Self {
-        let all = [Self::RolledBack, Self::Shifted, Self::Promoted];
+        let all = [Self::RolledBack, Self::Shifted, Self::Promoted, Self::Followed];
         all.into_iter().find(|c| c.as_str() == word).unwrap_or(Self::Deployed)
     }
 }
@@ -217,7 +242,7 @@ mod tests {
             manifest_digest: String::new(),
             files: Vec::new(),
         };
-        Variant { spec, weight }
+        Variant::new(spec, weight)
     }
 
     #[test]
@@ -226,5 +251,18 @@ mod tests {
         for bad in [vec![], vec![variant(1, 0)], vec![variant(1, 1), variant(1, 1)]] {
             assert!(check_variants(&bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_a_variant_follows_changes_nothing_of_who_answers_and_old_routes_follow_nothing() {
+        let following = Variant { follows: Some("champion".into()), ..variant(1, 1) };
+        assert!(answer_alike(std::slice::from_ref(&following), &[variant(1, 1)]));
+        for other in [vec![variant(2, 1)], vec![variant(1, 2)], vec![variant(1, 1), variant(2, 1)]] {
+            assert!(!answer_alike(std::slice::from_ref(&following), &other));
+        }
+        let mut told = serde_json::to_value(&following).unwrap();
+        assert_eq!(told["follows"], "champion");
+        told.as_object_mut().unwrap().remove("follows");
+        assert_eq!(serde_json::from_value::<Variant>(told).unwrap(), following.pinned());
     }
 }

@@ -23,6 +23,8 @@ pub fn verb(action: &str) -> String {
         "endpoint.deployed" => "changed the versions behind",
         "endpoint.shifted" => "shifted traffic of",
         "endpoint.promoted" => "promoted the candidate of",
+        "endpoint.followed" => "followed an alias with",
+        "endpoint.not_followed" => "could not move",
         "rollout.held" => "put on hold the",
         "pipeline.run.succeeded" | "pipeline.step.succeeded" => "finished",
         "pipeline.run.failed" | "pipeline.step.failed" => "failed in",
@@ -51,11 +53,13 @@ pub fn verb(action: &str) -> String {
 }
 
 /// What is told on the home page: what somebody decided or should know of, not each file and task that came with it.
-pub const NOTABLE: [&str; 32] = [
+pub const NOTABLE: [&str; 34] = [
     "alias.deleted",
     "alias.set",
     "endpoint.created",
     "endpoint.deployed",
+    "endpoint.followed",
+    "endpoint.not_followed",
     "endpoint.promoted",
     "endpoint.rolled_back",
     "endpoint.shifted",

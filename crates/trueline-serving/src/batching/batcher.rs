@@ -27,6 +27,8 @@ pub(crate) struct Batcher {
 struct Line {
     /// The version, for messages.
     model: String,
+    /// Whether a request that the model's process died with is asked once more.
+    asks_again: bool,
     runtime: Arc<dyn Together>,
     signature: Arc<Signature>,
     state: Mutex<State>,
@@ -43,15 +45,18 @@ struct State {
 }
 
 impl Batcher {
-    /// Before this runtime of a version, whose requests are held to this signature.
+    /// Before this runtime of a version, whose requests are held to this signature. `asks_again`: whether a request may be put
+    /// to it twice, should its process die the first time.
     pub(crate) fn new(
         model: String,
         runtime: Arc<dyn Together>,
         signature: Arc<Signature>,
         limits: Limits,
+        asks_again: bool,
     ) -> Self {
         let state = State { gather: Gather::new(limits), proof: Proof::default(), refusals: 0, armed: None };
-        Self { line: Arc::new(Line { model, runtime, signature, state: Mutex::new(state) }) }
+        let line = Line { model, asks_again, runtime, signature, state: Mutex::new(state) };
+        Self { line: Arc::new(line) }
     }
 
     /// Answers a request before its deadline, by itself or together with others. It leaves the queue with the future.
@@ -66,7 +71,7 @@ impl Batcher {
         let passes = line.state().gather.pass();
         if passes {
             let _lane = Lane(Arc::clone(line));
-            return line.ask_alone(&typed, came, deadline).await;
+            return line.ask_alone(&typed, came, deadline, line.asks_again).await;
         }
         let (reply, answer) = oneshot::channel();
         let (rows, asked) = (typed.rows(), Asked { frame: typed, reply });
@@ -191,7 +196,7 @@ impl Line {
     /// Answers those who go together.
     async fn send(&self, batch: Batch) {
         if batch.requests() == 1 {
-            self.send_each(batch).await;
+            self.send_each(batch, self.asks_again).await;
             return;
         }
         let (sent, rows) = (Instant::now(), batch.rows());
@@ -211,11 +216,19 @@ impl Line {
                 if !fit {
                     self.go_alone("its answer to several requests has not one part for each of their rows");
                 }
-                self.send_each(batch).await;
+                self.send_each(batch, self.asks_again).await;
             }
-            // One request may be the cause, and the others are not to suffer from it.
-            Err(RunError::Input(_) | RunError::Failed(_) | RunError::Raised { .. } | RunError::Gone(_)) => {
-                let innocent = self.send_each(batch).await;
+            Err(gone @ RunError::Gone(_)) if !self.asks_again => batch.fail(&gone, sent),
+            // One request may be the cause, and the others are not to suffer from it. Where the process died, this is the
+            // second time already that each is asked.
+            Err(
+                error @ (RunError::Input(_)
+                | RunError::Failed(_)
+                | RunError::Raised { .. }
+                | RunError::Gone(_)),
+            ) => {
+                let again = self.asks_again && !matches!(error, RunError::Gone(_));
+                let innocent = self.send_each(batch, again).await;
                 let refused = {
                     let mut state = self.state();
                     state.refusals = if innocent { state.refusals + 1 } else { 0 };
@@ -230,14 +243,14 @@ impl Line {
     }
 
     /// Answers the requests of a batch one by one, those at least that somebody waits for. Says whether all were answered.
-    async fn send_each(&self, batch: Batch) -> bool {
+    async fn send_each(&self, batch: Batch, again: bool) -> bool {
         let mut all = true;
         for Single { frame, came, deadline, reply } in batch.singles() {
             if reply.is_closed() || deadline <= Instant::now() {
                 all = false;
                 continue;
             }
-            let told = self.ask_alone(&frame, came, deadline).await;
+            let told = self.ask_alone(&frame, came, deadline, again).await;
             all &= told.0.is_ok();
             // Who has gone needs no answer.
             drop(reply.send(told));
@@ -245,11 +258,18 @@ impl Line {
         all
     }
 
-    /// Asks by one request, and learns from the answer whether several may be asked together.
-    async fn ask_alone(&self, typed: &Frame, came: Instant, deadline: Instant) -> Told {
-        let sent = Instant::now();
-        let answer = self.runtime.answer(&self.signature, typed, deadline).await;
+    /// Asks by one request, and learns from the answer whether several may be asked together. Where the process that had the
+    /// request died, it is asked once more, if it may be (`again`): of the process that takes its place, or of another one. A
+    /// request that kills whatever it is put to so kills two processes and no more.
+    async fn ask_alone(&self, typed: &Frame, came: Instant, deadline: Instant, again: bool) -> Told {
+        let mut sent = Instant::now();
         let (rows, queued) = (typed.rows(), sent - came);
+        let mut answer = self.runtime.answer(&self.signature, typed, deadline).await;
+        if again && matches!(answer, Err(RunError::Gone(_))) && deadline > Instant::now() {
+            tracing::info!(model = self.model, "a request whose worker died is asked again");
+            sent = Instant::now();
+            answer = self.runtime.answer(&self.signature, typed, deadline).await;
+        }
         if let Ok(answer) = &answer {
             let (now, fit) = (Instant::now(), fits(answer, rows));
             let mut state = self.state();

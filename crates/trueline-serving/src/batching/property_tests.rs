@@ -102,7 +102,7 @@ impl Drop for Running<'_> {
 
 fn batcher(model: &Arc<Model>, limits: Limits) -> Arc<Batcher> {
     let runtime: Arc<dyn Together> = Arc::clone(model) as _;
-    Arc::new(Batcher::new("m/1".to_owned(), runtime, Arc::new(Signature::Unknown), limits))
+    Arc::new(Batcher::new("m/1".to_owned(), runtime, Arc::new(Signature::Unknown), limits, true))
 }
 
 fn column(name: &str, values: Vec<i64>) -> Tensor {

@@ -192,7 +192,7 @@ pub(super) fn shares(
         let weight = u32::try_from(weight / common).map_err(|_| {
             ServingError::Invalid("the endpoint's weights are too large to be split further".to_owned())
         })?;
-        Ok(Variant { spec: spec.clone(), weight })
+        Ok(Variant::new(spec.clone(), weight))
     };
     specs.zip(weights).map(variant).collect()
 }
@@ -217,8 +217,7 @@ mod tests {
     }
 
     fn weights(baseline: &[u32], percent: f64) -> Vec<u32> {
-        let baseline: Vec<Variant> =
-            (1..).zip(baseline).map(|(v, w)| Variant { spec: spec(v), weight: *w }).collect();
+        let baseline: Vec<Variant> = (1..).zip(baseline).map(|(v, w)| Variant::new(spec(v), *w)).collect();
         let all = shares(&baseline, &spec(99), Step::to(percent).share()).unwrap();
         assert_eq!(all.last().unwrap().spec.version, 99);
         all.iter().map(|v| v.weight).collect()

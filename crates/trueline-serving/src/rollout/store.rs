@@ -192,7 +192,7 @@ fn reroute(
     change: RouteChange,
     reason: &str,
 ) -> Result<(), ServingError> {
-    let alone = || vec![Variant { spec: rollout.candidate.clone(), weight: 1 }];
+    let alone = || vec![Variant::new(rollout.candidate.clone(), 1)];
     let share = rollout.plan.share(rollout.step).ok_or_else(|| {
         ServingError::State(format!("the rollout `{}` has no step {}", rollout.id, rollout.step + 1))
     })?;

@@ -3,6 +3,7 @@
 use crate::house::{load, xs};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trueline_serving::{Batched, Frame, LoadedModel, Predictions, ServingError};
@@ -96,6 +97,42 @@ async fn one_bad_request_fails_no_other_nor_does_one_that_kills_the_worker() {
             }
         }
     }
+}
+
+/// How often models of this process died of a number, counted from now on.
+struct Deaths(PathBuf);
+
+impl Deaths {
+    fn of(x: u32) -> Self {
+        Self(std::env::temp_dir().join(format!("trueline-deaths-{}-{x}", std::process::id())))
+    }
+
+    fn count(&self) -> usize {
+        std::fs::read(&self.0).map_or(0, |noted| noted.len())
+    }
+}
+
+impl Drop for Deaths {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_worker_died_is_asked_once_more_and_one_that_kills_is_not_asked_for_ever() {
+    let (once, always) = (Deaths::of(555), Deaths::of(666));
+    let model = load("dies").await;
+    assert_eq!(column(&model.predict(&xs(&[555.0])).await.unwrap(), "y"), [1_110.0]);
+    assert_eq!(once.count(), 1);
+    let error = model.predict(&xs(&[666.0])).await.unwrap_err();
+    assert!(matches!(error, ServingError::Busy(_)), "{error}");
+    assert_eq!(always.count(), 2);
+
+    drop(once);
+    let (once, model) = (Deaths::of(555), load("dies-once").await);
+    let error = model.predict(&xs(&[555.0])).await.unwrap_err();
+    assert!(matches!(error, ServingError::Busy(_)), "its metadata wants it so: {error}");
+    assert_eq!(once.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,24 @@ class Sizes(mlflow.pyfunc.PythonModel):
         )
 
 
+class Dies(mlflow.pyfunc.PythonModel):
+    """Dies of 666 whenever it comes and of 555 the first time, and notes each death; any other x is answered doubled."""
+
+    def predict(self, context, model_input, params=None):
+        import os
+        import tempfile
+        from pathlib import Path
+
+        x = float(model_input["x"].iloc[0])
+        # One file for each process of the tests.
+        deaths = Path(tempfile.gettempdir()) / f"trueline-deaths-{os.getppid()}-{x:.0f}"
+        died = len(deaths.read_bytes()) if deaths.exists() else 0
+        if x == 666 or (x == 555 and died == 0):
+            deaths.write_bytes(b"x" * (died + 1))
+            os._exit(3)
+        return pd.DataFrame({"y": model_input["x"] * 2})
+
+
 class Mean(mlflow.pyfunc.PythonModel):
     """Answers one number, whatever comes."""
 
@@ -74,6 +92,8 @@ save("sizes", Sizes())
 save("off", Sizes(), {"trueline.batching": "off"})
 save("few", Sizes(), {"trueline.max_batch_rows": 4})
 save("two", Sizes(), {"trueline.batching": "off", "trueline.workers": 2})
+save("dies", Dies())
+save("dies-once", Dies(), {"trueline.ask_again": "off"})
 save("mean", Mean())
 save("scalars", Scalars())
 

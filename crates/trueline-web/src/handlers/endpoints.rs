@@ -62,6 +62,7 @@ pub(super) fn change(route: &Route) -> Badge {
         RouteChange::RolledBack => Badge::new(Tone::Warn, "Rolled back"),
         RouteChange::Shifted => Badge::new(Tone::Busy, "Shifted"),
         RouteChange::Promoted => Badge::new(Tone::Good, "Promoted"),
+        RouteChange::Followed => Badge::new(Tone::Good, "Followed an alias"),
     }
 }
 

@@ -44,7 +44,11 @@ fn detail(action: &str, payload: &Value) -> String {
         "alias.set" => format!("at version {}", payload["after"]),
         "run.created" | "logged_model.created" => text("name").to_owned(),
         "task.created" | "task.done" | "task.failed" => text("kind").to_owned(),
-        "endpoint.deployed" | "endpoint.rolled_back" | "endpoint.shifted" | "endpoint.promoted" => {
+        "endpoint.deployed"
+        | "endpoint.rolled_back"
+        | "endpoint.shifted"
+        | "endpoint.promoted"
+        | "endpoint.followed" => {
             let after = payload["after"].as_array().map(Vec::as_slice).unwrap_or_default();
             let after: Vec<&str> = after.iter().filter_map(|v| v["version"].as_str()).collect();
             because(&format!("to {}", after.join(" and ")), text("reason"))
@@ -58,6 +62,9 @@ fn detail(action: &str, payload: &Value) -> String {
         "incident.opened" => format!("on {}", text("endpoint")),
         "alert.firing" | "alert.resolved" => {
             format!("on {}: {}", text("endpoint"), crate::words::subject(text("subject")))
+        }
+        "endpoint.not_followed" => {
+            because(&format!("to {}", payload["cause"]["alias"].as_str().unwrap_or_default()), text("reason"))
         }
         "rollout.held" => because(&format!("on {}", text("endpoint")), text("reason")),
         _ => String::new(),

@@ -54,6 +54,9 @@ pub(crate) struct DeployArgs {
     /// Versions that are to answer, such as delays/3, delays@champion or delays/4:10
     #[arg(required = true)]
     variants: Vec<String>,
+    /// Go on to the version that an alias points at whenever it moves
+    #[arg(long)]
+    follow: bool,
     /// Why, for the ledger
     #[arg(long, default_value = "")]
     reason: String,
@@ -119,7 +122,7 @@ pub(crate) fn run(command: EndpointCommand) -> anyhow::Result<()> {
             }
         }
         EndpointCommand::Deploy(args) => {
-            let ask = json!({ "variants": args.variants, "reason": args.reason });
+            let ask = json!({ "variants": args.variants, "reason": args.reason, "follow": args.follow });
             let path = format!("/api/v1/endpoints/{}/routes", args.name);
             tell(&args.connection, &Client::new(&args.connection).send("POST", &path, &ask)?);
         }
@@ -142,6 +145,7 @@ pub(crate) fn run(command: EndpointCommand) -> anyhow::Result<()> {
             }
             show(std::slice::from_ref(&endpoint));
             live(&endpoint);
+            not_followed(&endpoint);
             history(&routes);
         }
     }
@@ -238,7 +242,8 @@ fn shares(variants: &Value) -> String {
     let total: f64 = variants.iter().filter_map(|v| v["weight"].as_f64()).sum();
     let share = |v: &Value| {
         let percent = v["weight"].as_f64().unwrap_or_default() / total * 100.0;
-        format!("{} {percent:.4} %", table::cell(v, "version")).replace(".0000", "")
+        let alias = v["follows"].as_str().map(|a| format!(" (@{a})")).unwrap_or_default();
+        format!("{}{alias} {percent:.4} %", table::cell(v, "version")).replace(".0000", "")
     };
     match variants {
         [] => "nothing yet".to_owned(),
@@ -269,6 +274,15 @@ fn live(endpoint: &Value) {
         variants.iter().map(|v| fields.iter().map(|f| table::cell(v, f)).collect()).collect();
     table::line("");
     table::rows(&["VARIANT", "REQUESTS", "ERRORS", "BYTES IN MEMORY"], &rows);
+}
+
+/// Says why what an alias points at does not answer.
+fn not_followed(endpoint: &Value) {
+    if let Some(why) = endpoint["not_followed"]["why"].as_str() {
+        let cell = |field| table::cell(&endpoint["not_followed"], field);
+        table::line("");
+        table::line(format!("{} points at {}, which does not answer: {why}", cell("alias"), cell("version")));
+    }
 }
 
 fn history(routes: &Value) {

@@ -14,10 +14,10 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, CheckedFolders, Collector, Deployments, MATERIALISE_TASK, Reach, Releases, Retention,
-    RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, VERIFY_TASK, Watcher,
-    deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder, training_set_task,
-    verify_task,
+    Access, AliasFollower, CheckedFolders, Collector, Deployments, MATERIALISE_TASK, Reach, Releases,
+    Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone, VERIFY_TASK,
+    Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
+    training_set_task, verify_task,
 };
 use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -158,6 +158,13 @@ async fn run(
         let judge = RolloutJudge::new(parts.deployments.clone(), parts.ledger.sources().clone());
         rollouts::run(judge, parts.access.clone(), stopping.clone())
     });
+    let follower = AliasFollower {
+        parts: parts.deployments.clone(),
+        ledger: parts.ledger.clone(),
+        identity: parts.access.identity().clone(),
+        policy: parts.access.policy().clone(),
+    };
+    let follower = tokio::spawn(follower.run(stopping.clone()));
     let sealer = tokio::spawn({
         let (tracking, stopping) = (parts.tracking.clone(), stopping.clone());
         async move { tracking.run_sealer(stopping).await }
@@ -216,6 +223,7 @@ async fn run(
         ("keeper of endpoints", keeper),
         ("recorder of sealed predictions", recorder),
         ("judge of rollouts", judge),
+        ("follower of aliases", follower),
         ("sealer of points", sealer),
         ("sweeper of uploads", sweeper),
         ("follower of predictions", watcher),
@@ -304,6 +312,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         endpoints: Endpoints::new(ledger.clone()),
         rollouts: Rollouts::new(ledger.clone()),
         plane: plane.clone(),
+        undone: Undone::default(),
     };
     let collector = Collector {
         ledger: ledger.clone(),
