@@ -23,6 +23,7 @@ pub fn verb(action: &str) -> String {
         "endpoint.deployed" => "changed the versions behind",
         "endpoint.shifted" => "shifted traffic of",
         "endpoint.promoted" => "promoted the candidate of",
+        "endpoint.rehearsed" => "rehearsed a version on the traffic of",
         "rollout.held" => "put on hold the",
         "pipeline.run.succeeded" | "pipeline.step.succeeded" => "finished",
         "pipeline.run.failed" | "pipeline.step.failed" => "failed in",

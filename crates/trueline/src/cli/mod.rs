@@ -18,6 +18,7 @@ mod model;
 mod monitor;
 mod pipeline;
 mod progress;
+mod rehearse;
 mod replay;
 mod reproduce;
 mod rollout;
