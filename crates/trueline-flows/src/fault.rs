@@ -1,7 +1,9 @@
 //! What went wrong, as every face tells it: one table from the errors of the domains to a kind, and from kinds to codes and
 //! statuses. Faces add their own form: a problem document, a page.
 
-use crate::{DeployError, FeatureFlowError, NulCharacter, RegisterError, ReleaseError, TraceError};
+use crate::{
+    DeployError, FeatureFlowError, NulCharacter, RegisterError, RehearseError, ReleaseError, TraceError,
+};
 use trueline_blobs::BlobError;
 use trueline_data::DataError;
 use trueline_db::DbError;
@@ -142,6 +144,7 @@ faults!(
     PipelineError,
     RegisterError,
     RegistryError,
+    RehearseError,
     ReleaseError,
     ServingError,
     TaskError,
@@ -364,6 +367,16 @@ impl Kind for RegisterError {
             Self::Registry(inner) => inner.kind(),
             Self::Tracking(inner) => inner.kind(),
             Self::RemoteFile(_) => FaultKind::Invalid,
+        }
+    }
+}
+
+impl Kind for RehearseError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Deploy(inner) => inner.kind(),
+            Self::Busy => FaultKind::Busy,
+            Self::Log(_) | Self::Stopped(_) => FaultKind::Internal,
         }
     }
 }

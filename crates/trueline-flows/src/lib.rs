@@ -28,6 +28,7 @@ mod promptlab_run;
 mod react_triggers;
 mod record_segments;
 mod register_version;
+mod rehearse;
 mod release;
 mod rollout;
 mod run_datasets;
@@ -77,6 +78,7 @@ pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{
     RegisterError, Registration, SourceState, download_uri, register_version, source_state,
 };
+pub use rehearse::{MOST_REHEARSED, Rehearsal, RehearsalOrder, Rehearsals, RehearseError};
 pub use release::{ReleaseError, Releases, may_take};
 pub use rollout::{cancel_rollout, promote_rollout, start_rollout};
 pub use run_step::{LogPiece, StepRunner};

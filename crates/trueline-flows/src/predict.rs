@@ -306,6 +306,17 @@ fn cell(values: &Values, at: usize) -> Scalar {
     }
 }
 
+/// What was logged as JSON has it; a float that is no number is missing.
+pub(crate) fn json_of(scalar: &Scalar) -> serde_json::Value {
+    match scalar {
+        Scalar::Null => serde_json::Value::Null,
+        Scalar::Bool(on) => (*on).into(),
+        Scalar::Int(whole) => (*whole).into(),
+        Scalar::Float(float) => (*float).into(),
+        Scalar::Text(text) => text.as_str().into(),
+    }
+}
+
 /// A JSON value as it is logged; what is neither a number nor a text is logged as JSON.
 #[must_use]
 pub fn scalar(value: &serde_json::Value) -> Scalar {

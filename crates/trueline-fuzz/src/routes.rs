@@ -94,6 +94,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ("PUT", "/api/v1/endpoints/{endpoint}/log"),
     ("POST", "/api/v1/endpoints/{endpoint}/routes"),
     ("POST", "/api/v1/endpoints/{endpoint}/rollbacks"),
+    ("POST", "/api/v1/endpoints/{endpoint}/rehearsals"),
     ("POST", "/api/v1/endpoints/{endpoint}/rollouts"),
     ("PUT", "/api/v1/pipelines/p"),
     ("POST", "/api/v1/runs/{run}/reproductions"),

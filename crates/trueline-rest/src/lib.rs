@@ -12,6 +12,7 @@ mod monitors;
 mod pipelines;
 mod predictions;
 mod problem;
+mod rehearsals;
 mod reproductions;
 mod rollouts;
 mod run_table;
@@ -33,7 +34,9 @@ use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Deployments, Entry, Reach, Releases, Retention, Session, StepRunner, Tracer};
+use trueline_flows::{
+    Access, Deployments, Entry, Reach, Rehearsals, Releases, Retention, Session, StepRunner, Tracer,
+};
 use trueline_ledger::Ledger;
 use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
@@ -71,6 +74,8 @@ pub struct Rest {
     pub deployments: Deployments,
     /// Pipelines and their steps.
     pub steps: StepRunner,
+    /// Rehearsals on logged traffic.
+    pub rehearsals: Rehearsals,
     /// The lines of predictions.
     pub tracer: Tracer,
     /// The registry.
@@ -197,6 +202,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/predictions/{id}", get(predictions::show))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
+        .route("/endpoints/{name}/rehearsals", post(rehearsals::rehearse))
         .route("/rollouts", get(rollouts::list))
         .route("/rollouts/{id}", get(rollouts::show))
         .route("/rollouts/{id}/cancellation", post(rollouts::cancel))

@@ -2,6 +2,8 @@
 
 use crate::error::ServingError;
 use crate::log_rules::LogRules;
+use crate::model::ModelSpec;
+use crate::rehearsal::RehearsalReport;
 use crate::rollout::{Shadow, store};
 use crate::route::{
     Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, answer_alike, check_variants,
@@ -284,6 +286,35 @@ impl Endpoints {
             .read(move |tx| {
                 let endpoint = get(tx, &project, &name)?;
                 previous(tx, &project, &endpoint)
+            })
+            .await
+    }
+
+    /// Writes down that logged traffic of an endpoint was put to a version, with what came of it. Nothing else changes.
+    ///
+    /// # Errors
+    /// [`ServingError::NotFound`].
+    pub async fn rehearsed(
+        &self,
+        leave: &Authorized<Deploy>,
+        name: &EndpointName,
+        candidate: &ModelSpec,
+        report: &RehearsalReport,
+        reason: String,
+    ) -> Result<(), ServingError> {
+        let (project, name, candidate) = (leave.project().clone(), name.clone(), candidate.clone());
+        let numbers = json!(report);
+        self.ledger
+            .write(leave.actor(), move |tx| {
+                get(tx, &project, &name)?;
+                let event = NewEvent::new(&project, "endpoint.rehearsed", "endpoint", name.as_str());
+                let event = tx.emit(event.with(json!({
+                    "endpoint": name, "candidate": candidate.name(), "reason": reason,
+                    "candidate_manifest_digest": candidate.manifest_digest, "numbers": numbers,
+                })))?;
+                let own = Node::new("endpoint", name.as_str());
+                tx.link(&event, &Edge::new(&project, own, "rehearsed", Node::new("version", &candidate.id)))?;
+                Ok(())
             })
             .await
     }

@@ -25,6 +25,7 @@ mod mlmodel;
 mod model;
 mod plane;
 mod predictions;
+mod rehearsal;
 pub mod rollout;
 mod route;
 mod runtime;
@@ -54,6 +55,7 @@ pub use plane::{
     Admission, Answer, Ask, DataPlane, EndpointStatus, LeftOutEndpoint, Readiness, VariantStatus,
 };
 pub use predictions::Predictions;
+pub use rehearsal::{RehearsalFailure, RehearsalReport, Rehearsed, RehearsedRow};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};
 pub use runtime::{PythonWorkers, Runtimes};
 pub use schema::MODULE;

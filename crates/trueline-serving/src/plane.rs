@@ -205,6 +205,18 @@ impl DataPlane {
         Ok(())
     }
 
+    /// A loaded version, ready to be asked, whether or not an endpoint routes to it.
+    ///
+    /// # Errors
+    /// [`ServingError::Unservable`] with the reason.
+    pub async fn loaded(
+        &self,
+        project: &ProjectId,
+        spec: &ModelSpec,
+    ) -> Result<Arc<LoadedModel>, ServingError> {
+        self.model(project, spec).await
+    }
+
     /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older edition
     /// than the one that answers is ignored. [`DataPlane::persist`] keeps it for the next start.
     ///

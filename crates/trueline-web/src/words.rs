@@ -25,6 +25,7 @@ pub fn verb(action: &str) -> String {
         "endpoint.promoted" => "promoted the candidate of",
         "endpoint.followed" => "followed an alias with",
         "endpoint.not_followed" => "could not move",
+        "endpoint.rehearsed" => "rehearsed a version on the traffic of",
         "rollout.held" => "put on hold the",
         "pipeline.run.succeeded" | "pipeline.step.succeeded" => "finished",
         "pipeline.run.failed" | "pipeline.step.failed" => "failed in",

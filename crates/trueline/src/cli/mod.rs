@@ -19,6 +19,7 @@ mod model;
 mod monitor;
 mod pipeline;
 mod progress;
+mod rehearse;
 mod replay;
 mod reproduce;
 mod rollout;

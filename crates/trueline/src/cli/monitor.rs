@@ -72,7 +72,7 @@ pub(crate) enum AlertCommand {
 }
 
 /// `7d`, `12h`, `30m`, `90s` in milliseconds.
-fn span(text: &str) -> Result<i64, String> {
+pub(super) fn span(text: &str) -> Result<i64, String> {
     let wrong = || format!("`{text}` is no span of time: write 7d, 12h, 30m or 90s");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

@@ -1,6 +1,7 @@
 //! `trueline rollout`: a version takes over an endpoint in steps, or is taken off again.
 
 use super::client::Client;
+use super::rehearse::{self, RehearseArgs};
 use super::{Connection, table};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -9,6 +10,8 @@ use serde_json::{Map, Value, json};
 pub(crate) enum RolloutCommand {
     /// Give a version a growing share of an endpoint's traffic, for as long as the numbers allow it
     Start(Box<StartArgs>),
+    /// Put an endpoint's logged traffic to a version before anybody gets its answers, and tell what differs
+    Rehearse(RehearseArgs),
     /// List rollouts, newest first
     List {
         /// Those of this endpoint alone
@@ -193,6 +196,7 @@ pub(crate) fn run(command: RolloutCommand) -> anyhow::Result<()> {
                 table::note(format!("see how it does: trueline rollout show {}", args.endpoint));
             }
         }
+        RolloutCommand::Rehearse(args) => rehearse::run(&args)?,
         RolloutCommand::List { endpoint, connection } => {
             let path = endpoint.map_or_else(
                 || "/api/v1/rollouts".to_owned(),

@@ -14,9 +14,9 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, AliasFollower, CheckedFolders, Collector, Deployments, MATERIALISE_TASK, Reach, Releases,
-    Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone, VERIFY_TASK,
-    Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
+    Access, AliasFollower, CheckedFolders, Collector, Deployments, MATERIALISE_TASK, Reach, Rehearsals,
+    Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone,
+    VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
     training_set_task, verify_task,
 };
 use trueline_identity::{Identity, Policy};
@@ -387,7 +387,9 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         tracer: tracer.clone(),
         retention: parts.retention,
     };
+    let rehearsals = Rehearsals::new(Arc::clone(&parts.log), parts.deployments.clone());
     let rest = Rest {
+        rehearsals,
         access: parts.access.clone(),
         ledger: parts.ledger.clone(),
         ledger_folder,
