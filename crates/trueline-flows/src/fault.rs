@@ -1,7 +1,9 @@
 //! What went wrong, as every face tells it: one table from the errors of the domains to a kind, and from kinds to codes and
 //! statuses. Faces add their own form: a problem document, a page.
 
-use crate::{DeployError, FeatureFlowError, NulCharacter, RegisterError, ReleaseError, TraceError};
+use crate::{
+    DeployError, FeatureFlowError, LogQueryError, NulCharacter, RegisterError, ReleaseError, TraceError,
+};
 use trueline_blobs::BlobError;
 use trueline_data::DataError;
 use trueline_db::DbError;
@@ -136,6 +138,7 @@ faults!(
     FeatureFlowError,
     IdentityError,
     LedgerError,
+    LogQueryError,
     MonitoringError,
     NulCharacter,
     OnlineError,
@@ -364,6 +367,16 @@ impl Kind for RegisterError {
             Self::Registry(inner) => inner.kind(),
             Self::Tracking(inner) => inner.kind(),
             Self::RemoteFile(_) => FaultKind::Invalid,
+        }
+    }
+}
+
+impl Kind for LogQueryError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Query(_) | Self::TooMuch => FaultKind::Invalid,
+            Self::Busy => FaultKind::Busy,
+            Self::Log(_) | Self::Thread(_) => FaultKind::Internal,
         }
     }
 }

@@ -12,6 +12,7 @@ mod monitors;
 mod pipelines;
 mod predictions;
 mod problem;
+mod queries;
 mod reproductions;
 mod rollouts;
 mod run_table;
@@ -33,7 +34,9 @@ use std::sync::Arc;
 pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
-use trueline_flows::{Access, Deployments, Entry, Reach, Releases, Retention, Session, StepRunner, Tracer};
+use trueline_flows::{
+    Access, Deployments, Entry, LogQueries, Reach, Releases, Retention, Session, StepRunner, Tracer,
+};
 use trueline_ledger::Ledger;
 use trueline_monitoring::Monitoring;
 use trueline_registry::Registry;
@@ -73,6 +76,8 @@ pub struct Rest {
     pub steps: StepRunner,
     /// The lines of predictions.
     pub tracer: Tracer,
+    /// Questions to the prediction log.
+    pub queries: LogQueries,
     /// The registry.
     pub registry: Registry,
     /// The stories of a release.
@@ -194,6 +199,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/incidents/{id}", get(monitors::incident))
         .route("/incidents/{id}/notes", post(monitors::note))
         .route("/incidents/{id}/resolution", put(monitors::resolve))
+        .route("/queries", post(queries::ask))
         .route("/predictions/{id}", get(predictions::show))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
