@@ -2,7 +2,8 @@
 //! statuses. Faces add their own form: a problem document, a page.
 
 use crate::{
-    DeployError, FeatureFlowError, NulCharacter, RegisterError, RehearseError, ReleaseError, TraceError,
+    DeployError, FeatureFlowError, LogQueryError, NulCharacter, RegisterError, RehearseError, ReleaseError,
+    TraceError,
 };
 use trueline_blobs::BlobError;
 use trueline_data::DataError;
@@ -138,6 +139,7 @@ faults!(
     FeatureFlowError,
     IdentityError,
     LedgerError,
+    LogQueryError,
     MonitoringError,
     NulCharacter,
     OnlineError,
@@ -377,6 +379,16 @@ impl Kind for RehearseError {
             Self::Deploy(inner) => inner.kind(),
             Self::Busy => FaultKind::Busy,
             Self::Log(_) | Self::Stopped(_) => FaultKind::Internal,
+        }
+    }
+}
+
+impl Kind for LogQueryError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Query(_) | Self::TooMuch => FaultKind::Invalid,
+            Self::Busy => FaultKind::Busy,
+            Self::Log(_) | Self::Thread(_) => FaultKind::Internal,
         }
     }
 }

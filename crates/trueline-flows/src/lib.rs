@@ -25,6 +25,7 @@ mod outgoing;
 mod permissions;
 mod predict;
 mod promptlab_run;
+mod query_log;
 mod react_triggers;
 mod record_segments;
 mod register_version;
@@ -73,6 +74,7 @@ pub use materialise::{MATERIALISE_TASK, Materialise, materialise_task, request_m
 pub use permissions::{DEFAULT_WORKSPACE, Holdings, PermissionRules, Readable};
 pub use predict::{Knock, PredictError, Predicted, PredictionRequest, Predictor, scalar};
 pub use promptlab_run::{PromptlabRun, create_promptlab_run};
+pub use query_log::{LogAnswer, LogQueries, LogQueryError, LogQuestion};
 pub use react_triggers::react_triggers;
 pub use record_segments::{record_segments, run_segment_recorder};
 pub use register_version::{

@@ -90,6 +90,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ("PUT", "/api/v1/models/{model}/policy"),
     ("POST", "/api/v1/models/{model}/versions/1/gate-runs"),
     ("POST", "/api/v1/models/{model}/versions/1/approvals"),
+    ("POST", "/api/v1/queries"),
     ("POST", "/api/v1/endpoints"),
     ("PUT", "/api/v1/endpoints/{endpoint}/log"),
     ("POST", "/api/v1/endpoints/{endpoint}/routes"),

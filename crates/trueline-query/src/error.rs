@@ -65,6 +65,12 @@ pub enum QueryError {
         /// The limit.
         limit: u64,
     },
+    /// What is wrong with a question in SQL.
+    #[error("the question can't be answered: {0}")]
+    Sql(String),
+    /// A question that takes too long.
+    #[error("{0}")]
+    TooLong(String),
     /// The disk.
     #[error("the disk says: {0}")]
     Io(#[from] std::io::Error),

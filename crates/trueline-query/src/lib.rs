@@ -1,4 +1,5 @@
-//! Tables on Arrow: CSV and Parquet files scanned in constant memory and profiled, Parquet written, and the as-of join.
+//! Tables on Arrow: CSV and Parquet files scanned in constant memory and profiled, Parquet written, and the as-of join;
+//! and SQL over rows that are put together for one question.
 //! Where files lie and what a dataset is, the floors above know.
 
 pub mod asof;
@@ -8,6 +9,7 @@ mod json;
 mod profile;
 mod scan;
 mod schema;
+mod sql;
 mod time;
 mod training;
 mod write;
@@ -20,6 +22,7 @@ pub use json::json_column;
 pub use profile::{ColumnProfile, ColumnState, Frequent, HistogramBin, Profiler, Quantile, TableProfile};
 pub use scan::{Format, Part, Scan, rows_of, scan};
 pub use schema::{Column, arrow_schema, columns_of};
+pub use sql::{Sql, SqlAnswer, SqlMost, SqlValue};
 pub use time::micros;
 pub use training::{Matched, RightTable, point_in_time_join};
 pub use write::{ParquetFile, write_csv};

@@ -12,6 +12,7 @@ mod monitors;
 mod pipelines;
 mod predictions;
 mod problem;
+mod queries;
 mod rehearsals;
 mod reproductions;
 mod rollouts;
@@ -35,7 +36,7 @@ pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
 use trueline_flows::{
-    Access, Deployments, Entry, Reach, Rehearsals, Releases, Retention, Session, StepRunner, Tracer,
+    Access, Deployments, Entry, LogQueries, Reach, Rehearsals, Releases, Retention, Session, StepRunner, Tracer,
 };
 use trueline_ledger::Ledger;
 use trueline_monitoring::Monitoring;
@@ -78,6 +79,8 @@ pub struct Rest {
     pub rehearsals: Rehearsals,
     /// The lines of predictions.
     pub tracer: Tracer,
+    /// Questions to the prediction log.
+    pub queries: LogQueries,
     /// The registry.
     pub registry: Registry,
     /// The stories of a release.
@@ -199,6 +202,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/incidents/{id}", get(monitors::incident))
         .route("/incidents/{id}/notes", post(monitors::note))
         .route("/incidents/{id}/resolution", put(monitors::resolve))
+        .route("/queries", post(queries::ask))
         .route("/predictions/{id}", get(predictions::show))
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))

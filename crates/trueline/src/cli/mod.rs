@@ -19,6 +19,7 @@ mod model;
 mod monitor;
 mod pipeline;
 mod progress;
+mod query;
 mod rehearse;
 mod replay;
 mod reproduce;
@@ -111,6 +112,8 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
+    /// Ask the log of predictions in SQL: tables `predictions` and `labels`
+    Query(query::QueryArgs),
     /// Bring in what another tool keeps, into the data directory of a server that is stopped
     #[command(subcommand)]
     Import(import::ImportCommand),
@@ -182,6 +185,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Incident(command) => incident::incident(command),
         Command::Replay(args) => replay::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Import(command) => import::run(command),
         Command::Export(command) => export_mlflow::run(command),
         Command::Gc(args) => gc::run(&args),

@@ -23,19 +23,22 @@ pub(crate) fn note(text: impl std::fmt::Display) {
 
 /// Prints rows under a heading, columns aligned.
 pub(crate) fn rows(heading: &[&str], rows: &[Vec<String>]) {
+    print!("{}", aligned(heading, rows));
+}
+
+/// Rows under a heading as lines, columns aligned.
+pub(crate) fn aligned(heading: &[&str], rows: &[Vec<String>]) -> String {
     let width = |i: usize| {
         let cells = rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count());
         cells.chain([heading[i].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
-    let print = |cells: Vec<&str>| {
+    let line = |cells: Vec<&str>| {
         let padded = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}"));
-        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
-    print(heading.to_vec());
-    for row in rows {
-        print(row.iter().map(String::as_str).collect());
-    }
+    let lines = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    std::iter::once(line(heading.to_vec())).chain(lines).collect()
 }
 
 /// A field of an object as text; a dash when it is missing.

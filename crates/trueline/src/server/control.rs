@@ -14,7 +14,7 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, AliasFollower, CheckedFolders, Collector, Deployments, MATERIALISE_TASK, Reach, Rehearsals,
+    Access, AliasFollower, CheckedFolders, Collector, Deployments, LogQueries, MATERIALISE_TASK, Reach, Rehearsals,
     Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone,
     VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
     training_set_task, verify_task,
@@ -402,6 +402,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         data: parts.data.clone(),
         features: parts.features.clone(),
         tracer,
+        queries: LogQueries::new(Arc::clone(&parts.log)),
         releases: parts.releases.clone(),
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,

@@ -1,0 +1,276 @@
+//! SQL over a project's prediction log: what is sealed and what was made durable a moment ago, copied into tables that are
+//! there for one question. The log itself is only read.
+
+use serde_json::{Value as Json, json};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use trueline_identity::{Authorized, ReadProject};
+use trueline_ledger::Millis;
+use trueline_predictions::{
+    Columns, Cursor, EVERY, Label, LogError, Outputs, Page, PredictionLog, Record, Scalar, Scan, Stage,
+    Status,
+};
+use trueline_query::{QueryError, Sql, SqlAnswer, SqlMost, SqlValue};
+use trueline_serving::EndpointName;
+
+/// Questions that are answered at once.
+const AT_ONCE: usize = 2;
+/// Records and labels that one question reads at most.
+const MOST_READ: u64 = 2_000_000;
+/// How long reading and answering may take together.
+const TIME: Duration = Duration::from_secs(60);
+/// Bytes that an answer may have.
+const ANSWER_BYTES: usize = 16 << 20;
+/// Items of a page.
+const PAGE: usize = 2_000;
+
+const TABLES: &str = "
+CREATE TABLE predictions (
+    prediction_id TEXT, endpoint TEXT, model TEXT, version INTEGER, event_time TEXT, event_time_ms INTEGER,
+    received_at TEXT, received_at_ms INTEGER, key TEXT, request_id TEXT, inputs TEXT, features TEXT, output,
+    outputs TEXT, error TEXT, parse_us INTEGER, features_us INTEGER, queue_us INTEGER, runtime_us INTEGER,
+    total_us INTEGER, share REAL, weight REAL, redacted TEXT
+);
+CREATE TABLE labels (
+    prediction_id TEXT, value, event_time TEXT, event_time_ms INTEGER, received_at TEXT, received_at_ms INTEGER,
+    source TEXT, holds INTEGER
+);";
+const PREDICTION: &str = "INSERT INTO predictions VALUES
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
+const LABEL: &str = "INSERT INTO labels VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
+/// The last label to arrive for a prediction holds.
+const LABELS_LOADED: &str = "
+CREATE INDEX labels_of ON labels (prediction_id);
+UPDATE labels SET holds = 1 WHERE rowid IN (SELECT max(rowid) FROM labels GROUP BY prediction_id);";
+/// Where the question is about a part of the predictions, it is about their labels alone.
+const LABELS_OF_OTHERS: &str =
+    "DELETE FROM labels WHERE prediction_id NOT IN (SELECT prediction_id FROM predictions);";
+
+/// A question to the log.
+#[derive(Clone, Debug)]
+pub struct LogQuestion {
+    /// One statement of SQL that reads.
+    pub sql: String,
+    /// Of one endpoint's predictions only.
+    pub endpoint: Option<EndpointName>,
+    /// Of predictions with an event time in here only.
+    pub event_time_ms: Option<Range<Millis>>,
+    /// Rows of the answer at most.
+    pub rows: usize,
+}
+
+/// What the log says.
+#[derive(Clone, Debug)]
+pub struct LogAnswer {
+    /// The answer.
+    pub answer: SqlAnswer,
+    /// Predictions that were read.
+    pub predictions: u64,
+    /// Labels that were read.
+    pub labels: u64,
+}
+
+/// A failure of this story.
+#[derive(Debug, thiserror::Error)]
+pub enum LogQueryError {
+    /// The question.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The log can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Too much is asked about.
+    #[error(
+        "the question is about more than {MOST_READ} predictions and labels: narrow it to an endpoint or a span of event times"
+    )]
+    TooMuch,
+    /// Others ask.
+    #[error("{AT_ONCE} questions are being answered; ask again in a moment")]
+    Busy,
+    /// The reading thread ended.
+    #[error("the log could not be read: {0}")]
+    Thread(String),
+}
+
+/// What answers questions to the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogQueries {
+    log: Arc<PredictionLog>,
+    places: Arc<Semaphore>,
+}
+
+impl LogQueries {
+    /// Over a log.
+    #[must_use]
+    pub fn new(log: Arc<PredictionLog>) -> Self {
+        Self { log, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Answers a question about the caller's project.
+    ///
+    /// # Errors
+    /// [`LogQueryError`].
+    pub async fn ask(
+        &self,
+        leave: &Authorized<ReadProject>,
+        question: LogQuestion,
+    ) -> Result<LogAnswer, LogQueryError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| LogQueryError::Busy)?;
+        let (log, project) = (Arc::clone(&self.log), leave.project().to_string());
+        let ask = move || {
+            let _place = place;
+            answer(&log, &project, &question)
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(|e| LogQueryError::Thread(e.to_string()))?
+    }
+}
+
+fn answer(log: &PredictionLog, project: &str, question: &LogQuestion) -> Result<LogAnswer, LogQueryError> {
+    let mut loading = Loading { sql: Sql::begin(TABLES, TIME)?, read: 0 };
+    let within = question.event_time_ms.clone();
+    for stream in log.streams() {
+        let Some(endpoint) = stream.endpoint().filter(|_| stream.project() == project) else { continue };
+        if question.endpoint.as_ref().is_some_and(|asked| asked.as_str() != endpoint) {
+            continue;
+        }
+        let page = |scan: &Scan| log.scan(project, endpoint, scan);
+        loading.load(within.clone(), page, PREDICTION, prediction)?;
+    }
+    let predictions = loading.read;
+    // A label has an event time of its own, so all of them are looked at.
+    loading.load(None, |scan| log.scan_labels(project, scan), LABEL, label)?;
+    let labels = loading.read - predictions;
+    loading.sql.run(LABELS_LOADED)?;
+    if question.endpoint.is_some() || within.is_some() {
+        loading.sql.run(LABELS_OF_OTHERS)?;
+    }
+    let most = SqlMost { rows: question.rows, bytes: ANSWER_BYTES };
+    Ok(LogAnswer { answer: loading.sql.ask(&question.sql, most)?, predictions, labels })
+}
+
+struct Loading {
+    sql: Sql,
+    read: u64,
+}
+
+impl Loading {
+    fn load<T, R: IntoIterator<Item = SqlValue>>(
+        &mut self,
+        event_time_ms: Option<Range<Millis>>,
+        page: impl Fn(&Scan) -> Result<Page<T>, LogError>,
+        statement: &str,
+        row: impl Fn(&T) -> R,
+    ) -> Result<(), LogQueryError> {
+        let mut scan = Scan { from: Cursor::START, event_time_ms, limit: PAGE };
+        loop {
+            let found = page(&scan)?;
+            self.sql.in_time()?;
+            self.read += found.items.len() as u64;
+            if self.read > MOST_READ {
+                return Err(LogQueryError::TooMuch);
+            }
+            for item in &found.items {
+                self.sql.insert(statement, row(item))?;
+            }
+            if found.end {
+                return Ok(());
+            }
+            scan.from = found.next;
+        }
+    }
+}
+
+fn text(text: impl Into<String>) -> SqlValue {
+    SqlValue::Text(text.into())
+}
+
+/// A time as text that sorts as the times do: all have the same digits.
+fn time(ms: Millis) -> SqlValue {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(at) => text(at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()),
+        Err(_) => SqlValue::Null,
+    }
+}
+
+fn value(scalar: &Scalar) -> SqlValue {
+    match scalar {
+        Scalar::Null => SqlValue::Null,
+        Scalar::Bool(on) => SqlValue::Int(i64::from(*on)),
+        Scalar::Int(whole) => SqlValue::Int(*whole),
+        Scalar::Float(float) => SqlValue::Float(*float),
+        Scalar::Text(told) => text(told),
+    }
+}
+
+fn json_of(scalar: &Scalar) -> Json {
+    match scalar {
+        Scalar::Null => Json::Null,
+        Scalar::Bool(on) => json!(on),
+        Scalar::Int(whole) => json!(whole),
+        Scalar::Float(float) => json!(float),
+        Scalar::Text(told) => json!(told),
+    }
+}
+
+fn columns(columns: &Columns) -> SqlValue {
+    let all: serde_json::Map<String, Json> =
+        columns.iter().map(|(name, value)| (name.clone(), json_of(value))).collect();
+    text(Json::Object(all).to_string())
+}
+
+fn prediction(record: &Record) -> Vec<SqlValue> {
+    let stage = |stage: Stage| {
+        let found = record.timings.iter().find(|(of, _)| *of == stage);
+        found.map_or(SqlValue::Null, |(_, us)| SqlValue::Int(i64::try_from(*us).unwrap_or(i64::MAX)))
+    };
+    let (output, outputs) = match &record.outputs {
+        Outputs::None => (SqlValue::Null, SqlValue::Null),
+        Outputs::One(one) => (value(one), SqlValue::Null),
+        Outputs::Many(many) => (SqlValue::Null, text(json!(many).to_string())),
+    };
+    let error = match &record.status {
+        Status::Ok => SqlValue::Null,
+        Status::Error(why) => text(why),
+    };
+    let (share, every) = (f64::from(record.share), f64::from(EVERY));
+    let variant = &record.variant;
+    vec![
+        text(record.prediction_id.to_string()),
+        text(&record.endpoint),
+        text(&variant.model),
+        variant.version.parse().map_or_else(|_| text(&variant.version), SqlValue::Int),
+        time(record.event_time_ms),
+        SqlValue::Int(record.event_time_ms),
+        time(record.received_at_ms),
+        SqlValue::Int(record.received_at_ms),
+        record.key.as_ref().map_or(SqlValue::Null, text),
+        text(&record.request_id),
+        columns(&record.inputs),
+        columns(&record.features),
+        output,
+        outputs,
+        error,
+        stage(Stage::Parse),
+        stage(Stage::Features),
+        stage(Stage::Queue),
+        stage(Stage::Runtime),
+        stage(Stage::Total),
+        SqlValue::Float(share / every),
+        SqlValue::Float(every / share),
+        text(json!(record.redacted).to_string()),
+    ]
+}
+
+fn label(label: &Label) -> Vec<SqlValue> {
+    vec![
+        text(label.prediction_id.to_string()),
+        value(&label.value),
+        time(label.event_time_ms),
+        SqlValue::Int(label.event_time_ms),
+        time(label.received_at_ms),
+        SqlValue::Int(label.received_at_ms),
+        text(&label.source),
+    ]
+}
