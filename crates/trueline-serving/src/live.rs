@@ -202,7 +202,7 @@ impl LiveEndpoint {
         let first = sticky.map_or(lot, |s| hash_of(&self.snapshot.name, s));
         let weights = self.variants.iter().map(|v| v.weight);
         let (Some(rollout), Some(watch), None, [.., candidate]) =
-            (&self.snapshot.rollout, &self.watch, &self.shadow, self.variants.as_slice())
+            (&self.snapshot.rollout, &self.watch, &self.snapshot.shadow, self.variants.as_slice())
         else {
             return Picked { variant: &self.variants[at(weights, share(first, self.total))], trial: None };
         };

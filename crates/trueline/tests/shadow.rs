@@ -173,6 +173,40 @@ fn a_key_counts_once_however_often_it_asks() {
 }
 
 #[test]
+fn a_candidate_that_can_not_be_loaded_again_takes_nothing_from_what_answers() {
+    let server = with_endpoint(Server::start(On::Sqlite));
+    let id = start(&server, "delays/3", plan(0.0001));
+    // Another rollout, by whose numbers one sees that the judge has sat.
+    server.ok("/api/v1/endpoints", json!({ "name": "beside" }));
+    server.ok("/api/v1/endpoints/beside/routes", json!({ "variants": ["delays/1"] }));
+    let steps = json!({ "steps": [{ "share_percent": 50, "least_requests": 1_000_000 }] });
+    let beside =
+        server.ok("/api/v1/endpoints/beside/rollouts", json!({ "version": "delays/2", "plan": steps }));
+    let candidate = &Models::saved().files("binary-other")["model.ubj"];
+    let blobs = server.data_dir.join("blobs");
+    let found: Vec<String> = models::files_below(&blobs)
+        .into_iter()
+        .filter_map(|(path, bytes)| (bytes == *candidate).then_some(path))
+        .collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|path| std::fs::remove_file(blobs.join(path)).unwrap());
+
+    let server = server.kill_and_restart();
+    (0..40).for_each(|i| assert_eq!(ask(&server, i, None).2, "delays/1"));
+    let judged = |server: &Server| {
+        let requests = rollout(server, beside["id"].as_str().unwrap())["numbers"]["requests"].clone();
+        ["baseline", "candidate"].map(|arm| requests[arm].as_u64().unwrap_or_default()).iter().sum::<u64>()
+    };
+    for sat in [1, 2] {
+        server.ok("/endpoints/beside/invocations", row(1));
+        wait_until("the judge has sat", || judged(&server) >= sat);
+    }
+    let now = rollout(&server, &id);
+    assert_eq!((now["state"].as_str(), now["shadowing"].as_bool()), (Some("running"), Some(true)), "{now}");
+    assert!(now["numbers"].is_null(), "nothing was seen of the candidate: {now}");
+}
+
+#[test]
 fn a_plan_that_makes_no_sense_is_refused() {
     let server = with_endpoint(Server::start(On::Sqlite));
     for shadow in [
