@@ -6,8 +6,8 @@ use crate::labeller::{LabelJob, Labeller};
 use crate::stream::{Stream, Streams};
 use crate::writer::{Job, MAX_FLUSH_AFTER, Writer};
 use crate::{
-    Cut, Dropped, Label, Labelled, LogError, Page, PredictionId, Record, Scan, Sealed, StreamName,
-    StreamStats, files, scan, sealer,
+    Cut, Dropped, Found, Label, Labelled, LogError, Look, Page, PredictionId, Record, Scan, Sealed,
+    StreamName, StreamStats, files, newest, scan, sealer,
 };
 use crossbeam_channel::{Sender, TrySendError, bounded, unbounded};
 use std::fs::{self, File, TryLockError};
@@ -243,6 +243,22 @@ impl PredictionLog {
     /// [`LogError::Cursor`] for a position that is not of this log; when a file can't be read or is damaged.
     pub fn scan(&self, project: &str, endpoint: &str, what: &Scan) -> Result<Page<Record>, LogError> {
         read(self.streams.get(project, Some(endpoint)), what, Record::decode)
+    }
+
+    /// Records of an endpoint from the newest back. Reads files: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn look(&self, project: &str, endpoint: &str, what: &Look) -> Result<Found, LogError> {
+        if let Some(id) = what.filter.id {
+            let found = self.finder(project, Some(endpoint)).find(id)?;
+            let items: Vec<_> = found.into_iter().filter(|record| what.filter.takes(record)).collect();
+            return Ok(Found { looked_at: items.len() as u64, items, ..Found::default() });
+        }
+        match self.streams.get(project, Some(endpoint)) {
+            Some(stream) => newest::look(&stream.segments, what),
+            None => Ok(Found::default()),
+        }
     }
 
     /// A page of a project's labels. Reads files: call it where blocking is allowed.
