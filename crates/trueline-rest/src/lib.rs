@@ -175,6 +175,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}", get(endpoints::show))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/endpoints/{name}/predictions", get(predictions::of_endpoint))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::declare))
         .route("/pipelines/{name}/runs", get(pipelines::runs_of).post(pipelines::start))

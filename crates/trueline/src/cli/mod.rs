@@ -17,6 +17,7 @@ mod ledger;
 mod model;
 mod monitor;
 mod pipeline;
+mod prediction;
 mod progress;
 mod replay;
 mod reproduce;
@@ -107,6 +108,9 @@ enum Command {
     Incident(incident::IncidentCommand),
     /// Send a table's rows through an endpoint as if it were their time, with features and labels as they became known
     Replay(Box<replay::ReplayArgs>),
+    /// Predictions: what endpoints were asked and answered
+    #[command(subcommand)]
+    Prediction(prediction::PredictionCommand),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Bring in what another tool keeps, into the data directory of a server that is stopped
@@ -179,6 +183,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Alert(command) => monitor::alert(command),
         Command::Incident(command) => incident::incident(command),
         Command::Replay(args) => replay::run(&args),
+        Command::Prediction(command) => prediction::run(command),
         Command::Trace(args) => trace::run(&args),
         Command::Import(command) => import::run(command),
         Command::Export(command) => export_mlflow::run(command),
