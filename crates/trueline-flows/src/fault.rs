@@ -13,6 +13,7 @@ use trueline_identity::IdentityError;
 use trueline_ledger::LedgerError;
 use trueline_monitoring::MonitoringError;
 use trueline_pipelines::PipelineError;
+use trueline_predictions::LogError;
 use trueline_registry::RegistryError;
 use trueline_serving::ServingError;
 use trueline_tasks::TaskError;
@@ -401,6 +402,7 @@ impl Kind for TraceError {
             Self::Registry(inner) => inner.kind(),
             Self::Tracking(inner) => inner.kind(),
             Self::Data(inner) => inner.kind(),
+            Self::Query(_) | Self::Log(LogError::Cursor(_)) => FaultKind::Invalid,
             Self::Log(_) | Self::Thread(_) => FaultKind::Internal,
         }
     }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use trueline_predictions::{LogError, Newest, Outputs, PredictionLog, Record, Scalar, Stage, Status};
+use trueline_predictions::{
+    LogError, Look, Outputs, PredictionLog, Record, RecordFilter, Scalar, Stage, Status,
+};
 use trueline_serving::{
     EndpointName, Frame, LoadedModel, RehearsalReport, Rehearsed, ServingError, Signature, Tolerance,
 };
@@ -17,8 +19,8 @@ use trueline_tensors::{Builder, Tensor};
 
 /// The most predictions of one rehearsal.
 pub const MOST_REHEARSED: usize = 10_000;
-/// What they may take of memory, encoded.
-const MOST_BYTES: usize = 64 << 20;
+/// Looks at the log for one rehearsal, each of which brings 4 MiB at most.
+const MOST_LOOKS: usize = 16;
 /// The version is asked no more once this is over.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Questions to the version at once.
@@ -109,11 +111,11 @@ impl Rehearsals {
         let model = parts.plane.loaded(&leave.project.id, &candidate).await?;
         let (log, project, name) =
             (Arc::clone(&self.log), leave.project.id.to_string(), endpoint.to_string());
-        let what = Newest { event_time_ms: order.event_time_ms, limit: order.limit, bytes: MOST_BYTES };
+        let filter = RecordFilter { event_time_ms: order.event_time_ms, ..RecordFilter::default() };
         let handle = Handle::current();
         // Files are read and trees are scored there, apart from the threads that answer requests.
         let work = move || -> Result<RehearsalReport, RehearseError> {
-            let records = log.newest(&project, &name, &what)?;
+            let records = newest(&log, &project, &name, &filter, order.limit)?;
             handle.block_on(ask_all(&model, &records, order.tolerance))
         };
         let done = tokio::task::spawn_blocking(work).await;
@@ -135,6 +137,28 @@ fn check(order: &RehearsalOrder) -> Result<(), ServingError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The newest predictions that are wanted, so many of them that they fit into memory.
+fn newest(
+    log: &PredictionLog,
+    project: &str,
+    endpoint: &str,
+    filter: &RecordFilter,
+    limit: usize,
+) -> Result<Vec<Record>, LogError> {
+    let (mut found, mut before) = (Vec::new(), None);
+    for _ in 0..MOST_LOOKS {
+        let limit = limit - found.len();
+        let look = Look { filter: filter.clone(), before, limit, most: u64::MAX, until: None };
+        let page = log.look(project, endpoint, &look)?;
+        found.extend(page.items);
+        before = page.next;
+        if before.is_none() || limit == 0 {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Puts what was logged to the version, until all of it was or the time is over.

@@ -85,6 +85,9 @@ pub enum TraceError {
          later it may be"
     )]
     NotFound(PredictionId),
+    /// What is looked for is not said as it must be.
+    #[error("{0}")]
+    Query(String),
     /// The log can't be read.
     #[error(transparent)]
     Log(#[from] LogError),

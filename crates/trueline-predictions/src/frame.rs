@@ -181,8 +181,32 @@ impl FrameReader {
         Ok(Self { input, offset: from, limit })
     }
 
+    /// Where the next frame begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next frame; none at the limit.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, FrameFault> {
+        let offset = self.offset;
+        let Some((length, crc)) = self.header()? else { return Ok(None) };
+        let mut payload = vec![0; length];
+        read(&mut self.input, offset, &mut payload)?;
+        let frame = Frame::check(offset, crc, payload)?;
+        self.offset = frame.end();
+        Ok(Some(frame))
+    }
+
+    /// Passes over the next frame without looking at what it holds; `false` at the limit.
+    pub(crate) fn skip(&mut self) -> Result<bool, FrameFault> {
+        let Some((length, _)) = self.header()? else { return Ok(false) };
+        self.input.seek_relative(length as i64).map_err(FrameFault::Io)?;
+        self.offset += (HEADER + length) as u64;
+        Ok(true)
+    }
+
+    /// Length and checksum of the next frame, which lies within the limit as a whole; none at the limit.
+    fn header(&mut self) -> Result<Option<(usize, u32)>, FrameFault> {
         let offset = self.offset;
         if offset == self.limit {
             return Ok(None);
@@ -196,11 +220,7 @@ impl FrameReader {
         if offset + (HEADER + length) as u64 > self.limit {
             return Err(FrameFault::Torn { offset });
         }
-        let mut payload = vec![0; length];
-        read(&mut self.input, offset, &mut payload)?;
-        let frame = Frame::check(offset, crc, payload)?;
-        self.offset = frame.end();
-        Ok(Some(frame))
+        Ok(Some((length, crc)))
     }
 }
 

@@ -36,7 +36,7 @@ pub use error::{DecodeError, Dropped, LogError};
 pub use finder::Finder;
 pub use label::{Label, Labelled, MAX_LABEL};
 pub use log::{MAX_BATCH, Options, PredictionLog, Waiting};
-pub use newest::Newest;
+pub use newest::{Found, Look, Outcome, RecordFilter};
 pub use record::{Columns, EVERY, MAX_RECORD, Outputs, PredictionId, Record, Stage, Status, Variant};
 pub use recover::Cut;
 pub use scalar::Scalar;

@@ -3,12 +3,11 @@
 use crate::finder::Finder;
 use crate::frame::{Frames, Kind};
 use crate::labeller::{LabelJob, Labeller};
-use crate::newest::{self, Newest};
 use crate::stream::{Stream, Streams};
 use crate::writer::{Job, MAX_FLUSH_AFTER, Writer};
 use crate::{
-    Cut, Dropped, Label, Labelled, LogError, Page, PredictionId, Record, Scan, Sealed, StreamName,
-    StreamStats, files, scan, sealer,
+    Cut, Dropped, Found, Label, Labelled, LogError, Look, Page, PredictionId, Record, Scan, Sealed,
+    StreamName, StreamStats, files, newest, scan, sealer,
 };
 use crossbeam_channel::{Sender, TrySendError, bounded, unbounded};
 use std::fs::{self, File, TryLockError};
@@ -246,14 +245,19 @@ impl PredictionLog {
         read(self.streams.get(project, Some(endpoint)), what, Record::decode)
     }
 
-    /// An endpoint's newest records, newest first by the order of appending. Reads files: call it where blocking is allowed.
+    /// Records of an endpoint from the newest back. Reads files: call it where blocking is allowed.
     ///
     /// # Errors
-    /// When a file can't be read or is damaged.
-    pub fn newest(&self, project: &str, endpoint: &str, what: &Newest) -> Result<Vec<Record>, LogError> {
+    /// As [`scan`](Self::scan).
+    pub fn look(&self, project: &str, endpoint: &str, what: &Look) -> Result<Found, LogError> {
+        if let Some(id) = what.filter.id {
+            let found = self.finder(project, Some(endpoint)).find(id)?;
+            let items: Vec<_> = found.into_iter().filter(|record| what.filter.takes(record)).collect();
+            return Ok(Found { looked_at: items.len() as u64, items, ..Found::default() });
+        }
         match self.streams.get(project, Some(endpoint)) {
-            Some(stream) => newest::newest(&stream.segments, what, Record::decode),
-            None => Ok(Vec::new()),
+            Some(stream) => newest::look(&stream.segments, what),
+            None => Ok(Found::default()),
         }
     }
 

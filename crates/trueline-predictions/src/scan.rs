@@ -13,9 +13,9 @@ const PAGE_BYTES: usize = 4 << 20;
 /// A position between two items of a stream. It stays right across restarts; its text can be stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
-    segment: u64,
-    offset: u64,
-    item: u64,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) item: u64,
 }
 
 impl Cursor {

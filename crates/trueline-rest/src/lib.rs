@@ -36,7 +36,8 @@ pub use time::rfc3339;
 use trueline_data::Data;
 use trueline_features::Features;
 use trueline_flows::{
-    Access, Deployments, Entry, LogQueries, Reach, Rehearsals, Releases, Retention, Session, StepRunner, Tracer,
+    Access, Deployments, Entry, LogQueries, Reach, Rehearsals, Releases, Retention, Session, StepRunner,
+    Tracer,
 };
 use trueline_ledger::Ledger;
 use trueline_monitoring::Monitoring;
@@ -184,6 +185,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/endpoints/{name}/log", put(endpoints::declare_log))
         .route("/endpoints/{name}/routes", get(endpoints::routes).post(endpoints::deploy))
         .route("/endpoints/{name}/rollbacks", post(endpoints::roll_back))
+        .route("/endpoints/{name}/predictions", get(predictions::of_endpoint))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{name}", get(pipelines::show).put(pipelines::declare))
         .route("/pipelines/{name}/runs", get(pipelines::runs_of).post(pipelines::start))

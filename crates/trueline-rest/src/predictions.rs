@@ -1,17 +1,41 @@
-//! `/predictions/{id}`: how a prediction came about.
+//! `/endpoints/{name}/predictions`: what was asked and answered; `/predictions/{id}`: how it came about.
 
+use crate::endpoints::{LARGEST_PAGE, PAGE};
 use crate::models::state_json;
 use crate::problem::Problem;
 use crate::time::rfc3339;
 use crate::{App, Caller};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use trueline_flows::{Trace, TracedDataset, TracedRun};
+use trueline_flows::{PredictionQuery, Trace, TracedDataset, TracedRun};
 use trueline_ledger::EventRow;
 use trueline_predictions::{Columns, EVERY, Label, Outputs, PredictionId, Record, Scalar, Stage, Status};
 use trueline_registry::Version;
-use trueline_serving::Route;
+use trueline_serving::{EndpointName, Route};
+
+#[derive(Deserialize)]
+pub(crate) struct Limit {
+    limit: Option<u32>,
+}
+
+pub(crate) async fn of_endpoint(
+    State(app): App,
+    Caller(session): Caller,
+    Path(name): Path<String>,
+    Query(Limit { limit }): Query<Limit>,
+    Query(wanted): Query<PredictionQuery>,
+) -> Result<Json<Value>, Problem> {
+    let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
+    let name = EndpointName::parse(&name)?;
+    let found = app.tracer.predictions(&session.leave()?, &name, &wanted, limit).await?;
+    Ok(Json(json!({
+        "predictions": found.items.iter().map(record_json).collect::<Vec<_>>(),
+        "next_cursor": found.next.map(|c| c.to_string()), "looked_at": found.looked_at,
+        "looked_back_to": found.back_to_ms.map(rfc3339), "gave_up": found.gave_up,
+    })))
+}
 
 pub(crate) async fn trace(
     State(app): App,

@@ -49,6 +49,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         JS "compare-scatter.js",
         JS "run.js",
         JS "series.js",
+        JS "try.js",
         SVG "favicon.svg",
         JS "vendor/htmx/htmx.min.js",
         JS "vendor/echarts/echarts.common.min.js",

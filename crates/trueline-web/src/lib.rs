@@ -19,6 +19,7 @@ pub mod pages;
 pub mod parts;
 mod preview;
 pub mod shell;
+pub mod snippets;
 pub mod words;
 
 pub use assets::assets;

@@ -293,6 +293,12 @@ impl Links {
         format!("{}/live", self.endpoint(name))
     }
 
+    /// What an endpoint was asked and answered; the page reads `?id=`, `key`, `from`, `to`, `outcome` and `version`.
+    #[must_use]
+    pub fn endpoint_predictions(&self, name: &str) -> String {
+        format!("{}/predictions", self.endpoint(name))
+    }
+
     /// Where an endpoint is rolled back, by POST of `reason`.
     #[must_use]
     pub fn roll_back(&self, name: &str) -> String {

@@ -87,7 +87,12 @@ fn what_users_wrote_is_escaped() {
     prediction.stations[0].values[0].1[0].value = hostile.into();
     let mut endpoint = samples::endpoint(true);
     endpoint.history[0].reason = hostile.into();
-    endpoint.call = hostile.into();
+    let ask = endpoint.ask.as_mut().unwrap();
+    ask.body = hostile.into();
+    ask.snippets[0].text = hostile.into();
+    let mut logged = samples::logged_predictions(3, false);
+    logged.rows[0].answer = hostile.into();
+    logged.rows[0].key = Some(hostile.into());
     let mut charts = samples::run(true, trueline_web::pages::RunTab::Charts);
     charts.sections[0].charts[0].chart.title = hostile.into();
     charts.sections[0].charts[0].chart.series[0].name = format!("\"'{hostile}");
@@ -99,6 +104,7 @@ fn what_users_wrote_is_escaped() {
         ledger.render(),
         prediction.render(),
         endpoint.render(),
+        logged.render(),
         charts.render(),
         traced.render(),
         samples::run_with_open(Preview::Text { text: hostile.into(), first: None }).render(),

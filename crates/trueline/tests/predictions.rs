@@ -79,6 +79,66 @@ fn best_effort_predictions_are_found_a_moment_later() {
 }
 
 #[test]
+fn what_was_asked_is_looked_through_from_the_newest_back() {
+    let server = with_endpoint(On::Sqlite, "required");
+    let list = "/api/v1/endpoints/delays/predictions";
+    let (status, none) = server.get(list);
+    let nothing = json!({
+        "predictions": [], "next_cursor": null, "looked_at": 0, "looked_back_to": null, "gave_up": false,
+    });
+    assert_eq!((status, &none), (200, &nothing));
+    let (_, page) = server.call_bytes("GET", "/p/default/endpoints/delays/predictions", None, &[]);
+    assert!(text(&page).contains("Nothing was asked yet"), "an empty log teaches");
+    let mut expected = Vec::new();
+    for hour in 0..5 {
+        let body = rows(&[f64::from(hour), f64::from(hour) + 0.5]).to_string().into_bytes();
+        let key = format!("N{}", hour % 2);
+        let (status, answer) = server.call("POST", ASK, Some(body), &[("x-trueline-key", &key)]);
+        assert_eq!(status, 200, "{answer}");
+        expected.extend(ids(&answer));
+    }
+    let (status, _) = server.post(ASK, json!({ "dataframe_records": [{ "hour": "late" }] }));
+    assert_eq!(status, 400);
+    wait_until("what was refused is on the disk", || {
+        server.get(list).1["predictions"][0]["error"].as_str().is_some_and(|e| e.contains("hour"))
+    });
+    expected.reverse();
+    let listed = |query: &str| {
+        let (status, found) = server.get(&format!("{list}?{query}"));
+        assert_eq!(status, 200, "{found}");
+        let all = found["predictions"].as_array().unwrap();
+        let all: Vec<String> = all.iter().map(|p| p["id"].as_str().unwrap().to_owned()).collect();
+        (all, found["next_cursor"].as_str().map(str::to_owned))
+    };
+    assert_eq!(listed("outcome=answered"), (expected.clone(), None));
+    let (first, next) = listed("outcome=answered&limit=4");
+    let (second, last) = listed(&format!("outcome=answered&limit=6&cursor={}", next.unwrap()));
+    assert_eq!((first, second, last), (expected[..4].to_vec(), expected[4..].to_vec(), None));
+    assert_eq!(listed("outcome=failed").0.len(), 1);
+    assert_eq!(listed("key=N1").0.len(), 4);
+    assert_eq!(listed("version=delays/1&outcome=answered").0, expected);
+    assert_eq!(listed("version=delays/2").0.len(), 0);
+    assert_eq!(listed(&format!("id={}", expected[3])).0, [expected[3].clone()]);
+    assert_eq!(listed("to=2020-01-01").0.len(), 0);
+    assert_eq!(listed("from=2020-01-01T00:00:00Z").0.len(), 11);
+    for wrong in ["id=7", "outcome=odd", "from=noon", "cursor=x", "cursor=1-3-9"] {
+        let (status, problem) = server.get(&format!("{list}?{wrong}"));
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid")), "{wrong}: {problem}");
+    }
+    assert_eq!(server.get("/api/v1/endpoints/nowhere/predictions").0, 404);
+    let told = server.cli(&["prediction", "list", "delays", "--key", "N1", "--limit", "3"]);
+    let (rows, notes) = (text(&told.stdout), text(&told.stderr));
+    assert_eq!(rows.lines().count(), 4, "{rows}");
+    assert!(notes.contains("go on with: --cursor "), "{notes}");
+    let (_, page) =
+        server.call_bytes("GET", "/p/default/endpoints/delays/predictions?outcome=failed", None, &[]);
+    let page = text(&page);
+    assert!(page.contains("Failed") && page.contains("1 prediction on this page"), "{page}");
+    let (_, page) = server.call_bytes("GET", "/p/default/endpoints/delays/predictions?from=noon", None, &[]);
+    assert!(text(&page).contains("`noon` is no time"), "what can't be read is told on the page");
+}
+
+#[test]
 fn labels_come_in_any_order_and_twice() {
     let server = with_endpoint(On::Sqlite, "required");
     let ids = ids(&server.ok(ASK, rows(&[1.0, 2.0, 3.0])));

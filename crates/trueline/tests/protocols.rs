@@ -56,6 +56,48 @@ fn answers_are_what_the_openapi_document_says() {
     assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
 }
 
+/// A program on a page, as one copies it.
+fn snippet(page: &str, id: &str) -> String {
+    let from =
+        page.split_once(&format!("id=\"snippet-{id}\"")).unwrap_or_else(|| panic!("no {id} in {page}")).1;
+    let code = from.split_once("<code>").unwrap().1.split_once("</code>").unwrap().0;
+    let marks = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
+    marks.iter().fold(code.to_owned(), |text, (mark, sign)| text.replace(mark, sign))
+}
+
+/// Runs a program with a token in the environment; what it prints.
+fn printed(program: &str, flag: &str, text_of_it: &str, token: &str) -> String {
+    let done = Command::new(program).args([flag, text_of_it]).env("TRUELINE_TOKEN", token).output().unwrap();
+    assert!(done.status.success(), "{text_of_it}\n{}", text(&done.stderr));
+    text(&done.stdout)
+}
+
+#[test]
+fn what_an_endpoints_page_says_to_copy_runs_as_it_stands() {
+    let clients = std::env::var("TRUELINE_SERVING_PYTHON")
+        .expect("TRUELINE_SERVING_PYTHON is not set: run the tests with `cargo xtask test`");
+    let server = with_endpoint();
+    let Value::Array(all) = Models::saved().expected("binary").predictions else { panic!("a list") };
+    // The form is filled with the first rows of the example, which the model was saved with.
+    let expected = json!(all[..3]);
+    for secured in [false, true] {
+        let token = if secured { admin_of(&server) } else { String::new() };
+        let bearer = format!("Bearer {token}");
+        let headers = if secured { vec![("authorization", bearer.as_str())] } else { vec![] };
+        let (status, page) = server.call_bytes("GET", "/p/default/endpoints/delays", None, &headers);
+        let page = text(&page);
+        assert_eq!(status, 200, "{page}");
+        assert!(page.contains("with the example that delays/1 was logged with"), "{page}");
+        let answer: Value =
+            serde_json::from_str(&printed("bash", "-c", &snippet(&page, "curl"), &token)).unwrap();
+        assert_eq!(answer["predictions"], expected, "curl");
+        for id in ["python", "oip-http", "oip-grpc"] {
+            let told = printed(&clients, "-c", &snippet(&page, id), &token);
+            assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected, "{id}");
+        }
+    }
+}
+
 fn tensor(name: &str, data: Value) -> Value {
     json!({ "name": name, "shape": [1], "datatype": "FP64", "data": data })
 }

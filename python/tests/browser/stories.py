@@ -110,6 +110,53 @@ def a_prediction_is_traced_back(ann: Visitor, told: Any) -> None:
     ann.visit(f"/search?q={told['endpoint']}", "search", told["endpoint"])
 
 
+def a_prediction_is_found_among_those_that_were_logged(ann: Visitor, told: Any) -> None:
+    path = f"/p/default/endpoints/{told['endpoint']}/predictions"
+    ann.go(f"/p/default/endpoints/{told['endpoint']}", "endpoint")
+    link = ann.page.get_by_role("link", name="Predictions", exact=True)
+    ann.follow(link, "predictions", "Answered", "Failed", "and more")
+    rows = ann.page.locator("tbody tr")
+    ann.expect(rows.count() == 50, "a page does not have fifty rows")
+    ann.page.get_by_role("link", name="Next page").click()
+    ann.page.wait_for_url("**cursor=**")
+    ann.page.go_back()
+    ann.page.get_by_label("Outcome").select_option("failed")
+    ann.page.get_by_role("button", name="Filter").click()
+    ann.page.wait_for_url("**outcome=failed**")
+    ann.shows("expected double", "1 prediction on this page")
+    ann.look("predictions-failed")
+    ann.page.get_by_role("link", name="Clear").click()
+    ann.page.get_by_label("From, UTC").fill("2020-01-01T00:00")
+    ann.page.get_by_label("Before, UTC").fill("2020-01-02T00:00")
+    ann.page.get_by_role("button", name="Filter").click()
+    ann.page.wait_for_url("**to=2020**")
+    ann.shows("No prediction matches")
+    asked = told["predictions"][1]
+    ann.go(f"{path}?id={asked}", "a prediction by its id")
+    ann.page.locator(".row-link").click()
+    ann.page.wait_for_url(f"**/predictions/{asked}")
+
+
+def an_endpoint_is_tried_from_its_page(ann: Visitor, told: Any) -> None:
+    ann.visit(f"/p/default/endpoints/{told['endpoint']}", "endpoint-try", "was logged with", "curl", "gRPC")
+    part = ann.page.locator("#try")
+    part.get_by_role("button", name="Ask", exact=True).click()
+    part.get_by_text("Answered").wait_for()
+    ann.expect("by flight-delay/" in part.inner_text(), "does not say which version answered")
+    link = part.locator(".answer-links a")
+    ann.expect(link.count() == 3, "does not lead to a prediction for each row")
+    ann.look("endpoint-tried")
+    field = part.get_by_label("Input, in any of MLflow's forms")
+    field.fill('{"dataframe_records": [{"hour": "late"}]}')
+    with ann.refusals():
+        part.get_by_role("button", name="Ask", exact=True).click()
+        part.get_by_text("Refused").wait_for()
+    ann.expect("expected double" in part.inner_text(), "does not tell the error as it is")
+    ann.page.locator("summary", has_text="The same over gRPC").click()
+    ann.shows("tritonclient.grpc")
+    ann.look("endpoint-refused")
+
+
 def the_ledger_is_verified(ada: Visitor) -> None:
     ada.visit("/ledger", "ledger", "rolled back", "declared the release policy of")
     ada.page.get_by_role("button", name="Verify now").click()
@@ -161,6 +208,8 @@ def main() -> int:
         runs_are_looked_at_and_compared(ann, told)
         run_stories.all_of_them(look, ann, told)
         a_prediction_is_traced_back(ann, told)
+        a_prediction_is_found_among_those_that_were_logged(ann, told)
+        an_endpoint_is_tried_from_its_page(ann, told)
         who_may_not_deploy_sees_no_way_back(bea, told)
         keys_do_what_a_mouse_does(ann, told)
         what_is_empty_teaches_the_first_command(ann)

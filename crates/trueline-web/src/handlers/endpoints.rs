@@ -1,9 +1,8 @@
 //! Endpoints, one endpoint with its live part, and its way back.
 
+use super::ask_it::ask_it;
 use super::settings::field;
-use super::{
-    Answer, App, Failure, FaultKind, Form, Visitor, Web, mlmodel, monitors, page, rollouts, timestamp,
-};
+use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, monitors, page, rollouts, timestamp};
 use crate::Links;
 use crate::links::ViewUrl;
 use crate::pages::{
@@ -14,7 +13,6 @@ use crate::parts::{Badge, Reference, Tone};
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
-use serde_json::{Map, Value, json};
 use trueline_flows::{DeployLeave, roll_back as return_to_previous};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_registry::{RegistryError, VersionKey};
@@ -143,7 +141,7 @@ pub(super) async fn one(
         versions: served_versions(&app, &read, &shell.to, served).await?,
         history,
         roll_back: way_back(&app, &visitor, &shell.to, &endpoint).await?,
-        call: call(&app, &visitor, &endpoint).await,
+        ask: ask_it(&app, &visitor, &endpoint).await,
         rollout: rollouts::part(&app, &visitor, &shell, &endpoint.name).await?,
         sticky_header: endpoint.sticky_header,
         pager,
@@ -321,34 +319,6 @@ pub(super) async fn roll_back(
     return_to_previous(&app.deployments, &leave, &name, reason).await?;
     let to = Links::new(Some(visitor.project())).endpoint(name.as_str());
     Ok(Redirect::to(&format!("{to}#history")).into_response())
-}
-
-/// The command that asks an endpoint, with a row that its signature takes.
-async fn call(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> String {
-    let url =
-        format!("{}/projects/{}/endpoints/{}/invocations", visitor.address, visitor.project(), endpoint.name);
-    let token = match visitor.session.caller().has_token() {
-        true => " \\\n  -H \"authorization: Bearer $TRUELINE_TOKEN\"",
-        false => "",
-    };
-    let body = json!({ "dataframe_records": [example(app, visitor, endpoint).await.unwrap_or_default()] });
-    format!("curl {url}{token} \\\n  -H 'content-type: application/json' \\\n  -d '{body}'")
-}
-
-/// A row as the signature of the first version has it.
-async fn example(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> Option<Map<String, Value>> {
-    let spec = &endpoint.route.as_ref()?.variants.first()?.spec;
-    let key = VersionKey::new(&spec.model, spec.version);
-    let manifest = app.registry.manifest(&visitor.session.leave().ok()?, &key).await.ok()??;
-    let signature = mlmodel::of_version(app, visitor, &manifest).await?.signature?;
-    let value = |kind: &str| match kind {
-        "long" | "integer" => json!(1),
-        "boolean" => json!(true),
-        "string" => json!("text"),
-        "datetime" => json!("2026-01-31T12:00:00Z"),
-        _ => json!(0.5),
-    };
-    Some(signature.inputs.iter().map(|f| (f.name.clone(), value(&f.kind))).collect())
 }
 
 #[cfg(test)]

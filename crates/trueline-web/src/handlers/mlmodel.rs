@@ -11,6 +11,8 @@ pub(super) struct MlModel {
     pub(super) flavours: Vec<String>,
     /// What it takes and gives, when recorded.
     pub(super) signature: Option<Signature>,
+    /// The file with the input example as it is sent, when one was logged.
+    pub(super) serving_input: Option<String>,
 }
 
 /// What such a file is called, at the root of a model's files.
@@ -43,7 +45,7 @@ pub(super) async fn below(app: &Web, visitor: &Visitor, uri: &str) -> Result<Opt
 impl MlModel {
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
-        Self { flavours: flavours(&text), signature: signature(&text) }
+        Self { flavours: flavours(&text), signature: signature(&text), serving_input: serving_input(&text) }
     }
 }
 
@@ -53,6 +55,14 @@ fn flavours(text: &str) -> Vec<String> {
     let inside = block.take_while(|l| l.starts_with(' '));
     let own = inside.filter(|l| l.starts_with("  ") && !l.starts_with("   ") && l.ends_with(':'));
     own.map(|l| l.trim().trim_end_matches(':').to_owned()).collect()
+}
+
+/// What the block `saved_input_example_info:` says of the example's form for serving.
+fn serving_input(text: &str) -> Option<String> {
+    let block = text.lines().skip_while(|l| *l != "saved_input_example_info:").skip(1);
+    let mut inside = block.take_while(|l| l.starts_with(' '));
+    let path = inside.find_map(|l| l.trim().strip_prefix("serving_input_path: "))?;
+    Some(path.trim_matches(['\'', '"']).to_owned()).filter(|path| path != "null")
 }
 
 /// The block `signature:`, whose values are JSON in quotes.
@@ -101,6 +111,16 @@ mod tests {
                            \"required\": true}, {\"type\": \"double\",\n    \"name\": \"distance\", \"required\": false}]'\n  \
                            outputs: '[{\"type\": \"tensor\", \"tensor-spec\": {\"dtype\": \"float32\", \"shape\": [-1]}}]'\n  params: \
                            null\n";
+
+    #[test]
+    fn the_file_of_the_example_is_found() {
+        let text = format!(
+            "{MLMODEL}saved_input_example_info:\n  artifact_path: input_example.json\n  serving_input_path: \
+             serving_input_example.json\n  type: dataframe\n"
+        );
+        assert_eq!(serving_input(&text).as_deref(), Some("serving_input_example.json"));
+        assert_eq!(serving_input(MLMODEL), None);
+    }
 
     #[test]
     fn an_mlmodel_file_tells_flavours_and_signature() {

@@ -2,6 +2,7 @@
 //! policy says, and what was asked for, the URL.
 
 mod artifacts;
+mod ask_it;
 mod compare;
 mod data;
 mod endpoints;
@@ -12,6 +13,7 @@ mod home;
 mod incidents;
 mod ledger;
 mod logged_models;
+mod logged_predictions;
 mod mlmodel;
 mod models;
 mod monitors;
@@ -146,6 +148,7 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/endpoints", get(endpoints::list))
         .route("/p/{project}/endpoints/{name}", get(endpoints::one))
         .route("/p/{project}/endpoints/{name}/live", get(endpoints::live))
+        .route("/p/{project}/endpoints/{name}/predictions", get(logged_predictions::list))
         .route("/p/{project}/endpoints/{name}/rollback", post(endpoints::roll_back))
         .route("/p/{project}/endpoints/{name}/rollouts/{id}", post(rollouts::decide))
         .route("/p/{project}/predictions", get(predictions::find))

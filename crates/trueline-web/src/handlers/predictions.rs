@@ -37,7 +37,14 @@ fn columns(columns: &Columns) -> Vec<Pair> {
     columns.iter().map(|(name, value)| Pair::new(name, scalar(value))).collect()
 }
 
-fn answer(record: &Record) -> String {
+pub(super) fn state(record: &Record) -> Badge {
+    match record.status {
+        Status::Ok => Badge::new(Tone::Good, "Answered"),
+        Status::Error(_) => Badge::new(Tone::Bad, "Failed"),
+    }
+}
+
+pub(super) fn answer(record: &Record) -> String {
     match (&record.status, &record.outputs) {
         (Status::Error(why), _) => why.clone(),
         (Status::Ok, Outputs::None) => "nothing".to_owned(),
@@ -90,7 +97,8 @@ pub(super) async fn one(
     shell.crumbs = vec![
         Crumb::to("Endpoints", shell.to.endpoints()),
         Crumb::to(&record.endpoint, shell.to.endpoint(&record.endpoint)),
-        Crumb::here(format!("Prediction {}", crate::format::short_digest(&text))),
+        Crumb::to("Predictions", shell.to.endpoint_predictions(&record.endpoint)),
+        Crumb::here(crate::format::short_digest(&text)),
     ];
     shell.as_cli = Some(format!("trueline trace {id}"));
     shell.as_api = visitor.api(&format!("/api/v1/predictions/{id}/trace"));
@@ -98,10 +106,7 @@ pub(super) async fn one(
     let events = trace.events.iter().rev().map(|e| ledger::line(e, visitor.project(), &shell.to)).collect();
     page(&PredictionPage {
         id: id.to_string(),
-        state: match record.status {
-            Status::Ok => Badge::new(Tone::Good, "Answered"),
-            Status::Error(_) => Badge::new(Tone::Bad, "Failed"),
-        },
+        state: state(record),
         version: Reference::to("version", format!("{model} {number}"), shell.to.version(model, number)),
         endpoint,
         at: timestamp(record.received_at_ms),

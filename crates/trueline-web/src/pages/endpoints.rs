@@ -206,6 +206,39 @@ pub enum RollBack {
     To(RouteRow),
 }
 
+/// How an endpoint is asked from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Snippet {
+    /// Names it on the page.
+    pub id: &'static str,
+    /// What it is written for.
+    pub title: &'static str,
+    /// What must be installed; may be empty.
+    pub needs: &'static str,
+    /// The command or program.
+    pub text: String,
+}
+
+/// The part of an endpoint's page that tries it: a form, and how the same is asked from elsewhere.
+#[derive(Clone, Debug, Template)]
+#[template(path = "endpoint_ask.html")]
+pub struct AskIt {
+    /// The scoring route.
+    pub path: String,
+    /// The page of a prediction, without its id.
+    pub predictions: String,
+    /// The input that the form is filled with.
+    pub body: String,
+    /// Whether that was logged with the model, or made up as its signature has it.
+    pub is_logged: bool,
+    /// The version that it is of.
+    pub of: String,
+    /// How it is asked from elsewhere; curl first.
+    pub snippets: Vec<Snippet>,
+}
+
+impl HtmlSafe for AskIt {}
+
 /// One endpoint. The view reads `cursor`, a place in the history.
 #[derive(Clone, Debug, Template)]
 #[template(path = "endpoint.html")]
@@ -242,8 +275,8 @@ pub struct EndpointPage {
     pub roll_back: RollBack,
     /// The newest rollout; none when there never was one.
     pub rollout: Option<RolloutPart>,
-    /// The command that asks it.
-    pub call: String,
+    /// How it is tried; none before the first deployment.
+    pub ask: Option<AskIt>,
 }
 
 impl EndpointPage {

@@ -12,6 +12,7 @@ mod home;
 mod incidents;
 mod ledger;
 mod logged_models;
+mod logged_predictions;
 mod models;
 mod monitors;
 mod outside;
@@ -33,8 +34,8 @@ pub use data::{
     ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
 };
 pub use endpoints::{
-    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, RollBack, RouteRow, ServedVersion, Share,
-    Shares, Traffic, Watched,
+    AskIt, EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, RollBack, RouteRow, ServedVersion,
+    Share, Shares, Snippet, Traffic, Watched,
 };
 pub use experiments::{ExperimentRow, ExperimentsPage};
 pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};
@@ -42,6 +43,7 @@ pub use home::{GetStarted, HomePage, TaskRow, Waiting};
 pub use incidents::{IncidentPage, IncidentRow, IncidentsPage, StoryLine};
 pub use ledger::{EventLine, EventPage, LedgerHead, LedgerPage, Payload, Verification, VerificationPart};
 pub use logged_models::{LoggedModelPage, LoggedModelRow, LoggedModelsPage, ModelMetricRow};
+pub use logged_predictions::{GaveUp, LoggedPredictionsPage, PredictionRow};
 pub use models::{
     AliasRow, Field, FrozenFile, Manifest, ModelPage, ModelRow, ModelsPage, Signature, VersionPage,
     VersionRow,

@@ -93,7 +93,11 @@ pub fn endpoint(full: bool) -> EndpointPage {
         name: "churn-score".into(),
         state: if full { Badge::new(Tone::Good, "Live") } else { Badge::new(Tone::Wait, "Nothing deployed") },
         log: "required",
-        log_rules: if full { vec!["10 % of predictions".to_owned(), "without ssn".to_owned()] } else { Vec::new() },
+        log_rules: if full {
+            vec!["10 % of predictions".to_owned(), "without ssn".to_owned()]
+        } else {
+            Vec::new()
+        },
         dropped: if full { 12 } else { 0 },
         sticky_header: full.then(|| "x-customer".into()),
         created_by: "ann".into(),
@@ -111,7 +115,29 @@ pub fn endpoint(full: bool) -> EndpointPage {
         history: if full { history } else { vec![] },
         pager: Pager { rows: 3, noun: "route", next_cursor: full.then(|| "10".into()) },
         rollout: full.then(super::watching::rollout),
-        call: "curl http://127.0.0.1:5700/projects/churn-prediction/endpoints/churn-score/invocations \\\n  -d '{}'".into(),
+        ask: full.then(ask),
+    }
+}
+
+fn ask() -> AskIt {
+    let body = serde_json::json!({
+        "dataframe_split": { "columns": ["tenure", "monthly"], "data": [[12.0, 79.99], [3.0, 20.5]] },
+    });
+    let asked = trueline_web::snippets::Asked {
+        address: "http://127.0.0.1:5700",
+        project: "churn-prediction",
+        endpoint: "churn-score",
+        token: true,
+        body: &body,
+        signature: None,
+    };
+    AskIt {
+        path: asked.path(),
+        predictions: to().prediction(""),
+        body: trueline_web::snippets::input(&body),
+        is_logged: true,
+        of: "churn/6".into(),
+        snippets: asked.snippets(),
     }
 }
 
@@ -149,6 +175,42 @@ pub fn prediction(full: bool) -> PredictionPage {
             false => vec![asked, Station::missing("broadcast", "Route", gap)],
         },
         events: if full { events().into_iter().take(4).collect() } else { vec![] },
+    }
+}
+
+/// A page of the log, what a search that gave up shows, and an empty log.
+pub fn logged_predictions(rows: usize, gave_up: bool) -> LoggedPredictionsPage {
+    let row = |n: usize| {
+        let failed = n % 4 == 3;
+        PredictionRow {
+            id: hash(n as u64)[..32].to_owned(),
+            state: if failed { Badge::new(Tone::Bad, "Failed") } else { Badge::new(Tone::Good, "Answered") },
+            answer: if failed { "column `tenure` is missing".into() } else { "0.8123456239700317".into() },
+            version: share("6", 0.0).version,
+            key: (n % 2 == 0).then(|| format!("customer-{n}")),
+            at: ago(4_000 * (n as i64 + 1)),
+            took_us: (n != 2).then_some(201),
+        }
+    };
+    let filtered = if gave_up { "customer-9" } else { "" };
+    let mut shell = shell("Predictions", Section::Endpoints, &[("Endpoints", to().endpoints())]);
+    shell.as_cli = Some("trueline prediction list churn-score".into());
+    LoggedPredictionsPage {
+        view: ViewUrl::new(to().endpoint_predictions("churn-score"), [("key", filtered)]),
+        endpoint: "churn-score".into(),
+        rows: (0..rows).map(row).collect(),
+        pager: Pager {
+            rows,
+            noun: "prediction",
+            next_cursor: (rows > 0 || gave_up).then(|| "3-512-0".into()),
+        },
+        gave_up: gave_up.then(|| GaveUp { looked_at: 100_000, back_to: Some(ago(7_200_000)) }),
+        filter_problem: None,
+        times: [String::new(), String::new()],
+        versions: vec!["churn/6".into(), "churn/7".into()],
+        first: "curl http://127.0.0.1:5700/projects/churn-prediction/endpoints/churn-score/invocations"
+            .into(),
+        shell,
     }
 }
 

@@ -18,6 +18,7 @@ mod ledger;
 mod model;
 mod monitor;
 mod pipeline;
+mod prediction;
 mod progress;
 mod query;
 mod rehearse;
@@ -110,6 +111,9 @@ enum Command {
     Incident(incident::IncidentCommand),
     /// Send a table's rows through an endpoint as if it were their time, with features and labels as they became known
     Replay(Box<replay::ReplayArgs>),
+    /// Predictions: what endpoints were asked and answered
+    #[command(subcommand)]
+    Prediction(prediction::PredictionCommand),
     /// Tell how a prediction came about: route, version, run, code, data
     Trace(trace::TraceArgs),
     /// Ask the log of predictions in SQL: tables `predictions` and `labels`
@@ -184,6 +188,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Alert(command) => monitor::alert(command),
         Command::Incident(command) => incident::incident(command),
         Command::Replay(args) => replay::run(&args),
+        Command::Prediction(command) => prediction::run(command),
         Command::Trace(args) => trace::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Import(command) => import::run(command),

@@ -14,10 +14,10 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, AliasFollower, CheckedFolders, Collector, Deployments, LogQueries, MATERIALISE_TASK, Reach, Rehearsals,
-    Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone,
-    VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
-    training_set_task, verify_task,
+    Access, AliasFollower, CheckedFolders, Collector, Deployments, LogQueries, MATERIALISE_TASK, Reach,
+    Rehearsals, Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences,
+    Undone, VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile,
+    run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
