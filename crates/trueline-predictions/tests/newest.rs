@@ -120,7 +120,7 @@ async fn a_look_that_gave_up_says_so_and_how_far_it_came() {
     let found = at(&log, &Look { most: 10, ..look(nobody.clone(), 5) });
     assert!(found.gave_up && found.items.is_empty());
     assert_eq!((found.looked_at, found.back_to_ms), (10, Some(1_700_000_000_030)));
-    let rest = at(&log, &Look { before: found.next, ..look(nobody.clone(), 5) });
+    let rest = at(&log, &Look { before: found.next, ..look(nobody, 5) });
     assert_eq!((rest.looked_at, rest.gave_up, rest.next), (30, false, None));
     // One that found enough did not give up, though there is more.
     let full = at(&log, &look(RecordFilter::default(), 5));

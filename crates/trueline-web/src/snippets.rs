@@ -165,7 +165,7 @@ impl Asked<'_> {
                 tensor.datatype,
             );
         }
-        let _ = write!(text, "answer = client.infer(\"{}\", inputs{})\n", self.endpoint, self.oip_headers());
+        let _ = writeln!(text, "answer = client.infer(\"{}\", inputs{})", self.endpoint, self.oip_headers());
         let _ = write!(text, "print(answer.as_numpy({}).tolist())", Json::from(self.output()));
         text
     }
@@ -278,13 +278,17 @@ fn datatype(values: &Json) -> Option<&'static str> {
     let mut all = Vec::new();
     leaves(values, &mut all);
     let every = |is: fn(&Json) -> bool| !all.is_empty() && all.iter().all(|v| is(v));
-    let kinds: [(fn(&Json) -> bool, _); 4] = [
-        (Json::is_boolean, "BOOL"),
-        (Json::is_i64, "INT64"),
-        (|v| v.is_number() || v.is_null(), "FP64"),
-        (Json::is_string, "BYTES"),
-    ];
-    kinds.into_iter().find(|(is, _)| every(*is)).map(|(_, name)| name)
+    if every(Json::is_boolean) {
+        Some("BOOL")
+    } else if every(Json::is_i64) {
+        Some("INT64")
+    } else if every(|v| v.is_number() || v.is_null()) {
+        Some("FP64")
+    } else if every(Json::is_string) {
+        Some("BYTES")
+    } else {
+        None
+    }
 }
 
 /// Whether a tensor of this type can hold the values: only floats may be missing.
