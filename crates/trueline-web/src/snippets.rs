@@ -340,7 +340,7 @@ mod tests {
         let short = json!({ "inputs": [[1, null, true]] });
         assert_eq!(input(&short), r#"{"inputs": [[1, null, true]]}"#);
         assert_eq!(written(&short, &PYTHON, 0), r#"{"inputs": [[1, None, True]]}"#);
-        let long = json!({ "inputs": [vec![0.125; 12], vec![0.25; 12]] });
+        let long = json!({ "inputs": [vec![0.125; 9], vec![0.25; 9]] });
         let told = input(&long);
         assert!(told.starts_with("{\n    \"inputs\": [\n        [0.125, "), "{told}");
         assert_eq!(serde_json::from_str::<Json>(&told).unwrap(), long);
