@@ -249,7 +249,7 @@ fn a_rollout_tells_its_steps_its_evidence_and_who_may_end_it() {
         "0.000125",
         "a first look at 7",
         "Rollouts before it",
-        "1,204 requests asked, 1 failed, 12 not asked because too many waited",
+        "1204 requests asked, 1 failed, 12 not asked because too many waited",
         "numbers by 0.212 at the most, most of all <a href=\"/p/churn-prediction/predictions/01\">01</a>",
         "it fell over",
         "name=\"decision\" value=\"cancel\"",
