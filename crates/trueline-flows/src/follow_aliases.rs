@@ -27,6 +27,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const MOVING: &[&str] = &[
     "alias.set",
     "alias.deleted",
+    // Where it points may have changed while a version was made ready.
+    "endpoint.deployed",
     "model.renamed",
     "release_policy.declared",
     "rollout.cancelled",
@@ -212,8 +214,13 @@ impl AliasFollower {
             return Ok(());
         };
         match self.change(project, endpoint, variants, &moved).await {
-            Ok(()) => {
+            Ok(true) => {
                 self.parts.undone.done(&key);
+                Ok(())
+            }
+            Ok(false) => {
+                let why = "the endpoint was changed by somebody else at that moment".to_owned();
+                self.parts.undone.note(key, NotFollowed { moved, why }, Instant::now());
                 Ok(())
             }
             Err(error) => self.stay(project, endpoint, key, &moved, &error).await,
@@ -272,21 +279,20 @@ impl AliasFollower {
         spec(&self.parts.registry, read, &want).await
     }
 
-    /// Loads and tries, writes down, swaps.
+    /// Loads and tries, writes down, swaps. Not if the route is another one by then.
     async fn change(
         &self,
         project: &Project,
         endpoint: &Endpoint,
         variants: Vec<Variant>,
         moved: &AliasMoved,
-    ) -> Result<(), DeployError> {
+    ) -> Result<bool, DeployError> {
         self.parts.plane.prepare(&project.id, &variants).await?;
         let followed = self.parts.endpoints.follow(&project.id, endpoint, variants, moved).await?;
-        if let Some(endpoint) = followed {
-            publish(&self.parts.plane, project, &endpoint).await?;
-            tracing::info!(endpoint = %endpoint.name, reason = moved.words(), "an endpoint followed an alias");
-        }
-        Ok(())
+        let Some(endpoint) = followed else { return Ok(false) };
+        publish(&self.parts.plane, project, &endpoint).await?;
+        tracing::info!(endpoint = %endpoint.name, reason = moved.words(), "an endpoint followed an alias");
+        Ok(true)
     }
 
     /// Leaves an endpoint as it is, and says why.

@@ -27,6 +27,8 @@ pub struct Knock {
     pub token: Option<String>,
     /// The request's id.
     pub request: String,
+    /// When the request came, before its body did.
+    pub began: Instant,
 }
 
 /// What is asked of an endpoint.

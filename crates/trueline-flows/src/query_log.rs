@@ -1,7 +1,9 @@
 //! SQL over a project's prediction log: what is sealed and what was made durable a moment ago, copied into tables that are
 //! there for one question. The log itself is only read.
 
+use crate::predict::json_of;
 use serde_json::{Value as Json, json};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +46,6 @@ const LABEL: &str = "INSERT INTO labels VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
 const LABELS_LOADED: &str = "
 CREATE INDEX labels_of ON labels (prediction_id);
 UPDATE labels SET holds = 1 WHERE rowid IN (SELECT max(rowid) FROM labels GROUP BY prediction_id);";
-/// Where the question is about a part of the predictions, it is about their labels alone.
-const LABELS_OF_OTHERS: &str =
-    "DELETE FROM labels WHERE prediction_id NOT IN (SELECT prediction_id FROM predictions);";
 
 /// A question to the log.
 #[derive(Clone, Debug)]
@@ -130,22 +129,25 @@ impl LogQueries {
 fn answer(log: &PredictionLog, project: &str, question: &LogQuestion) -> Result<LogAnswer, LogQueryError> {
     let mut loading = Loading { sql: Sql::begin(TABLES, TIME)?, read: 0 };
     let within = question.event_time_ms.clone();
+    let narrowed = question.endpoint.is_some() || within.is_some();
+    let mut known = HashSet::new();
     for stream in log.streams() {
         let Some(endpoint) = stream.endpoint().filter(|_| stream.project() == project) else { continue };
         if question.endpoint.as_ref().is_some_and(|asked| asked.as_str() != endpoint) {
             continue;
         }
         let page = |scan: &Scan| log.scan(project, endpoint, scan);
-        loading.load(within.clone(), page, PREDICTION, prediction)?;
+        loading.load(within.clone(), page, PREDICTION, prediction, |one| {
+            known.extend(narrowed.then_some(one.prediction_id));
+            true
+        })?;
     }
     let predictions = loading.read;
-    // A label has an event time of its own, so all of them are looked at.
-    loading.load(None, |scan| log.scan_labels(project, scan), LABEL, label)?;
+    // A label has an event time of its own, so all of them are looked at; those of other predictions are not put in.
+    let wanted = |one: &Label| !narrowed || known.contains(&one.prediction_id);
+    loading.load(None, |scan| log.scan_labels(project, scan), LABEL, label, wanted)?;
     let labels = loading.read - predictions;
     loading.sql.run(LABELS_LOADED)?;
-    if question.endpoint.is_some() || within.is_some() {
-        loading.sql.run(LABELS_OF_OTHERS)?;
-    }
     let most = SqlMost { rows: question.rows, bytes: ANSWER_BYTES };
     Ok(LogAnswer { answer: loading.sql.ask(&question.sql, most)?, predictions, labels })
 }
@@ -162,16 +164,17 @@ impl Loading {
         page: impl Fn(&Scan) -> Result<Page<T>, LogError>,
         statement: &str,
         row: impl Fn(&T) -> R,
+        mut wanted: impl FnMut(&T) -> bool,
     ) -> Result<(), LogQueryError> {
         let mut scan = Scan { from: Cursor::START, event_time_ms, limit: PAGE };
         loop {
             let found = page(&scan)?;
             self.sql.in_time()?;
-            self.read += found.items.len() as u64;
-            if self.read > MOST_READ {
-                return Err(LogQueryError::TooMuch);
-            }
-            for item in &found.items {
+            for item in found.items.iter().filter(|item| wanted(item)) {
+                self.read += 1;
+                if self.read > MOST_READ {
+                    return Err(LogQueryError::TooMuch);
+                }
                 self.sql.insert(statement, row(item))?;
             }
             if found.end {
@@ -201,16 +204,6 @@ fn value(scalar: &Scalar) -> SqlValue {
         Scalar::Int(whole) => SqlValue::Int(*whole),
         Scalar::Float(float) => SqlValue::Float(*float),
         Scalar::Text(told) => text(told),
-    }
-}
-
-fn json_of(scalar: &Scalar) -> Json {
-    match scalar {
-        Scalar::Null => Json::Null,
-        Scalar::Bool(on) => json!(on),
-        Scalar::Int(whole) => json!(whole),
-        Scalar::Float(float) => json!(float),
-        Scalar::Text(told) => json!(told),
     }
 }
 

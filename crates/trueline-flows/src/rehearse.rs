@@ -170,8 +170,10 @@ async fn ask_all(
     let broken = |e: trueline_stats::StatsError| RehearseError::Stopped(e.to_string());
     let deadline = Instant::now() + LONGEST;
     let answered = |r: &&Record| r.status == Status::Ok && r.outputs != Outputs::None;
-    let asked = records.iter().filter(answered);
-    let without_answer = records.len() - asked.clone().count();
+    let redacted = records.iter().filter(|r| !r.redacted.is_empty()).count();
+    let whole = records.iter().filter(|r| r.redacted.is_empty());
+    let asked = whole.filter(answered);
+    let without_answer = records.len() - redacted - asked.clone().count();
     let mut seen = Rehearsed::new(tolerance).map_err(broken)?;
     let questions = asked.take_while(|_| Instant::now() < deadline).map(|r| ask(model, r, deadline));
     let mut answers = futures::stream::iter(questions).buffer_unordered(AT_ONCE);
@@ -180,7 +182,8 @@ async fn ask_all(
         match answer {
             // It was under way when the time was over, which says nothing of the version.
             Err(ServingError::TimedOut(_)) if Instant::now() >= deadline => {}
-            Err(error) => seen.failed(&id, &error.to_string()),
+            // The ledger keeps it for good.
+            Err(error) => seen.failed(&id, &error.without_values()),
             Ok(now) => {
                 let took_then = record.timings.iter().find(|(stage, _)| *stage == Stage::Runtime);
                 #[allow(clippy::cast_precision_loss)]
@@ -191,7 +194,7 @@ async fn ask_all(
             }
         }
     }
-    Ok(seen.report(records.len() as u64, without_answer as u64))
+    Ok(seen.report(records.len() as u64, without_answer as u64, redacted as u64))
 }
 
 type Answer<'r> = (&'r Record, Result<serde_json::Value, ServingError>, Duration);

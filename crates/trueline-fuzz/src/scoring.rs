@@ -105,7 +105,12 @@ impl Scoring {
             body: String::from_utf8_lossy(&body).into_owned(),
             answer,
         };
-        let knock = Knock { project: PROJECT.to_owned(), token: None, request: "fuzz".to_owned() };
+        let knock = Knock {
+            project: PROJECT.to_owned(),
+            token: None,
+            request: "fuzz".to_owned(),
+            began: std::time::Instant::now(),
+        };
         let request = request.extension(knock).body(Body::from(body.clone()));
         let request = request.map_err(|e| finding(e.to_string()))?;
         let app = self.app.clone();

@@ -123,7 +123,9 @@ async fn predict(
 ) -> Result<Response, Refusal> {
     let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
     let predicted = caller.ask_with(&headers, body, |bytes| crate::body::frame(bytes)).await?;
+    let began = Instant::now();
     let text = write::only_predictions(&predicted.predictions);
+    predicted.written(began);
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
@@ -136,8 +138,9 @@ async fn azure(State(root): State<Root>, Arrived { knock, headers, body }: Arriv
     };
     let (mut response, failed) = match asked.await {
         Ok(predicted) => {
-            let mut text = String::new();
+            let (mut text, began) = (String::new(), Instant::now());
             write::predictions(&mut text, &predicted.predictions);
+            predicted.written(began);
             (([(header::CONTENT_TYPE, "application/json")], text).into_response(), false)
         }
         Err(refusal) => {

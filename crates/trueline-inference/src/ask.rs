@@ -61,7 +61,7 @@ impl<'c> Caller<'c> {
         if event_time_ms.is_some() && !self.replay {
             return Err(Refusal::no_replay());
         }
-        let deadline = deadline(headers, self.began)?;
+        let deadline = deadline(headers, self.knock.began)?;
         let request = PredictionRequest {
             project: self.knock.project,
             endpoint: self.endpoint,

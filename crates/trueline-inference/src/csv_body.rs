@@ -12,6 +12,9 @@ const MISSING: [&str; 18] = [
     "NA", "NULL", "NaN", "None", "n/a", "nan",
 ];
 
+/// The most cells that rows may lack: they are in memory, and nobody sent them.
+const MOST_LACKING: usize = 1_000_000;
+
 /// Reads a body. Columns of texts, as the model has them, are left as they are: `007` is no number there.
 pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
     let wrong =
@@ -22,6 +25,7 @@ pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
         return Err("Failed to parse input as a Pandas DataFrame: No columns to parse from file".to_owned());
     }
     let mut columns: Vec<Vec<String>> = vec![Vec::new(); names.len()];
+    let mut lacking = 0;
     for (row, record) in reader.records().enumerate() {
         let record = record.map_err(wrong)?;
         if record.len() > names.len() {
@@ -29,6 +33,12 @@ pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
             return Err(format!(
                 "Failed to parse input as a Pandas DataFrame: the CSV can't be read: expected {expected} fields in row \
                  {row}, saw {saw}"
+            ));
+        }
+        lacking += names.len() - record.len();
+        if lacking > MOST_LACKING {
+            return Err(format!(
+                "Failed to parse input as a Pandas DataFrame: the rows of the CSV lack more than {MOST_LACKING} fields"
             ));
         }
         // What a row lacks at its end is missing.
@@ -48,12 +58,13 @@ fn names<'h>(header: impl Iterator<Item = &'h str>) -> Vec<String> {
         .enumerate()
         .map(|(i, name)| if name.is_empty() { format!("Unnamed: {i}") } else { name.to_owned() })
         .collect();
+    let given: HashSet<&str> = header.iter().map(String::as_str).collect();
     let mut taken: HashSet<String> = HashSet::with_capacity(header.len());
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let mut names = Vec::with_capacity(header.len());
     for name in &header {
         let mut own = name.clone();
-        while taken.contains(&own) || own != *name && header.contains(&own) {
+        while taken.contains(&own) || own != *name && given.contains(own.as_str()) {
             let count = counts.entry(name).or_default();
             *count += 1;
             own = format!("{name}.{count}");

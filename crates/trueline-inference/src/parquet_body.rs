@@ -13,6 +13,8 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType as Arrow;
 use axum::body::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value as Json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use trueline_serving::Frame;
@@ -24,6 +26,9 @@ const LARGEST_TABLE: i64 = 512 << 20;
 const DEEPEST: usize = 16;
 /// The most rows that a table may have.
 const MOST_ROWS: i64 = 1_000_000;
+
+/// The most values that lists of a table may have: a page of a few bytes can say that it has thousands of millions.
+const MOST_LISTED: u64 = 10_000_000;
 
 /// Reads a body. The reader of the format panics at some of what a damaged file can say, which is no more than a refusal here.
 pub(crate) fn frame(body: &Bytes) -> Result<Frame, String> {
@@ -52,6 +57,9 @@ fn read(body: &Bytes) -> Result<Frame, String> {
     }) {
         return Err(wrong(&"a column lies before the beginning of the file"));
     }
+    if values_in_lists(body).map_err(|e| wrong(&e))? > MOST_LISTED {
+        return Err(wrong(&format!("its lists have more than {MOST_LISTED} values")));
+    }
     let schema = reader.schema().clone();
     let mut columns: Vec<Option<Values>> = vec![None; schema.fields().len()];
     for batch in reader.build().map_err(|e| wrong(&e))? {
@@ -76,6 +84,26 @@ fn read(body: &Bytes) -> Result<Frame, String> {
         Tensor::column(field.name().as_str(), values.unwrap_or(Values::Json(Vec::new())))
     };
     unique(named.map(tensor).collect())
+}
+
+/// How many values the pages of columns of lists say that they have. The footer need not tell the truth of it.
+fn values_in_lists(body: &Bytes) -> Result<u64, ParquetError> {
+    let file = SerializedFileReader::new(body.clone())?;
+    let schema = file.metadata().file_metadata().schema_descr();
+    let lists: Vec<usize> =
+        (0..schema.num_columns()).filter(|i| schema.column(*i).max_rep_level() > 0).collect();
+    let mut all = 0_u64;
+    for group in 0..file.num_row_groups() {
+        let group = file.get_row_group(group)?;
+        for column in &lists {
+            let mut pages = group.get_column_page_reader(*column)?;
+            while let Some(page) = pages.peek_next_page()? {
+                all = all.saturating_add(page.num_levels.map_or(0, |levels| levels as u64));
+                pages.skip_next_page()?;
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The values of a column; of lists and structs, down to so many levels, as JSON.

@@ -12,8 +12,18 @@ use std::time::{Duration, Instant};
 
 /// The longest statement in bytes.
 const LONGEST: i32 = 64 << 10;
-/// The longest text or blob in bytes: more than a record of the prediction log has.
-const LARGEST_VALUE: i32 = 8 << 20;
+/// The longest row in bytes while rows are put in: more than a record of the prediction log has, as JSON.
+const LARGEST_RECORD: i32 = 64 << 20;
+/// The longest text or blob, and the longest row, in bytes that a statement may make.
+const LARGEST_VALUE: i32 = 4 << 20;
+/// The most columns of an answer, of a table or of anything in between: together with the longest value they bound a row.
+const MOST_COLUMNS: i32 = 64;
+/// The most arguments of a function.
+const MOST_ARGUMENTS: i32 = 16;
+/// What a value takes of memory besides its text.
+const VALUE_BYTES: usize = 32;
+/// The most pages of 4 KiB that the tables may take, in memory and on disk.
+const MOST_PAGES: u32 = 1 << 20;
 /// Pages are kept in memory up to so many KiB; what is more goes to a file without a name.
 const CACHE_KIB: u32 = 64 << 10;
 
@@ -35,7 +45,7 @@ pub enum SqlValue {
 pub struct SqlMost {
     /// Rows.
     pub rows: usize,
-    /// Bytes of texts in it, and eight for each other value.
+    /// Bytes of its texts, and 32 for each value.
     pub bytes: usize,
 }
 
@@ -69,9 +79,9 @@ impl Sql {
         let connection = Connection::open("")?;
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB};
-             PRAGMA trusted_schema = OFF; {tables}"
+             PRAGMA max_page_count = {MOST_PAGES}; PRAGMA trusted_schema = OFF; {tables}"
         ))?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST_RECORD)?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
@@ -107,6 +117,9 @@ impl Sql {
                 "a question is one SELECT; it may begin with WITH or VALUES".to_owned(),
             ));
         }
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE)?;
+        self.connection.set_limit(Limit::SQLITE_LIMIT_COLUMN, MOST_COLUMNS)?;
+        self.connection.set_limit(Limit::SQLITE_LIMIT_FUNCTION_ARG, MOST_ARGUMENTS)?;
         let mut prepared = self.connection.prepare(statement).map_err(|e| self.told(e))?;
         if !prepared.readonly() {
             return Err(QueryError::Sql("a question only reads: it can't change the tables".to_owned()));
@@ -129,7 +142,7 @@ impl Sql {
             let values = values.collect::<Result<Vec<_>, rusqlite::Error>>()?;
             bytes += values
                 .iter()
-                .map(|v| if let SqlValue::Text(text) = v { text.len() } else { 8 })
+                .map(|v| VALUE_BYTES + if let SqlValue::Text(text) = v { text.len() } else { 0 })
                 .sum::<usize>();
             if bytes > most.bytes {
                 return Err(QueryError::Sql(format!(

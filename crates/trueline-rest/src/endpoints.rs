@@ -76,6 +76,7 @@ fn endpoint_json(rest: &Rest, session: &Session, endpoint: &Endpoint) -> Value {
         "invocations_path": format!("/projects/{}/endpoints/{}/invocations", session.project().name, endpoint.name),
         "route": endpoint.route.as_ref().map(route_json),
         "live": parts.plane.status(project, name),
+        "left_out": parts.plane.why_left_out(&session.project().name, name),
         "not_followed": parts.undone.of(project, name).as_ref().map(not_followed_json),
     })
 }

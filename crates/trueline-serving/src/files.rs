@@ -8,9 +8,8 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 use trueline_blobs::{Blobs, Namespace};
 use trueline_ledger::ProjectId;
 
@@ -60,6 +59,9 @@ impl ModelFolder {
 #[derive(Debug)]
 struct Copied(Option<TempDir>);
 
+/// A copy that is there, or is being made by whoever has the lock.
+type Copying = tokio::sync::Mutex<Weak<Copied>>;
+
 impl Drop for Copied {
     fn drop(&mut self) {
         let gone = self.0.take();
@@ -74,8 +76,8 @@ impl Drop for Copied {
 pub struct FrozenFiles {
     blobs: Blobs,
     copies: PathBuf,
-    /// What was copied, by project and digest of the manifest.
-    copied: Mutex<HashMap<(ProjectId, String), Weak<Copied>>>,
+    /// What was copied, by project and digest of the manifest. Each is locked while it is copied, so that no two are.
+    copied: Mutex<HashMap<(ProjectId, String), Arc<Copying>>>,
 }
 
 impl FrozenFiles {
@@ -128,14 +130,20 @@ impl ModelFiles for FrozenFiles {
 
     async fn folder(&self, project: &ProjectId, spec: &ModelSpec) -> Result<ModelFolder, ServingError> {
         let key = (project.clone(), spec.manifest_digest.clone());
-        // Held while files are copied, so that none are copied twice.
-        let mut copied = self.copied.lock().await;
-        copied.retain(|_, copy| copy.strong_count() > 0);
-        let copy = match copied.get(&key).and_then(Weak::upgrade) {
-            Some(there) => there,
+        let copying = {
+            let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody copies at the moment and nobody has a copy of.
+            copied.retain(|_, copying| {
+                Arc::strong_count(copying) > 1 || copying.try_lock().is_ok_and(|copy| copy.strong_count() > 0)
+            });
+            Arc::clone(copied.entry(key).or_default())
+        };
+        let mut there = copying.lock().await;
+        let copy = match there.upgrade() {
+            Some(copy) => copy,
             None => Arc::new(Copied(Some(self.copy(project, spec).await?))),
         };
-        copied.insert(key, Arc::downgrade(&copy));
+        *there = Arc::downgrade(&copy);
         let path = copy.0.as_ref().map(|dir| dir.path().to_owned()).unwrap_or_default();
         Ok(ModelFolder { path, _copy: Some(copy) })
     }

@@ -51,9 +51,7 @@ pub use json::{parse_json, strict_json};
 pub use log_rules::{LogRules, LogShare, Redaction, SampleBy};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelLoader, ModelSpec};
-pub use plane::{
-    Admission, Answer, Ask, DataPlane, EndpointStatus, LeftOutEndpoint, Readiness, VariantStatus,
-};
+pub use plane::{Admission, Answer, Ask, DataPlane, EndpointStatus, Readiness, VariantStatus};
 pub use predictions::Predictions;
 pub use rehearsal::{RehearsalFailure, RehearsalReport, Rehearsed, RehearsedRow};
 pub use route::{Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant};

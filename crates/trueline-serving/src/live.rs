@@ -136,6 +136,12 @@ impl Live {
         }
     }
 
+    /// The id of the project of an endpoint that answers, or should.
+    pub(crate) fn project_of(&self, project: &str, endpoint: &str) -> Option<&ProjectId> {
+        let out = || self.left_out.iter().find(|out| out.is(project, endpoint)).map(|out| &out.snapshot);
+        self.endpoint(project, endpoint).map(|e| &e.snapshot).or_else(out).map(|snapshot| &snapshot.project)
+    }
+
     /// Why an endpoint that should answer does not.
     pub(crate) fn why_left_out(&self, project: &str, endpoint: &str) -> Option<&str> {
         self.left_out.iter().find(|out| out.is(project, endpoint)).map(|out| out.reason.as_str())

@@ -6,7 +6,7 @@ use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
 use crate::frame::Frame;
-use crate::live::{LeftOut, Live, LiveEndpoint, LiveVariant};
+use crate::live::{Live, LiveEndpoint, LiveVariant};
 use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
@@ -106,23 +106,12 @@ pub struct EndpointStatus {
 }
 
 /// What a data plane can do now.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Readiness {
     /// How many endpoints answer.
     pub endpoints: usize,
-    /// Those that should and do not.
-    pub left_out: Vec<LeftOutEndpoint>,
-}
-
-/// An endpoint whose models can't be loaded.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct LeftOutEndpoint {
-    /// The project's name.
-    pub project: String,
-    /// The endpoint's name.
-    pub endpoint: String,
-    /// Why.
-    pub reason: String,
+    /// How many should and do not.
+    pub left_out: usize,
 }
 
 impl Readiness {
@@ -130,7 +119,7 @@ impl Readiness {
     /// nothing answers that should is not ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.endpoints > 0 || self.left_out.is_empty()
+        self.endpoints > 0 || self.left_out == 0
     }
 }
 
@@ -241,7 +230,7 @@ impl DataPlane {
     /// The id of an endpoint's project, both by name.
     #[must_use]
     pub fn project(&self, project: &str, endpoint: &str) -> Option<ProjectId> {
-        self.inner.live.load().endpoint(project, endpoint).map(|e| e.snapshot.project.clone())
+        self.inner.live.load().project_of(project, endpoint).cloned()
     }
 
     /// The generation by which an endpoint (of a project by its name) answers.
@@ -288,7 +277,7 @@ impl DataPlane {
             return if live.access.open { Admission::Admitted { replay: true } } else { Admission::Unknown };
         };
         let Some(grants) = live.access.tokens.get(token) else { return Admission::Unknown };
-        let own = live.endpoint(project, endpoint).map(|e| &e.snapshot.project);
+        let own = live.project_of(project, endpoint);
         let server = ProjectId::server();
         let mut here = grants.iter().filter(|g| g.project == server || Some(&g.project) == own).peekable();
         match here.peek() {
@@ -372,15 +361,7 @@ impl DataPlane {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let live = self.inner.live.load();
-        let told = |out: &Arc<LeftOut>| LeftOutEndpoint {
-            project: out.snapshot.project_name.clone(),
-            endpoint: out.snapshot.name.clone(),
-            reason: out.reason.clone(),
-        };
-        Readiness {
-            endpoints: live.endpoints.iter().count(),
-            left_out: live.left_out.iter().map(told).collect(),
-        }
+        Readiness { endpoints: live.endpoints.iter().count(), left_out: live.left_out.len() }
     }
 
     /// What was observed of a rollout since the last time, and how many requests were overlooked.

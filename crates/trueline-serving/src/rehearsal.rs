@@ -32,6 +32,9 @@ pub struct RehearsalReport {
     pub read: u64,
     /// Those of them that were refused or failed when they were asked, so that there is nothing to compare with.
     pub without_answer: u64,
+    /// Those of them of which the log was not given everything, so that they can't be put again.
+    #[serde(default)]
+    pub redacted: u64,
     /// Those of them that were put to the version.
     pub asked: u64,
     /// Those that it answered.
@@ -129,7 +132,7 @@ impl Rehearsed {
 
     /// What it came to, of so many predictions that were read and so many of those without an answer.
     #[must_use]
-    pub fn report(self, read: u64, without_answer: u64) -> RehearsalReport {
+    pub fn report(self, read: u64, without_answer: u64, redacted: u64) -> RehearsalReport {
         let at = |h: &LatencyHistogram| QUANTILES.map(|q| h.quantile(q).filter(|v| v.is_finite()));
         let asked = self.compared + self.failed;
         let row = |(prediction_id, d): (String, Difference)| RehearsedRow {
@@ -139,6 +142,7 @@ impl Rehearsed {
         RehearsalReport {
             read,
             without_answer,
+            redacted,
             asked,
             compared: self.compared,
             differing: self.differing,
@@ -149,7 +153,7 @@ impl Rehearsed {
             latency_then_ms: at(&self.took_then),
             worst: self.worst.into_largest_first().into_iter().map(row).collect(),
             failures: self.failures,
-            cut_short: asked + without_answer < read,
+            cut_short: asked + without_answer + redacted < read,
         }
     }
 }
@@ -168,7 +172,7 @@ mod tests {
         }
         seen.answered("class", &json!("a"), &json!("b"), (None, 4.0)).unwrap();
         (0..20).for_each(|i| seen.failed(&i.to_string(), "no"));
-        let told = seen.report(130, 5);
+        let told = seen.report(130, 5, 0);
         assert_eq!((told.asked, told.compared, told.differing, told.failed), (121, 101, 90, 20));
         assert!((told.largest_difference - 0.99).abs() < 1e-9);
         let worst: Vec<&str> = told.worst.iter().map(|w| w.prediction_id.as_str()).collect();

@@ -13,20 +13,34 @@ use serde_json::Value as Json;
 /// The key of the metadata.
 pub(crate) const DECLARED: &str = "trueline.example_output";
 
-/// As NumPy's `allclose` has it.
-const CLOSE: Tolerance = Tolerance { absolute: 1e-8, relative: 1e-5 };
-
 /// The answer that was recorded.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Recorded {
     predictions: Json,
-    #[serde(default = "close")]
     tolerance: Tolerance,
 }
 
-fn close() -> Tolerance {
-    CLOSE
+/// As it is declared.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declared {
+    predictions: Json,
+    #[serde(default)]
+    tolerance: Close,
+}
+
+/// A tolerance that is NumPy's `allclose`'s where nothing is said.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Close {
+    absolute: f64,
+    relative: f64,
+}
+
+impl Default for Close {
+    fn default() -> Self {
+        Self { absolute: 1e-8, relative: 1e-5 }
+    }
 }
 
 impl Recorded {
@@ -46,13 +60,15 @@ impl Recorded {
             Json::String(text) => serde_json::from_str(text).map_err(|e| wrong(&e))?,
             other => other.clone(),
         };
-        let recorded = match read {
+        let declared = match read {
             Json::Object(_) => serde_json::from_value(read).map_err(|e| wrong(&e))?,
-            Json::Array(_) => Self { predictions: read, tolerance: CLOSE },
+            Json::Array(_) => Declared { predictions: read, tolerance: Close::default() },
             _ => return Err(wrong(&"it is neither a list nor a dictionary")),
         };
-        recorded.tolerance.check().map_err(|e| wrong(&e))?;
-        Ok(recorded)
+        let Declared { predictions, tolerance: Close { absolute, relative } } = declared;
+        let tolerance = Tolerance { absolute, relative };
+        tolerance.check().map_err(|e| wrong(&e))?;
+        Ok(Self { predictions, tolerance })
     }
 
     /// What is wrong with the answer to the example, if anything is.
@@ -91,6 +107,8 @@ mod tests {
         assert_eq!(off.unwrap(), "row 1: it answers 0.26, and 0.25 was recorded");
         let wide = json!({ "predictions": [0.25], "tolerance": { "absolute": 0.02 } });
         assert_eq!(objection(wide, Values::Fp64(vec![0.26])), None);
+        let narrow = json!({ "predictions": [0.25], "tolerance": { "relative": 1e-6 } });
+        assert!(objection(narrow, Values::Fp64(vec![0.26])).is_some(), "what is not said is small");
         assert_eq!(objection(json!(["late"]), Values::Text(vec![Some("late".into())])), None);
         assert!(objection(json!([1, 0]), Values::Int64(vec![1, 1])).unwrap().starts_with("row 1"));
         let fewer = objection(json!([1.0]), Values::Fp32(vec![1.0, 2.0]));

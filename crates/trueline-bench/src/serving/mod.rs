@@ -106,7 +106,6 @@ fn batch() -> String {
 
 const STARTS: &str = "trees, starts";
 const ONE: &str = "trees, 1 row in a request, one connection";
-const AWAKE: &str = ", processors kept awake";
 
 impl<'m> Stage<'m> {
     fn set(models: &'m Path, table: &mut Table) -> anyhow::Result<Self> {
@@ -228,26 +227,17 @@ impl<'m> Stage<'m> {
     }
 
     /// Requests that come at half the rate of the peak, to Trueline and to a server that does nothing: what the machine and
-    /// the load itself make them wait. Once as the machine is, once with its processors kept awake.
+    /// the load itself make them wait.
     fn half_the_peak(&self, side: &Side, rate_per_s: f64, table: &mut Table) -> anyhow::Result<()> {
         let (group, callers) = (single(), Callers(CALLERS, PEAK));
         let Request::Http(bytes) = &self.one.mlflow else { anyhow::bail!("MLflow's scoring is HTTP/1.1") };
-        let idle = bare::idle_server(bytes.len())?;
-        let half = |table: &mut Table, how: &str| -> anyhow::Result<f64> {
-            let ours = side.open_loop(&self.one.mlflow, rate_per_s, callers)?;
-            table.add_load(&group, &format!("MLflow's scoring, open loop at half the peak{how}"), &ours);
-            let floor = sides::open_loop(idle, bytes, rate_per_s, callers)?;
-            table.add_load(
-                &group,
-                &format!("a server that does nothing, open loop at that rate{how}"),
-                &floor,
-            );
-            Ok(ours.latency.quantile(0.99).as_secs_f64() * 1e3)
-        };
-        half(table, "")?;
-        let _awake = Awake::start()?;
-        let p99 = half(table, AWAKE)?;
-        table.add_with_budget(&group, &format!("p99 at half the peak{AWAKE}"), p99, "ms", OPEN_LOOP_P99_MS);
+        let idle = sides::open_loop(bare::idle_server(bytes.len())?, bytes, rate_per_s, callers)?;
+        table.add_load(&group, "a server that does nothing, open loop at half our peak", &idle);
+        let ours = side.open_loop(&self.one.mlflow, rate_per_s, callers)?;
+        let what = "MLflow's scoring, open loop at half the peak";
+        table.add_load(&group, what, &ours);
+        let p99 = ours.latency.quantile(0.99).as_secs_f64() * 1e3;
+        table.add_with_budget(&group, &format!("{what}, its p99 again"), p99, "ms", OPEN_LOOP_P99_MS);
         Ok(())
     }
 
@@ -263,11 +253,11 @@ impl<'m> Stage<'m> {
             let ours = format!("{}{how}", side.name());
             self.alone(&ours, |callers| side.send(&self.one.json, callers), table)
         };
-        both(table, "")?;
+        let over = both(table, "")?;
+        let name = "Trueline, p50 over the scorer alone, again";
+        table.add_with_budget(ONE, name, over, "µs", OVERHEAD_US);
         let _awake = Awake::start()?;
-        let over = both(table, AWAKE)?;
-        let name = format!("Trueline, p50 over the scorer alone{AWAKE}");
-        table.add_with_budget(ONE, &name, over, "µs", OVERHEAD_US);
+        both(table, ", processors kept awake")?;
         Ok(())
     }
 

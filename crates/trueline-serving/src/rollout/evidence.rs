@@ -149,6 +149,10 @@ impl Evidence {
 
     /// Says whether the rollout is in shadow.
     pub fn set_shadowing(&mut self, shadowing: bool) {
+        if self.shadowing && !shadowing {
+            // Keys that were seen in shadow alone would fill the filter that the steps need.
+            self.keys = None;
+        }
         self.shadowing = shadowing;
     }
 

@@ -204,7 +204,9 @@ fn reroute(
             (shares(&rollout.baseline, &rollout.candidate, share)?, Some(rollout.id.as_str()))
         }
         RolloutState::Promoted => (alone(), None),
-        RolloutState::RolledBack | RolloutState::Cancelled => (rollout.baseline.clone(), None),
+        // Evidence of harm speaks against where an alias has led to meanwhile: it is deployed by a person, or not at all.
+        RolloutState::RolledBack => (rollout.baseline.iter().map(Variant::pinned).collect(), None),
+        RolloutState::Cancelled => (rollout.baseline.clone(), None),
     };
     let shadow = under_way.filter(|_| rollout.shadowing).and(rollout.plan.shadow_of(&rollout.candidate));
     let next = Next { variants: &variants, change, rollout: under_way, shadow: shadow.as_ref(), reason };

@@ -37,8 +37,11 @@ impl Codes {
         for of_feature in splits.chunk_by(|a, b| a.0 == b.0) {
             codes.add_feature(of_feature);
         }
-        let ladders = codes.features.iter().map(|feature| Ladder::of(codes.thresholds(feature)));
-        codes.ladders = ladders.collect::<Option<Vec<_>>>().unwrap_or_default();
+        // Each takes a kilobyte; a forest of more features than columns can be numbered has no use for them.
+        if codes.width <= usize::from(u16::MAX) {
+            let ladders = codes.features.iter().map(|feature| Ladder::of(codes.thresholds(feature)));
+            codes.ladders = ladders.collect::<Option<Vec<_>>>().unwrap_or_default();
+        }
         codes
     }
 

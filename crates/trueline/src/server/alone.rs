@@ -1,6 +1,6 @@
 //! The data plane alone: one model out of a folder, for a container. No database, no ledger, no pages.
 
-use super::assemble::{DRAIN, StopSignals};
+use super::assemble::{DRAIN, StopSignals, threads};
 use super::limits::Limits;
 use super::origin::OriginRules;
 use super::{http, observe};
@@ -48,8 +48,7 @@ pub(crate) struct Alone {
 
 /// Serves a model until it is told to stop.
 pub(crate) fn serve_alone(alone: Alone) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(alone))
+    threads()?.block_on(serve(alone))
 }
 
 async fn serve(alone: Alone) -> anyhow::Result<()> {

@@ -93,10 +93,20 @@ pub(crate) fn run(config: ServerConfig) -> anyhow::Result<()> {
     let _lock = lock::acquire(&config.data_dir.join(layout::LOCK))?;
     // The PostgreSQL driver blocks while it connects, which an async thread must not.
     let opened = Db::open(&config.database(), MODULES);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = threads()?;
     let served = runtime.block_on(serve(config, opened));
     runtime.shutdown_timeout(Duration::from_secs(5));
     served
+}
+
+/// The fewest threads that answer requests. The scheduler takes one of two off its core for milliseconds when others want to
+/// run, with all that waits behind it; with more of them than cores, others take that over.
+const FEWEST_THREADS: usize = 8;
+
+/// The threads that answer requests.
+pub(super) fn threads() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(cores.max(FEWEST_THREADS)).enable_all().build()
 }
 
 async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Result<()> {

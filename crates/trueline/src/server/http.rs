@@ -47,7 +47,7 @@ const NO_DATABASE: &str =
     "the database can't be reached, so only endpoints answer; it is tried again every two seconds";
 /// What a role says that is.
 const READY: &str = "ready";
-const NOTHING_ANSWERS: &str = "no endpoint's model can be loaded: `left_out` says why";
+const NOTHING_ANSWERS: &str = "no endpoint's model can be loaded: `trueline endpoint show <name>` says why";
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
 const PROJECT_COOKIE: &str = "trueline_project";
 
@@ -181,12 +181,15 @@ async fn ready_to_serve(State(door): State<Arc<Door>>) -> Response {
     answer_ready(&door, &[])
 }
 
-/// Whether these roles and serving are ready, with the endpoints that answer and those that should and do not.
+/// Whether these roles are ready, or serving if none is named; how many endpoints answer, and how many should and do not.
+/// Nobody is asked who calls, so no names are told.
 fn answer_ready(door: &Door, others: &[(&str, &str)]) -> Response {
     let serving = door.plane.readiness();
     let told = if serving.is_ready() { READY } else { NOTHING_ANSWERS };
     let roles: BTreeMap<&str, &str> = others.iter().copied().chain([("serving", told)]).collect();
-    let ready = roles.values().all(|told| *told == READY);
+    // What repairs an endpoint must be within reach while none answers.
+    let asked = if others.is_empty() { &[("serving", told)] } else { others };
+    let ready = asked.iter().all(|(_, told)| *told == READY);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "roles": roles, "endpoints": serving.endpoints, "left_out": serving.left_out });
     (status, axum::Json(body)).into_response()
@@ -215,7 +218,7 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
         None => {
             let project = take_project(&mut request);
             match door.alone || trueline_inference::is_inference(request.uri().path()) {
-                true => predict(&door, project, id.clone(), request).await,
+                true => predict(&door, project, id.clone(), began, request).await,
                 false => control(&door, project, id.clone(), request).await,
             }
         }
@@ -255,8 +258,8 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
 }
 
 /// The face that answers predictions, which asks nobody else.
-async fn predict(door: &Door, project: String, id: String, mut request: Request) -> Response {
-    let knock = Knock { project, token: token(request.headers()), request: id };
+async fn predict(door: &Door, project: String, id: String, began: Instant, mut request: Request) -> Response {
+    let knock = Knock { project, token: token(request.headers()), request: id, began };
     request.extensions_mut().insert(knock);
     let Ok(response) = door.inference.clone().oneshot(request).await;
     response

@@ -203,7 +203,10 @@ impl ShadowDraw {
             key: None,
             baseline_ms: 0.0,
             candidate_ms: 0.0,
-            outcome: ShadowOutcome::Failed { prediction_id: first, reason: cut(&stopped.to_string()) },
+            outcome: ShadowOutcome::Failed {
+                prediction_id: first,
+                reason: cut(if stopped.is_panic() { "it panicked" } else { "it was stopped" }),
+            },
         }));
         drop((turn, room));
     }
@@ -223,7 +226,9 @@ impl ShadowDraw {
                 ShadowOutcome::Compared { rows, differing, largest, worst: worst.map(id) }
             }
             Err(error) => {
-                ShadowOutcome::Failed { prediction_id: (question.id_of)(0), reason: cut(&error.to_string()) }
+                // What a rollout says is kept for good, where no rule of the log can take a value out again.
+                let reason = cut(&error.without_values());
+                ShadowOutcome::Failed { prediction_id: (question.id_of)(0), reason }
             }
         };
         ShadowObservation { key, baseline_ms: took.as_secs_f64() * 1e3, candidate_ms, outcome }
