@@ -145,6 +145,7 @@ pub(crate) fn run(command: EndpointCommand) -> anyhow::Result<()> {
             }
             show(std::slice::from_ref(&endpoint));
             live(&endpoint);
+            left_out(&endpoint);
             not_followed(&endpoint);
             history(&routes);
         }
@@ -274,6 +275,14 @@ fn live(endpoint: &Value) {
         variants.iter().map(|v| fields.iter().map(|f| table::cell(v, f)).collect()).collect();
     table::line("");
     table::rows(&["VARIANT", "REQUESTS", "ERRORS", "BYTES IN MEMORY"], &rows);
+}
+
+/// Says why nothing answers that should.
+fn left_out(endpoint: &Value) {
+    if let Some(why) = endpoint["left_out"].as_str() {
+        table::line("");
+        table::line(format!("it does not answer, and is tried again every second: {why}"));
+    }
 }
 
 /// Says why what an alias points at does not answer.
