@@ -84,13 +84,18 @@ fn what_an_endpoints_page_says_to_copy_runs_as_it_stands() {
         let token = if secured { admin_of(&server) } else { String::new() };
         let bearer = format!("Bearer {token}");
         let headers = if secured { vec![("authorization", bearer.as_str())] } else { vec![] };
+        let body = one_row().to_string();
+        wait_until("the token is known", || {
+            server.call_bytes("POST", "/v2/models/delays/infer", Some(body.clone().into_bytes()), &headers).0
+                == 200
+        });
         let (status, page) = server.call_bytes("GET", "/p/default/endpoints/delays", None, &headers);
         let page = text(&page);
         assert_eq!(status, 200, "{page}");
         assert!(page.contains("with the example that delays/1 was logged with"), "{page}");
         let answer: Value =
             serde_json::from_str(&printed("bash", "-c", &snippet(&page, "curl"), &token)).unwrap();
-        assert_eq!(answer["predictions"], expected, "curl");
+        assert_eq!(answer["predictions"], expected, "curl: {answer}");
         for id in ["python", "oip-http", "oip-grpc"] {
             let told = printed(&clients, "-c", &snippet(&page, id), &token);
             assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected, "{id}");
