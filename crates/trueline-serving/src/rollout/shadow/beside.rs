@@ -227,6 +227,7 @@ impl ShadowDraw {
             }
             Err(error) => {
                 // What a rollout says is kept for good, where no rule of the log can take a value out again.
+                tracing::debug!(%error, "a candidate in shadow failed");
                 let reason = cut(&error.without_values());
                 ShadowOutcome::Failed { prediction_id: (question.id_of)(0), reason }
             }
