@@ -174,14 +174,15 @@ impl Predictor {
             sticky: request.key.as_deref(),
             lot: u64::from_le_bytes(self.sources.bytes()),
             at_ms,
+            deadline: request.deadline,
             features: &*self.features,
         };
         match request.frame.rows() > MANY_ROWS {
             true => {
                 let handle = tokio::runtime::Handle::current();
-                tokio::task::block_in_place(|| handle.block_on(self.plane.ask_until(&ask, request.deadline)))
+                tokio::task::block_in_place(|| handle.block_on(self.plane.ask(&ask)))
             }
-            false => self.plane.ask_until(&ask, request.deadline).await,
+            false => self.plane.ask(&ask).await,
         }
     }
 }

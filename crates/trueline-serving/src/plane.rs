@@ -42,6 +42,8 @@ pub struct Ask<'a> {
     pub lot: u64,
     /// When what is predicted happens, in milliseconds since 1970: features are read as of then.
     pub at_ms: Millis,
+    /// Until when the caller waits; without one it may take as long as any.
+    pub deadline: Option<Instant>,
     /// Where features come from.
     pub features: &'a dyn FeatureSource,
 }
@@ -286,20 +288,12 @@ impl DataPlane {
         }
     }
 
-    /// Answers a request. The error of a model is part of the answer, since it belongs to a variant.
+    /// Answers a request. The error of a model is part of the answer, since it belongs to a variant: also that its deadline came
+    /// before the model did ([`ServingError::TimedOut`]), in which case the request never gets there.
     ///
     /// # Errors
     /// [`ServingError::NotFound`] without the endpoint.
     pub async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, ServingError> {
-        self.ask_until(ask, None).await
-    }
-
-    /// Answers a request before a deadline: after it the answer is [`ServingError::TimedOut`], and a request that still waits
-    /// for its model never gets there. Without one it may take as long as any.
-    ///
-    /// # Errors
-    /// As [`DataPlane::ask`].
-    pub async fn ask_until(&self, ask: &Ask<'_>, deadline: Option<Instant>) -> Result<Answer, ServingError> {
         let endpoint = self.inner.live.load().endpoint(ask.project, ask.endpoint).map(Arc::clone);
         let endpoint = endpoint.ok_or_else(|| self.does_not_answer(ask.project, ask.endpoint))?;
         let picked = match ask.version {
@@ -319,9 +313,9 @@ impl DataPlane {
         };
         let features_took = began.elapsed();
         let (features, (predictions, batched)) = match features {
-            Ok(none) if none.is_empty() => (none, variant.model.predict_until(ask.frame, deadline).await),
+            Ok(none) if none.is_empty() => (none, variant.model.predict_until(ask.frame, ask.deadline).await),
             Ok(features) => {
-                let told = variant.model.predict_until(&ask.frame.with(&features), deadline).await;
+                let told = variant.model.predict_until(&ask.frame.with(&features), ask.deadline).await;
                 (features, told)
             }
             Err(error) => (Vec::new(), (Err(error), Batched::default())),

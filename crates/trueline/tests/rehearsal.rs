@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::models::Models;
+use common::rollouts::{values, with_delays};
 use common::{On, Server, text, wait_until};
 use serde_json::{Value, json};
 
@@ -14,18 +14,9 @@ const REHEARSE: &str = "/api/v1/endpoints/delays/rehearsals";
 /// `delays/1` has answered sixty rows, in two forms, and refused one; `delays/2` is the same model again, `delays/3` another,
 /// `delays/4` one that answers three numbers.
 fn with_traffic(on: On) -> Server {
-    let server = Server::start(on);
-    let models = Models::saved();
-    for name in ["binary", "binary", "binary-other", "three-classes"] {
-        models.register(&server, name, "delays");
-    }
-    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
-    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
+    let server = with_delays(Server::start(on), &["binary", "binary", "binary-other", "three-classes"]);
     let path = "/endpoints/delays/invocations";
-    let rows = |from: u64| -> Vec<Value> {
-        let row = |i: u64| json!([(i % 24) as f64, ((i * 37) % 2_500) as f64, (i % 7) as f64]);
-        (from..from + 30).map(row).collect()
-    };
+    let rows = |from: u64| -> Vec<[f64; 3]> { (from..from + 30).map(values).collect() };
     let refused = json!({ "dataframe_split": { "columns": ["hour"], "data": [[1.0]] } });
     assert_eq!(server.post(path, refused).0, 400);
     server.ok(path, json!({ "instances": rows(0) }));

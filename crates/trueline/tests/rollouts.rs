@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::models::Models;
+use common::rollouts::{rollout, row, with_delays};
 use common::{BINARY, On, Server, python, text, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,14 +17,7 @@ const ASK: &str = "/endpoints/delays/invocations";
 /// A server whose endpoint `delays` is answered by `delays/1`; `delays/2` is the same model again, `delays/3` another one
 /// with another mean.
 fn with_endpoint(on: On) -> Server {
-    let server = Server::start(on);
-    let models = Models::saved();
-    for name in ["binary", "binary", "binary-other"] {
-        models.register(&server, name, "delays");
-    }
-    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
-    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
-    server
+    with_delays(Server::start(on), &["binary", "binary", "binary-other"])
 }
 
 /// Steps of a second each, and margins that fit the small test models.
@@ -40,19 +33,6 @@ fn quick(shift: f64) -> Value {
 fn start(server: &Server, version: &str, plan: Value) -> Value {
     let ask = json!({ "version": version, "plan": plan, "reason": "test" });
     server.ok("/api/v1/endpoints/delays/rollouts", ask)
-}
-
-fn rollout(server: &Server, id: &str) -> Value {
-    let (status, found) = server.get(&format!("/api/v1/rollouts/{id}"));
-    assert_eq!(status, 200, "{found}");
-    found
-}
-
-/// Rows of many kinds, so that predictions vary.
-fn row(i: u64) -> Value {
-    let (hour, distance, day) = (i % 24, (i * 37) % 2_500, i % 7);
-    json!({ "dataframe_split": { "columns": ["hour", "distance", "day"],
-                                 "data": [[hour as f64, distance as f64, day as f64]] } })
 }
 
 /// The rows by which `delays/1` and `delays/3` differ most, so that few of them tell the two apart.

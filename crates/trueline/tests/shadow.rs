@@ -6,6 +6,7 @@
 mod common;
 
 use common::models::{self, Models};
+use common::rollouts::{rollout, row, with_delays};
 use common::{On, Server, python, text, verify, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,13 +17,7 @@ const ASK: &str = "/endpoints/delays/invocations";
 
 /// `delays/1` answers; `delays/2` is the same model again, `delays/3` another, `delays/4` one that answers three numbers.
 fn with_endpoint(server: Server) -> Server {
-    let models = Models::saved();
-    for name in ["binary", "binary", "binary-other", "three-classes"] {
-        models.register(&server, name, "delays");
-    }
-    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
-    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
-    server
+    with_delays(server, &["binary", "binary", "binary-other", "three-classes"])
 }
 
 /// A shadow of a second, and a step that nothing goes beyond.
@@ -39,18 +34,6 @@ fn start(server: &Server, version: &str, plan: Value) -> String {
     let started = server.ok("/api/v1/endpoints/delays/rollouts", ask);
     assert_eq!((started["shadowing"].as_bool(), started["share_percent"].as_f64()), (Some(true), Some(0.0)));
     started["id"].as_str().unwrap().to_owned()
-}
-
-fn rollout(server: &Server, id: &str) -> Value {
-    let (status, found) = server.get(&format!("/api/v1/rollouts/{id}"));
-    assert_eq!(status, 200, "{found}");
-    found
-}
-
-fn row(i: u64) -> Value {
-    let (hour, distance, day) = (i % 24, (i * 37) % 2_500, i % 7);
-    json!({ "dataframe_split": { "columns": ["hour", "distance", "day"],
-                                 "data": [[hour as f64, distance as f64, day as f64]] } })
 }
 
 /// Asks once; answers the prediction, its id and who answered.

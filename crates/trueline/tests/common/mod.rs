@@ -6,6 +6,7 @@
 pub mod container;
 pub mod models;
 pub mod proxy;
+pub mod rollouts;
 pub mod users;
 pub mod watch;
 

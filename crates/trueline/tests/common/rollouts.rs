@@ -1,0 +1,34 @@
+//! Rollouts of an endpoint `delays`, as several files of tests have them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
+
+use super::Server;
+use super::models::Models;
+use serde_json::{Value, json};
+
+/// Registers the models as versions of `delays` in this order; the first answers at an endpoint of that name.
+pub fn with_delays(server: Server, saved: &[&str]) -> Server {
+    let models = Models::saved();
+    for name in saved {
+        models.register(&server, name, "delays");
+    }
+    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
+    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
+    server
+}
+
+pub fn rollout(server: &Server, id: &str) -> Value {
+    let (status, found) = server.get(&format!("/api/v1/rollouts/{id}"));
+    assert_eq!(status, 200, "{found}");
+    found
+}
+
+/// The values of rows of many kinds, so that predictions vary.
+pub fn values(i: u64) -> [f64; 3] {
+    [(i % 24) as f64, ((i * 37) % 2_500) as f64, (i % 7) as f64]
+}
+
+/// One of these rows as a request.
+pub fn row(i: u64) -> Value {
+    json!({ "dataframe_split": { "columns": ["hour", "distance", "day"], "data": [values(i)] } })
+}
