@@ -7,6 +7,7 @@ mod blob_references;
 mod capture_source;
 mod collect;
 mod collect_task;
+mod common_threads;
 mod declare_features;
 mod deliver_alert;
 mod deliver_webhook;
@@ -56,6 +57,7 @@ pub use collect::{BlobCount, CollectError, CollectOrder, Collection, Collector, 
 pub use collect_task::{
     COLLECT_TASK, Retention, collect_task, last_collection, request_collection, run_collections,
 };
+pub use common_threads::CommonThreads;
 pub use declare_features::declare_features;
 pub use deliver_alert::{Reach, deliver_alert};
 pub use deliver_webhook::{Trial, check_webhook_address, deliver_webhook, try_webhook};

@@ -1,6 +1,7 @@
 //! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
 //! database takes no part.
 
+use crate::common_threads::CommonThreads;
 use crate::log_as_declared::{RedactionKey, as_declared};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +101,8 @@ pub struct Predictor {
     pub redaction: RedactionKey,
     /// Clock and randomness.
     pub sources: Sources,
+    /// Where what takes long is predicted.
+    pub common: CommonThreads,
 }
 
 impl Predictor {
@@ -115,6 +118,20 @@ impl Predictor {
     /// # Errors
     /// [`PredictError`].
     pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
+        if !CommonThreads::are_elsewhere() || self.is_short(&request) {
+            return self.predict_here(request).await;
+        }
+        let own = self.clone();
+        let predicted = self.common.run(async move { own.predict_here(request).await }).await;
+        predicted.unwrap_or_else(|| Err(ServingError::Busy("the server is stopping".to_owned()).into()))
+    }
+
+    /// Whether no other request is held up by this one where it came.
+    fn is_short(&self, request: &PredictionRequest) -> bool {
+        request.frame.rows() <= MANY_ROWS && !self.plane.computes_long(&request.project, &request.endpoint)
+    }
+
+    async fn predict_here(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
         let asked = Instant::now();
         let received_at_ms = self.sources.now();
         let at_ms = request.event_time_ms.unwrap_or(received_at_ms);

@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use std::sync::Arc;
 use tower::ServiceExt;
-use trueline_flows::{Knock, Predictor, RedactionKey};
+use trueline_flows::{CommonThreads, Knock, Predictor, RedactionKey};
 use trueline_ledger::{ProjectId, Sources};
 use trueline_serving::{
     Access, DataPlane, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, NoFeatures, Runtimes,
@@ -72,12 +72,14 @@ impl Scoring {
         };
         runtime.block_on(plane.publish(endpoint)).map_err(|e| told(&e))?;
         let features = Arc::new(NoFeatures);
+        let common = runtime.block_on(async { CommonThreads::these() });
         let predictor = Predictor {
             plane,
             log: None,
             features,
             redaction: RedactionKey::new(&[0; 32]),
             sources: Sources::system(),
+            common,
         };
         Ok(Self { runtime, app: trueline_inference::router(predictor), _folder: folder })
     }

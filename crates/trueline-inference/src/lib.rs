@@ -31,8 +31,8 @@ use trueline_serving::Admission;
 
 /// The largest body in bytes.
 const LARGEST_BODY: usize = 64 << 20;
-/// From this size on, a body is read away from the threads that answer requests.
-const LONG_BODY: usize = 256 << 10;
+/// From this size on, a body is read and answered apart from the threads that answer short ones.
+pub const LONG_BODY: usize = 64 << 10;
 
 /// Whether a path, below its project, is one of this face's.
 #[must_use]

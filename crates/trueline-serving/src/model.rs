@@ -138,6 +138,11 @@ impl LoadedModel {
         &self.signature
     }
 
+    /// Whether it may compute for long, on the thread that asks it.
+    pub(crate) fn computes_long(&self) -> bool {
+        self.runtime.computes_long()
+    }
+
     /// Whether asking it is mostly waiting for a worker or a queue, and not computing on the thread that asks.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.batcher.is_some()

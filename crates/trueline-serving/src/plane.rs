@@ -390,6 +390,13 @@ impl DataPlane {
         variants.iter().map(|v| v.model.card()).collect()
     }
 
+    /// Whether a version behind an endpoint may compute for long, on the thread that asks it.
+    #[must_use]
+    pub fn computes_long(&self, project: &str, endpoint: &str) -> bool {
+        let live = self.inner.live.load();
+        live.endpoint(project, endpoint).is_some_and(|e| e.variants.iter().any(|v| v.model.computes_long()))
+    }
+
     /// The header that makes callers of an endpoint stay with one variant.
     #[must_use]
     pub fn sticky_header(&self, project: &str, endpoint: &str) -> Option<String> {

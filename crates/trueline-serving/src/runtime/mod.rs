@@ -43,6 +43,10 @@ pub(crate) trait Runtime: Send + Sync + std::fmt::Debug {
     fn outputs(&self) -> Vec<TensorCard>;
     /// What it takes of memory, in bytes.
     fn heap_bytes(&self) -> usize;
+    /// Whether it may compute for long, on the thread that asks it.
+    fn computes_long(&self) -> bool {
+        false
+    }
     /// Whether it takes MLflow's `params`.
     fn takes_params(&self) -> bool {
         false

@@ -112,6 +112,10 @@ impl Runtime for Onnx {
     fn heap_bytes(&self) -> usize {
         self.model.heap_bytes()
     }
+
+    fn computes_long(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]

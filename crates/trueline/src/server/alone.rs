@@ -3,16 +3,15 @@
 use super::assemble::{DRAIN, StopSignals, threads};
 use super::limits::Limits;
 use super::origin::OriginRules;
-use super::{http, observe};
+use super::{answering, http, observe};
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use trueline_flows::{Predictor, RedactionKey};
+use trueline_flows::{CommonThreads, Predictor, RedactionKey};
 use trueline_inference::VertexRoutes;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_mlflow::MLFLOW_VERSION;
@@ -65,6 +64,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         features: Arc::new(NoFeatures),
         redaction: RedactionKey::new(&sources.bytes()),
         sources,
+        common: CommonThreads::these(),
     };
     let name = EndpointName::parse(&alone.name)?;
     let wires = trueline_inference::Alone {
@@ -87,10 +87,8 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         stop.send_replace(true);
     });
     let mut told = stopping.clone();
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let server = axum::serve(listener, app)
-        .with_graceful_shutdown(async move { drop(told.wait_for(|stop| *stop).await) });
-    let server = tokio::spawn(server.into_future());
+    let server = answering::answer(listener, app, async move { drop(told.wait_for(|stop| *stop).await) });
+    let server = tokio::spawn(server);
 
     let (folder, model) = (alone.folder.clone(), alone.name.clone());
     let spec = tokio::task::spawn_blocking(move || folders.add(&folder, &model)).await??;

@@ -2,9 +2,8 @@
 //! brought up to date.
 
 use super::control::{self, Grounds};
-use super::{MODULES, data_dir, http, layout, lock, observe};
+use super::{MODULES, answering, data_dir, http, layout, lock, observe};
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use trueline_blobs::Blobs;
 use trueline_db::{Config, Db, DbError, Durability, Limits};
 use trueline_features::OnlineStore;
-use trueline_flows::{OnlineFeatures, Predictor, RedactionKey};
+use trueline_flows::{CommonThreads, OnlineFeatures, Predictor, RedactionKey};
 use trueline_ledger::Sources;
 use trueline_mlflow::Modes;
 use trueline_predictions::{Options, PredictionLog};
@@ -129,6 +128,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
         redaction: RedactionKey::open(&config.data_dir.join(layout::REDACTION), &sources)
             .context("the key of redacted values can't be had")?,
         sources: sources.clone(),
+        common: CommonThreads::these(),
     };
     let db = match opened {
         Ok(db) => Some(db),
@@ -173,8 +173,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
 
     let overdue = stop.clone();
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+    let server = answering::answer(listener, app, async move {
         asked_to_stop.wait().await;
         tracing::info!("stopping: finishing the requests at hand");
         // After this long, requests that still run are cut off.

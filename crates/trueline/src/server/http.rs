@@ -1,7 +1,8 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
-use super::limits::{self, Gate, IDLE_BODY, Limits};
+use super::answering::is_short;
+use super::limits::{self, Gate, Limits};
 use super::linger::lingering;
 use super::meters::Meters;
 use super::observe;
@@ -24,8 +25,7 @@ use std::time::Instant;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
-use trueline_flows::{Access, Entry, Knock, Predictor};
+use trueline_flows::{Access, CommonThreads, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
 use trueline_inference::Alone;
 use trueline_ledger::{Ledger, Sources};
@@ -48,6 +48,8 @@ const NO_DATABASE: &str =
 /// What a role says that is.
 const READY: &str = "ready";
 const NOTHING_ANSWERS: &str = "no endpoint's model can be loaded: `trueline endpoint show <name>` says why";
+/// The largest body of a request that is answered where it came.
+const LONGEST_AT_ONCE: u64 = trueline_inference::LONG_BODY as u64;
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
 const PROJECT_COOKIE: &str = "trueline_project";
 
@@ -82,10 +84,7 @@ impl Control {
 }
 
 fn furnished(faces: Router, limits: Limits) -> Router {
-    faces
-        .layer(CatchPanicLayer::new())
-        .layer(RequestBodyTimeoutLayer::new(IDLE_BODY))
-        .layer(from_fn_with_state(Gate::new(limits), limits::admit))
+    faces.layer(CatchPanicLayer::new()).layer(from_fn_with_state(Gate::new(limits), limits::admit))
 }
 
 /// What stands at the door.
@@ -99,6 +98,8 @@ struct Door {
     /// Where predictions are logged, if they are.
     log: Option<Arc<PredictionLog>>,
     origins: OriginRules,
+    /// Where what takes long is answered.
+    common: CommonThreads,
     /// Whether there is nothing but endpoints behind it.
     alone: bool,
 }
@@ -118,13 +119,15 @@ pub(crate) fn app(
     metrics: PrometheusHandle,
     guard: Guard,
 ) -> Router {
-    let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
+    let (plane, sources, common) =
+        (predictor.plane.clone(), predictor.sources.clone(), predictor.common.clone());
     let log = predictor.log.clone();
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
     let inference = furnished(trueline_inference::router(predictor), limits);
     let meters = Meters::default();
-    let door = Door { control, plane, inference, sources, metrics, meters, log, origins, alone: false };
+    let door =
+        Door { control, plane, inference, sources, metrics, meters, log, origins, common, alone: false };
     let routes = Router::new()
         .route("/health", get(async || "OK"))
         .route("/version", get(async || MLFLOW_VERSION))
@@ -139,12 +142,14 @@ pub(crate) fn app_alone(
     metrics: PrometheusHandle,
     guard: Guard,
 ) -> Router {
-    let (plane, sources) = (predictor.plane.clone(), predictor.sources.clone());
+    let (plane, sources, common) =
+        (predictor.plane.clone(), predictor.sources.clone(), predictor.common.clone());
     let Guard { origins, limits } = guard;
     let inference = furnished(trueline_inference::router_alone(predictor, alone), limits);
     let control = ControlPlace::default();
     let meters = Meters::default();
-    let door = Door { control, plane, inference, sources, metrics, meters, log: None, origins, alone: true };
+    let door =
+        Door { control, plane, inference, sources, metrics, meters, log: None, origins, common, alone: true };
     behind(door, Router::new())
 }
 
@@ -251,17 +256,34 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
     };
     let (user, token) = (user(request.headers()), token(request.headers()));
     let credentials = Credentials { token, user, request: Some(id) };
-    let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
-    request.extensions_mut().insert(entry);
-    let Ok(response) = control.faces.clone().oneshot(request).await;
-    response
+    aside(&door.common, async move {
+        let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
+        request.extensions_mut().insert(entry);
+        let Ok(response) = control.faces.clone().oneshot(request).await;
+        response
+    })
+    .await
+}
+
+/// Has an answer found on the common threads, if this is not one of them.
+async fn aside(common: &CommonThreads, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    if !CommonThreads::are_elsewhere() {
+        return answer.await;
+    }
+    let answered = common.run(answer).await;
+    answered.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").into_response())
 }
 
 /// The face that answers predictions, which asks nobody else.
 async fn predict(door: &Door, project: String, id: String, began: Instant, mut request: Request) -> Response {
     let knock = Knock { project, token: token(request.headers()), request: id, began };
     request.extensions_mut().insert(knock);
-    let Ok(response) = door.inference.clone().oneshot(request).await;
+    let short = is_short(&request, LONGEST_AT_ONCE);
+    let answer = door.inference.clone().oneshot(request);
+    let Ok(response) = match short {
+        true => answer.await,
+        false => return aside(&door.common, async { answer.await.into_response() }).await,
+    };
     response
 }
 

@@ -1,6 +1,7 @@
 //! How many requests are worked on at a time and for how long each (rule 12). What is beyond that is told to come again,
 //! and never waits here.
 
+use super::patience::within;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
@@ -9,9 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use trueline_rest::Problem;
-
-/// For how long a client may send nothing while its body is awaited.
-pub(crate) const IDLE_BODY: Duration = Duration::from_secs(30);
 
 /// The limits at the door.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +49,7 @@ pub(crate) async fn admit(
             "the server works on as many requests as it may; send this one again in a second",
         ),
         Ok(_place) if uploads(request.method(), request.uri().path()) => next.run(request).await,
-        Ok(_place) => tokio::time::timeout(gate.timeout, next.run(request)).await.unwrap_or_else(|_| {
+        Ok(_place) => within(gate.timeout, next.run(request)).await.unwrap_or_else(|| {
             let why = "the request took too long and was given up; what it asked for may have been done";
             refuse(of_mlflow, why)
         }),

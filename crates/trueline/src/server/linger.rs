@@ -2,6 +2,7 @@
 //! that is too large, a token that opens nothing. Were the connection closed then, a client that is still sending would
 //! find a broken pipe instead of the answer. So the rest is read and forgotten, for a while.
 
+use super::patience::Awaited;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::header;
@@ -25,11 +26,11 @@ pub(crate) fn lingering(request: Request) -> Request {
     if asks_first || request.body().is_end_stream() {
         return request;
     }
-    request.map(|body| Body::new(Lingering(body)))
+    request.map(|body| Body::new(Lingering(Awaited::new(body))))
 }
 
 /// A body whose rest is read when it is dropped.
-struct Lingering(Body);
+struct Lingering(Awaited);
 
 impl HttpBody for Lingering {
     type Data = Bytes;
@@ -41,7 +42,7 @@ impl HttpBody for Lingering {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.0).poll_frame(cx);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.0 = Body::empty();
+            self.0 = Awaited::default();
         }
         frame
     }
@@ -60,7 +61,7 @@ impl Drop for Lingering {
         if self.0.is_end_stream() {
             return;
         }
-        let mut rest = std::mem::take(&mut self.0);
+        let mut rest = std::mem::take(&mut self.0).into_body();
         if let Ok(runtime) = Handle::try_current() {
             let reading = async move { while let Ok(Some(Ok(_))) = timeout(SILENCE, rest.frame()).await {} };
             runtime.spawn(timeout(LONGEST, reading));

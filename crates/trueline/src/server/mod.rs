@@ -2,6 +2,7 @@
 
 mod access;
 mod alone;
+mod answering;
 mod assemble;
 mod collections;
 mod control;
@@ -14,6 +15,7 @@ mod meters;
 mod observe;
 mod offline;
 mod origin;
+mod patience;
 mod ready;
 mod rollouts;
 mod webhooks;

@@ -1,0 +1,39 @@
+//! The threads that all share: where what takes long or may block is done, for those who must not be held up by it.
+
+use std::panic::resume_unwind;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::JoinSet;
+
+/// The threads that all share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CommonThreads(Handle);
+
+impl CommonThreads {
+    /// Those on which this is called.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn these() -> Self {
+        Self(Handle::current())
+    }
+
+    /// Whether what calls this must not take long: whether it is on a thread of its own, and not on one of these.
+    #[must_use]
+    pub fn are_elsewhere() -> bool {
+        Handle::try_current().is_ok_and(|own| own.runtime_flavor() == RuntimeFlavor::CurrentThread)
+    }
+
+    /// Has this done there, and waits for it. It ends with the future that waits; none when the server is stopping. What
+    /// panics there panics here.
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        // A set ends what it holds when it is dropped.
+        let mut only = JoinSet::new();
+        only.spawn_on(work, &self.0);
+        match only.join_next().await? {
+            Ok(done) => Some(done),
+            Err(stopped) if stopped.is_panic() => resume_unwind(stopped.into_panic()),
+            Err(_) => None,
+        }
+    }
+}
