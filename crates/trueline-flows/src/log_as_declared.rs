@@ -218,6 +218,7 @@ mod tests {
             timings: Vec::new(),
             share: EVERY,
             redacted: Vec::new(),
+            assignment: None,
         }
     }
 

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use trueline_identity::hash_token;
 use trueline_ledger::{Millis, Sources};
 use trueline_predictions::{
-    EVERY, LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Variant,
+    Assignment, EVERY, LogError, Outputs, PredictionId, PredictionLog, Record, Scalar, Stage, Status, Unit,
+    Variant,
 };
-use trueline_serving::rollout::Beside;
+use trueline_serving::rollout::{Beside, Drawn};
 use trueline_serving::{
     Admission, Answer, Ask, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, Served, ServingError,
 };
@@ -291,8 +292,22 @@ impl Told<'_> {
             ],
             share: EVERY,
             redacted: Vec::new(),
+            assignment: answer.drawn.as_ref().map(|drawn| assignment(drawn, row, request.frame.rows())),
         }
     }
+}
+
+/// The lot of a request, as the record of one of its rows tells it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn assignment(drawn: &Drawn, row: usize, rows: usize) -> Assignment {
+    let unit = match (drawn.by_key, rows) {
+        (true, _) => Unit::Key,
+        (false, 0 | 1) => Unit::Request,
+        (false, _) => Unit::Row(u32::try_from(row).unwrap_or(u32::MAX)),
+    };
+    // A chance lies between 0 and 1.
+    let millionths = (drawn.chance * f64::from(EVERY)).round() as u32;
+    Assignment { trial: drawn.rollout.clone(), chance: millionths.clamp(1, EVERY), unit }
 }
 
 /// The answer to one row: a value, numbers, or what is neither as JSON.

@@ -1,6 +1,7 @@
 //! Monitors follow the prediction log: what was predicted and what came true is read on, counted, and windows that are over
 //! are closed. And what is done to an endpoint is told to its incident.
 
+use crate::labelled::{LabelBounds, LabelledPrediction, labels_since, number_of, version_of};
 use crate::training_reference::{TrainingError, TrainingReferences};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use trueline_monitoring::{
     Batch, FeatureValue, IncidentAction, Labelled, Monitor, Monitoring, MonitoringError, Observation,
     Progress,
 };
-use trueline_predictions::{Cursor, Label, LogError, Outputs, PredictionLog, Record, Scalar, Scan, Status};
+use trueline_predictions::{Cursor, LogError, Outputs, PredictionLog, Record, Scalar, Scan, Status};
 
 /// Items read at once.
 const PAGE: usize = 2_000;
+/// Labels read at once; what was counted of them is written down before more are read.
+const LABELS: LabelBounds = LabelBounds { most: PAGE, longest: Duration::from_secs(2) };
 /// How often the log is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// What is done to an endpoint, as the ledger calls it.
@@ -71,10 +74,6 @@ fn value(scalar: &Scalar) -> FeatureValue {
     }
 }
 
-fn variant(record: &Record) -> String {
-    format!("{}/{}", record.variant.model, record.variant.version)
-}
-
 fn observation(record: &Record) -> Observation {
     let is_redacted = |name: &String| record.redacted.contains(name);
     let columns = record.inputs.iter().chain(&record.features).filter(|(name, _)| !is_redacted(name));
@@ -82,7 +81,7 @@ fn observation(record: &Record) -> Observation {
     Observation {
         event_time_ms: record.event_time_ms,
         received_at_ms: record.received_at_ms,
-        variant: variant(record),
+        variant: version_of(record),
         failed: record.status != Status::Ok,
         values: columns.map(|(name, scalar)| (name.clone(), value(scalar))).chain(redacted).collect(),
         share: record.share,
@@ -91,14 +90,7 @@ fn observation(record: &Record) -> Observation {
 
 /// The probability of "yes" that was answered: one number, or the second of two classes.
 fn score(outputs: &Outputs) -> Option<f64> {
-    match outputs {
-        #[allow(clippy::cast_precision_loss)]
-        Outputs::One(Scalar::Int(whole)) => Some(*whole as f64),
-        Outputs::One(Scalar::Float(float)) => Some(*float),
-        Outputs::Many(classes) if classes.len() == 2 => classes.get(1).copied(),
-        _ => None,
-    }
-    .filter(|score| (0.0..=1.0).contains(score))
+    number_of(outputs).filter(|score| (0.0..=1.0).contains(score))
 }
 
 fn truth(value: &Scalar) -> Option<bool> {
@@ -113,28 +105,29 @@ fn truth(value: &Scalar) -> Option<bool> {
 }
 
 /// What a label says of which prediction, and what it corrects: the label that arrived before it for the same one.
-fn joined(label: &Label, record: &Record, history: &[Label]) -> Option<Labelled> {
-    let place = history.iter().position(|known| known == label)?;
-    let before = place.checked_sub(1).and_then(|i| truth(&history[i].value));
+fn joined(labelled: &LabelledPrediction) -> Option<Labelled> {
     Some(Labelled {
-        event_time_ms: record.event_time_ms,
-        variant: variant(record),
-        score: score(&record.outputs)?,
-        before,
-        label: truth(&label.value),
+        event_time_ms: labelled.record.event_time_ms,
+        variant: labelled.version(),
+        score: score(&labelled.record.outputs)?,
+        before: labelled.before.as_ref().and_then(truth),
+        label: truth(&labelled.label.value),
     })
 }
 
-fn scan_from(text: &str) -> Result<Scan, LogError> {
+fn cursor_of(text: &str) -> Result<Cursor, LogError> {
     let from = if text.is_empty() { Some(Cursor::START) } else { Cursor::parse(text) };
-    let from = from.ok_or_else(|| LogError::Cursor(text.to_owned()))?;
-    Ok(Scan { from, event_time_ms: None, limit: PAGE })
+    from.ok_or_else(|| LogError::Cursor(text.to_owned()))
 }
 
 /// What comes next for a monitor; reads files.
 fn read_on(log: &PredictionLog, monitor: &Monitor, seen: &Progress) -> Result<Batch, LogError> {
     let (project, endpoint) = (monitor.project.as_str(), monitor.endpoint.as_str());
-    let records = log.scan(project, endpoint, &scan_from(&seen.records)?)?;
+    let records = log.scan(
+        project,
+        endpoint,
+        &Scan { from: cursor_of(&seen.records)?, event_time_ms: None, limit: PAGE },
+    )?;
     let mut batch = Batch {
         records: records.items.iter().map(observation).collect(),
         records_next: records.next.to_string(),
@@ -143,14 +136,8 @@ fn read_on(log: &PredictionLog, monitor: &Monitor, seen: &Progress) -> Result<Ba
     };
     // While a reference is learnt, nothing is counted, so no label has a place yet.
     if monitor.is_counting() {
-        let labels = log.scan_labels(project, &scan_from(&seen.labels)?)?;
-        let mut finder = log.finder(project, Some(endpoint));
-        for label in &labels.items {
-            if let Some(record) = finder.find(label.prediction_id)? {
-                let history = finder.labels(label.prediction_id)?;
-                batch.labels.extend(joined(label, &record, &history));
-            }
-        }
+        let labels = labels_since(log, project, endpoint, cursor_of(&seen.labels)?, LABELS)?;
+        batch.labels = labels.labelled.iter().filter_map(joined).collect();
         batch.labels_next = labels.next.to_string();
     }
     Ok(batch)

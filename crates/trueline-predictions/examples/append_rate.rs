@@ -31,6 +31,7 @@ fn record(caller: u64, n: u64) -> Record {
         timings: vec![(Stage::Runtime, 80), (Stage::Total, 300)],
         share: EVERY,
         redacted: Vec::new(),
+        assignment: None,
     }
 }
 

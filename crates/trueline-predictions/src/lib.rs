@@ -10,6 +10,7 @@
 //! A record is durable when [`PredictionLog::append_required`] has answered, and within 100 ms after
 //! [`PredictionLog::append_best_effort`]. Readers see only what is durable.
 
+mod assignment;
 mod error;
 mod files;
 mod finder;
@@ -32,6 +33,7 @@ mod verify;
 mod wire;
 mod writer;
 
+pub use assignment::{Assignment, Unit};
 pub use error::{DecodeError, Dropped, LogError};
 pub use finder::Finder;
 pub use label::{Label, Labelled, MAX_LABEL};

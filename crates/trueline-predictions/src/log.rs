@@ -6,7 +6,7 @@ use crate::labeller::{LabelJob, Labeller};
 use crate::stream::{Stream, Streams};
 use crate::writer::{Job, MAX_FLUSH_AFTER, Writer};
 use crate::{
-    Cut, Dropped, Found, Label, Labelled, LogError, Look, Page, PredictionId, Record, Scan, Sealed,
+    Cursor, Cut, Dropped, Found, Label, Labelled, LogError, Look, Page, PredictionId, Record, Scan, Sealed,
     StreamName, StreamStats, files, newest, scan, sealer,
 };
 use crossbeam_channel::{Sender, TrySendError, bounded, unbounded};
@@ -267,6 +267,12 @@ impl PredictionLog {
     /// As [`scan`](Self::scan).
     pub fn scan_labels(&self, project: &str, what: &Scan) -> Result<Page<Label>, LogError> {
         read(self.streams.get(project, None), what, Label::decode)
+    }
+
+    /// Where the labels of a project end now: who reads on from here sees those alone that come later.
+    #[must_use]
+    pub fn end_of_labels(&self, project: &str) -> Cursor {
+        self.streams.get(project, None).map_or(Cursor::START, |stream| scan::end(&stream.segments))
     }
 
     /// Everything that ever was appended to, by name.

@@ -1,26 +1,28 @@
 //! One prediction as it is logged, and its bytes.
 //!
 //! ```text
-//! version 1 or 2 | id, 16 bytes | event time | received − event time          (what every item starts with)
+//! version 1 to 3 | id, 16 bytes | event time | received − event time          (what every item starts with)
 //! project | endpoint | model | version | request id                      texts: varint length, UTF-8
 //! key: 0, or 1 and a text
 //! inputs, features: count, then name and scalar each
 //! outputs: 0 none | 1 scalar | 2 count, then f64 each
 //! status: 0 | 1 and the error's text
 //! timings: count, then stage byte and microseconds each
-//! version 2 alone: share in millionths | redacted: count, then a text each
+//! version 2 and 3: share in millionths | redacted: count, then a text each
+//! version 3 alone: the assignment: trial, a text | chance in millionths | 0 key, 1 request, 2 row
 //! ```
 
 use crate::scalar::{put_scalar, take_scalar};
 use crate::wire::{Head, Reader, put_float, put_text, put_varint};
-use crate::{DecodeError, LogError, Scalar};
+use crate::{Assignment, DecodeError, LogError, Scalar};
 use std::fmt;
 
 /// Largest record in bytes: a row of a few thousand columns, or one long text.
 pub const MAX_RECORD: usize = 4 << 20;
 
-/// The newest version. What is neither sampled nor redacted is written as the first, which takes no byte more than it did.
-pub(crate) const VERSION: u8 = 2;
+/// The newest version. What was assigned by no lot is written as the second, and what is neither sampled nor redacted then as
+/// the first, which takes no byte more than it did.
+pub(crate) const VERSION: u8 = 3;
 
 /// The share of predictions that are logged, in millionths, where all are.
 pub const EVERY: u32 = 1_000_000;
@@ -172,6 +174,9 @@ pub struct Record {
     pub share: u32,
     /// What was not logged as it was, by the names of columns: it is left out, or a keyed hash stands for it.
     pub redacted: Vec<String>,
+    /// The lot of a trial that was under way, by which this variant answered; none where no lot was drawn for one, or the caller
+    /// named the version.
+    pub assignment: Option<Assignment>,
 }
 
 impl Record {
@@ -186,7 +191,8 @@ impl Record {
     pub fn encode(&self) -> Result<Vec<u8>, LogError> {
         let mut out = Vec::with_capacity(256);
         let told = self.share != EVERY || !self.redacted.is_empty();
-        self.head().put(if told { VERSION } else { 1 }, &mut out);
+        let format = if self.assignment.is_some() { VERSION } else { 1 + u8::from(told) };
+        self.head().put(format, &mut out);
         let Variant { model, version } = &self.variant;
         for text in [&self.project, &self.endpoint, model, version, &self.request_id] {
             put_text(&mut out, text);
@@ -201,10 +207,13 @@ impl Record {
             out.push(*stage as u8);
             put_varint(&mut out, *us);
         }
-        if told {
+        if format > 1 {
             put_varint(&mut out, u64::from(self.share));
             put_varint(&mut out, self.redacted.len() as u64);
             self.redacted.iter().for_each(|name| put_text(&mut out, name));
+        }
+        if let Some(assignment) = &self.assignment {
+            assignment.put(&mut out);
         }
         if out.len() > MAX_RECORD {
             return Err(LogError::TooLarge { what: "a record", bytes: out.len(), limit: MAX_RECORD });
@@ -235,6 +244,7 @@ impl Record {
             1 => (EVERY, Vec::new()),
             _ => take_declared(&mut reader)?,
         };
+        let assignment = (version > 2).then(|| Assignment::take(&mut reader)).transpose()?;
         reader.end()?;
         Ok(Self {
             prediction_id: head.id,
@@ -252,11 +262,12 @@ impl Record {
             timings,
             share,
             redacted,
+            assignment,
         })
     }
 }
 
-/// What the second version has besides: the share, and what was redacted.
+/// What versions from the second on have besides: the share, and what was redacted.
 fn take_declared(reader: &mut Reader<'_>) -> Result<(u32, Vec<String>), DecodeError> {
     let share = u32::try_from(reader.varint()?).ok().filter(|share| (1..=EVERY).contains(share));
     let share = share.ok_or(DecodeError("a share is none"))?;
@@ -327,6 +338,7 @@ fn take_outputs(reader: &mut Reader<'_>) -> Result<Outputs, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Unit;
     use proptest::prelude::*;
 
     fn scalar() -> impl Strategy<Value = Scalar> {
@@ -351,6 +363,10 @@ mod tests {
         ]
     }
 
+    fn unit() -> impl Strategy<Value = Unit> {
+        prop_oneof![Just(Unit::Key), Just(Unit::Request), any::<u32>().prop_map(Unit::Row)]
+    }
+
     prop_compose! {
         fn record()(
             id in any::<u128>(),
@@ -361,6 +377,7 @@ mod tests {
             failed in prop::option::of(".{0,9}"),
             timings in prop::collection::vec((1u8..8, any::<u64>()), 0..8),
             share in prop_oneof![Just(EVERY), 1..EVERY], redacted in prop::collection::vec(".{0,8}", 0..3),
+            assignment in prop::option::of((".{0,9}", 1..=EVERY, unit())),
         ) -> Record {
             Record {
                 prediction_id: PredictionId(id), project, endpoint, variant: Variant { model, version },
@@ -368,6 +385,7 @@ mod tests {
                 status: failed.map_or(Status::Ok, Status::Error),
                 timings: timings.into_iter().map(|(s, us)| (Stage::read(s).unwrap(), us)).collect(),
                 share, redacted,
+                assignment: assignment.map(|(trial, chance, unit)| Assignment { trial, chance, unit }),
             }
         }
     }
@@ -422,13 +440,18 @@ mod tests {
             timings: Vec::new(),
             share: EVERY,
             redacted: Vec::new(),
+            assignment: None,
         };
         // Bytes as logs of the first version hold them.
         let first =
             "01 000000000001 00000000000000000002 0a 00 0170 0165 016d 0133 00 00 01 0161 0302 00 00 00 00";
         assert_eq!(hex::encode(plain.encode().unwrap()), first.replace(' ', ""));
         let sampled = Record { share: 250_000, redacted: vec!["a".into()], ..plain.clone() };
+        assert_eq!(sampled.encode().unwrap()[0], 2);
         assert_eq!(Record::decode(&sampled.encode().unwrap()), Ok(sampled));
+        let drawn = Assignment { trial: "r".into(), chance: 50_000, unit: Unit::Row(3) };
+        let assigned = Record { assignment: Some(drawn), ..plain.clone() };
+        assert_eq!(Record::decode(&assigned.encode().unwrap()), Ok(assigned));
         assert_eq!(Record::decode(&plain.encode().unwrap()), Ok(plain));
     }
 

@@ -104,6 +104,12 @@ pub(crate) fn page<T>(
     Ok(page)
 }
 
+/// Behind the last item that is durable now.
+pub(crate) fn end(segments: &Segments) -> Cursor {
+    let last = segments.extents(0).pop();
+    last.map_or(Cursor::START, |last| Cursor { segment: last.number, offset: last.bytes, item: 0 })
+}
+
 /// Can these extents have given this position, or one of an earlier segment?
 fn is_of(extents: &[Extent], from: Cursor) -> bool {
     let beyond = |first: &Extent| first.number == from.segment && first.bytes < from.offset;

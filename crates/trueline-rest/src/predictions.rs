@@ -126,6 +126,7 @@ fn record_json(record: &Record) -> Value {
         "event_time": rfc3339(record.event_time_ms), "received_at": rfc3339(record.received_at_ms),
         "inputs": columns(&record.inputs), "features": columns(&record.features), "output": output, "error": error,
         "timings": timings, "share": f64::from(record.share) / f64::from(EVERY), "redacted": record.redacted,
+        "assignment": record.assignment.as_ref().map(|lot| json!({ "trial": lot.trial, "chance": lot.probability() })),
     })
 }
 

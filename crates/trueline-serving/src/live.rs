@@ -4,7 +4,7 @@ use crate::error::ServingError;
 use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelSpec};
 use crate::plane::VariantStatus;
-use crate::rollout::{LiveShadow, Observation, Outcome, Share, Watch};
+use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, Share, Watch};
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot};
 use sha2::{Digest, Sha256};
@@ -60,6 +60,7 @@ pub(crate) struct Picked<'l> {
 }
 
 struct Trial<'l> {
+    rollout: &'l str,
     watch: &'l Watch,
     arm: Arm,
     share: Share,
@@ -69,9 +70,14 @@ struct Trial<'l> {
 impl Picked<'_> {
     /// Has the rollout that is under way, if any, take note of what came of the request.
     pub(crate) fn observe(&self, outcome: impl FnOnce() -> Outcome) {
-        if let Some(Trial { watch, arm, share, key }) = self.trial {
+        if let Some(Trial { watch, arm, share, key, .. }) = self.trial {
             watch.put(Observation { arm, share, key, outcome: outcome() });
         }
+    }
+
+    /// The lot that picked it for the rollout that is under way, if any.
+    pub(crate) fn drawn(&self) -> Option<Drawn> {
+        self.trial.as_ref().map(|t| Drawn::new(t.rollout, t.arm, t.share, t.key.is_some()))
     }
 }
 
@@ -216,6 +222,7 @@ impl LiveEndpoint {
         let place = drawn(weights, self.total, first, second);
         let tried = place + 1 == self.variants.len();
         let trial = Trial {
+            rollout,
             watch,
             arm: if tried { Arm::Canary } else { Arm::Champion },
             share: Share::of(candidate.weight, self.total),

@@ -10,7 +10,7 @@ use crate::live::{Live, LiveEndpoint, LiveVariant};
 use crate::log_rules::LogRules;
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
-use crate::rollout::{LiveShadow, Observation, Outcome, ShadowDraw, ShadowObservation};
+use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, ShadowDraw, ShadowObservation};
 use crate::route::Variant;
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
@@ -61,6 +61,8 @@ pub struct Answer {
     pub features_took: Duration,
     /// How the request went to the model: how long it waited for others, and with how many it was answered.
     pub batched: Batched,
+    /// The lot that picked who answered for a rollout that is under way; none when the caller named the version.
+    pub drawn: Option<Drawn>,
     /// The predictions, or why there are none.
     pub predictions: Result<Predictions, ServingError>,
     /// The candidate that is to be asked the same, for nobody but the judge of its rollout.
@@ -330,7 +332,8 @@ impl DataPlane {
         };
         let served = Arc::clone(&variant.served);
         let log_rules = endpoint.log_rules.clone();
-        Ok(Answer { served, log_rules, features, features_took, batched, predictions, shadow })
+        let drawn = picked.drawn();
+        Ok(Answer { served, log_rules, features, features_took, batched, drawn, predictions, shadow })
     }
 
     fn does_not_answer(&self, project: &str, endpoint: &str) -> ServingError {

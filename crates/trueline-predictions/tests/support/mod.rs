@@ -32,6 +32,7 @@ pub(crate) fn record_of(project: &str, endpoint: &str, n: u64) -> Record {
         timings: vec![(Stage::Total, 900)],
         share: EVERY,
         redacted: Vec::new(),
+        assignment: None,
     }
 }
 

@@ -38,7 +38,7 @@ pub use shadow::{
 };
 use trueline_stats::sequential::{Arm, Interval};
 pub(crate) use watch::Watch;
-pub use watch::{Observation, Outcome};
+pub use watch::{Drawn, Observation, Outcome};
 pub use words::{Names, explain};
 
 /// Something of both arms.

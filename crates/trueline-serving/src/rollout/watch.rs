@@ -22,6 +22,27 @@ pub struct Observation {
     pub outcome: Outcome,
 }
 
+/// The lot that a request drew, as its record in the log tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The rollout's id.
+    pub rollout: String,
+    /// How likely it was to draw the arm that it drew.
+    pub chance: f64,
+    /// Whether the caller's key drew it, for all of its requests.
+    pub by_key: bool,
+}
+
+impl Drawn {
+    pub(crate) fn new(rollout: &str, arm: Arm, share: Share, by_key: bool) -> Self {
+        let chance = match arm {
+            Arm::Canary => share.fraction(),
+            Arm::Champion => 1.0 - share.fraction(),
+        };
+        Self { rollout: rollout.to_owned(), chance, by_key }
+    }
+}
+
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
