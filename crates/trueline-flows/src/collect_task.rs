@@ -24,12 +24,14 @@ pub struct Retention {
     pub grace_ms: Millis,
     /// A server collects so often by itself; never, when there is no such time.
     pub every_ms: Option<Millis>,
+    /// Predictions are kept for so long where their endpoint declares nothing; for ever, when there is no such time.
+    pub predictions_ms: Option<Millis>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Millis = 24 * 60 * 60 * 1000;
-        Self { keep_ms: Some(30 * DAY), grace_ms: DAY, every_ms: Some(DAY) }
+        Self { keep_ms: Some(30 * DAY), grace_ms: DAY, every_ms: Some(DAY), predictions_ms: None }
     }
 }
 

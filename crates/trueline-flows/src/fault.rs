@@ -397,7 +397,7 @@ impl Kind for LogQueryError {
 impl Kind for TraceError {
     fn kind(&self) -> FaultKind {
         match self {
-            Self::NotFound(_) => FaultKind::NotFound,
+            Self::NotFound(_) | Self::Deleted { .. } => FaultKind::NotFound,
             Self::Serving(inner) => inner.kind(),
             Self::Registry(inner) => inner.kind(),
             Self::Tracking(inner) => inner.kind(),

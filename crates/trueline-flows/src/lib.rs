@@ -13,6 +13,7 @@ mod deliver_alert;
 mod deliver_webhook;
 mod deploy;
 mod erase_event;
+mod expire_predictions;
 mod fault;
 mod follow_aliases;
 mod gate_facts;
@@ -67,6 +68,7 @@ pub use deploy::{
     roll_back,
 };
 pub use erase_event::erase_event;
+pub use expire_predictions::{ExpireError, PredictionSweeper};
 pub use fault::{Fault, FaultKind};
 pub use follow_aliases::{AliasFollower, NotFollowed, Undone};
 pub use import_model::import_model;

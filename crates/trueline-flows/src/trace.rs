@@ -85,6 +85,17 @@ pub enum TraceError {
          later it may be"
     )]
     NotFound(PredictionId),
+    /// No such prediction any more, as far as its id tells.
+    #[error(
+        "there is no prediction `{id}` in this project any more: it is as old as those that were deleted from the log because \
+         they had been kept for long enough, which is all that came until {until}"
+    )]
+    Deleted {
+        /// Its id.
+        id: PredictionId,
+        /// Until when what was deleted had come.
+        until: String,
+    },
     /// What is looked for is not said as it must be.
     #[error("{0}")]
     Query(String),
@@ -144,7 +155,18 @@ impl Tracer {
         id: PredictionId,
     ) -> Result<(Record, Vec<Label>), TraceError> {
         let (prediction, labels) = self.logged(leave, id).await?;
-        Ok((prediction.ok_or(TraceError::NotFound(id))?, labels))
+        Ok((prediction.ok_or_else(|| self.missing(leave, id))?, labels))
+    }
+
+    /// Why a prediction is not there.
+    fn missing(&self, leave: &Authorized<ReadProject>, id: PredictionId) -> TraceError {
+        let until = self.log.deleted_until_ms(leave.project().as_str(), None);
+        let made_at_ms = i64::try_from(id.time_ms()).unwrap_or(i64::MAX);
+        let until = until.filter(|until| made_at_ms <= *until);
+        match until.and_then(|until| jiff::Timestamp::from_millisecond(until).ok()) {
+            Some(until) => TraceError::Deleted { id, until: until.to_string() },
+            None => TraceError::NotFound(id),
+        }
     }
 
     /// A prediction of the caller's project as it was logged, when it is there.

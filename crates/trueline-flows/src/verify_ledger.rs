@@ -167,6 +167,7 @@ async fn aside<T: Send + 'static>(
 /// What the comparison of rows and segments with the events adds to a report.
 fn judged(mut report: Report, state: &State, folders: &CheckedFolders) -> Result<Verification, LedgerError> {
     report.unknowable = state.compared.unknowable;
+    report.deleted_segments = state.segments.told().iter().filter(|told| told.deleted).count() as u64;
     let found = match state.compared.disagreements.first() {
         Some(row) => Some(disagreement(row)),
         None => verify_segments(&folders.predictions, &state.segments)?,

@@ -126,7 +126,7 @@ fn read_on(log: &PredictionLog, monitor: &Monitor, seen: &Progress) -> Result<Ba
     let records = log.scan(
         project,
         endpoint,
-        &Scan { from: cursor_of(&seen.records)?, event_time_ms: None, limit: PAGE },
+        &Scan { from: cursor_of(&seen.records)?, event_time_ms: None, limit: PAGE, until: None },
     )?;
     let mut batch = Batch {
         records: records.items.iter().map(observation).collect(),

@@ -55,10 +55,14 @@ pub(crate) async fn tell(
     let left_out =
         |id: &PredictionId| app.plane.is_not_logged(&knock.project, &endpoint, id.number(), made_at_ms(*id));
     let (left_out, unknown) = done.unknown.iter().partition::<Vec<&PredictionId>, _>(|id| left_out(id));
+    let deleted_until = log.deleted_until_ms(project.as_str(), Some(&endpoint));
+    let is_deleted = |id: &&PredictionId| deleted_until.is_some_and(|until| made_at_ms(**id) <= until);
+    let (deleted, unknown) = unknown.into_iter().partition::<Vec<&PredictionId>, _>(is_deleted);
     let named: Vec<String> = unknown.iter().take(NAMED).map(ToString::to_string).collect();
     Ok(Json(json!({
         "labels": count, "new": done.new, "corrections": done.corrections, "duplicates": done.duplicates,
         "unknown": unknown.len(), "unknown_ids": named, "left_out": left_out.len(),
+        "deleted": deleted.len(),
     })))
 }
 

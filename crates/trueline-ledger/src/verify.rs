@@ -57,6 +57,8 @@ pub struct Report {
     pub erased_unconfirmed: u64,
     /// Rows whose events had their payloads erased, so that nobody can say what should be in them.
     pub unknowable: u64,
+    /// Segments of the prediction log that are gone as an event says, because they were kept for long enough.
+    pub deleted_segments: u64,
     /// Events that are committed but not yet under the checkpoint.
     pub waiting: u64,
 }

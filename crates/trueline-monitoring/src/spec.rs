@@ -251,6 +251,12 @@ impl MonitorSpec {
         self.horizon_ms.unwrap_or_else(|| usual.max(self.window_ms + self.lateness_ms + self.label_wait_ms))
     }
 
+    /// How long after a prediction its window still waits for it and for its label.
+    #[must_use]
+    pub fn waits_for(&self) -> Millis {
+        self.window_ms.saturating_add(self.lateness_ms).saturating_add(self.label_wait_ms)
+    }
+
     /// The start of the window that a moment falls into.
     #[must_use]
     pub fn window_of(&self, event_time_ms: Millis) -> Millis {

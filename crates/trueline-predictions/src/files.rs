@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! <root>/lock
-//! <root>/<project>/endpoints/<endpoint>/<20 digits>.log, .idx
-//! <root>/<project>/labels/<20 digits>.log, .idx
+//! <root>/<project>/endpoints/<endpoint>/<20 digits>.log, .idx, .gone
+//! <root>/<project>/labels/<20 digits>.log, .idx, .gone
 //! ```
 
 use crate::{LogError, StreamName};

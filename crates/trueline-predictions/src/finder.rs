@@ -99,11 +99,11 @@ impl IdFinder {
     ) -> Result<(), LogError> {
         for candidate in self.candidates(id) {
             let go_on = match candidate {
-                Candidate::Sealed(segment) => {
-                    let offsets = self.offsets(&segment, id)?;
-                    let (_, file) = self.opened(&segment)?;
-                    visit_frames(file, &segment.path, &offsets, id, &mut visit)?
-                }
+                Candidate::Sealed(segment) => match self.visit_sealed(&segment, id, &mut visit) {
+                    // It went after the candidates were listed.
+                    Err(_) if self.stream.segments.is_removed(segment.number) => true,
+                    done => done?,
+                },
                 Candidate::Live(path, offsets) => {
                     let file = File::open(&path).map_err(|e| LogError::io(&path, &e))?;
                     visit_frames(&file, &path, &offsets, id, &mut visit)?
@@ -120,7 +120,10 @@ impl IdFinder {
     pub(crate) fn contains(&mut self, id: PredictionId) -> Result<bool, LogError> {
         for candidate in self.candidates(id) {
             let found = match candidate {
-                Candidate::Sealed(segment) => !self.offsets(&segment, id)?.is_empty(),
+                Candidate::Sealed(segment) => match self.offsets(&segment, id) {
+                    Err(_) if self.stream.segments.is_removed(segment.number) => false,
+                    offsets => !offsets?.is_empty(),
+                },
                 Candidate::Live(..) => true,
             };
             if found {
@@ -128,6 +131,17 @@ impl IdFinder {
             }
         }
         Ok(false)
+    }
+
+    fn visit_sealed(
+        &mut self,
+        segment: &SealedSegment,
+        id: PredictionId,
+        visit: &mut impl FnMut(&[u8]) -> Result<bool, DecodeError>,
+    ) -> Result<bool, LogError> {
+        let offsets = self.offsets(segment, id)?;
+        let (_, file) = self.opened(segment)?;
+        visit_frames(file, &segment.path, &offsets, id, visit)
     }
 
     fn candidates(&self, id: PredictionId) -> Vec<Candidate> {

@@ -22,6 +22,7 @@ mod log;
 mod newest;
 mod record;
 mod recover;
+mod retention;
 mod scalar;
 mod scan;
 mod seal;

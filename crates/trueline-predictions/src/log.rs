@@ -290,6 +290,41 @@ impl PredictionLog {
         sealed.iter().map(|s| Sealed::new(stream, s.number, &s.path, &s.summary)).collect()
     }
 
+    /// The oldest sealed segments of a stream in which everything came before `before_ms`, oldest first, up to the first that
+    /// one of those who follow it has still to read. A segment that is open and as old is closed, so that its time comes, too.
+    #[must_use]
+    pub fn expired(&self, stream: &StreamName, before_ms: i64, followers: &[Cursor]) -> Vec<Sealed> {
+        let Some(found) = self.streams.get(stream.project(), stream.endpoint()) else { return Vec::new() };
+        if let (true, Some(jobs)) = (found.segments.is_open_since_before(before_ms), &self.jobs) {
+            // When the queue is full, whoever asks again has it closed.
+            let _ = jobs.try_send(Job::Close(Arc::clone(&found)));
+        }
+        let expired = found.segments.expired(before_ms, followers);
+        expired.iter().map(|s| Sealed::new(stream, s.number, &s.path, &s.summary)).collect()
+    }
+
+    /// Removes the sealed segments of a stream up to this one, for good. Reads and writes files: call it where blocking is
+    /// allowed. Whoever is reading them goes on behind them; positions in them stay good.
+    ///
+    /// # Errors
+    /// What the disk said. What is left of them goes with the next call or at the next start.
+    pub fn remove_through(&self, stream: &StreamName, segment: u64) -> Result<(), LogError> {
+        let Some(found) = self.streams.get(stream.project(), stream.endpoint()) else { return Ok(()) };
+        let (records, bytes) = found.segments.remove_through(segment)?;
+        found.counters.records.fetch_sub(records, Relaxed);
+        found.counters.bytes.fetch_sub(bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Until when what was removed of an endpoint's predictions had come, or of any endpoint's; none when nothing was.
+    #[must_use]
+    pub fn deleted_until_ms(&self, project: &str, endpoint: Option<&str>) -> Option<i64> {
+        match endpoint {
+            Some(_) => self.streams.get(project, endpoint)?.deleted_until_ms(),
+            None => self.streams.endpoints(project).iter().filter_map(|s| s.deleted_until_ms()).max(),
+        }
+    }
+
     /// Changes whenever a segment was sealed: what to wait for before asking [`sealed_after`](Self::sealed_after) again.
     #[must_use]
     pub fn seals(&self) -> watch::Receiver<u64> {

@@ -111,8 +111,17 @@ pub(crate) fn look(segments: &Segments, what: &Look) -> Result<Found, LogError> 
             Some(before) if before.segment == extent.number => before,
             _ => Cursor { segment: extent.number, offset: extent.bytes, item: 0 },
         };
-        if what.filter.may_lie_in(&extent.spans) && search.segment(extent, end)? == Go::Stop {
-            break;
+        if !what.filter.may_lie_in(&extent.spans) {
+            continue;
+        }
+        match search.segment(extent, end) {
+            // It went while it was read.
+            Err(_) if segments.is_removed(extent.number) => {}
+            done => {
+                if done? == Go::Stop {
+                    break;
+                }
+            }
         }
     }
     Ok(search.found)

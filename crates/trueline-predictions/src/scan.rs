@@ -6,6 +6,7 @@ use crate::wire::{Head, Reader};
 use crate::{DecodeError, LogError, record};
 use std::fmt;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A page ends when it holds this many encoded bytes, however few items they are.
 const PAGE_BYTES: usize = 4 << 20;
@@ -46,6 +47,8 @@ pub struct Scan {
     pub event_time_ms: Option<Range<i64>>,
     /// At most this many items; fewer when they are large.
     pub limit: usize,
+    /// The page ends by then, however few items were found; something is read in any case, so that whoever goes on arrives.
+    pub until: Option<Instant>,
 }
 
 /// Some items of a stream, in the order of appending.
@@ -64,44 +67,90 @@ pub(crate) fn page<T>(
     scan: &Scan,
     decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
 ) -> Result<Page<T>, LogError> {
-    let within = |ms: i64| scan.event_time_ms.as_ref().is_none_or(|range| range.contains(&ms));
-    let mut page = Page { items: Vec::new(), next: scan.from, end: false };
-    let mut bytes = 0;
     let extents = segments.extents(scan.from.segment);
-    if !is_of(&extents, scan.from) {
+    if !segments.is_removed(scan.from.segment) && !is_of(&extents, scan.from) {
         return Err(LogError::Cursor(scan.from.to_string()));
     }
+    let page = Page { items: Vec::new(), next: scan.from, end: false };
+    let mut reading = Reading { scan, decode, page, bytes: 0, began: false };
     for extent in extents {
-        let start = if extent.number == scan.from.segment { scan.from } else { Cursor::default() };
-        let at = |offset, item| Cursor { segment: extent.number, offset, item };
-        page.next = at(extent.bytes, 0);
-        let (first, last) = extent.spans.event_ms;
-        if scan.event_time_ms.as_ref().is_some_and(|range| range.end <= first || range.start > last) {
-            continue;
-        }
-        let mut frames = FrameReader::open(&extent.path, start.offset, extent.bytes)?;
-        while let Some(frame) = frames.next().map_err(|e| e.into_error(&extent.path))? {
-            let skip = if frame.offset == start.offset { start.item } else { 0 };
-            for (item_at, item) in (0..).zip(frame.items()).skip(usize::try_from(skip).unwrap_or(usize::MAX))
-            {
-                if page.items.len() >= scan.limit || bytes >= PAGE_BYTES {
-                    page.next = at(frame.offset, item_at);
-                    return Ok(page);
-                }
-                let read = |item: &[u8]| {
-                    let (_, head) = Head::take(record::VERSION, &mut Reader::new(item))?;
-                    if within(head.event_ms) { decode(item).map(Some) } else { Ok(None) }
-                };
-                let item = item.map_err(|e| frame.damaged(&extent.path, e))?;
-                if let Some(found) = read(item).map_err(|e| frame.damaged(&extent.path, e))? {
-                    page.items.push(found);
-                    bytes += item.len();
+        match reading.segment(&extent) {
+            // It went while it was read.
+            Err(_) if segments.is_removed(extent.number) => {}
+            done => {
+                if done? == Go::Stop {
+                    return Ok(reading.page);
                 }
             }
         }
     }
-    page.end = true;
-    Ok(page)
+    reading.page.end = true;
+    Ok(reading.page)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Go {
+    On,
+    Stop,
+}
+
+/// A page in the making.
+struct Reading<'a, T, D> {
+    scan: &'a Scan,
+    decode: D,
+    page: Page<T>,
+    bytes: usize,
+    began: bool,
+}
+
+impl<T, D: Fn(&[u8]) -> Result<T, DecodeError>> Reading<'_, T, D> {
+    fn segment(&mut self, extent: &Extent) -> Result<Go, LogError> {
+        let from = self.scan.from;
+        let start = if extent.number == from.segment { from } else { Cursor::default() };
+        let at = |offset, item| Cursor { segment: extent.number, offset, item };
+        let (first, last) = extent.spans.event_ms;
+        if self.scan.event_time_ms.as_ref().is_some_and(|range| range.end <= first || range.start > last) {
+            self.page.next = at(extent.bytes, 0);
+            return Ok(Go::On);
+        }
+        let mut frames = FrameReader::open(&extent.path, start.offset, extent.bytes)?;
+        self.page.next = at(extent.bytes, 0);
+        while let Some(frame) = frames.next().map_err(|e| e.into_error(&extent.path))? {
+            let skip = if frame.offset == start.offset { start.item } else { 0 };
+            if self.is_out_of_time() {
+                self.page.next = at(frame.offset, skip);
+                return Ok(Go::Stop);
+            }
+            self.began = true;
+            for (item_at, item) in (0..).zip(frame.items()).skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            {
+                if self.is_full() {
+                    self.page.next = at(frame.offset, item_at);
+                    return Ok(Go::Stop);
+                }
+                let taken = item.and_then(|item| self.take(item));
+                taken.map_err(|e| frame.damaged(&extent.path, e))?;
+            }
+        }
+        Ok(Go::On)
+    }
+
+    fn take(&mut self, item: &[u8]) -> Result<(), DecodeError> {
+        let (_, head) = Head::take(record::VERSION, &mut Reader::new(item))?;
+        if self.scan.event_time_ms.as_ref().is_none_or(|range| range.contains(&head.event_ms)) {
+            self.page.items.push((self.decode)(item)?);
+            self.bytes += item.len();
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.items.len() >= self.scan.limit || self.bytes >= PAGE_BYTES
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.began && self.scan.until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 /// Behind the last item that is durable now.

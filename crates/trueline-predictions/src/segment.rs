@@ -7,6 +7,7 @@ use crate::files::{numbered, segment_path, sync_up};
 use crate::frame::Placed;
 use crate::index::{self, Spans, Summary};
 use crate::recover::{self, Cut};
+use crate::retention::Removed;
 use crate::seal::seal_segment;
 use crate::{LogError, PredictionId};
 use std::collections::{BTreeMap, HashMap};
@@ -77,6 +78,8 @@ pub(crate) type State = BTreeMap<u64, Segment>;
 pub(crate) struct Segments {
     pub(crate) folder: PathBuf,
     state: RwLock<State>,
+    /// Written while `state` is held for writing, so that a reader of both sees them agree.
+    removed: RwLock<Removed>,
     sealing: Mutex<()>,
     /// What recovery cut off.
     pub(crate) cuts: Vec<Cut>,
@@ -94,14 +97,15 @@ pub(crate) struct Extent {
 impl Segments {
     /// Of a folder that need not be there yet.
     pub(crate) fn none(folder: &Path) -> Self {
-        let (state, sealing) = (RwLock::default(), Mutex::default());
-        Self { folder: folder.to_owned(), state, sealing, cuts: Vec::new() }
+        let (state, removed, sealing) = (RwLock::default(), RwLock::default(), Mutex::default());
+        Self { folder: folder.to_owned(), state, removed, sealing, cuts: Vec::new() }
     }
 
     /// Reads what is in the folder, and cuts torn tails.
     pub(crate) fn recover(folder: &Path, root: &Path) -> Result<Self, LogError> {
         let mut state = State::new();
         let mut cuts = Vec::new();
+        let removed = RwLock::new(Removed::recover(folder)?);
         let found = numbered(folder, "log")?;
         let last = found.last().map(|(number, _)| *number);
         for (number, path) in found {
@@ -121,7 +125,7 @@ impl Segments {
         }
         // A process that was killed may have made names and not yet made them durable.
         sync_up(folder, root)?;
-        Ok(Self { state: RwLock::new(state), cuts, ..Self::none(folder) })
+        Ok(Self { state: RwLock::new(state), removed, cuts, ..Self::none(folder) })
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -144,7 +148,8 @@ impl Segments {
 
     /// Where the next segment goes.
     pub(crate) fn next(&self) -> (u64, PathBuf) {
-        let number = self.read().last_key_value().map_or(1, |(number, _)| number + 1);
+        let last = self.read().last_key_value().map_or(0, |(number, _)| *number);
+        let number = last.max(self.removed().through) + 1;
         (number, segment_path(&self.folder, number))
     }
 
@@ -198,7 +203,19 @@ impl Segments {
         seal_segment(&segment.path, segment.summary.bytes).map(drop)
     }
 
-    fn lock_sealing(&self) -> MutexGuard<'_, ()> {
+    /// How far segments were removed.
+    pub(crate) fn removed(&self) -> Removed {
+        *self.removed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows readers that segments are gone.
+    pub(crate) fn forget(&self, removed: Removed) {
+        let mut state = self.write();
+        *self.removed.write().unwrap_or_else(PoisonError::into_inner) = removed;
+        state.retain(|number, _| *number > removed.through);
+    }
+
+    pub(crate) fn lock_sealing(&self) -> MutexGuard<'_, ()> {
         self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

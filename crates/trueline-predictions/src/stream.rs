@@ -49,10 +49,16 @@ impl StreamName {
 pub struct StreamStats {
     /// Whose.
     pub stream: StreamName,
-    /// Durable records, since ever.
+    /// Durable records that are there.
     pub records: u64,
-    /// Bytes of them on the disk.
+    /// Bytes of them on the disk, indexes apart.
     pub bytes: u64,
+    /// Files that they lie in.
+    pub segments: u64,
+    /// When the first of them came, in milliseconds since 1970.
+    pub oldest_ms: Option<i64>,
+    /// Until when what was deleted, because it was kept for long enough, had come.
+    pub deleted_until_ms: Option<i64>,
     /// Best-effort records that were not kept, since the log was opened.
     pub dropped: u64,
     /// Groups of appends that the disk refused, since the log was opened.
@@ -80,12 +86,22 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// Until when what was removed had come; none when nothing was.
+    pub(crate) fn deleted_until_ms(&self) -> Option<i64> {
+        let removed = self.segments.removed();
+        (removed.through > 0).then_some(removed.until_ms)
+    }
+
     pub(crate) fn stats(&self) -> StreamStats {
         let Counters { records, bytes, dropped, failed, last_sync_us } = &self.counters;
+        let extents = self.segments.extents(0);
         StreamStats {
             stream: self.name.clone(),
             records: records.load(Relaxed),
             bytes: bytes.load(Relaxed),
+            segments: extents.len() as u64,
+            oldest_ms: extents.iter().map(|extent| extent.spans.received_ms.0).min(),
+            deleted_until_ms: self.deleted_until_ms(),
             dropped: dropped.load(Relaxed),
             failed: failed.load(Relaxed),
             last_sync_us: last_sync_us.load(Relaxed),

@@ -29,6 +29,8 @@ pub(crate) const MAX_FLUSH_AFTER: Duration = Duration::from_millis(50);
 pub(crate) enum Job {
     /// Append frames; nobody waits for best effort.
     Append { stream: Arc<Stream>, frames: Frames, waiter: Option<Waiter> },
+    /// Close the open segment of a stream, which nothing was appended to for long.
+    Close(Arc<Stream>),
     /// Close every open segment and seal what is closed.
     SealAll(oneshot::Sender<Result<(), LogError>>),
 }
@@ -37,7 +39,7 @@ impl Job {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Append { frames, .. } => frames.bytes.len(),
-            Self::SealAll(_) => 0,
+            Self::Close(_) | Self::SealAll(_) => 0,
         }
     }
 }
@@ -100,6 +102,15 @@ impl Writer {
                     tell(&self.sealer, Sealing::Closed(tail.stream.clone()));
                 }
                 tail.push(frames, waiter, Instant::now());
+            }
+            Job::Close(stream) => {
+                // After a start nothing of it need be in hand yet.
+                if let Some(tail) = self.tails.get_mut(&stream.ordinal) {
+                    tail.commit();
+                    tail.close();
+                }
+                stream.segments.close();
+                tell(&self.sealer, Sealing::Closed(stream));
             }
             Job::SealAll(reply) => {
                 self.commit_all();

@@ -16,7 +16,8 @@ use trueline_flows::{
 };
 use trueline_predictions::StreamStats;
 use trueline_serving::{
-    Endpoint, EndpointName, LogMode, LogRules, LogShare, NewEndpoint, Redaction, Route, SampleBy, Variant,
+    Endpoint, EndpointName, KeepLog, LogMode, LogRules, LogShare, NewEndpoint, Redaction, Route, SampleBy,
+    Variant,
 };
 
 pub(crate) const PAGE: u32 = 50;
@@ -52,7 +53,7 @@ fn rules_json(rules: &LogRules) -> Value {
     json!({
         "revision": rules.revision, "since": (rules.revision > 0).then(|| rfc3339(rules.since_ms)),
         "sample": rules.sample, "sample_by": rules.sample_by, "sample_failures": rules.sample_failures,
-        "redact": rules.redact,
+        "redact": rules.redact, "keep_days": rules.keep,
     })
 }
 
@@ -60,9 +61,12 @@ fn rules_json(rules: &LogRules) -> Value {
 fn logged_json(rest: &Rest, session: &Session, endpoint: &Endpoint) -> Value {
     let stats = rest.tracer.log.stats_of(session.project().id.as_str(), endpoint.name.as_str());
     let number = |of: fn(&StreamStats) -> u64| stats.as_ref().map_or(0, of);
+    let time = |of: fn(&StreamStats) -> Option<i64>| stats.as_ref().and_then(of).map(rfc3339);
     json!({
-        "records": number(|s| s.records), "bytes": number(|s| s.bytes), "dropped": number(|s| s.dropped),
-        "failed_appends": number(|s| s.failed),
+        "records": number(|s| s.records), "bytes": number(|s| s.bytes), "segments": number(|s| s.segments),
+        "oldest": time(|s| s.oldest_ms), "deleted_until": time(|s| s.deleted_until_ms),
+        "kept_ms": endpoint.log_rules.keep.millis(rest.retention.predictions_ms),
+        "dropped": number(|s| s.dropped), "failed_appends": number(|s| s.failed),
     })
 }
 
@@ -191,6 +195,8 @@ pub(crate) struct LogBody {
     sample_failures: bool,
     #[serde(default)]
     redact: BTreeMap<String, Redaction>,
+    #[serde(default, rename = "keep_days")]
+    keep: KeepLog,
     reason: Option<String>,
 }
 
@@ -205,8 +211,9 @@ pub(crate) async fn declare_log(
         Some(revision) => revision,
         None => app.deployments.endpoints.get(&leave.read, &name).await?.log_rules.revision,
     };
-    let LogBody { sample, sample_by, sample_failures, redact, .. } = ask;
-    let wanted = LogRules { revision, sample, sample_by, sample_failures, redact, ..LogRules::default() };
+    let LogBody { sample, sample_by, sample_failures, redact, keep, .. } = ask;
+    let wanted =
+        LogRules { revision, sample, sample_by, sample_failures, redact, keep, ..LogRules::default() };
     let done = declare(&app.deployments, &leave, &name, wanted, reason).await?;
     Ok(Json(endpoint_json(&app, &session, &done)))
 }

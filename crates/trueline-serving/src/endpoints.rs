@@ -215,6 +215,26 @@ impl Endpoints {
             .await
     }
 
+    /// What is logged of each endpoint of all projects.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn log_rules(&self) -> Result<Vec<(ProjectId, EndpointName, LogRules)>, ServingError> {
+        self.ledger
+            .db()
+            .read(|tx| {
+                let rows = tx.query("SELECT project, name, log_rules FROM endpoints", &[])?;
+                rows.into_iter()
+                    .map(|mut row| {
+                        let name = EndpointName::parse(&row.take::<String>(1)?)?;
+                        let rules = rules_from(&name, row.take(2)?)?;
+                        Ok((ProjectId::new(row.take::<String>(0)?), name, rules))
+                    })
+                    .collect()
+            })
+            .await
+    }
+
     /// The routes of an endpoint, newest first; those before a generation, when it is given.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 use crate::error::ServingError;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use trueline_ledger::Millis;
@@ -83,6 +84,66 @@ pub enum Redaction {
     Hash,
 }
 
+/// How long predictions are kept: a number of days, `"forever"`, or `"default"` for as long as the server keeps them where
+/// nothing is declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Json", into = "Json")]
+pub enum KeepLog {
+    /// As the server does.
+    #[default]
+    Default,
+    /// Nothing is deleted.
+    Forever,
+    /// So many days.
+    Days(u32),
+}
+
+impl KeepLog {
+    /// The longest, in days: a hundred years.
+    pub const MOST_DAYS: u32 = 36_500;
+
+    /// In milliseconds, where the server keeps what nothing is declared for so long; none is for ever.
+    #[must_use]
+    pub fn millis(self, usual: Option<Millis>) -> Option<Millis> {
+        const DAY: Millis = 24 * 60 * 60 * 1000;
+        match self {
+            Self::Default => usual,
+            Self::Forever => None,
+            Self::Days(days) => Some(Millis::from(days) * DAY),
+        }
+    }
+}
+
+impl TryFrom<Json> for KeepLog {
+    type Error = String;
+
+    fn try_from(said: Json) -> Result<Self, String> {
+        let days = |n: u64| u32::try_from(n).ok().filter(|days| (1..=Self::MOST_DAYS).contains(days));
+        match &said {
+            Json::String(word) if word == "default" => Some(Self::Default),
+            Json::String(word) if word == "forever" => Some(Self::Forever),
+            Json::Number(n) => n.as_u64().and_then(days).map(Self::Days),
+            _ => None,
+        }
+        .ok_or_else(|| {
+            let most = Self::MOST_DAYS;
+            format!(
+                "`{said}` is no time to keep predictions: say 1 to {most} days, \"forever\" or \"default\""
+            )
+        })
+    }
+}
+
+impl From<KeepLog> for Json {
+    fn from(keep: KeepLog) -> Self {
+        match keep {
+            KeepLog::Default => "default".into(),
+            KeepLog::Forever => "forever".into(),
+            KeepLog::Days(days) => days.into(),
+        }
+    }
+}
+
 /// What of an endpoint's predictions is logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -99,6 +160,9 @@ pub struct LogRules {
     pub sample_failures: bool,
     /// Columns of inputs, features and outputs that are not logged as they are. [`LogRules::KEY`] stands for the caller's key.
     pub redact: BTreeMap<String, Redaction>,
+    /// How long what was logged is kept.
+    #[serde(rename = "keep_days")]
+    pub keep: KeepLog,
 }
 
 impl LogRules {
@@ -229,6 +293,28 @@ mod tests {
         for bad in ["0", "1.1", "-1", "0.0000001"] {
             assert!(serde_json::from_str::<LogShare>(bad).unwrap_err().to_string().contains("0.000001 to 1"));
         }
+    }
+
+    #[test]
+    fn how_long_predictions_are_kept_is_a_number_of_days_or_one_of_two_words() {
+        let read = |text: &str| serde_json::from_str::<KeepLog>(text).map_err(|e| e.to_string());
+        for (text, keep, millis) in [
+            ("90", KeepLog::Days(90), Some(90 * 86_400_000)),
+            ("\"forever\"", KeepLog::Forever, None),
+            ("\"default\"", KeepLog::Default, Some(7)),
+        ] {
+            assert_eq!(read(text), Ok(keep));
+            assert_eq!(serde_json::to_string(&keep).unwrap(), text);
+            assert_eq!(keep.millis(Some(7)), millis);
+        }
+        for bad in ["0", "-1", "1.5", "36501", "\"later\"", "null"] {
+            assert!(read(bad).unwrap_err().contains("1 to 36500 days"), "{bad}");
+        }
+        assert_eq!(
+            serde_json::from_str::<LogRules>("{}").unwrap().keep,
+            KeepLog::Default,
+            "as it was stored"
+        );
     }
 
     #[test]

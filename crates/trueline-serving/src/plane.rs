@@ -15,7 +15,7 @@ use crate::route::Variant;
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use arc_swap::ArcSwap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -235,6 +235,13 @@ impl DataPlane {
     #[must_use]
     pub fn project(&self, project: &str, endpoint: &str) -> Option<ProjectId> {
         self.inner.live.load().project_of(project, endpoint).cloned()
+    }
+
+    /// The names of the projects whose endpoints are to answer, by their ids.
+    #[must_use]
+    pub fn project_names(&self) -> HashMap<ProjectId, String> {
+        let live = self.inner.live.load();
+        live.snapshots().map(|snapshot| (snapshot.project.clone(), snapshot.project_name.clone())).collect()
     }
 
     /// The generation by which an endpoint (of a project by its name) answers.

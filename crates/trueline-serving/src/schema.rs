@@ -3,7 +3,7 @@
 use trueline_db::{Migration, Module};
 
 /// Serving's part of the schema.
-pub const MODULE: Module = Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES] };
+pub const MODULE: Module = Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END] };
 
 const FIRST: Migration = Migration {
     version: 1,
@@ -90,3 +90,7 @@ ALTER TABLE endpoint_routes ADD COLUMN shadow TEXT;
 /// What of an endpoint's predictions is logged, as JSON; nothing declared where it is null.
 const LOG_RULES: Migration =
     Migration { version: 3, sql: "ALTER TABLE endpoints ADD COLUMN log_rules TEXT;" };
+
+/// When a segment of the prediction log was deleted, because it was kept for long enough; null while it is there.
+const SEGMENTS_END: Migration =
+    Migration { version: 4, sql: "ALTER TABLE prediction_segments ADD COLUMN deleted_at_ms BIGINT;" };

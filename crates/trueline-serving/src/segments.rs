@@ -5,12 +5,14 @@ use crate::error::ServingError;
 use crate::rollout::{Mismatch, disagreements};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
-use trueline_db::Tx;
+use std::collections::{BTreeMap, HashMap};
+use trueline_db::{Row, Tx};
 use trueline_ledger::{Actor, EventRow, Ledger, Millis, NewEvent, ProjectId};
 
 /// The action of the event.
 const SEALED: &str = "predictions.sealed";
+/// The action of the event that tells of a segment's end.
+const DELETED: &str = "predictions.deleted";
 
 /// A segment that will not change any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,15 @@ pub struct SealedSegment {
     pub event_time_ms: (Millis, Millis),
 }
 
+/// Why a segment is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// When the last record in it had come, in milliseconds since 1970.
+    pub received_until_ms: Millis,
+    /// For how long such are kept, in milliseconds.
+    pub kept_ms: Millis,
+}
+
 /// The ledger's side of the prediction log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SealedSegments {
@@ -43,6 +54,11 @@ fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str) -> Result<u64, Servi
         &[project.into(), stream.into()],
     )?;
     Ok(newest.flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+}
+
+/// A row in words.
+fn said(sha256: &str, deleted: bool) -> String {
+    format!("{sha256}{}", if deleted { ", deleted" } else { "" })
 }
 
 /// A segment's id within its project, as events have it.
@@ -98,6 +114,70 @@ impl SealedSegments {
             })
             .await
     }
+
+    /// Writes down that a segment is about to be deleted because it was kept for long enough; one of which that is written
+    /// down changes nothing. `false` when no event tells of this segment with these bytes: then it must stay.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn delete(&self, segment: SealedSegment, why: Deletion) -> Result<bool, ServingError> {
+        let asked = segment.clone();
+        match self.ledger.db().read(move |tx| recorded(tx, &asked)).await? {
+            None => return Ok(false),
+            Some(Recorded { deleted: true }) => return Ok(true),
+            Some(Recorded { deleted: false }) => {}
+        }
+        self.ledger
+            .write(&Actor::system("prediction-log"), move |tx| {
+                let key = [
+                    (&segment.project).into(),
+                    (&segment.stream).into(),
+                    column(segment.number).into(),
+                    tx.now().into(),
+                ];
+                tx.execute(
+                    "UPDATE prediction_segments SET deleted_at_ms = ?4
+                     WHERE project = ?1 AND stream = ?2 AND number = ?3",
+                    &key,
+                )?;
+                let id = id_of(&segment.stream, segment.number);
+                let event = NewEvent::new(&segment.project, DELETED, "prediction_segment", id);
+                let (segment, reason) = (segment.clone(), "retention".to_owned());
+                tx.emit(event.with(json!(DeletedSegment { segment, reason, why })))?;
+                Ok(true)
+            })
+            .await
+    }
+}
+
+/// What the event of a deletion says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct DeletedSegment {
+    #[serde(flatten)]
+    segment: SealedSegment,
+    reason: String,
+    #[serde(flatten)]
+    why: Deletion,
+}
+
+struct Recorded {
+    deleted: bool,
+}
+
+/// What is recorded of a segment that has these bytes.
+fn recorded(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<Option<Recorded>, ServingError> {
+    let row = tx.query_opt(
+        "SELECT deleted_at_ms FROM prediction_segments
+         WHERE project = ?1 AND stream = ?2 AND number = ?3 AND sha256 = ?4",
+        &[
+            (&segment.project).into(),
+            (&segment.stream).into(),
+            column(segment.number).into(),
+            (&segment.sha256).into(),
+        ],
+    )?;
+    let deleted = |mut row: Row| Ok(Recorded { deleted: row.take::<Option<i64>>(0)?.is_some() });
+    row.map(deleted).transpose()
 }
 
 /// What one event says of a segment.
@@ -113,32 +193,47 @@ pub struct ToldSegment {
     pub number: u64,
     /// The segment; none when the event's payload was erased.
     pub segment: Option<SealedSegment>,
+    /// Whether a later event tells that it was deleted, because it was kept for long enough.
+    pub deleted: bool,
 }
 
 /// Sealed segments as the ledger tells them, in the order in which they were recorded, for `trueline ledger verify
-/// --state`. Nothing removes a segment so far: what was recorded must be there.
+/// --state`. What was recorded must be there, until an event says that it is deleted.
 #[derive(Clone, Debug, Default)]
 pub struct SegmentReplay {
     told: Vec<ToldSegment>,
+    /// Where each stands in `told`, by project, stream and number.
+    places: HashMap<(String, String, u64), usize>,
 }
 
 impl SegmentReplay {
     /// The actions whose events are replayed.
-    pub const ACTIONS: &[&str] = &[SEALED];
+    pub const ACTIONS: &[&str] = &[SEALED, DELETED];
 
     /// Takes in the next event, in the order of commit.
     pub fn apply(&mut self, event: &EventRow) {
         let Some((stream, number)) = event.resource.id.rsplit_once('/') else { return };
-        if !Self::ACTIONS.contains(&event.action.as_str()) {
-            return;
+        let number = number.parse().unwrap_or(0);
+        let key = (event.project.clone(), stream.to_owned(), number);
+        match event.action.as_str() {
+            SEALED => {
+                self.told.push(ToldSegment {
+                    entry: event.index,
+                    project: event.project.clone(),
+                    stream: stream.to_owned(),
+                    number,
+                    segment: event.payload.clone().and_then(|payload| serde_json::from_value(payload).ok()),
+                    deleted: false,
+                });
+                self.places.insert(key, self.told.len() - 1);
+            }
+            DELETED => {
+                if let Some(told) = self.places.get(&key).and_then(|at| self.told.get_mut(*at)) {
+                    told.deleted = true;
+                }
+            }
+            _ => {}
         }
-        self.told.push(ToldSegment {
-            entry: event.index,
-            project: event.project.clone(),
-            stream: stream.to_owned(),
-            number: number.parse().unwrap_or(0),
-            segment: event.payload.clone().and_then(|payload| serde_json::from_value(payload).ok()),
-        });
     }
 
     /// What was told.
@@ -153,13 +248,15 @@ impl SegmentReplay {
     /// What the database says.
     pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
         let key = |told: &ToldSegment| (told.project.clone(), id_of(&told.stream, told.number));
-        let digest = |told: &ToldSegment| told.segment.as_ref().map(|segment| segment.sha256.clone());
+        let digest = |told: &ToldSegment| told.segment.as_ref().map(|s| said(&s.sha256, told.deleted));
         let told: BTreeMap<_, _> = self.told.iter().map(|told| (key(told), digest(told))).collect();
         let mut found = BTreeMap::new();
-        for mut row in tx.query("SELECT project, stream, number, sha256 FROM prediction_segments", &[])? {
+        let sql = "SELECT project, stream, number, sha256, deleted_at_ms FROM prediction_segments";
+        for mut row in tx.query(sql, &[])? {
             let (project, stream, number): (String, String, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
             let number = u64::try_from(number).unwrap_or(0);
-            found.insert((project, id_of(&stream, number)), row.take(3)?);
+            let deleted = row.take::<Option<i64>>(4)?.is_some();
+            found.insert((project, id_of(&stream, number)), said(&row.take::<String>(3)?, deleted));
         }
         Ok(disagreements("prediction segment", &told, &found))
     }

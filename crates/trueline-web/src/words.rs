@@ -36,6 +36,7 @@ pub fn verb(action: &str) -> String {
         "incident.noted" => "added a note to",
         "metrics.sealed" => "sealed the metrics of",
         "predictions.sealed" => "sealed a segment of",
+        "predictions.deleted" => "deleted a segment of",
         "alias.set" => "pointed",
         "alias.deleted" => "removed",
         "role.granted" => "granted a role to",

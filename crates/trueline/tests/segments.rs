@@ -22,7 +22,12 @@ fn seals(server: &Server) -> Vec<Value> {
 /// A running server with several sealed segments of predictions and of labels.
 fn with_segments() -> Server {
     let server = Server::start_with(&[("TRUELINE_TEST_SEGMENT_BYTES", "1000")]);
-    Models::saved().register(&server, "binary", "delays");
+    fill(&server);
+    server
+}
+
+fn fill(server: &Server) {
+    Models::saved().register(server, "binary", "delays");
     server.ok("/api/v1/endpoints", json!({ "name": "delays", "log": "required" }));
     server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"], "reason": "the first" }));
     for hour in 0..24 {
@@ -36,11 +41,10 @@ fn with_segments() -> Server {
     }
     let sealed = |stream: &str| {
         let of = |event: &&Value| event["payload"]["stream"] == stream;
-        seals(&server).iter().filter(of).count()
+        seals(server).iter().filter(of).count()
     };
     wait_until("some are sealed", || sealed("endpoints/delays") > 2 && sealed("labels") > 2);
     server.settle();
-    server
 }
 
 fn stopped() -> (Stopped, String) {
@@ -184,4 +188,100 @@ fn a_segment_whose_event_was_erased_is_still_read_and_can_not_be_compared() {
     let (stream, _) = name.rsplit_once('/').unwrap();
     fs::remove_file(&sealed(&stopped.data_dir, stream)[0]).unwrap();
     refused(&stopped.data_dir, &key, name);
+}
+
+fn events(server: &Server, action: &str) -> Vec<Value> {
+    let (_, events) = server.get(&format!("/api/v1/ledger/events?action={action}&limit=500"));
+    events["events"].as_array().unwrap().clone()
+}
+
+fn logged(server: &Server, endpoint: &str) -> Value {
+    server.get(&format!("/api/v1/endpoints/{endpoint}")).1["logged"].clone()
+}
+
+fn ask(server: &Server, endpoint: &str) -> String {
+    let split = json!({ "columns": ["hour", "distance", "day"], "data": [[1, 300.0, 2.0]] });
+    let answer =
+        server.ok(&format!("/endpoints/{endpoint}/invocations"), json!({ "dataframe_split": split }));
+    answer["prediction_ids"][0].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_was_kept_for_long_enough_is_deleted_and_everybody_says_so() {
+    let server = Server::start_with(&[
+        ("TRUELINE_TEST_SEGMENT_BYTES", "1000"),
+        ("TRUELINE_PREDICTION_RETENTION", "1s"),
+    ]);
+    fill(&server);
+    let id = ask(&server, "delays");
+    wait_until("all is gone, what was open too", || {
+        let held = logged(&server, "delays");
+        let of_labels = |event: &Value| event["payload"]["stream"] == "labels";
+        held["segments"] == 0
+            && held["records"] == 0
+            && held["bytes"] == 0
+            && events(&server, "predictions.deleted").iter().any(of_labels)
+    });
+    assert!(sealed(&server.data_dir, "endpoints/delays").is_empty());
+    let (status, told) = server.get(&format!("/api/v1/predictions/{id}"));
+    assert_eq!(status, 404);
+    assert!(told.to_string().contains("kept for long enough"), "{told}");
+    let label = json!({ "prediction_id": id, "value": 1 });
+    let labelled = server.ok("/endpoints/delays/labels", label);
+    assert_eq!((&labelled["deleted"], &labelled["unknown"]), (&json!(1), &json!(0)), "{labelled}");
+    assert!(logged(&server, "delays")["deleted_until"].is_string());
+
+    let declared = server.cli(&["endpoint", "log", "delays", "--keep-days", "forever"]);
+    assert!(text(&declared.stdout).contains("for ever"), "{}", text(&declared.stdout));
+    ask(&server, "delays");
+    let count = server.ok("/api/v1/queries", json!({ "sql": "SELECT count(*) FROM predictions" }));
+    assert_eq!(count["rows"], json!([[1]]), "what came since is there");
+    let (_, metrics) = server.call_bytes("GET", "/metrics", None, &[]);
+    assert!(
+        text(&metrics)
+            .contains("trueline_prediction_log_segments{project=\"default\",endpoint=\"delays\"} 1")
+    );
+
+    let deleted = events(&server, "predictions.deleted");
+    let of_stream = |stream: &str| deleted.iter().filter(|e| e["payload"]["stream"] == stream).count();
+    assert!(of_stream("endpoints/delays") > 2 && of_stream("labels") > 0, "{deleted:?}");
+    let first = &deleted.last().unwrap()["payload"];
+    assert_eq!((&first["reason"], &first["kept_ms"]), (&json!("retention"), &json!(1_000)), "{first}");
+    assert_eq!(first["sha256"].as_str().unwrap().len(), 64);
+    server.settle();
+    let key = server.ledger_key();
+    let stopped = server.stop();
+    let done = verify(&stopped.data_dir, &key, &["--state", "--json"]);
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["ok"], true, "{report}");
+    assert!(report["report"]["deleted_segments"].as_u64().unwrap() >= deleted.len() as u64, "{report}");
+    sql(&stopped.data_dir, "UPDATE prediction_segments SET deleted_at_ms = NULL WHERE number = 1");
+    refused(&stopped.data_dir, &key, "deleted, the database says");
+}
+
+#[test]
+fn what_a_monitor_waits_for_is_not_deleted_and_what_is_declared_holds() {
+    let server = Server::start_with(&[
+        ("TRUELINE_TEST_SEGMENT_BYTES", "1000"),
+        ("TRUELINE_PREDICTION_RETENTION", "1s"),
+    ]);
+    Models::saved().register(&server, "binary", "delays");
+    for name in ["a-declared", "b-watched", "c-usual"] {
+        server.ok("/api/v1/endpoints", json!({ "name": name, "log": "required" }));
+        server.ok(&format!("/api/v1/endpoints/{name}/routes"), json!({ "variants": ["delays/1"] }));
+    }
+    let refused = server.cli(&["endpoint", "log", "a-declared", "--keep-days", "0"]);
+    assert!(text(&refused.stderr).contains("1 to 36500 days"), "{}", text(&refused.stderr));
+    assert!(server.cli(&["endpoint", "log", "a-declared", "--keep-days", "2"]).status.success());
+    let made = server.cli(&["monitor", "create", "watching", "--endpoint", "b-watched", "--window", "1d"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    for name in ["a-declared", "b-watched", "c-usual"] {
+        (0..9).for_each(|_| drop(ask(&server, name)));
+    }
+    // They are swept in the order of their names.
+    wait_until("the last is swept", || logged(&server, "c-usual")["records"] == 0);
+    for name in ["a-declared", "b-watched"] {
+        assert_eq!(logged(&server, name)["records"], 9, "{name}");
+    }
+    assert_eq!(logged(&server, "a-declared")["kept_ms"], 2 * 86_400_000);
 }

@@ -55,7 +55,7 @@ pub(crate) fn open_small(root: &Path) -> PredictionLog {
 }
 
 pub(crate) fn scan(from: Cursor, limit: usize) -> Scan {
-    Scan { from, event_time_ms: None, limit }
+    Scan { from, event_time_ms: None, limit, until: None }
 }
 
 /// Follows the log to its end; the numbers of the records, by their event times.

@@ -6,8 +6,8 @@ use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, monitors, page,
 use crate::Links;
 use crate::links::ViewUrl;
 use crate::pages::{
-    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, Pager, RollBack, RouteRow, ServedVersion,
-    Share, Shares, Traffic,
+    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, OnDisk, Pager, RollBack, RouteRow,
+    ServedVersion, Share, Shares, Traffic,
 };
 use crate::parts::{Badge, Reference, Tone};
 use crate::shell::{Crumb, Section};
@@ -17,8 +17,8 @@ use trueline_flows::{DeployLeave, roll_back as return_to_previous};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_registry::{RegistryError, VersionKey};
 use trueline_serving::{
-    Endpoint, EndpointName, EndpointStatus, LogRules, LogShare, Redaction, Route, RouteChange, SampleBy,
-    ServingError, Variant,
+    Endpoint, EndpointName, EndpointStatus, KeepLog, LogRules, LogShare, Redaction, Route, RouteChange,
+    SampleBy, ServingError, Variant,
 };
 
 /// Routes that a page of the history shows.
@@ -134,6 +134,7 @@ pub(super) async fn one(
         state: state(&endpoint, live.as_ref()),
         log: endpoint.log.as_str(),
         log_rules: log_rules(&endpoint.log_rules),
+        on_disk: on_disk(&app, &visitor, &endpoint),
         dropped: dropped(&app, &visitor, &endpoint),
         created_by: crate::words::person(&endpoint.created_by).to_owned(),
         created_at: timestamp(endpoint.created_at_ms),
@@ -166,7 +167,19 @@ fn log_rules(rules: &LogRules) -> Vec<String> {
             words.push(format!("{word} {}", names.join(" ")));
         }
     }
+    match rules.keep {
+        KeepLog::Default => {}
+        KeepLog::Forever => words.push("kept for ever".to_owned()),
+        KeepLog::Days(days) => words.push(format!("kept {days} days")),
+    }
     words
+}
+
+/// What the log holds of it.
+fn on_disk(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> Option<OnDisk> {
+    let project = visitor.session.project().id.as_str();
+    let stats = app.tracer.log.stats_of(project, endpoint.name.as_str())?;
+    Some(OnDisk { bytes: stats.bytes, since: timestamp(stats.oldest_ms?) })
 }
 
 fn dropped(app: &Web, visitor: &Visitor, endpoint: &Endpoint) -> u64 {

@@ -239,6 +239,15 @@ pub struct AskIt {
 
 impl HtmlSafe for AskIt {}
 
+/// What the log holds of an endpoint.
+#[derive(Clone, Debug)]
+pub struct OnDisk {
+    /// Bytes of its records.
+    pub bytes: u64,
+    /// When the first of them came.
+    pub since: Timestamp,
+}
+
 /// One endpoint. The view reads `cursor`, a place in the history.
 #[derive(Clone, Debug, Template)]
 #[template(path = "endpoint.html")]
@@ -255,6 +264,8 @@ pub struct EndpointPage {
     pub log: &'static str,
     /// What of its predictions is logged, where that is not all as it comes.
     pub log_rules: Vec<String>,
+    /// What the log holds; none before the first prediction.
+    pub on_disk: Option<OnDisk>,
     /// Records that were lost since the server started.
     pub dropped: u64,
     /// The header whose value makes a caller stay with one version.

@@ -98,6 +98,7 @@ pub fn endpoint(full: bool) -> EndpointPage {
         } else {
             Vec::new()
         },
+        on_disk: full.then(|| OnDisk { bytes: 48_230_000, since: ago(800_000) }),
         dropped: if full { 12 } else { 0 },
         sticky_header: full.then(|| "x-customer".into()),
         created_by: "ann".into(),

@@ -5,6 +5,8 @@ use super::{Connection, table};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use trueline_pipelines::Span;
+use trueline_serving::KeepLog;
 
 #[derive(Subcommand)]
 pub(crate) enum EndpointCommand {
@@ -81,6 +83,10 @@ pub(crate) struct LogArgs {
     /// keyed hash in its place, `keep` logs it again; `x-trueline-key` stands for the caller's key
     #[arg(long, value_delimiter = ',')]
     redact: Vec<String>,
+    /// Days for which predictions are kept, `forever`, or `default` for as long as the server keeps them where nothing is
+    /// declared; what is older is deleted
+    #[arg(long, value_name = "DAYS", value_parser = keep_days)]
+    keep_days: Option<KeepLog>,
     /// Why, for the ledger
     #[arg(long, default_value = "")]
     reason: String,
@@ -145,6 +151,8 @@ pub(crate) fn run(command: EndpointCommand) -> anyhow::Result<()> {
             }
             show(std::slice::from_ref(&endpoint));
             live(&endpoint);
+            table::line("");
+            show_logged(&endpoint["logged"]);
             left_out(&endpoint);
             not_followed(&endpoint);
             history(&routes);
@@ -200,6 +208,9 @@ fn declared(args: &LogArgs, rules: &Value) -> anyhow::Result<Option<Value>> {
     if let Some(on) = args.sample_failures {
         ask["sample_failures"] = json!(on);
     }
+    if let Some(keep) = args.keep_days {
+        ask["keep_days"] = json!(keep);
+    }
     for column in &args.redact {
         let (name, how) = column.rsplit_once('=').unwrap_or((column, "drop"));
         let columns = ask["redact"].as_object_mut().context("the server tells no columns")?;
@@ -210,6 +221,18 @@ fn declared(args: &LogArgs, rules: &Value) -> anyhow::Result<Option<Value>> {
         }
     }
     Ok((ask != before).then_some(ask))
+}
+
+fn keep_days(text: &str) -> Result<KeepLog, String> {
+    KeepLog::try_from(text.parse::<u64>().map_or_else(|_| json!(text), |days| json!(days)))
+}
+
+/// `90d`, `for ever`, or what the server does.
+fn kept(endpoint: &Value) -> String {
+    let (declared, in_force) = (&endpoint["log_rules"]["keep_days"], &endpoint["logged"]["kept_ms"]);
+    let span = in_force.as_i64().and_then(|ms| Span::parse(&format!("{ms}ms")));
+    let time = span.map_or_else(|| "for ever".to_owned(), |span| span.to_string());
+    if declared == "default" { format!("{time} (the server's)") } else { time }
 }
 
 fn show_log(endpoint: &Value) {
@@ -230,11 +253,19 @@ fn show_log(endpoint: &Value) {
         format!("{} by {}", rules["sample"], table::cell(rules, "sample_by")),
         failures.to_owned(),
         columns,
+        kept(endpoint),
     ];
-    table::rows(&["LOG", "SHARE", "FAILURES", "REDACTED"], &[row]);
+    table::rows(&["LOG", "SHARE", "FAILURES", "REDACTED", "KEPT"], &[row]);
     table::line("");
-    let numbers = ["records", "bytes", "dropped", "failed_appends"].map(|field| table::cell(logged, field));
-    table::rows(&["RECORDS", "BYTES", "LOST SINCE THE START", "FAILED APPENDS"], &[numbers.to_vec()]);
+    show_logged(logged);
+}
+
+/// What is there, what was lost, and what was deleted because it was old enough.
+fn show_logged(logged: &Value) {
+    let numbers = ["records", "bytes", "segments", "oldest", "deleted_until", "dropped", "failed_appends"];
+    let head =
+        ["RECORDS", "BYTES", "SEGMENTS", "OLDEST", "DELETED UNTIL", "LOST SINCE THE START", "FAILED APPENDS"];
+    table::rows(&head, &[numbers.map(|field| table::cell(logged, field)).to_vec()]);
 }
 
 /// `delays/3 90 %, delays/4 10 %`

@@ -138,6 +138,12 @@ fn tell_rest(report: &Report) {
             report.erased_unconfirmed
         ));
     }
+    if report.deleted_segments > 0 {
+        table::note(format!(
+            "{} segments of the prediction log were deleted under retention, each as an event tells",
+            report.deleted_segments
+        ));
+    }
     if report.unknowable > 0 {
         table::note(format!(
             "{} rows can't be compared, because what the ledger said of them was erased",

@@ -68,6 +68,10 @@ struct RetentionArgs {
     /// Delete and collect by itself so often, `off` for only when asked
     #[arg(long, env = "TRUELINE_COLLECT_EVERY", default_value = "24h", value_name = "TIME", value_parser = span_or_off)]
     collect_every: Cadence,
+    /// Delete predictions and labels from the log so long after they came, where their endpoint declares nothing else, `off`
+    /// for never
+    #[arg(long, env = "TRUELINE_PREDICTION_RETENTION", default_value = "off", value_name = "TIME", value_parser = span_or_off)]
+    prediction_retention: Cadence,
 }
 
 impl RetentionArgs {
@@ -76,6 +80,7 @@ impl RetentionArgs {
             keep_ms: self.retention.0.map(Span::millis),
             grace_ms: self.blob_grace.millis(),
             every_ms: self.collect_every.0.map(Span::millis),
+            predictions_ms: self.prediction_retention.0.map(Span::millis),
         }
     }
 }

@@ -14,10 +14,10 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, AliasFollower, CheckedFolders, Collector, Deployments, LogQueries, MATERIALISE_TASK, Reach,
-    Rehearsals, Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences,
-    Undone, VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile,
-    run_segment_recorder, training_set_task, verify_task,
+    Access, AliasFollower, CheckedFolders, Collector, Deployments, LogQueries, MATERIALISE_TASK,
+    PredictionSweeper, Reach, Rehearsals, Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK,
+    Tracer, TrainingReferences, Undone, VERIFY_TASK, Watcher, deliver_alert, materialise_task,
+    react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
 };
 use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -178,6 +178,15 @@ async fn run(
         let stopping = stopping.clone();
         async move { run_segment_recorder(&log, &segments, stopping).await }
     });
+    let expirer = PredictionSweeper {
+        log: Arc::clone(&parts.log),
+        segments: SealedSegments::new(parts.ledger.clone()),
+        endpoints: parts.deployments.endpoints.clone(),
+        monitoring: parts.monitoring.clone(),
+        ledger: parts.ledger.clone(),
+        usual_ms: parts.retention.predictions_ms,
+    };
+    let expirer = tokio::spawn(expirer.run(stopping.clone()));
     // A worker of their own: a webhook that does not answer must not hold up other tasks.
     let deliveries =
         Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("alerts-{}", std::process::id()))
@@ -222,6 +231,7 @@ async fn run(
         ("steps of pipelines", steps),
         ("keeper of endpoints", keeper),
         ("recorder of sealed predictions", recorder),
+        ("sweeper of old predictions", expirer),
         ("judge of rollouts", judge),
         ("follower of aliases", follower),
         ("sealer of points", sealer),

@@ -206,7 +206,7 @@ async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
         metrics::gauge!("trueline_database_queued_writes").set(control.ledger.db().queued_writes() as f64);
     }
     if let Some(log) = &door.log {
-        observe::tell_log(log);
+        observe::tell_log(log, &door.plane.project_names());
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, door.metrics.render()).into_response()

@@ -2,8 +2,10 @@
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::collections::HashMap;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+use trueline_ledger::ProjectId;
 use trueline_predictions::PredictionLog;
 
 /// How log lines are written.
@@ -49,6 +51,11 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     );
     metrics::describe_gauge!("trueline_prediction_log_records", "Durable records, in each stream.");
     metrics::describe_gauge!("trueline_prediction_log_bytes", "Bytes of them on the disk.");
+    metrics::describe_gauge!("trueline_prediction_log_segments", "Files that they lie in.");
+    metrics::describe_gauge!(
+        "trueline_prediction_log_oldest_timestamp_seconds",
+        "When the first of them came, in seconds since 1970."
+    );
     metrics::describe_gauge!("trueline_prediction_log_waiting", "Appends that wait for the log's writer.");
     metrics::describe_counter!(
         "trueline_predictions_left_out_total",
@@ -71,12 +78,20 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
 /// Tells what the log of predictions holds and has lost, stream by stream. The streams count by themselves, so this is done
 /// when somebody asks. The labels of a project have no endpoint.
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn tell_log(log: &PredictionLog) {
+pub(crate) fn tell_log(log: &PredictionLog, projects: &HashMap<ProjectId, String>) {
     for stats in log.stats() {
+        // A project none of whose endpoints is to answer is told by its id.
+        let id = ProjectId::new(stats.stream.project());
+        let project = projects.get(&id).cloned().unwrap_or_else(|| id.to_string());
         let endpoint = stats.stream.endpoint().unwrap_or_default().to_owned();
-        let labels = [("project", stats.stream.project().to_owned()), ("endpoint", endpoint)];
+        let labels = [("project", project), ("endpoint", endpoint)];
         metrics::gauge!("trueline_prediction_log_records", &labels).set(stats.records as f64);
         metrics::gauge!("trueline_prediction_log_bytes", &labels).set(stats.bytes as f64);
+        metrics::gauge!("trueline_prediction_log_segments", &labels).set(stats.segments as f64);
+        if let Some(oldest_ms) = stats.oldest_ms {
+            metrics::gauge!("trueline_prediction_log_oldest_timestamp_seconds", &labels)
+                .set(oldest_ms as f64 / 1e3);
+        }
         metrics::counter!("trueline_prediction_log_dropped_total", &labels).absolute(stats.dropped);
         metrics::counter!("trueline_prediction_log_failed_total", &labels).absolute(stats.failed);
     }
