@@ -166,7 +166,8 @@ impl Loading {
         row: impl Fn(&T) -> R,
         mut wanted: impl FnMut(&T) -> bool,
     ) -> Result<(), LogQueryError> {
-        let mut scan = Scan { from: Cursor::START, event_time_ms, limit: PAGE, until: None };
+        let until = Some(self.sql.until());
+        let mut scan = Scan { from: Cursor::START, event_time_ms, limit: PAGE, until };
         loop {
             let found = page(&scan)?;
             self.sql.in_time()?;

@@ -21,6 +21,8 @@ use trueline_tensors::{Builder, Tensor};
 pub const MOST_REHEARSED: usize = 10_000;
 /// Looks at the log for one rehearsal, each of which brings 4 MiB at most.
 const MOST_LOOKS: usize = 16;
+/// The log is read no further once this is over.
+const LONGEST_READING: Duration = Duration::from_secs(10);
 /// The version is asked no more once this is over.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Questions to the version at once.
@@ -115,8 +117,10 @@ impl Rehearsals {
         let handle = Handle::current();
         // Files are read and trees are scored there, apart from the threads that answer requests.
         let work = move || -> Result<RehearsalReport, RehearseError> {
-            let records = newest(&log, &project, &name, &filter, order.limit)?;
-            handle.block_on(ask_all(&model, &records, order.tolerance))
+            let found = newest(&log, (&project, &name), &filter, order.limit, LONGEST_READING)?;
+            let mut report = handle.block_on(ask_all(&model, &found.records, order.tolerance))?;
+            report.cut_short |= found.cut_short;
+            Ok(report)
         };
         let done = tokio::task::spawn_blocking(work).await;
         let report = done.map_err(|e| RehearseError::Stopped(e.to_string()))??;
@@ -139,26 +143,35 @@ fn check(order: &RehearsalOrder) -> Result<(), ServingError> {
     }
 }
 
-/// The newest predictions that are wanted, so many of them that they fit into memory.
+/// What of the log is put to the version.
+struct Newest {
+    records: Vec<Record>,
+    /// There may be more that are wanted: reading ended before.
+    cut_short: bool,
+}
+
+/// The newest predictions that are wanted, so many of them that they fit into memory and are found in this time.
 fn newest(
     log: &PredictionLog,
-    project: &str,
-    endpoint: &str,
+    (project, endpoint): (&str, &str),
     filter: &RecordFilter,
     limit: usize,
-) -> Result<Vec<Record>, LogError> {
-    let (mut found, mut before) = (Vec::new(), None);
+    time: Duration,
+) -> Result<Newest, LogError> {
+    let until = Instant::now() + time;
+    let (mut records, mut before) = (Vec::new(), None);
     for _ in 0..MOST_LOOKS {
-        let limit = limit - found.len();
-        let look = Look { filter: filter.clone(), before, limit, most: u64::MAX, until: None };
+        let left = limit - records.len();
+        let look = Look { filter: filter.clone(), before, limit: left, most: u64::MAX, until: Some(until) };
         let page = log.look(project, endpoint, &look)?;
-        found.extend(page.items);
+        records.extend(page.items);
         before = page.next;
-        if before.is_none() || limit == 0 {
+        if before.is_none() || records.len() >= limit || Instant::now() >= until {
             break;
         }
     }
-    Ok(found)
+    let cut_short = before.is_some() && records.len() < limit;
+    Ok(Newest { records, cut_short })
 }
 
 /// Puts what was logged to the version, until all of it was or the time is over.

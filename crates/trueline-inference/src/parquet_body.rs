@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value as Json;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use trueline_query::{columns_lie_within, contain};
 use trueline_serving::Frame;
 use trueline_tensors::{Tensor, Values};
 
@@ -30,10 +30,9 @@ const MOST_ROWS: i64 = 1_000_000;
 /// The most values that lists of a table may have: a page of a few bytes can say that it has thousands of millions.
 const MOST_LISTED: u64 = 10_000_000;
 
-/// Reads a body. The reader of the format panics at some of what a damaged file can say, which is no more than a refusal here.
+/// Reads a body.
 pub(crate) fn frame(body: &Bytes) -> Result<Frame, String> {
-    catch_unwind(AssertUnwindSafe(|| read(body)))
-        .unwrap_or_else(|_| Err("Failed to parse input as Parquet: the file contradicts itself".to_owned()))
+    contain(|| read(body)).unwrap_or_else(|e| Err(format!("Failed to parse input as Parquet: {e}")))
 }
 
 fn read(body: &Bytes) -> Result<Frame, String> {
@@ -48,13 +47,7 @@ fn read(body: &Bytes) -> Result<Frame, String> {
             "it has {rows} rows and {bytes} bytes when decompressed, which is too much"
         )));
     }
-    // The reader takes for granted that these are not negative, and panics where they are.
-    let chunks = || groups.iter().flat_map(|group| group.columns());
-    if chunks().any(|c| {
-        c.compressed_size() < 0
-            || c.data_page_offset() < 0
-            || c.dictionary_page_offset().is_some_and(|at| at < 0)
-    }) {
+    if !columns_lie_within(reader.metadata()) {
         return Err(wrong(&"a column lies before the beginning of the file"));
     }
     if values_in_lists(body).map_err(|e| wrong(&e))? > MOST_LISTED {

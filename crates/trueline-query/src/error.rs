@@ -68,6 +68,9 @@ pub enum QueryError {
     /// What is wrong with a question in SQL.
     #[error("the question can't be answered: {0}")]
     Sql(String),
+    /// A question that takes too much memory or disk.
+    #[error("{0}")]
+    TooMuch(String),
     /// A question that takes too long.
     #[error("{0}")]
     TooLong(String),

@@ -1,12 +1,13 @@
 //! Reading the files of a table batch by batch: memory depends on the batch, not on the file.
 
 use crate::QueryError;
+use crate::parquet_guard::{columns_lie_within, contain};
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_cast::cast;
 use arrow_schema::{Schema, SchemaRef};
 use flate2::read::MultiGzDecoder;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -77,8 +78,33 @@ pub(crate) fn open_csv(part: &Part) -> Result<Box<dyn Read + Send>, QueryError> 
 }
 
 pub(crate) fn parquet_reader(part: &Part) -> Result<ParquetRecordBatchReaderBuilder<File>, QueryError> {
-    ParquetRecordBatchReaderBuilder::try_new(File::open(&part.path)?)
-        .map_err(|e| QueryError::unreadable(&part.name, "Parquet", e))
+    let wrong = |why: &dyn std::fmt::Display| QueryError::unreadable(&part.name, "Parquet", why);
+    let file = File::open(&part.path)?;
+    let reader = contain(|| ParquetRecordBatchReaderBuilder::try_new(file));
+    let reader = reader.map_err(|e| wrong(&e))?.map_err(|e| wrong(&e))?;
+    if !columns_lie_within(reader.metadata()) {
+        return Err(wrong(&"a column lies before the beginning of the file"));
+    }
+    Ok(reader)
+}
+
+/// The batches of a Parquet file, up to the first that can't be read.
+fn parquet_batches(
+    reader: ParquetRecordBatchReader,
+    name: String,
+) -> impl Iterator<Item = Result<RecordBatch, QueryError>> + Send {
+    let mut reader = Some(reader);
+    std::iter::from_fn(move || {
+        let read = contain(|| reader.as_mut().and_then(Iterator::next));
+        let batch = match read {
+            Ok(batch) => batch?.map_err(|e| QueryError::unreadable(&name, "Parquet", e)),
+            Err(contradiction) => Err(QueryError::unreadable(&name, "Parquet", contradiction)),
+        };
+        if batch.is_err() {
+            reader = None;
+        }
+        Some(batch)
+    })
 }
 
 /// The rows of a Parquet file as its footer tells them; of others nothing is known before the scan.
@@ -135,11 +161,10 @@ impl Scan {
             let reader = parquet_reader(part)?.with_batch_size(BATCH);
             let wanted = self.schema.fields().iter().map(|f| f.name().as_str());
             let mask = ProjectionMask::columns(reader.parquet_schema(), wanted);
-            let reader = reader
-                .with_projection(mask)
-                .build()
-                .map_err(|e| QueryError::unreadable(&part.name, word, e))?;
-            return Ok(Box::new(reader.map(move |b| b.map_err(|e| QueryError::unreadable(&name, word, e)))));
+            let wrong = |why: &dyn std::fmt::Display| QueryError::unreadable(&part.name, word, why);
+            let reader = contain(|| reader.with_projection(mask).build());
+            let reader = reader.map_err(|e| wrong(&e))?.map_err(|e| wrong(&e))?;
+            return Ok(Box::new(parquet_batches(reader, name)));
         }
         let find = |f: &Arc<arrow_schema::Field>| self.whole.index_of(f.name());
         let places = self.schema.fields().iter().map(find).collect::<Result<Vec<_>, _>>()?;

@@ -6,6 +6,10 @@ use crate::QueryError;
 use rusqlite::limits::Limit;
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -24,6 +28,11 @@ const MOST_ARGUMENTS: i32 = 16;
 const VALUE_BYTES: usize = 32;
 /// The most pages of 4 KiB that the tables may take, in memory and on disk.
 const MOST_PAGES: u32 = 1 << 20;
+/// The most bytes of files without a name that all questions of a server may have written together: their tables, and what
+/// sorting and grouping needs besides.
+const MOST_TEMPORARY: u64 = 8 << 30;
+/// How often it is looked how many these are.
+const LOOK: Duration = Duration::from_millis(250);
 /// Pages are kept in memory up to so many KiB; what is more goes to a file without a name.
 const CACHE_KIB: u32 = 64 << 10;
 
@@ -86,7 +95,7 @@ impl Sql {
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
         connection.execute_batch("BEGIN")?;
-        let alarm = Alarm::set(&connection, time)?;
+        let alarm = Alarm::set(&connection, time, MOST_TEMPORARY)?;
         Ok(Self { connection, alarm, time })
     }
 
@@ -156,10 +165,15 @@ impl Sql {
     }
 
     fn told(&self, error: rusqlite::Error) -> QueryError {
-        if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
-            return self.late();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => self.stopped(),
+            Some(ErrorCode::DiskFull) => QueryError::TooMuch(format!(
+                "what the question is about takes more than {} GiB, or the disk for temporary files is full: narrow it to \
+                 an endpoint or a span of time",
+                (u64::from(MOST_PAGES) * 4096) >> 30
+            )),
+            _ => error.into(),
         }
-        error.into()
     }
 
     /// Runs a script of ours, as when all rows are in.
@@ -170,15 +184,30 @@ impl Sql {
         self.connection.execute_batch(script).map_err(|e| self.told(e))
     }
 
-    /// Whether there is time left. Rows are put in one by one, each too quickly to be interrupted, so who does asks.
+    /// Whether there is time and room left. Rows are put in one by one, each too quickly to be interrupted, so who does asks.
     ///
     /// # Errors
-    /// [`QueryError::TooLong`].
+    /// [`QueryError::TooLong`], [`QueryError::TooMuch`].
     pub fn in_time(&self) -> Result<(), QueryError> {
-        if Instant::now() < self.alarm.at { Ok(()) } else { Err(self.late()) }
+        let stop = Instant::now() >= self.alarm.at || self.alarm.is_too_much();
+        if stop { Err(self.stopped()) } else { Ok(()) }
     }
 
-    fn late(&self) -> QueryError {
+    /// When the time is over.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.alarm.at
+    }
+
+    /// Why the question is not answered any further.
+    fn stopped(&self) -> QueryError {
+        if self.alarm.is_too_much() {
+            return QueryError::TooMuch(format!(
+                "what sorting and grouping for the questions that are being answered needs takes more than {} GiB on the \
+                 disk: ask for fewer rows, or sort and group less of them",
+                self.alarm.most_temporary >> 30
+            ));
+        }
         let seconds = self.time.as_secs();
         QueryError::TooLong(format!(
             "the question took more than {seconds} s: narrow it to an endpoint or a span of time"
@@ -233,28 +262,55 @@ fn reads(statement: &str) -> bool {
     ["select", "with", "values"].contains(&word.to_ascii_lowercase().as_str())
 }
 
-/// A thread that interrupts a connection at a time, unless it is dropped before.
+/// A thread that interrupts a connection at a time, or when too much was written, unless it is dropped before.
 #[derive(Debug)]
 struct Alarm {
     at: Instant,
+    most_temporary: u64,
+    too_much: Arc<AtomicBool>,
     off: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Alarm {
-    fn set(connection: &Connection, time: Duration) -> Result<Self, QueryError> {
+    fn set(connection: &Connection, time: Duration, most_temporary: u64) -> Result<Self, QueryError> {
         /// An interrupt stops only what runs at its moment, so it is given until the connection is gone.
         const AGAIN: Duration = Duration::from_millis(50);
         let (handle, (off, is_off)) = (connection.get_interrupt_handle(), channel());
+        let (at, too_much) = (Instant::now() + time, Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&too_much);
         let thread = Builder::new().name("query-alarm".to_owned()).spawn(move || {
-            let mut wait = time;
+            let mut wait = time.min(LOOK);
             while is_off.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                handle.interrupt();
-                wait = AGAIN;
+                let left = at.saturating_duration_since(Instant::now());
+                if !told.load(Relaxed) && !left.is_zero() && temporary_bytes() > most_temporary {
+                    told.store(true, Relaxed);
+                }
+                wait = left.min(LOOK);
+                if left.is_zero() || told.load(Relaxed) {
+                    handle.interrupt();
+                    wait = AGAIN;
+                }
             }
         })?;
-        Ok(Self { at: Instant::now() + time, off: Some(off), thread: Some(thread) })
+        Ok(Self { at, most_temporary, too_much, off: Some(off), thread: Some(thread) })
     }
+
+    fn is_too_much(&self) -> bool {
+        self.too_much.load(Relaxed)
+    }
+}
+
+/// Bytes of the files without a name that SQLite has open in this process. Only their descriptors tell of them; where the
+/// system does not list these, none are counted.
+fn temporary_bytes() -> u64 {
+    let is_temporary = |fd: &Path| {
+        let target = fs::read_link(fd).unwrap_or_default();
+        target.file_name().is_some_and(|name| name.to_string_lossy().starts_with("etilqs_"))
+    };
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return 0 };
+    let files = open.flatten().map(|fd| fd.path()).filter(|fd| is_temporary(fd));
+    files.filter_map(|fd| fs::metadata(fd).ok()).map(|file| file.len()).sum()
 }
 
 impl Drop for Alarm {
@@ -325,5 +381,28 @@ mod tests {
         let long = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT max(n) FROM r";
         let error = numbers(Duration::from_millis(200)).ask(long, MOST).unwrap_err();
         assert!(matches!(error, QueryError::TooLong(_)), "{error}");
+    }
+
+    #[test]
+    fn what_sorting_writes_is_limited() {
+        let mut sql = numbers(Duration::from_secs(60));
+        sql.alarm = Alarm::set(&sql.connection, Duration::from_secs(60), 1 << 20).unwrap();
+        // Sorting goes to files once it does not fit into the cache.
+        let wide = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)
+                    SELECT n, printf('%.*c', 2000, 'x') || (n * 7919 % 104729) AS t FROM r ORDER BY t";
+        let error = sql.ask(wide, MOST).unwrap_err();
+        assert!(matches!(&error, QueryError::TooMuch(why) if why.contains("sorting")), "{error}");
+    }
+
+    #[test]
+    fn tables_that_take_too_much_are_told_in_words() {
+        let sql = numbers(Duration::from_secs(60));
+        sql.connection.execute_batch("PRAGMA max_page_count = 4").unwrap();
+        let long = || SqlValue::Text("x".repeat(3_000));
+        let full = (0..100).find_map(|n| {
+            sql.insert("INSERT INTO numbers VALUES (?1, ?2)", [SqlValue::Int(n), long()]).err()
+        });
+        let error = full.unwrap();
+        assert!(matches!(&error, QueryError::TooMuch(why) if why.contains("narrow it")), "{error}");
     }
 }

@@ -55,7 +55,7 @@ pub struct RehearsalReport {
     pub latency_ms: [Option<f64>; 3],
     /// The same of what answered then.
     pub latency_then_ms: [Option<f64>; 3],
-    /// Whether the time was over before all that had been read was asked.
+    /// Whether the time was over before all that is wanted had been found in the log, or all that had been read was asked.
     pub cut_short: bool,
 }
 
