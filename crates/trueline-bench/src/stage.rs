@@ -34,11 +34,23 @@ impl Stage {
 
     /// Uploads the folder of a saved model as artifacts below `place`.
     pub(crate) fn upload(&self, folder: &Path, place: &str) -> anyhow::Result<()> {
+        self.upload_as(folder, place, |_, bytes| Ok(bytes))
+    }
+
+    /// The same, with each file as `changed` makes it by its name and bytes.
+    pub(crate) fn upload_as(
+        &self,
+        folder: &Path,
+        place: &str,
+        changed: impl Fn(&str, Vec<u8>) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<()> {
         for file in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let file = file?;
             let name = file.file_name();
-            let path = format!("/api/2.0/mlflow-artifacts/artifacts/{place}/{}", name.to_string_lossy());
-            self.send("PUT", &path, "application/octet-stream", &std::fs::read(file.path())?)?;
+            let name = name.to_string_lossy();
+            let path = format!("/api/2.0/mlflow-artifacts/artifacts/{place}/{name}");
+            let bytes = changed(&name, std::fs::read(file.path())?)?;
+            self.send("PUT", &path, "application/octet-stream", &bytes)?;
         }
         Ok(())
     }

@@ -1,12 +1,16 @@
-//! A soak: hundreds of versions are registered, deployed one after the other, asked and replaced, while another endpoint answers
-//! on. What the server holds of memory, files and threads must not grow with them.
+//! A soak: hundreds of versions, each with a model of its own bytes, are registered, deployed one after the other, asked and
+//! replaced, while another endpoint answers on. What the server holds of memory, files and threads must not grow with them, and
+//! what it holds on the disk is told.
 
+mod disk;
+mod distinct;
 mod trend;
 
 use crate::http::{Connection, post_json};
 use crate::stage::Stage;
 use crate::{LoadReport, Memory, OpenLoop, Table};
 use anyhow::{Context, ensure};
+use disk::Disk;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +30,9 @@ const WARM_UP: f64 = 0.1;
 const MOST_GROWTH: f64 = 1.1;
 /// Files and threads that the last quarter may have more than the first.
 const MOST_MORE: f64 = 8.0;
+/// Models that lie in the model cache at a time: those that stay loaded after they answered, those that answer, and one that is
+/// being loaded.
+const MOST_CACHED: f64 = 11.0;
 /// The endpoint that answers on.
 const STEADY: &str = "steady";
 /// The endpoint that is answered by one version after the other.
@@ -58,6 +65,7 @@ pub struct Onnx {
 /// A model of which versions are made.
 struct Kind {
     name: &'static str,
+    folder: PathBuf,
     request: Vec<u8>,
 }
 
@@ -69,6 +77,16 @@ struct Sample {
     told_mib: f64,
     files: f64,
     threads: f64,
+    disk: Disk,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+struct Watched<'w> {
+    /// The id of the server's process.
+    server: u32,
+    /// Its data directory.
+    data: &'w Path,
 }
 
 /// Soaks the server `binary`.
@@ -77,7 +95,8 @@ struct Sample {
 /// When it does not start or stop, or refuses a version.
 pub fn soak(binary: &Path, soak: &Soak, table: &mut Table) -> anyhow::Result<()> {
     let work = tempfile::tempdir()?;
-    let mut launch = Launch::new(binary, work.path(), &work.path().join("data"))?;
+    let data = work.path().join("data");
+    let mut launch = Launch::new(binary, work.path(), &data)?;
     if let Some(onnx) = &soak.onnx {
         let library = onnx.library.to_string_lossy().into_owned();
         launch = launch.with_variables(vec![("TRUELINE_ONNXRUNTIME".to_owned(), library)]);
@@ -87,25 +106,28 @@ pub fn soak(binary: &Path, soak: &Soak, table: &mut Table) -> anyhow::Result<()>
     let kinds = kinds(&stage, soak)?;
     stage.endpoint(CHANGING, "best-effort")?;
     stage.endpoint(STEADY, "best-effort")?;
+    stage.upload(&kinds[0].folder, kinds[0].name)?;
     stage.register(kinds[0].name, kinds[0].name)?;
     stage.deploy(STEADY, &format!("{}/1", kinds[0].name))?;
-    let (report, samples, loaded) = run(&stage, soak, &kinds, server.process_id())?;
+    let watched = Watched { server: server.process_id(), data: &data };
+    let (report, samples, loaded) = run(&stage, soak, &kinds, watched)?;
     told(soak, &report, &samples, loaded, table)?;
     server.stop()
 }
 
-/// The models, uploaded: the first of them is the one that answers on.
+/// The models: the first of them is the one that answers on.
 fn kinds(stage: &Stage, soak: &Soak) -> anyhow::Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     for name in ["first", "second", "lightgbm"] {
-        stage.upload(&soak.models.join(name), name)?;
-        kinds.push(Kind { name, request: stage.request(CHANGING, &stage.rows[..1]) });
+        let folder = soak.models.join(name);
+        kinds.push(Kind { name, folder, request: stage.request(CHANGING, &stage.rows[..1]) });
     }
     if let Some(onnx) = &soak.onnx {
-        stage.upload(&onnx.folder.join("classifier"), "onnx")?;
+        let folder = onnx.folder.join("classifier");
         let cases: Json = serde_json::from_slice(&std::fs::read(onnx.folder.join("classifier.cases.json"))?)?;
         let path = format!("/endpoints/{CHANGING}/invocations");
-        kinds.push(Kind { name: "onnx", request: post_json(&path, &cases[0]["body"].to_string()) });
+        let request = post_json(&path, &cases[0]["body"].to_string());
+        kinds.push(Kind { name: "onnx", folder, request });
     }
     for kind in &kinds {
         stage.model(kind.name)?;
@@ -128,7 +150,7 @@ fn run(
     stage: &Stage,
     soak: &Soak,
     kinds: &[Kind],
-    server: u32,
+    watched: Watched<'_>,
 ) -> anyhow::Result<(LoadReport, Vec<Sample>, u32)> {
     let bytes = stage.request(STEADY, &stage.rows[..1]);
     let load = OpenLoop {
@@ -141,7 +163,7 @@ fn run(
     };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let samples = scope.spawn(|| samples(stage, server, &over));
+        let samples = scope.spawn(|| samples(stage, watched, &over));
         let versions = scope.spawn(|| versions(stage, soak, kinds));
         let report = load.run();
         let loaded = versions.join().map_err(|_| anyhow::anyhow!("what loads versions panicked"));
@@ -161,7 +183,9 @@ fn versions(stage: &Stage, soak: &Soak, kinds: &[Kind]) -> anyhow::Result<u32> {
             return Ok(number);
         }
         let kind = kind_of(number, kinds);
-        let version = stage.register(kind.name, kind.name)?;
+        let place = format!("{}-{number}", kind.name);
+        stage.upload_as(&kind.folder, &place, |name, bytes| distinct::file(name, bytes, number))?;
+        let version = stage.register(kind.name, &place)?;
         stage.deploy(CHANGING, &format!("{}/{version}", kind.name))?;
         let mut connection = Connection::open(stage.address, TIMEOUT)?;
         for _ in 0..ASKED {
@@ -173,16 +197,16 @@ fn versions(stage: &Stage, soak: &Soak, kinds: &[Kind]) -> anyhow::Result<u32> {
     Ok(soak.versions)
 }
 
-fn samples(stage: &Stage, server: u32, over: &AtomicBool) -> anyhow::Result<Vec<Sample>> {
+fn samples(stage: &Stage, watched: Watched<'_>, over: &AtomicBool) -> anyhow::Result<Vec<Sample>> {
     let (began, mut all) = (Instant::now(), Vec::new());
     while !over.load(Ordering::Relaxed) {
-        all.push(sample(stage, server, began)?);
+        all.push(sample(stage, watched, began)?);
         std::thread::sleep(SAMPLE);
     }
     Ok(all)
 }
 
-fn sample(stage: &Stage, server: u32, began: Instant) -> anyhow::Result<Sample> {
+fn sample(stage: &Stage, Watched { server, data }: Watched<'_>, began: Instant) -> anyhow::Result<Sample> {
     let endpoints = stage.get("/api/v1/endpoints")?;
     let variants = |endpoint: &Json| endpoint["live"]["variants"].as_array().cloned().unwrap_or_default();
     let told: f64 = endpoints["endpoints"]
@@ -202,6 +226,7 @@ fn sample(stage: &Stage, server: u32, began: Instant) -> anyhow::Result<Sample> 
         told_mib: told / f64::from(1 << 20),
         files: entries("fd")?,
         threads: entries("task")?,
+        disk: Disk::of(data),
     })
 }
 
@@ -216,7 +241,7 @@ fn told(
     let group = format!("soak of {minutes:.0} minutes, {} requests/s to another endpoint", soak.rate_per_s);
     table.add_at_least(
         &group,
-        "versions loaded, asked and replaced",
+        "versions loaded, asked and replaced, each with a model of its own bytes",
         f64::from(loaded),
         "",
         f64::from(soak.versions),
@@ -238,7 +263,19 @@ fn told(
         let name = format!("{what}, median of the last quarter");
         table.add_with_budget(&group, &name, all.last, "", all.first + MOST_MORE);
     }
+    told_of_disk(&group, samples, table);
     Ok(())
+}
+
+/// Versions stay, and so do their files; copies of models for runtimes go with who uses them.
+fn told_of_disk(group: &str, samples: &[Sample], table: &mut Table) {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return };
+    let most = |of: fn(&Disk) -> f64| samples.iter().map(|s| of(&s.disk)).fold(0.0, f64::max);
+    table.add(group, "data directory at the beginning", first.disk.all_mib, "MiB");
+    table.add(group, "data directory at the end", last.disk.all_mib, "MiB");
+    table.add(group, "blobs at the end", last.disk.blobs_mib, "MiB");
+    table.add(group, "model cache, the most", most(|disk| disk.models_mib), "MiB");
+    table.add_with_budget(group, "models in the cache, the most", most(|disk| disk.models), "", MOST_CACHED);
 }
 
 /// How something went after warming up.
@@ -255,7 +292,7 @@ mod tests {
 
     #[test]
     fn versions_are_mostly_of_xgboost_and_without_onnx_of_nothing_else_than_the_others() {
-        let kind = |name| Kind { name, request: Vec::new() };
+        let kind = |name| Kind { name, folder: PathBuf::new(), request: Vec::new() };
         let mut kinds = vec![kind("first"), kind("second"), kind("lightgbm")];
         let count = |kinds: &[Kind], name: &str| (0..100).filter(|n| kind_of(*n, kinds).name == name).count();
         assert_eq!(["first", "second", "lightgbm"].map(|name| count(&kinds, name)), [30, 30, 40]);
