@@ -13,7 +13,8 @@ use trueline_predictions::{
 };
 use trueline_serving::rollout::{Beside, Drawn};
 use trueline_serving::{
-    Admission, Answer, Ask, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, Served, ServingError,
+    Admission, Answer, Ask, Cause, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, Served,
+    ServingError,
 };
 use trueline_tensors::{Tensor, Values};
 
@@ -150,7 +151,12 @@ impl Predictor {
             None => Ok(()),
         };
         let served = answer.served;
-        served.count(answer.predictions.is_ok().then(|| request.frame.rows()), request.began.elapsed());
+        let came_to = match (&answer.predictions, &logged) {
+            (Err(error), _) => Err(Cause::from(error)),
+            (Ok(_), Err(_)) => Err(Cause::NotLogged),
+            (Ok(_), Ok(())) => Ok(request.frame.rows()),
+        };
+        served.count(came_to, request.began, Instant::now());
         let spent = [
             (Cost::Parse, request.parse_us),
             (Cost::Features, features_us),

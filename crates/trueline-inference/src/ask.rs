@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted, PredictionRequest};
-use trueline_serving::{Frame, ModelCard};
+use trueline_serving::{Cause, Frame, ModelCard};
 
 /// Whose prediction it is: callers with one key stay with one variant.
 const KEY: &str = "x-trueline-key";
@@ -48,20 +48,16 @@ impl<'c> Caller<'c> {
         body: Body,
         read: impl FnOnce(&Bytes) -> Result<Frame, String>,
     ) -> Result<Predicted, Refusal> {
-        let bytes = body.bytes()?;
-        let frame = unhurried(bytes.len(), || read(&bytes)).map_err(Refusal::bad)?;
+        let bytes = self.counted(body.bytes())?;
+        let frame = self.counted(unhurried(bytes.len(), || read(&bytes)).map_err(Refusal::bad))?;
         self.ask(headers, frame).await
     }
 
     /// Asks the endpoint.
     pub(crate) async fn ask(self, headers: &HeaderMap, frame: Frame) -> Result<Predicted, Refusal> {
+        let (event_time_ms, deadline) = self.counted(self.times(headers))?;
         let sticky = self.app.plane.sticky_header(&self.knock.project, &self.endpoint);
         let key = sticky.as_deref().and_then(|name| header(headers, name)).or_else(|| header(headers, KEY));
-        let event_time_ms = header(headers, EVENT_TIME).map(time_ms).transpose()?;
-        if event_time_ms.is_some() && !self.replay {
-            return Err(Refusal::no_replay());
-        }
-        let deadline = deadline(headers, self.knock.began)?;
         let request = PredictionRequest {
             project: self.knock.project,
             endpoint: self.endpoint,
@@ -75,6 +71,20 @@ impl<'c> Caller<'c> {
             parse_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
         };
         Ok(self.app.predict(request).await?)
+    }
+
+    /// Counts a request that is refused before its endpoint is asked.
+    pub(crate) fn counted<T, E>(&self, read: Result<T, E>) -> Result<T, E> {
+        read.inspect_err(|_| self.app.plane.refused(&self.knock.project, &self.endpoint, Cause::Unreadable))
+    }
+
+    /// When what is predicted happens, if the caller says so, and until when the caller waits.
+    fn times(&self, headers: &HeaderMap) -> Result<(Option<i64>, Option<Instant>), Refusal> {
+        let event_time_ms = header(headers, EVENT_TIME).map(time_ms).transpose()?;
+        if event_time_ms.is_some() && !self.replay {
+            return Err(Refusal::no_replay());
+        }
+        Ok((event_time_ms, deadline(headers, self.knock.began)?))
     }
 }
 

@@ -152,9 +152,11 @@ impl From<PredictError> for Refusal {
             PredictError::Serving(ServingError::Input(error)) => {
                 Self::bad(format!("Failed to enforce schema. {error}"))
             }
-            PredictError::Serving(ServingError::Features(message) | ServingError::Busy(message)) => {
-                Self::unavailable(message)
-            }
+            PredictError::Serving(
+                ServingError::Features(message)
+                | ServingError::Busy(message)
+                | ServingError::WorkerDied(message),
+            ) => Self::unavailable(message),
             PredictError::Serving(ServingError::TimedOut(message)) => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", message)
             }

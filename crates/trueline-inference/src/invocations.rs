@@ -29,8 +29,8 @@ pub(crate) async fn score(
     let told = |refusal| Scored(refusal).into_response();
     let caller = Caller::admitted(app, knock, endpoint, None).map_err(told)?;
     let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let kind = Kind::of(given).ok_or_else(|| not_supported(given))?;
-    let bytes = body.bytes().map_err(told)?;
+    let kind = caller.counted(Kind::of(given).ok_or_else(|| not_supported(given)))?;
+    let bytes = caller.counted(body.bytes()).map_err(told)?;
     let read = || match kind {
         Kind::Json => crate::body::invocation(&bytes).map_err(Refusal::bad),
         Kind::Csv => {
@@ -38,7 +38,7 @@ pub(crate) async fn score(
         }
         Kind::Parquet => parquet_body::frame(&bytes).map_err(unreadable),
     };
-    let frame = unhurried(bytes.len(), read).map_err(told)?;
+    let frame = caller.counted(unhurried(bytes.len(), read)).map_err(told)?;
     let is_document = frame.origin() == Origin::Document;
     let predicted = caller.ask(&headers, frame).await.map_err(told)?;
     let began = Instant::now();

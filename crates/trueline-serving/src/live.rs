@@ -2,15 +2,18 @@
 
 use crate::error::ServingError;
 use crate::log_rules::LogRules;
+use crate::meters::Meters;
 use crate::model::{LoadedModel, ModelSpec};
-use crate::plane::VariantStatus;
+use crate::recent::Lately;
 use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, Share, Watch};
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot};
+use crate::status::VariantStatus;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use trueline_ledger::ProjectId;
 use trueline_stats::hash::mix64;
 use trueline_stats::sequential::Arm;
@@ -32,6 +35,8 @@ pub(crate) struct Live {
 pub(crate) struct LeftOut {
     pub(crate) snapshot: EndpointSnapshot,
     pub(crate) reason: String,
+    /// What is counted of requests to it.
+    pub(crate) meters: Arc<Meters>,
 }
 
 impl LeftOut {
@@ -44,6 +49,8 @@ impl LeftOut {
 pub(crate) struct LiveEndpoint {
     pub(crate) snapshot: EndpointSnapshot,
     pub(crate) variants: Vec<LiveVariant>,
+    /// What is counted of requests that reach no version.
+    pub(crate) meters: Arc<Meters>,
     /// How its predictions are logged; none where they are as they come.
     pub(crate) log_rules: Option<Arc<LogRules>>,
     total: u64,
@@ -135,10 +142,10 @@ impl Live {
     }
 
     /// Notes that an endpoint can't answer; one that does goes on.
-    pub(crate) fn leave_out(&mut self, snapshot: EndpointSnapshot, reason: String) {
+    pub(crate) fn leave_out(&mut self, snapshot: EndpointSnapshot, reason: String, meters: Arc<Meters>) {
         if self.endpoint(&snapshot.project_name, &snapshot.name).is_none() {
             self.left_out.retain(|out| !out.is(&snapshot.project_name, &snapshot.name));
-            self.left_out.push(Arc::new(LeftOut { snapshot, reason }));
+            self.left_out.push(Arc::new(LeftOut { snapshot, reason, meters }));
         }
     }
 
@@ -151,6 +158,12 @@ impl Live {
     /// Why an endpoint that should answer does not.
     pub(crate) fn why_left_out(&self, project: &str, endpoint: &str) -> Option<&str> {
         self.left_out.iter().find(|out| out.is(project, endpoint)).map(|out| out.reason.as_str())
+    }
+
+    /// What is counted of requests to an endpoint that reach no version.
+    pub(crate) fn meters(&self, project: &str, endpoint: &str) -> Option<&Meters> {
+        let out = || self.left_out.iter().find(|out| out.is(project, endpoint)).map(|out| &*out.meters);
+        self.endpoint(project, endpoint).map(|e| &*e.meters).or_else(out)
     }
 
     /// Keeps those of which it is said, by the names of project and endpoint, that they are there.
@@ -189,6 +202,7 @@ impl LiveEndpoint {
     pub(crate) fn new(
         snapshot: EndpointSnapshot,
         variants: Vec<LiveVariant>,
+        meters: Arc<Meters>,
         watch: Option<Arc<Watch>>,
         shadow: Option<Arc<LiveShadow>>,
     ) -> Result<Self, ServingError> {
@@ -197,7 +211,7 @@ impl LiveEndpoint {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
         let log_rules = snapshot.log_rules.change_records().then(|| Arc::new(snapshot.log_rules.clone()));
-        Ok(Self { snapshot, variants, log_rules, total, watch, shadow })
+        Ok(Self { snapshot, variants, meters, log_rules, total, watch, shadow })
     }
 
     /// The models that it asks, whether or not callers get what they answer.
@@ -301,8 +315,8 @@ fn drawn(
 }
 
 impl LiveVariant {
-    pub(crate) fn new(endpoint: &EndpointSnapshot, model: Arc<LoadedModel>, weight: u32) -> Self {
-        let served = Arc::new(Served::new(endpoint, model.spec()));
+    pub(crate) fn new(served: Served, model: Arc<LoadedModel>, weight: u32) -> Self {
+        let served = Arc::new(served);
         Self { model, served, weight, requests: AtomicU64::new(0), errors: AtomicU64::new(0) }
     }
 
@@ -318,6 +332,7 @@ impl LiveVariant {
             requests: self.requests.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             heap_bytes: self.model.heap_bytes(),
+            lately: Lately::of(std::iter::once(&self.served.meters().recent), Instant::now()),
         }
     }
 }

@@ -218,7 +218,8 @@ impl LoadedModel {
                 let trace = if self.hide_values { String::new() } else { trace };
                 failed(self.shown(why), Some(trace))
             }
-            RunError::Busy(why) | RunError::Gone(why) => ServingError::Busy(why),
+            RunError::Busy(why) => ServingError::Busy(why),
+            RunError::Gone(why) => ServingError::WorkerDied(why),
             RunError::TimedOut(why) => ServingError::TimedOut(why),
         }
     }

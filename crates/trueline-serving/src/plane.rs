@@ -3,17 +3,20 @@
 
 use crate::batching::Batched;
 use crate::card::ModelCard;
+use crate::cause::Cause;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
 use crate::frame::Frame;
 use crate::live::{Live, LiveEndpoint, LiveVariant};
 use crate::log_rules::LogRules;
+use crate::meters::{Metered, Meters, Registry};
 use crate::model::{LoadedModel, ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, ShadowDraw, ShadowObservation};
 use crate::route::Variant;
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
+use crate::status::{EndpointStatus, Readiness};
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -83,50 +86,6 @@ pub enum Admission {
     Elsewhere,
 }
 
-/// How a variant does.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct VariantStatus {
-    /// The version, `name/number`.
-    pub version: String,
-    /// Its share.
-    pub weight: u32,
-    /// Requests that it answered since it was loaded.
-    pub requests: u64,
-    /// Requests of those that it refused or failed.
-    pub errors: u64,
-    /// What it takes of memory, in bytes.
-    pub heap_bytes: usize,
-}
-
-/// How an endpoint does.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct EndpointStatus {
-    /// The endpoint's name.
-    pub endpoint: String,
-    /// The generation that answers now.
-    pub generation: i64,
-    /// Its variants.
-    pub variants: Vec<VariantStatus>,
-}
-
-/// What a data plane can do now.
-#[derive(Clone, Copy, Debug)]
-pub struct Readiness {
-    /// How many endpoints answer.
-    pub endpoints: usize,
-    /// How many should and do not.
-    pub left_out: usize,
-}
-
-impl Readiness {
-    /// Whether requests may be sent here: one broken model does not take the others' requests away, but a server on which
-    /// nothing answers that should is not ready.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.endpoints > 0 || self.left_out == 0
-    }
-}
-
 #[derive(Debug)]
 struct Inner {
     live: ArcSwap<Live>,
@@ -137,6 +96,7 @@ struct Inner {
     /// Whether what is live was not persisted yet.
     dirty: AtomicBool,
     kept: Mutex<VecDeque<Arc<LoadedModel>>>,
+    meters: Registry,
     loader: ModelLoader,
     file: Option<PathBuf>,
 }
@@ -157,6 +117,7 @@ impl DataPlane {
             persisting: Mutex::new(()),
             dirty: AtomicBool::new(false),
             kept: Mutex::new(VecDeque::new()),
+            meters: Registry::default(),
             loader,
             file,
         };
@@ -177,7 +138,8 @@ impl DataPlane {
                 Ok(live) => restored.put(&live),
                 Err(error) => {
                     tracing::warn!(endpoint = endpoint.name, %error, "an endpoint was not restored");
-                    restored.leave_out(endpoint, error.to_string());
+                    let meters = self.meters_of(&endpoint, None);
+                    restored.leave_out(endpoint, error.to_string(), meters);
                 }
             }
         }
@@ -223,7 +185,8 @@ impl DataPlane {
                 let told = self.generation(&project, &name).is_some()
                     || self.why_left_out(&project, &name) == Some(error.to_string());
                 if !told {
-                    self.swap(|state| state.leave_out(endpoint, error.to_string()));
+                    let meters = self.meters_of(&endpoint, None);
+                    self.swap(|state| state.leave_out(endpoint, error.to_string(), meters));
                 }
                 return Err(error);
             }
@@ -308,6 +271,7 @@ impl DataPlane {
         let picked = match ask.version {
             None => endpoint.pick(ask.sticky, ask.lot),
             Some(version) => endpoint.named(version).ok_or_else(|| {
+                endpoint.meters.refuse(Cause::Unreadable, Instant::now());
                 ServingError::NotFound(format!(
                     "version {version} does not answer for endpoint `{}`: leave the version out, or deploy it",
                     ask.endpoint
@@ -345,9 +309,12 @@ impl DataPlane {
 
     fn does_not_answer(&self, project: &str, endpoint: &str) -> ServingError {
         match self.why_left_out(project, endpoint) {
-            Some(reason) => ServingError::Busy(format!(
-                "endpoint `{endpoint}` can't answer until its model can be loaded: {reason}"
-            )),
+            Some(reason) => {
+                self.refused(project, endpoint, Cause::NotLoaded);
+                ServingError::Busy(format!(
+                    "endpoint `{endpoint}` can't answer until its model can be loaded: {reason}"
+                ))
+            }
             None => ServingError::NotFound(format!(
                 "no endpoint `{endpoint}` answers in project `{project}`: deploy a version to it with \
                  `trueline endpoint deploy`"
@@ -423,6 +390,7 @@ impl DataPlane {
             endpoint: endpoint.to_owned(),
             generation: found.snapshot.generation,
             variants: found.variants.iter().map(LiveVariant::status).collect(),
+            lately: self.inner.meters.lately(&found.snapshot.project_name, endpoint, Instant::now()),
         })
     }
 
@@ -446,14 +414,39 @@ impl DataPlane {
 
     async fn load(&self, snapshot: EndpointSnapshot) -> Result<Arc<LiveEndpoint>, ServingError> {
         let mut variants = Vec::with_capacity(snapshot.variants.len());
+        let meters = self.meters_of(&snapshot, None);
         for variant in &snapshot.variants {
             let model = self.model(&snapshot.project, &variant.spec).await?;
-            variants.push(LiveVariant::new(&snapshot, model, variant.weight));
+            let own = self.meters_of(&snapshot, Some(variant.spec.name()));
+            let served = Served::new(&snapshot, &variant.spec, own, Arc::clone(&meters));
+            variants.push(LiveVariant::new(served, model, variant.weight));
         }
         let watch =
             snapshot.rollout.as_deref().map(|id| self.inner.live.load().watch(id).unwrap_or_default());
         let shadow = self.shadow(&snapshot).await;
-        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, watch, shadow)?))
+        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, meters, watch, shadow)?))
+    }
+
+    fn meters_of(&self, endpoint: &EndpointSnapshot, variant: Option<String>) -> Arc<Meters> {
+        let (project, endpoint) = (endpoint.project_name.clone(), endpoint.name.clone());
+        self.inner.meters.of(Metered { project, endpoint, variant }, Instant::now())
+    }
+
+    /// Shows what is counted of endpoints and their variants; see [`Meters`].
+    pub fn show_meters<R>(&self, to: impl FnOnce(&[(&Metered, &Meters)]) -> R) -> R {
+        self.inner.meters.show(Instant::now(), to)
+    }
+
+    /// Lets go of what was counted of versions that have not answered for a quarter of an hour.
+    pub fn let_go_of_meters(&self) {
+        self.show_meters(|_| ());
+    }
+
+    /// Counts a request to an endpoint that was refused before it reached a version; where there is no such endpoint, nothing.
+    pub fn refused(&self, project: &str, endpoint: &str, cause: Cause) {
+        if let Some(meters) = self.inner.live.load().meters(project, endpoint) {
+            meters.refuse(cause, Instant::now());
+        }
     }
 
     /// The candidate that an endpoint asks in shadow. What answers must not depend on it: when it can't be loaded, nothing is

@@ -1,11 +1,13 @@
 //! A variant as those see it who tell of its answers: who it is, and the meters that count what it does. Made once for each
 //! route, so that a request copies no names and looks no meter up.
 
+use crate::cause::Cause;
+use crate::meters::Meters;
 use crate::model::ModelSpec;
 use crate::route::LogMode;
 use crate::snapshot::EndpointSnapshot;
-use metrics::{Counter, Histogram};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use trueline_ledger::ProjectId;
 
 /// Who answers.
@@ -23,7 +25,9 @@ pub struct Served {
     pub generation: i64,
     /// Whether an answer waits for the log.
     pub log: LogMode,
-    meters: Meters,
+    meters: Arc<Meters>,
+    /// Those of its endpoint.
+    endpoint: Arc<Meters>,
 }
 
 /// A part of the time that a request takes.
@@ -42,9 +46,12 @@ pub enum Cost {
 }
 
 impl Cost {
-    const ALL: [Self; 5] = [Self::Parse, Self::Features, Self::Queue, Self::Runtime, Self::Serialise];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Parse, Self::Features, Self::Queue, Self::Runtime, Self::Serialise];
 
-    fn as_str(self) -> &'static str {
+    /// Its name: `queue`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Parse => "parse",
             Self::Features => "features",
@@ -55,23 +62,13 @@ impl Cost {
     }
 }
 
-/// Under which names an endpoint's variant is counted.
-struct Meters {
-    answered: Counter,
-    failed: Counter,
-    left_out: Counter,
-    took: Histogram,
-    costs: [Histogram; Cost::ALL.len()],
-}
-
-impl std::fmt::Debug for Meters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meters")
-    }
-}
-
 impl Served {
-    pub(crate) fn new(endpoint: &EndpointSnapshot, spec: &ModelSpec) -> Self {
+    pub(crate) fn new(
+        endpoint: &EndpointSnapshot,
+        spec: &ModelSpec,
+        meters: Arc<Meters>,
+        of_endpoint: Arc<Meters>,
+    ) -> Self {
         Self {
             project: endpoint.project.clone(),
             model: spec.model.clone(),
@@ -79,47 +76,28 @@ impl Served {
             name: spec.name(),
             generation: endpoint.generation,
             log: endpoint.log,
-            meters: Meters::new(&endpoint.project_name, &endpoint.name, &spec.name()),
+            meters,
+            endpoint: of_endpoint,
         }
     }
 
-    /// Counts a request: how many rows were answered, none if it failed, and how long it took as a whole.
-    pub fn count(&self, answered: Option<usize>, took: Duration) {
-        match answered {
-            Some(rows) => self.meters.answered.increment(u64::try_from(rows).unwrap_or(u64::MAX)),
-            None => self.meters.failed.increment(1),
-        }
-        self.meters.took.record(took.as_secs_f64());
+    /// Counts a request as a whole: how many rows were answered, or why none were.
+    pub fn count(&self, came_to: Result<usize, Cause>, began: Instant, ended: Instant) {
+        self.meters.count(came_to, ended.saturating_duration_since(began), ended);
     }
 
     /// Counts predictions that the endpoint's rules leave out of the log.
     pub fn left_out(&self, predictions: usize) {
-        self.meters.left_out.increment(u64::try_from(predictions).unwrap_or(u64::MAX));
+        self.endpoint.leave_out(predictions);
     }
 
     /// Counts a part of what a request took.
     pub fn cost(&self, of: Cost, took: Duration) {
-        self.meters.costs[of as usize].record(took.as_secs_f64());
+        self.meters.cost(of, took);
     }
-}
 
-impl Meters {
-    fn new(project: &str, endpoint: &str, variant: &str) -> Self {
-        let labels = [
-            ("project", project.to_owned()),
-            ("endpoint", endpoint.to_owned()),
-            ("variant", variant.to_owned()),
-        ];
-        let cost = |of: Cost| {
-            let staged = [&labels[..], &[("stage", of.as_str().to_owned())]].concat();
-            metrics::histogram!("trueline_prediction_stage_duration_seconds", &staged)
-        };
-        Self {
-            answered: metrics::counter!("trueline_predictions_total", &labels),
-            failed: metrics::counter!("trueline_prediction_errors_total", &labels),
-            left_out: metrics::counter!("trueline_predictions_left_out_total", &labels[..2]),
-            took: metrics::histogram!("trueline_prediction_duration_seconds", &labels),
-            costs: Cost::ALL.map(cost),
-        }
+    /// What is counted of it.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
     }
 }

@@ -62,6 +62,17 @@ pub fn count(value: u64) -> String {
     group(&value.to_string())
 }
 
+/// A number of which three digits are enough: a rate, a time that was measured.
+#[must_use]
+pub fn three_digits(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let places = 2 - value.abs().log10().floor() as i32;
+    let unit = 10_f64.powi(places.abs());
+    if places < 0 { (value / unit).round() * unit } else { (value * unit).round() / unit }
+}
+
 /// A count with its noun: `1 run`, `12 runs`, `3 entries`.
 #[must_use]
 pub fn counted(value: u64, noun: &str) -> String {
@@ -202,6 +213,12 @@ mod tests {
         ] {
             assert_eq!(number(value), text, "{value}");
         }
+    }
+
+    #[test]
+    fn three_digits_are_enough_for_what_was_measured() {
+        let told = [1_234.5, 0.012_345, 99.95, 0.0, f64::NAN].map(three_digits);
+        assert_eq!(told, [1_230.0, 0.0123, 100.0, 0.0, 0.0]);
     }
 
     #[test]

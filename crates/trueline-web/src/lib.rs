@@ -18,6 +18,7 @@ pub mod links;
 pub mod pages;
 pub mod parts;
 mod preview;
+pub mod rate_chart;
 pub mod shell;
 pub mod snippets;
 pub mod words;

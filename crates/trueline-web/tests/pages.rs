@@ -272,11 +272,15 @@ fn a_monitor_says_unknown_while_labels_are_missing_and_names_what_is_beyond_its_
 fn an_endpoint_names_what_a_rollback_returns_to_and_keeps_its_traffic_fresh() {
     let html = page("endpoint");
     for text in [
-        "hx-get=\"/p/churn-prediction/endpoints/churn-score/live?at=",
+        "hx-get=\"/p/churn-prediction/endpoints/churn-score/live\"",
         "action=\"/p/churn-prediction/endpoints/churn-score/rollback\"",
         "to the versions of generation 11?",
         "5 took twice the time",
         "90 %",
+        "<strong>371</strong> requests/s",
+        "request refused 1,204",
+        "not answered now 0",
+        "<title>generation 12</title>",
     ] {
         assert!(html.contains(text), "{text}");
     }

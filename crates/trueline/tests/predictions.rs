@@ -236,8 +236,129 @@ fn a_refused_request_leaves_a_record_without_inputs_and_counts() {
     let (_, endpoint) = server.get("/api/v1/endpoints/delays");
     assert_eq!(endpoint["live"]["variants"][0]["requests"], 2);
     assert_eq!(endpoint["live"]["variants"][0]["errors"], 1);
-    let (_, metrics) = server.call_bytes("GET", "/metrics", None, &[]);
-    let metrics = text(&metrics);
-    assert!(metrics.contains("trueline_predictions_total"), "{metrics}");
-    assert!(metrics.contains("trueline_prediction_errors_total"), "{metrics}");
+    let metrics = metrics(&server);
+    assert!(metrics.contains(
+        "trueline_predictions_total{project=\"default\",endpoint=\"delays\",variant=\"delays/1\"} 1\n"
+    ));
+    assert_eq!(value_of(&metrics, "trueline_prediction_errors_total{", "cause=\"input\""), Some(1.0));
+}
+
+fn metrics(server: &Server) -> String {
+    text(&server.call_bytes("GET", "/metrics", None, &[]).1)
+}
+
+/// The value of the one line that begins so and has this label.
+fn value_of(metrics: &str, begins: &str, label: &str) -> Option<f64> {
+    let line = metrics.lines().find(|line| line.starts_with(begins) && line.contains(label))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// The bounds, in milliseconds, between which the histogram of `/metrics` has this quantile of a version's requests.
+fn bounds_of(metrics: &str, variant: &str, quantile: f64) -> (f64, f64) {
+    let name = "trueline_prediction_duration_seconds";
+    let all = value_of(metrics, &format!("{name}_count"), variant).unwrap();
+    let mut below = 0.0;
+    for line in metrics.lines().filter(|l| l.starts_with(&format!("{name}_bucket")) && l.contains(variant)) {
+        let bound: f64 =
+            line.split("le=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap_or(f64::MAX);
+        if line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() >= (all * quantile).ceil() {
+            return (below * 1_000.0, bound * 1_000.0);
+        }
+        below = bound;
+    }
+    panic!("no bucket has the quantile {quantile} of {variant}:\n{metrics}");
+}
+
+#[test]
+fn the_last_minutes_of_an_endpoint_are_those_of_what_was_sent() {
+    const ASKED: u64 = 40;
+    let server = with_endpoint(On::Sqlite, "required");
+    Models::saved().register(&server, "binary-other", "delays");
+    let live = || server.get("/api/v1/endpoints/delays").1["live"].clone();
+    assert_eq!(live()["last_minute"]["latency_ms"]["p99"], Value::Null, "nothing came yet");
+    let mut client_ms = Vec::new();
+    for hour in 0..ASKED {
+        let began = std::time::Instant::now();
+        server.ok(ASK, rows(&[hour as f64]));
+        client_ms.push(began.elapsed().as_secs_f64() * 1_000.0);
+    }
+    client_ms.sort_by(f64::total_cmp);
+    let now = live();
+    let minute = &now["last_minute"];
+    assert_eq!((&minute["requests"], &minute["errors"]), (&json!(ASKED), &json!({})), "{now}");
+    let seconds = ASKED as f64 / minute["per_second"].as_f64().unwrap();
+    assert!((55.0..=60.0).contains(&seconds), "the rate is that of a minute: {now}");
+    assert_eq!(now["requests_per_second"].as_array().unwrap().len(), 59);
+    let metrics = metrics(&server);
+    for (quantile, part) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
+        let told = now["variants"][0]["last_15_minutes"]["latency_ms"][quantile].as_f64().unwrap();
+        let (low, high) = bounds_of(&metrics, "delays/1", part);
+        assert!(
+            low * 15.0 / 16.0 <= told && told <= high * 17.0 / 16.0,
+            "{quantile} {told} of {low} to {high}"
+        );
+        let rank = (ASKED as f64 * part).ceil() as usize;
+        assert!(told <= client_ms[rank - 1] * 17.0 / 16.0, "the caller waited less: {told} of {client_ms:?}");
+    }
+}
+
+#[test]
+fn errors_are_told_by_cause_through_a_change_of_the_route() {
+    let server = with_endpoint(On::Sqlite, "required");
+    Models::saved().register(&server, "binary-other", "delays");
+    server.ok(ASK, rows(&[1.0, 2.0]));
+    assert_eq!(server.post(ASK, json!({ "dataframe_records": [{ "hour": 1.0 }] })).0, 400);
+    assert_eq!(server.post(ASK, json!({ "no": "input" })).0, 400);
+    let nobody = json!({ "inputs": [{ "name": "hour", "datatype": "FP64", "shape": [1], "data": [1.0] }] });
+    assert_eq!(server.post("/v2/models/delays/versions/7/infer", nobody).0, 404);
+    server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/2"], "reason": "another" }));
+    server.ok(ASK, rows(&[3.0]));
+    let now = server.get("/api/v1/endpoints/delays").1["live"].clone();
+    let (all, own) = (&now["last_15_minutes"], &now["variants"][0]["last_15_minutes"]);
+    assert_eq!(
+        (&all["requests"], &all["errors"]),
+        (&json!(5), &json!({ "input": 1, "unreadable": 2 })),
+        "{now}"
+    );
+    assert_eq!((&own["requests"], &own["errors"]), (&json!(1), &json!({})), "the new version's alone: {now}");
+    let metrics = metrics(&server);
+    let errors = |label| value_of(&metrics, "trueline_prediction_errors_total{", label);
+    assert_eq!(
+        (errors("cause=\"unreadable\""), errors("delays/1\",cause=\"input\"")),
+        (Some(2.0), Some(1.0))
+    );
+    let shown = text(&server.cli(&["endpoint", "show", "delays"]).stdout);
+    let together = shown.lines().find(|line| line.starts_with("together")).unwrap();
+    assert!(together.contains("input 1") && together.contains("unreadable 2"), "{shown}");
+}
+
+#[test]
+fn metrics_of_versions_that_are_gone_do_not_pile_up() {
+    const VERSIONS: usize = 50;
+    let server = with_endpoint(On::Sqlite, "best-effort");
+    let models = Models::saved();
+    for number in 2..=VERSIONS {
+        models.register(&server, "binary", "delays");
+        let version = format!("delays/{number}");
+        server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": [version], "reason": "the next" }));
+        server.ok(ASK, rows(&[1.0]));
+    }
+    let told = || {
+        let metrics = metrics(&server);
+        let counted = metrics.lines().filter(|line| line.starts_with("trueline_predictions_total{"));
+        (counted.map(ToOwned::to_owned).collect::<Vec<_>>(), metrics.len())
+    };
+    // Those that went last are told for a while yet, so that nothing of them is lost between two looks.
+    wait_until("what is gone is let go of", || told().0.len() == 32 + 1);
+    let (lines, bytes) = told();
+    let of = |number: usize| lines.iter().find(|line| line.contains(&format!("delays/{number}\"")));
+    assert!(of(2).is_none() && of(VERSIONS - 1).is_some_and(|line| line.ends_with(" 1")), "{lines:?}");
+    assert!(of(VERSIONS).is_some(), "what answers is told");
+    assert!(bytes < 500_000, "{bytes} bytes");
+    // What answers again counts on.
+    let back = json!({ "variants": [format!("delays/{}", VERSIONS - 1)], "reason": "back" });
+    server.ok("/api/v1/endpoints/delays/routes", back);
+    server.ok(ASK, rows(&[1.0]));
+    let again = told().0.into_iter().find(|line| line.contains(&format!("delays/{}\"", VERSIONS - 1)));
+    assert!(again.is_some_and(|line| line.ends_with(" 2")), "a counter does not jump back");
 }

@@ -222,4 +222,9 @@ fn a_caller_says_how_long_it_waits() {
     }
     assert_eq!(ask(0.0, &[("x-trueline-timeout-ms", "soon")]).0, 400);
     assert_eq!(ask(0.0, &[]).1["predictions"], json!([0.0]), "it goes on");
+    let (_, metrics, _) = container.call("GET", "/metrics", None, &[]).unwrap();
+    let late =
+        |line: &&str| line.starts_with("trueline_prediction_errors_total") && line.contains("\"timed_out\"");
+    let late = metrics.as_str().unwrap().lines().find(late).unwrap();
+    assert!(late.ends_with("} 2"), "{late}");
 }

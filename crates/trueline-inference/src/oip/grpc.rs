@@ -177,8 +177,9 @@ async fn infer(call: Call, request: InferRequest) -> Result<InferResponse, Refus
     let raw = !request.raw_input_contents.is_empty();
     let size = request.raw_input_contents.iter().map(|b| b.len()).sum();
     let (inputs, contents) = (request.inputs, request.raw_input_contents);
-    let inputs = unhurried(size, || tensors(inputs, &contents)).map_err(Refusal::bad)?;
-    let predicted = caller.ask(&call.headers, frame(inputs)?).await?;
+    let inputs = unhurried(size, || tensors(inputs, &contents)).map_err(Refusal::bad);
+    let frame = caller.counted(inputs.and_then(frame))?;
+    let predicted = caller.ask(&call.headers, frame).await?;
     let wanted: Vec<Wanted> =
         request.outputs.into_iter().map(|o| Wanted { name: o.name, binary: None }).collect();
     let began = Instant::now();

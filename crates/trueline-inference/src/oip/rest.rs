@@ -2,7 +2,7 @@
 
 use super::json::{Request, write};
 use super::{EXTENSIONS, datatype, frame, outputs};
-use crate::ask::{Arrived, Caller, cards, known};
+use crate::ask::{Arrived, Body, Caller, cards, known};
 use crate::error::{Plain, Refusal};
 use crate::{App, unhurried};
 use axum::Json;
@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
 use trueline_predictions::PredictionId;
-use trueline_serving::{Cost, ModelCard, TensorCard};
+use trueline_serving::{Cost, Frame, ModelCard, TensorCard};
 
 /// How many bytes of a body are JSON, when tensors follow it as bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -138,19 +138,7 @@ async fn infer(
 ) -> Result<Response, Plain> {
     let version = named.version()?;
     let caller = Caller::admitted(&app, knock, named.model.clone(), version)?;
-    let bytes = body.bytes()?;
-    let request = match json_length(&headers)? {
-        Some(0) => {
-            let cards = cards(&app, &caller.knock, &named.model, version)?;
-            let [input] = cards[0].inputs.as_slice() else {
-                return Err(Refusal::bad("a body of bytes alone is for models of one input").into());
-            };
-            Request::raw(&bytes, &input.name, input.data_type, &input.shape[1..])
-        }
-        length => unhurried(bytes.len(), || Request::parse(&bytes, length)),
-    };
-    let mut request = request.map_err(Refusal::bad)?;
-    let frame = frame(std::mem::take(&mut request.inputs))?;
+    let (request, frame) = caller.counted(read(&caller, &headers, body))?;
     let predicted = caller.ask(&headers, frame).await?;
     let began = Instant::now();
     let Predicted { served, ids: list, predictions } = predicted;
@@ -158,6 +146,24 @@ async fn infer(
     let written = write(&request, &named.model, &served.version.to_string(), &ids(&list), &outputs);
     served.cost(Cost::Serialise, began.elapsed());
     Ok(answer(written.json, written.tail))
+}
+
+/// What a request says, and its input.
+fn read(caller: &Caller<'_>, headers: &HeaderMap, body: Body) -> Result<(Request, Frame), Refusal> {
+    let bytes = body.bytes()?;
+    let request = match json_length(headers)? {
+        Some(0) => {
+            let cards = cards(caller.app, &caller.knock, &caller.endpoint, caller.version)?;
+            let [input] = cards[0].inputs.as_slice() else {
+                return Err(Refusal::bad("a body of bytes alone is for models of one input"));
+            };
+            Request::raw(&bytes, &input.name, input.data_type, &input.shape[1..])
+        }
+        length => unhurried(bytes.len(), || Request::parse(&bytes, length)),
+    };
+    let mut request = request.map_err(Refusal::bad)?;
+    let frame = frame(std::mem::take(&mut request.inputs))?;
+    Ok((request, frame))
 }
 
 /// The ids of the rows' predictions, as one text.

@@ -1,15 +1,16 @@
-//! Endpoints, one endpoint with its live part, and its way back.
+//! Endpoints, one endpoint, and its way back. What its page tells again and again is in `endpoint_live`.
 
 use super::ask_it::ask_it;
+use super::endpoint_live::{changes, live_part};
 use super::settings::field;
 use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, monitors, page, rollouts, timestamp};
 use crate::Links;
 use crate::links::ViewUrl;
 use crate::pages::{
-    EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, OnDisk, Pager, RollBack, RouteRow,
-    ServedVersion, Share, Shares, Traffic,
+    EndpointPage, EndpointRow, EndpointsPage, LatelyCame, OnDisk, Pager, RollBack, RouteRow, ServedVersion,
+    Share, Shares, Traffic,
 };
-use crate::parts::{Badge, Reference, Tone};
+use crate::parts::{Badge, Reference, Spark, Tone};
 use crate::shell::{Crumb, Section};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
@@ -17,20 +18,20 @@ use trueline_flows::{DeployLeave, roll_back as return_to_previous};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_registry::{RegistryError, VersionKey};
 use trueline_serving::{
-    Endpoint, EndpointName, EndpointStatus, KeepLog, LogRules, LogShare, Redaction, Route, RouteChange,
-    SampleBy, ServingError, Variant,
+    Endpoint, EndpointName, EndpointStatus, KeepLog, Lately, LogRules, LogShare, Redaction, Route,
+    RouteChange, SampleBy, ServingError, Variant,
 };
 
 /// Routes that a page of the history shows.
 const PAGE: u32 = 20;
 const LONGEST_REASON: usize = 2_000;
 
-fn status(app: &Web, visitor: &Visitor, name: &EndpointName) -> Option<EndpointStatus> {
+pub(super) fn status(app: &Web, visitor: &Visitor, name: &EndpointName) -> Option<EndpointStatus> {
     app.deployments.plane.status(&visitor.session.project().id, name.as_str())
 }
 
 /// Whether an endpoint answers, and by the route that it should.
-fn state(endpoint: &Endpoint, live: Option<&EndpointStatus>) -> Badge {
+pub(super) fn state(endpoint: &Endpoint, live: Option<&EndpointStatus>) -> Badge {
     match (&endpoint.route, live) {
         (None, _) => Badge::new(Tone::Wait, "Nothing deployed"),
         (Some(_), None) => Badge::new(Tone::Bad, "Not answering"),
@@ -41,7 +42,7 @@ fn state(endpoint: &Endpoint, live: Option<&EndpointStatus>) -> Badge {
     }
 }
 
-fn version(to: &Links, model: &str, number: &str) -> Reference {
+pub(super) fn version(to: &Links, model: &str, number: &str) -> Reference {
     Reference::to("version", format!("{model} {number}"), to.version(model, number))
 }
 
@@ -75,6 +76,17 @@ fn route_row(to: &Links, route: &Route) -> RouteRow {
     }
 }
 
+fn lately_came(lately: &Lately) -> LatelyCame {
+    let rates: Vec<Option<f64>> = lately.requests_per_second.iter().copied().map(Some).collect();
+    let whole = &lately.last_15_minutes;
+    LatelyCame {
+        rates: Spark::new("Requests in a second over the last 15 minutes", &rates, Some(0.0)),
+        per_second: lately.last_minute.per_second,
+        p99_ms: whole.latency_ms.p99,
+        counted: Traffic { requests: whole.requests, errors: whole.errors.total() },
+    }
+}
+
 /// The endpoints of the visitor's project in lines.
 pub(super) async fn rows(app: &Web, visitor: &Visitor, to: &Links) -> Result<Vec<EndpointRow>, Failure> {
     let all = app.deployments.endpoints.list(&visitor.session.leave()?).await?;
@@ -91,12 +103,7 @@ pub(super) async fn rows(app: &Web, visitor: &Visitor, to: &Links) -> Result<Vec
             since: route.map(|r| timestamp(r.changed_at_ms)),
             log: endpoint.log.as_str(),
             watched: watched.remove(endpoint.name.as_str()),
-            traffic: live.map(|live| {
-                live.variants.iter().fold(Traffic::default(), |sum, v| Traffic {
-                    requests: sum.requests + v.requests,
-                    errors: sum.errors + v.errors,
-                })
-            }),
+            traffic: live.map(|live| lately_came(&live.lately)),
         }
     };
     Ok(all.iter().map(&mut row).collect())
@@ -128,6 +135,7 @@ pub(super) async fn one(
     let older = routes.last().filter(|r| r.generation > 1 && routes.len() == PAGE as usize);
     let pager =
         Pager { rows: routes.len(), noun: "route", next_cursor: older.map(|r| r.generation.to_string()) };
+    let changes = changes(&app, &read, &endpoint.name).await?;
     let history = routes.iter().map(|r| route_row(&shell.to, r)).collect();
     let served = endpoint.route.as_ref().map(|r| r.variants.as_slice()).unwrap_or_default();
     page(&EndpointPage {
@@ -138,7 +146,7 @@ pub(super) async fn one(
         dropped: dropped(&app, &visitor, &endpoint),
         created_by: crate::words::person(&endpoint.created_by).to_owned(),
         created_at: timestamp(endpoint.created_at_ms),
-        live: endpoint.route.is_some().then(|| live_part(&app, &shell.to, &endpoint, live.as_ref(), None)),
+        live: endpoint.route.is_some().then(|| live_part(&shell.to, &endpoint, live.as_ref(), &changes)),
         versions: served_versions(&app, &read, &shell.to, served).await?,
         history,
         roll_back: way_back(&app, &visitor, &shell.to, &endpoint).await?,
@@ -232,80 +240,6 @@ async fn way_back(
     }
 }
 
-/// What a browser saw the last time that it asked for the live part.
-struct Seen {
-    at_ms: i64,
-    generation: i64,
-    requests: Vec<u64>,
-}
-
-impl Seen {
-    fn read(query: &[(String, String)]) -> Option<Self> {
-        let get = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-        Some(Self {
-            at_ms: get("at")?.parse().ok()?,
-            generation: get("generation")?.parse().ok()?,
-            requests: get("requests")?.split(',').map(|n| n.parse().ok()).collect::<Option<_>>()?,
-        })
-    }
-
-    /// Requests in a second since then, when they are those of the same loaded versions.
-    fn rate(&self, live: &EndpointStatus, index: usize, now_ms: i64) -> Option<f64> {
-        let (before, now) = (*self.requests.get(index)?, live.variants.get(index)?.requests);
-        let elapsed_ms = now_ms - self.at_ms;
-        let same = self.generation == live.generation && now >= before && elapsed_ms > 0;
-        same.then(|| ((now - before) as f64 * 10_000.0 / elapsed_ms as f64).round() / 10.0)
-    }
-}
-
-fn live_part(
-    app: &Web,
-    to: &Links,
-    endpoint: &Endpoint,
-    live: Option<&EndpointStatus>,
-    seen: Option<&Seen>,
-) -> LivePart {
-    let now_ms = app.ledger.sources().now();
-    let rows = live.map(|live| {
-        let row = |(i, v): (usize, &trueline_serving::VariantStatus)| {
-            let (model, number) = v.version.rsplit_once('/').unwrap_or((&v.version, ""));
-            LiveRow {
-                version: version(to, model, number),
-                traffic: Traffic { requests: v.requests, errors: v.errors },
-                per_second: seen.and_then(|s| s.rate(live, i, now_ms)),
-                heap_bytes: v.heap_bytes as u64,
-            }
-        };
-        live.variants.iter().enumerate().map(row).collect::<Vec<_>>()
-    });
-    let rows = rows.unwrap_or_default();
-    let requests: Vec<String> = rows.iter().map(|r| r.traffic.requests.to_string()).collect();
-    let generation = live.map(|l| l.generation);
-    let next = [
-        ("at", now_ms.to_string()),
-        ("generation", generation.unwrap_or_default().to_string()),
-        ("requests", requests.join(",")),
-    ];
-    let next = ViewUrl::new(to.endpoint_live(endpoint.name.as_str()), next).first_page();
-    LivePart { next, again: false, state: state(endpoint, live), generation, rows }
-}
-
-pub(super) async fn live(
-    State(app): App,
-    visitor: Visitor,
-    Path((_, name)): Path<(String, String)>,
-) -> Answer {
-    let name = EndpointName::parse(&name)?;
-    let endpoint = app.deployments.endpoints.get(&visitor.session.leave()?, &name).await?;
-    let to = Links::new(Some(visitor.project()));
-    if !visitor.htmx {
-        return Ok(Redirect::to(&to.endpoint(name.as_str())).into_response());
-    }
-    let seen = Seen::read(&visitor.query);
-    let part = live_part(&app, &to, &endpoint, status(&app, &visitor, &name).as_ref(), seen.as_ref());
-    page(&LivePart { again: true, ..part })
-}
-
 /// Why something is done, as the form has it.
 pub(super) fn reason(form: &[(String, String)]) -> Result<String, Failure> {
     let reason = field(form, "reason");
@@ -332,36 +266,4 @@ pub(super) async fn roll_back(
     return_to_previous(&app.deployments, &leave, &name, reason).await?;
     let to = Links::new(Some(visitor.project())).endpoint(name.as_str());
     Ok(Redirect::to(&format!("{to}#history")).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use trueline_serving::VariantStatus;
-
-    fn status(generation: i64, requests: u64) -> EndpointStatus {
-        let variant =
-            VariantStatus { version: "delays/1".into(), weight: 1, requests, errors: 0, heap_bytes: 1 };
-        EndpointStatus { endpoint: "delays".into(), generation, variants: vec![variant] }
-    }
-
-    fn seen(text: &[(&str, &str)]) -> Option<Seen> {
-        let pairs: Vec<_> = text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Seen::read(&pairs)
-    }
-
-    #[test]
-    fn a_rate_is_told_between_two_looks_at_the_same_route() {
-        let before = seen(&[("at", "1000"), ("generation", "2"), ("requests", "10,4")]).unwrap();
-        assert_eq!(before.rate(&status(2, 25), 0, 4_000), Some(5.0));
-        assert_eq!(before.rate(&status(3, 25), 0, 4_000), None, "another route has loaded its versions anew");
-        assert_eq!(before.rate(&status(2, 5), 0, 4_000), None, "the server was started again");
-        assert_eq!(before.rate(&status(2, 25), 0, 1_000), None, "no time has passed");
-    }
-
-    #[test]
-    fn what_was_seen_is_read_whole_or_not_at_all() {
-        assert!(seen(&[("at", "1"), ("generation", "1"), ("requests", "1,x")]).is_none());
-        assert!(seen(&[("at", "1"), ("generation", "1")]).is_none());
-    }
 }

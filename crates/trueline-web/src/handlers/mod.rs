@@ -5,6 +5,7 @@ mod artifacts;
 mod ask_it;
 mod compare;
 mod data;
+mod endpoint_live;
 mod endpoints;
 mod experiments;
 mod features;
@@ -147,7 +148,7 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/incidents/{id}", get(incidents::one))
         .route("/p/{project}/endpoints", get(endpoints::list))
         .route("/p/{project}/endpoints/{name}", get(endpoints::one))
-        .route("/p/{project}/endpoints/{name}/live", get(endpoints::live))
+        .route("/p/{project}/endpoints/{name}/live", get(endpoint_live::live))
         .route("/p/{project}/endpoints/{name}/predictions", get(logged_predictions::list))
         .route("/p/{project}/endpoints/{name}/rollback", post(endpoints::roll_back))
         .route("/p/{project}/endpoints/{name}/rollouts/{id}", post(rollouts::decide))

@@ -1,8 +1,10 @@
 //! Endpoints: what is served, and one served name with its traffic, its versions and how its route came to be.
 
 use super::{Pager, RolloutPart};
+use crate::format::{number, three_digits};
 use crate::links::ViewUrl;
-use crate::parts::{Badge, Cell, Reference, Spark};
+use crate::parts::{Badge, Cell, Reference, Spark, Tone};
+use crate::rate_chart::RateChart;
 use crate::shell::Shell;
 use askama::Template;
 use askama::filters::HtmlSafe;
@@ -56,7 +58,7 @@ impl Shares {
     }
 }
 
-/// What a version or an endpoint has answered since it was loaded.
+/// Requests that came to a version or an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Requests.
@@ -103,16 +105,35 @@ pub struct EndpointRow {
     pub since: Option<Timestamp>,
     /// Whether answers wait for the log: `required`, `best-effort`.
     pub log: &'static str,
-    /// What it has answered; none while nothing is loaded.
-    pub traffic: Option<Traffic>,
+    /// What came to it lately; none while nothing is loaded.
+    pub traffic: Option<LatelyCame>,
     /// What its monitor says; none without one.
     pub watched: Option<Watched>,
 }
 
+/// What came to an endpoint in the last quarter of an hour.
+#[derive(Clone, Debug)]
+pub struct LatelyCame {
+    /// Requests in a second, oldest first.
+    pub rates: Spark,
+    /// The same, in the last minute.
+    pub per_second: f64,
+    /// The 99th percentile of the time that requests took, in milliseconds.
+    pub p99_ms: Option<f64>,
+    /// Requests, and those that were not answered.
+    pub counted: Traffic,
+}
+
+impl LatelyCame {
+    pub(crate) fn rate(&self) -> String {
+        number(three_digits(self.per_second))
+    }
+}
+
 impl EndpointRow {
     pub(crate) fn cells(&self) -> [Cell; 2] {
-        let requests = Cell::metric(self.traffic.map(|t| t.requests as f64));
-        [requests, self.traffic.map_or(Cell::Missing, Traffic::errors_percent)]
+        let p99 = self.traffic.as_ref().and_then(|t| t.p99_ms).map(three_digits);
+        [Cell::metric(p99), self.traffic.as_ref().map_or(Cell::Missing, |t| t.counted.errors_percent())]
     }
 }
 
@@ -126,6 +147,22 @@ pub struct EndpointsPage {
     pub endpoints: Vec<EndpointRow>,
 }
 
+/// Why requests were not answered: each cause in words, with how often.
+#[derive(Clone, Debug, Default, Template)]
+#[template(
+    ext = "html",
+    source = r#"<span class="chips">{% for (cause, count) in self.0 %}<span class="chip bad">{{ Tone::Bad.icon() }}{{ cause }} {{ crate::format::count(**count) }}</span>{% endfor %}</span>"#
+)]
+pub struct Causes(pub Vec<(&'static str, u64)>);
+
+impl HtmlSafe for Causes {}
+
+impl Causes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// How one version does.
 #[derive(Clone, Debug)]
 pub struct LiveRow {
@@ -133,21 +170,43 @@ pub struct LiveRow {
     pub version: Reference,
     /// What it has answered.
     pub traffic: Traffic,
-    /// Requests in a second, since the page was asked the last time.
-    pub per_second: Option<f64>,
+    /// Requests in a second, in the last minute.
+    pub per_second: f64,
+    /// Median, 95th and 99th percentile of the time that requests took in the last quarter of an hour, in milliseconds.
+    pub latency_ms: [Option<f64>; 3],
+    /// Requests that were not answered in the last quarter of an hour.
+    pub causes: Causes,
     /// What its model takes of memory, in bytes.
     pub heap_bytes: u64,
 }
 
 impl LiveRow {
-    pub(crate) fn cells(&self) -> [Cell; 3] {
-        let requests = Cell::Number(self.traffic.requests as f64);
-        [Cell::metric(self.per_second), requests, self.traffic.errors_percent()]
+    pub(crate) fn recent_cells(&self) -> [Cell; 4] {
+        let [p50, p95, p99] = self.latency_ms.map(|ms| Cell::metric(ms.map(three_digits)));
+        [Cell::Number(three_digits(self.per_second)), p50, p95, p99]
+    }
+
+    pub(crate) fn cells(&self) -> [Cell; 2] {
+        [Cell::Number(self.traffic.requests as f64), self.traffic.errors_percent()]
     }
 }
 
-/// The part of an endpoint's page that tells its traffic. The browser asks for it again every few seconds; what it saw
-/// the last time is in the address, so the server remembers nothing.
+/// The last minutes of an endpoint.
+#[derive(Clone, Debug)]
+pub struct LiveFigures {
+    /// Requests in a second, in the last minute.
+    pub per_second: String,
+    /// How long requests took in the last minute: the name of the quantile, and milliseconds.
+    pub latency: [(&'static str, Option<String>); 3],
+    /// Requests in the last quarter of an hour.
+    pub requests: u64,
+    /// Requests of those that were not answered.
+    pub causes: Causes,
+    /// Requests in a second over the last quarter of an hour.
+    pub chart: RateChart,
+}
+
+/// The part of an endpoint's page that tells its traffic. The browser asks for it again every few seconds.
 #[derive(Clone, Debug, Template)]
 #[template(path = "endpoint_live.html")]
 pub struct LivePart {
@@ -159,6 +218,8 @@ pub struct LivePart {
     pub state: Badge,
     /// The generation that answers.
     pub generation: Option<i64>,
+    /// What came lately; none while nothing is loaded.
+    pub figures: Option<LiveFigures>,
     /// How its versions do.
     pub rows: Vec<LiveRow>,
 }

@@ -34,8 +34,8 @@ pub use data::{
     ColumnRow, DataFile, DatasetPage, DatasetRow, DatasetVersionPage, DatasetsPage, JoinedView, RecipeFacts,
 };
 pub use endpoints::{
-    AskIt, EndpointPage, EndpointRow, EndpointsPage, LivePart, LiveRow, OnDisk, RollBack, RouteRow,
-    ServedVersion, Share, Shares, Snippet, Traffic, Watched,
+    AskIt, Causes, EndpointPage, EndpointRow, EndpointsPage, LatelyCame, LiveFigures, LivePart, LiveRow,
+    OnDisk, RollBack, RouteRow, ServedVersion, Share, Shares, Snippet, Traffic, Watched,
 };
 pub use experiments::{ExperimentRow, ExperimentsPage};
 pub use features::{EntityRow, FeatureRow, FeatureViewPage, FeaturesPage, LoadRow, ViewRow};

@@ -4,7 +4,8 @@ use super::{ago, events, hash, shell, to};
 use trueline_web::Section;
 use trueline_web::ViewUrl;
 use trueline_web::pages::*;
-use trueline_web::parts::{Badge, Copy, Pair, Reference, Tone};
+use trueline_web::parts::{Badge, Copy, Pair, Reference, Spark, Tone};
+use trueline_web::rate_chart::RateChart;
 
 fn share(number: &str, percent: f64) -> Share {
     Share {
@@ -21,7 +22,12 @@ fn row(name: &str, state: Badge, shares: Vec<Share>, requests: Option<u64>) -> E
         generation: requests.map(|_| 12),
         since: requests.map(|_| ago(300_000)),
         log: "best-effort",
-        traffic: requests.map(|requests| Traffic { requests, errors: requests / 4000 }),
+        traffic: requests.map(|requests| LatelyCame {
+            rates: Spark::new("Requests", &[Some(310.0), Some(371.0), Some(355.0)], Some(0.0)),
+            per_second: 371.2,
+            p99_ms: Some(1.9),
+            counted: Traffic { requests, errors: requests / 4000 },
+        }),
         shares: Shares(shares),
         watched: requests.map(|_| super::watching::watched()),
     }
@@ -55,22 +61,38 @@ fn route(generation: i64, change: Badge, shares: Vec<Share>, reason: &str) -> Ro
     }
 }
 
+fn chart() -> RateChart {
+    let steady: Vec<f64> = (0..59).map(|i| 330.0 + f64::from(i % 7) * 9.0).collect();
+    let tried: Vec<f64> = (0..59).map(|i| if i < 20 { 0.0 } else { 41.0 + f64::from(i % 5) }).collect();
+    let failed: Vec<f64> = (0..59).map(|i| if i % 30 == 29 { 2.0 } else { 0.0 }).collect();
+    RateChart::new("Requests in a second", "15 minutes ago")
+        .with(&[(Some(1), "churn 6", &steady), (Some(2), "churn 7", &tried), (None, "not answered", &failed)])
+        .marked([(20.0 / 59.0, "generation 12".to_owned())].into_iter())
+}
+
 pub fn live() -> LivePart {
-    let live = |number: &str, requests: u64, per_second: Option<f64>| LiveRow {
+    let live = |number: &str, requests: u64, per_second: f64| LiveRow {
         version: share(number, 0.0).version,
         traffic: Traffic { requests, errors: 3 },
         per_second,
+        latency_ms: if per_second > 0.0 { [Some(0.2123), Some(0.4), Some(1.9)] } else { [None; 3] },
+        causes: Causes(if number == "6" { vec![("input does not fit", 11)] } else { vec![] }),
         heap_bytes: 1_420_000,
     };
+    let figures = LiveFigures {
+        per_second: "371".to_owned(),
+        latency: [("p50", Some("0.21".to_owned())), ("p95", Some("0.4".to_owned())), ("p99", None)],
+        requests: 48_120,
+        causes: Causes(vec![("request refused", 1_204), ("input does not fit", 11)]),
+        chart: chart(),
+    };
     LivePart {
-        next: format!(
-            "{}?at=1780000000000&generation=12&requests=43308,4812",
-            to().endpoint_live("churn-score")
-        ),
+        next: to().endpoint_live("churn-score"),
         again: false,
         state: Badge::new(Tone::Good, "Live"),
         generation: Some(12),
-        rows: vec![live("6", 43_308, Some(371.2)), live("7", 4_812, None)],
+        figures: Some(figures),
+        rows: vec![live("6", 43_308, 371.2), live("7", 4_812, 0.0)],
     }
 }
 

@@ -299,13 +299,39 @@ fn show(endpoints: &[Value]) {
     table::rows(&["ENDPOINT", "GENERATION", "ANSWERED BY", "LOG", "PATH"], &rows);
 }
 
+/// How each version does, and last the endpoint as a whole when that is more than one version. Requests that reach no version
+/// are told of the endpoint alone.
 fn live(endpoint: &Value) {
-    let variants = endpoint["live"]["variants"].as_array().cloned().unwrap_or_default();
-    let fields = ["version", "requests", "errors", "heap_bytes"];
-    let rows: Vec<Vec<String>> =
-        variants.iter().map(|v| fields.iter().map(|f| table::cell(v, f)).collect()).collect();
+    let live = &endpoint["live"];
+    let variants = live["variants"].as_array().map(Vec::as_slice).unwrap_or_default();
     table::line("");
+    let since = |v: &Value| {
+        ["version", "requests", "errors", "heap_bytes"].map(|field| table::cell(v, field)).to_vec()
+    };
+    let rows: Vec<Vec<String>> = variants.iter().map(since).collect();
     table::rows(&["VARIANT", "REQUESTS", "ERRORS", "BYTES IN MEMORY"], &rows);
+    if variants.is_empty() {
+        return;
+    }
+    table::line("");
+    let mut rows: Vec<Vec<String>> = variants.iter().map(|v| lately(&table::cell(v, "version"), v)).collect();
+    rows.push(lately("together", live));
+    let heads =
+        ["LAST 15 MINUTES", "REQUESTS/S NOW", "REQUESTS", "P50 MS", "P95 MS", "P99 MS", "NOT ANSWERED"];
+    table::rows(&heads, &rows);
+}
+
+/// `delays/3`, its figures of late, `input 3, timed_out 1`
+fn lately(name: &str, of: &Value) -> Vec<String> {
+    let whole = &of["last_15_minutes"];
+    let errors = whole["errors"].as_object().map(|causes| {
+        causes.iter().map(|(cause, count)| format!("{cause} {count}")).collect::<Vec<_>>().join(", ")
+    });
+    let mut row =
+        vec![name.to_owned(), table::cell(&of["last_minute"], "per_second"), table::cell(whole, "requests")];
+    row.extend(["p50", "p95", "p99"].map(|quantile| table::cell(&whole["latency_ms"], quantile)));
+    row.push(errors.filter(|told| !told.is_empty()).unwrap_or_else(|| "none".to_owned()));
+    row
 }
 
 /// Says why nothing answers that should.

@@ -468,6 +468,7 @@ impl Keeper {
                 _ = stopping.wait_for(|stop| *stop) => return,
                 _ = tick.tick() => {}
             }
+            self.deployments.plane.let_go_of_meters();
             let done = self.bring_up().await;
             // Once for each time that it begins to fail: the database may be gone for hours.
             match (&done, failing) {

@@ -2,6 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::answering::is_short;
+use super::exposition;
 use super::limits::{self, Gate, Limits};
 use super::linger::lingering;
 use super::meters::Meters;
@@ -209,7 +210,7 @@ async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
         observe::tell_log(log, &door.plane.project_names());
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, door.metrics.render()).into_response()
+    (kind, door.metrics.render() + &exposition::endpoints(&door.plane)).into_response()
 }
 
 async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {

@@ -7,6 +7,7 @@ mod assemble;
 mod collections;
 mod control;
 mod data_dir;
+mod exposition;
 mod http;
 mod limits;
 mod linger;

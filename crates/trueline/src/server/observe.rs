@@ -57,10 +57,6 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         "When the first of them came, in seconds since 1970."
     );
     metrics::describe_gauge!("trueline_prediction_log_waiting", "Appends that wait for the log's writer.");
-    metrics::describe_counter!(
-        "trueline_predictions_left_out_total",
-        "Predictions that were not drawn to be logged, as their endpoint declares."
-    );
     metrics::describe_gauge!("trueline_build_info", "The running version, always 1.");
     metrics::gauge!("trueline_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let folded = handle.clone();
