@@ -2,7 +2,7 @@
 //! Azure ML's where their platforms say that they run it.
 
 use crate::ask::{Arrived, Caller};
-use crate::error::Refusal;
+use crate::error::{Refusal, Wording};
 use crate::invocations::score;
 use crate::{App, write};
 use axum::Json;
@@ -145,7 +145,7 @@ async fn azure(State(root): State<Root>, Arrived { knock, headers, body }: Arriv
         }
         Err(refusal) => {
             let failed = refusal.status().is_server_error();
-            ((refusal.status(), Json(json!({ "message": refusal.message() }))).into_response(), failed)
+            (Wording::Azure.say(refusal), failed)
         }
     };
     let told = response.headers_mut();
@@ -160,8 +160,7 @@ async fn azure(State(root): State<Root>, Arrived { knock, headers, body }: Arriv
 }
 
 async fn azure_needs_a_body() -> Response {
-    let told = json!({ "message": "send the input as JSON in the body of a POST" });
-    (StatusCode::BAD_REQUEST, Json(told)).into_response()
+    Wording::Azure.say(Refusal::bad("send the input as JSON in the body of a POST"))
 }
 
 /// Azure's clients find the id that they sent in the answer.

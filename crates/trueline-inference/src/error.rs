@@ -1,5 +1,7 @@
-//! Refusals in the form of MLflow's scoring server: `{"error_code": …, "message": …}`.
+//! Refusals, and how each protocol words them. Without another word it is as MLflow's scoring server does:
+//! `{"error_code": …, "message": …}`.
 
+use crate::oip;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -33,6 +35,14 @@ impl Refusal {
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body is larger than {} MiB: send fewer rows at a time", limit >> 20);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message)
+    }
+
+    /// A body that is compressed in a way that is not read.
+    pub(crate) fn not_read(taken: &HeaderValue) -> Self {
+        let taken = taken.to_str().unwrap_or_default();
+        let message =
+            format!("the body's content-encoding is not read here: send it in one of {taken}, or as it is");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_REQUEST", message)
     }
 
     pub(crate) fn unknown_caller() -> Self {
@@ -99,6 +109,43 @@ impl Refusal {
         match error {
             LogError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message),
             _ => Self::unavailable(message),
+        }
+    }
+}
+
+/// A protocol, by how it words refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wording {
+    /// MLflow's scoring server.
+    Scoring,
+    /// The Open Inference Protocol over REST, and KServe's.
+    Plain,
+    /// The Open Inference Protocol over gRPC.
+    Grpc,
+    /// Azure ML.
+    Azure,
+}
+
+impl Wording {
+    /// That of the protocol which a path, below its project, belongs to.
+    pub(crate) fn of(path: &str) -> Self {
+        let below =
+            |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        match path {
+            _ if below("/v2") || below("/v1/models") => Self::Plain,
+            _ if below("/inference.GRPCInferenceService") => Self::Grpc,
+            "/score" => Self::Azure,
+            _ => Self::Scoring,
+        }
+    }
+
+    /// The answer that says a refusal.
+    pub(crate) fn say(self, refusal: Refusal) -> Response {
+        match self {
+            Self::Scoring => refusal.into_response(),
+            Self::Plain => Plain(refusal).into_response(),
+            Self::Grpc => oip::grpc::refused(&refusal),
+            Self::Azure => refusal.respond(&json!({ "message": refusal.message })),
         }
     }
 }

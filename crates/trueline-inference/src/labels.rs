@@ -1,14 +1,13 @@
 //! `POST /endpoints/{endpoint}/labels`: the truth for predictions, singly or in bulk, whenever it is known.
 
+use crate::ask::Arrived;
 use crate::error::Refusal;
-use crate::{App, LARGEST_BODY, admit, time_ms, unhurried};
+use crate::{App, admit, time_ms, unhurried};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trueline_flows::{Knock, scalar};
+use trueline_flows::scalar;
 use trueline_predictions::{Label, PredictionId};
 
 /// Ids without a prediction that an answer names.
@@ -35,12 +34,11 @@ struct One {
 
 pub(crate) async fn tell(
     State(app): State<App>,
-    Extension(knock): Extension<Knock>,
     Path(endpoint): Path<String>,
-    bytes: Result<Bytes, BytesRejection>,
+    Arrived { knock, body, .. }: Arrived,
 ) -> Result<Json<Value>, Refusal> {
     let replay = admit(&app, &knock, &endpoint)?;
-    let bytes = bytes.map_err(|_| Refusal::too_large(LARGEST_BODY))?;
+    let bytes = body.bytes()?;
     let Some(project) = app.plane.project(&knock.project, &endpoint) else {
         return Err(Refusal::not_found(format!("there is no endpoint `{endpoint}` to label predictions of")));
     };

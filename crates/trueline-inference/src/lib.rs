@@ -19,11 +19,12 @@ mod write;
 pub use alone::{Alone, VertexRoutes, router as router_alone};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{get, post};
-use error::{Plain, Refusal};
+use error::{Refusal, Wording};
 use std::sync::Arc;
 use tower_http::decompression::RequestDecompressionLayer;
 use trueline_flows::{Knock, Predictor};
@@ -67,23 +68,38 @@ fn furnished(routes: Router) -> Router {
     routes
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(RequestDecompressionLayer::new())
+        .layer(from_fn(say_what_is_read))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
 }
 
 async fn no_route(uri: Uri) -> Response {
     let told = Refusal::not_found("endpoints answer at /invocations, /labels, /ping and /health");
-    in_form_of(&uri, told)
+    Wording::of(uri.path()).say(told)
 }
 
 async fn no_method(uri: Uri) -> Response {
-    in_form_of(&uri, Refusal::no_method())
+    Wording::of(uri.path()).say(Refusal::no_method())
 }
 
-/// A refusal in the form that the protocol of a path has.
-fn in_form_of(uri: &Uri, refusal: Refusal) -> Response {
-    let is_plain = ["/v2", "/v1/models"].iter().any(|own| uri.path().starts_with(own));
-    if is_plain { Plain(refusal).into_response() } else { refusal.into_response() }
+/// The answer to a request that is not let in now, in the words of the protocol that its path, below its project, belongs to.
+#[must_use]
+pub fn unavailable(path: &str, why: &str) -> Response {
+    Wording::of(path).say(Refusal::unavailable(why))
+}
+
+/// The layer that decompresses refuses what it does not read without a word, but for a header with what it reads.
+async fn say_what_is_read(request: Request, next: Next) -> Response {
+    let wording = Wording::of(request.uri().path());
+    let response = next.run(request).await;
+    match response.headers().get(header::ACCEPT_ENCODING) {
+        Some(taken) if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            let mut told = wording.say(Refusal::not_read(taken));
+            told.headers_mut().insert(header::ACCEPT_ENCODING, taken.clone());
+            told
+        }
+        _ => response,
+    }
 }
 
 /// Whether the endpoint answers, with the body that MLflow's scoring server gives.

@@ -153,6 +153,89 @@ fn a_request_that_takes_too_long_is_given_up() {
     assert_eq!(server.get("/api/v1/whoami").0, 200);
 }
 
+/// Sends a request whole and reads the answer, in lower case.
+fn exchange(server: &Server, method: &str, path: &str, more: &str) -> String {
+    let mut stream = connect(server);
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: 0\r\n{more}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    answer(stream).to_lowercase()
+}
+
+/// A path of each scoring protocol, and how a refusal begins in its words.
+const WORDINGS: [(&str, &str); 5] = [
+    ("/endpoints/e/invocations", "\r\n\r\n{\"error_code\":"),
+    ("/projects/default/endpoints/e/labels", "\r\n\r\n{\"error_code\":"),
+    ("/v2/models/e/infer", "\r\n\r\n{\"error\":"),
+    ("/projects/default/v1/models/e:predict", "\r\n\r\n{\"error\":"),
+    ("/inference.GRPCInferenceService/ModelInfer", "\r\ngrpc-message:"),
+];
+
+#[test]
+fn a_scoring_request_that_is_turned_away_is_told_so_in_the_words_of_its_protocol() {
+    let server = Server::start_with(&[("TRUELINE_MAX_REQUESTS", "1")]);
+    let mut slow = begin_with(&server, "POST", "/v2/models/e/infer", 10, "expect: 100-continue\r\n");
+    let mut told = [0; 25];
+    slow.read_exact(&mut told).unwrap();
+    assert_eq!(text(&told), "HTTP/1.1 100 Continue\r\n\r\n", "it has the place");
+    for (path, words) in WORDINGS {
+        let refused = exchange(&server, "POST", path, "content-type: application/json\r\n");
+        assert!(refused.contains(words), "{path}: {refused}");
+        match path.starts_with("/inference.") {
+            true => assert!(refused.contains("\r\ngrpc-status: 14\r\n"), "{path}: {refused}"),
+            false => {
+                assert!(refused.starts_with("http/1.1 503"), "{path}: {refused}");
+                assert!(refused.contains("\r\nretry-after: 1\r\n"), "{path}: {refused}");
+                assert!(refused.contains("as many requests as it may"), "{path}: {refused}");
+            }
+        }
+    }
+    drop(slow);
+    wait_until("the place is free again", || {
+        exchange(&server, "GET", "/v2/health/live", "").starts_with("http/1.1 200")
+    });
+
+    for (path, words) in WORDINGS {
+        let refused = exchange(&server, "POST", path, "content-encoding: snappy\r\n");
+        assert!(refused.contains(words), "{path}: {refused}");
+        match path.starts_with("/inference.") {
+            true => assert!(refused.contains("\r\ngrpc-status: 12\r\n"), "{path}: {refused}"),
+            false => assert!(refused.starts_with("http/1.1 415"), "{path}: {refused}"),
+        }
+        assert!(refused.contains("\r\naccept-encoding: gzip"), "{path}: {refused}");
+    }
+}
+
+#[test]
+fn a_scoring_request_that_takes_too_long_is_given_up_in_the_words_of_its_protocol() {
+    let server = Server::start_with(&[("TRUELINE_REQUEST_TIMEOUT", "1")]);
+    for (path, words) in WORDINGS {
+        // gRPC has the client's own deadlines, and reads what comes by and by.
+        if path.starts_with("/inference.") {
+            continue;
+        }
+        let stalled = answer(begin(&server, "POST", path, 10)).to_lowercase();
+        assert!(stalled.starts_with("http/1.1 503") && stalled.contains(words), "{path}: {stalled}");
+        assert!(stalled.contains("took too long"), "{path}: {stalled}");
+    }
+}
+
+#[test]
+fn a_scoring_request_that_is_too_large_is_refused_in_the_words_of_its_protocol() {
+    let server = Server::start(On::Sqlite);
+    for (path, words) in [WORDINGS[0], WORDINGS[2]] {
+        let mut stream = begin(&server, "POST", path, 65 * MIB);
+        for _ in 0..65 {
+            stream.write_all(&vec![b' '; MIB as usize]).unwrap();
+        }
+        // Without an endpoint nothing is read of a body, but that it is too large is seen before.
+        let refused = answer(stream).to_lowercase();
+        assert!(refused.contains(words), "{path}: {refused}");
+        assert!(refused.starts_with("http/1.1 413"), "{path}: {refused}");
+    }
+}
+
 #[test]
 fn made_up_methods_are_one_label() {
     let server = Server::start(On::Sqlite);

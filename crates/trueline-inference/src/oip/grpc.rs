@@ -53,24 +53,29 @@ where
 
     fn call(&mut self, request: tonic::Request<M>) -> Answer<R> {
         let answer = (self.run)(self.call.clone(), request.into_inner());
-        Box::pin(async move { answer.await.map(tonic::Response::new).map_err(status) })
+        Box::pin(async move { answer.await.map(tonic::Response::new).map_err(|refusal| status(&refusal)) })
     }
 }
 
 /// A refusal in gRPC's codes.
-fn status(refusal: Refusal) -> Status {
+fn status(refusal: &Refusal) -> Status {
     let code = match refusal.status().as_u16() {
         400 | 413 | 422 => Code::InvalidArgument,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
         404 => Code::NotFound,
         429 => Code::ResourceExhausted,
-        501 => Code::Unimplemented,
+        415 | 501 => Code::Unimplemented,
         503 => Code::Unavailable,
         504 => Code::DeadlineExceeded,
         _ => Code::Internal,
     };
     Status::new(code, refusal.message())
+}
+
+/// The answer to a call that is refused before it is looked at.
+pub(crate) fn refused(refusal: &Refusal) -> Response {
+    status(refusal).into_http::<Body>().into_response()
 }
 
 /// Answers a call of the service.
@@ -91,9 +96,7 @@ pub(crate) async fn call(
         "RepositoryIndex" => unary(call, request, index).await,
         "RepositoryModelLoad" => unary(call, request, load).await,
         "RepositoryModelUnload" => unary(call, request, unload).await,
-        other => Status::unimplemented(format!("the service has no method `{other}`"))
-            .into_http::<Body>()
-            .into_response(),
+        other => refused(&Refusal::not_there(format!("the service has no method `{other}`"))),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::answering::is_short;
 use super::exposition;
-use super::limits::{self, Gate, Limits};
+use super::limits::{self, Gate, Limits, Unavailable};
 use super::linger::lingering;
 use super::meters::Meters;
 use super::observe;
@@ -80,12 +80,13 @@ impl Control {
             .merge(trueline_web::router(web));
         let readiness = Readiness::new(ledger.clone());
         let faces = faces.layer(CompressionLayer::new().compress_when(is_page));
-        Self { access, ledger, readiness, faces: furnished(faces, limits) }
+        Self { access, ledger, readiness, faces: furnished(faces, limits, limits::unavailable_control) }
     }
 }
 
-fn furnished(faces: Router, limits: Limits) -> Router {
-    faces.layer(CatchPanicLayer::new()).layer(from_fn_with_state(Gate::new(limits), limits::admit))
+fn furnished(faces: Router, limits: Limits, unavailable: Unavailable) -> Router {
+    let gate = Gate::new(limits, unavailable);
+    faces.layer(CatchPanicLayer::new()).layer(from_fn_with_state(gate, limits::admit))
 }
 
 /// What stands at the door.
@@ -125,7 +126,7 @@ pub(crate) fn app(
     let log = predictor.log.clone();
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
-    let inference = furnished(trueline_inference::router(predictor), limits);
+    let inference = furnished(trueline_inference::router(predictor), limits, trueline_inference::unavailable);
     let meters = Meters::default();
     let door =
         Door { control, plane, inference, sources, metrics, meters, log, origins, common, alone: false };
@@ -146,7 +147,8 @@ pub(crate) fn app_alone(
     let (plane, sources, common) =
         (predictor.plane.clone(), predictor.sources.clone(), predictor.common.clone());
     let Guard { origins, limits } = guard;
-    let inference = furnished(trueline_inference::router_alone(predictor, alone), limits);
+    let wires = trueline_inference::router_alone(predictor, alone);
+    let inference = furnished(wires, limits, trueline_inference::unavailable);
     let control = ControlPlace::default();
     let meters = Meters::default();
     let door =

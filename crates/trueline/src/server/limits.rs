@@ -20,17 +20,21 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
 }
 
+/// Words an answer to a request for a path that is not let in, and why it is not: each face has its own way.
+pub(crate) type Unavailable = fn(path: &str, why: &str) -> Response;
+
 /// The limits with the places that are free.
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Semaphore,
     timeout: Duration,
+    unavailable: Unavailable,
 }
 
 impl Gate {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits, unavailable: Unavailable) -> Arc<Self> {
         let places = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
-        Arc::new(Self { places, timeout: limits.timeout })
+        Arc::new(Self { places, timeout: limits.timeout, unavailable })
     }
 }
 
@@ -42,16 +46,13 @@ pub(crate) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let of_mlflow = request.uri().path().contains("/mlflow");
+    let uri = request.uri().clone();
+    let refuse = |why| (gate.unavailable)(uri.path(), why);
     let mut response = match gate.places.try_acquire() {
-        Err(_) => refuse(
-            of_mlflow,
-            "the server works on as many requests as it may; send this one again in a second",
-        ),
+        Err(_) => refuse("the server works on as many requests as it may; send this one again in a second"),
         Ok(_place) if uploads(request.method(), request.uri().path()) => next.run(request).await,
         Ok(_place) => within(gate.timeout, next.run(request)).await.unwrap_or_else(|| {
-            let why = "the request took too long and was given up; what it asked for may have been done";
-            refuse(of_mlflow, why)
+            refuse("the request took too long and was given up; what it asked for may have been done")
         }),
     };
     if let Some(route) = route {
@@ -71,8 +72,9 @@ fn uploads(method: &Method, path: &str) -> bool {
     artifact || dataset || (*method == Method::POST && path == "/api/v1/capture-files")
 }
 
-fn refuse(of_mlflow: bool, why: &str) -> Response {
-    match of_mlflow {
+/// How the faces that stand on the database word it.
+pub(crate) fn unavailable_control(path: &str, why: &str) -> Response {
+    match path.contains("/mlflow") {
         true => trueline_mlflow::unavailable(why),
         false => Problem::unavailable(why).into_response(),
     }
