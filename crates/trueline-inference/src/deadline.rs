@@ -12,6 +12,10 @@ const ENVOY: &str = "x-envoy-expected-rq-timeout-ms";
 /// What clients of gRPC tell: up to eight digits and a unit.
 const GRPC: &str = "grpc-timeout";
 
+/// All headers that tell it.
+#[cfg(test)]
+pub(crate) const HEADERS: [&str; 3] = [OWN, ENVOY, GRPC];
+
 /// The deadline of a request that began then, if its caller names one.
 pub(crate) fn deadline(headers: &HeaderMap, began: Instant) -> Result<Option<Instant>, Refusal> {
     let read = |name: &'static str, parse: fn(&str) -> Option<Duration>, form: &str| {

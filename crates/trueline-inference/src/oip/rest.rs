@@ -246,6 +246,26 @@ mod tests {
     }
 
     #[test]
+    fn the_document_tells_what_turns_any_request_away_and_which_headers_say_how_long_a_caller_waits() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let parameters = &document["components"]["parameters"];
+        for (_, path, _) in table() {
+            for told in document["paths"][path].as_object().unwrap().values() {
+                for status in ["415", "503"] {
+                    assert!(told["responses"][status].is_object(), "{path}: {status}");
+                }
+                let named = told["parameters"].as_array().into_iter().flatten().filter_map(|parameter| {
+                    let place = parameter["$ref"].as_str()?.rsplit('/').next()?;
+                    parameters[place]["name"].as_str()
+                });
+                let named: BTreeSet<&str> = named.collect();
+                let asks = path.ends_with("/infer");
+                assert!(crate::deadline::HEADERS.iter().all(|name| named.contains(name) == asks), "{path}");
+            }
+        }
+    }
+
+    #[test]
     fn the_document_names_the_extensions_that_the_server_has() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         let told = &document["components"]["schemas"]["ServerMetadata"]["properties"]["extensions"];
