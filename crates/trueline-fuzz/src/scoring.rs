@@ -142,6 +142,7 @@ pub fn scoring_seeds() -> Vec<Vec<u8>> {
     let split =
         br#"{"dataframe_split": {"columns": ["amount", "n"], "data": [[1, 2.5], [null, "NaN"]]}, "params": {}}"#;
     let records = br#"{"dataframe_records": [{"amount": 1, "n": 3}, {"n": -1e300, "amount": null}]}"#;
+    let sparse = br#"{"dataframe_records": [{"a": 1}, {"b": 2}, {}, {"c": [3]}, {"a": null, "d": "x"}]}"#;
     let instances = br#"{"instances": [[1, 2], [4, 5]]}"#;
     let inputs = br#"{"inputs": {"amount": [1, 2], "n": [[1], [2]]}}"#;
     let infer = br#"{"id": "7", "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2], [3, 4]]}], "outputs": [{"name": "predict", "parameters": {"binary_data": true}}]}"#;
@@ -160,6 +161,7 @@ pub fn scoring_seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![
         wire(0, &[split]),
         wire(0, &[records]),
+        wire(0, &[sparse]),
         wire(0, &[instances]),
         wire(0, &[inputs]),
         wire(1, &[b"amount,n\n1,2.5\nNA,7\n"]),

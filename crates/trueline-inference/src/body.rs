@@ -1,6 +1,7 @@
 //! Bodies of MLflow's scoring protocol as columns: `dataframe_split`, `dataframe_records`, `instances`, `inputs`.
 
 use crate::columns;
+use crate::lacking::Lacking;
 use serde_json::{Map, Value as Json};
 use trueline_serving::{Frame, parse_json};
 use trueline_tensors::{Builder, Tensor, Values, kind};
@@ -12,8 +13,8 @@ const DOCUMENTS: [&str; 3] = ["messages", "prompt", "input"];
 /// Reads a body as MLflow's scoring server takes it: with one of the input fields, or a document.
 pub(crate) fn invocation(body: &[u8]) -> Result<Frame, String> {
     let body = without_mark(body);
-    if let Some(frame) = columns::frame(body) {
-        return Ok(frame);
+    if let Some(read) = columns::frame(body) {
+        return read;
     }
     match json(body)? {
         Json::Object(fields) if DOCUMENTS.iter().any(|key| fields.contains_key(*key)) => {
@@ -31,14 +32,14 @@ fn without_mark(body: &[u8]) -> &[u8] {
 /// Reads a body: straight into columns where it is regular, else by way of JSON, which also finds what is wrong with it.
 pub(crate) fn frame(body: &[u8]) -> Result<Frame, String> {
     let body = without_mark(body);
-    columns::frame(body).map_or_else(|| of_json(json(body)?), Ok)
+    columns::frame(body).unwrap_or_else(|| of_json(json(body)?))
 }
 
 /// Reads a body as Azure ML's clients send it: the input under `input_data`, as a table, as records or as an array; or in
 /// any of the forms above.
 pub(crate) fn azure(body: &[u8]) -> Result<Frame, String> {
-    if let Some(frame) = columns::frame(body) {
-        return Ok(frame);
+    if let Some(read) = columns::frame(body) {
+        return read;
     }
     let mut value = json(body)?;
     match value.get_mut("input_data").map(Json::take) {
@@ -180,20 +181,28 @@ fn records(input: Json, field: &str) -> Result<Frame, String> {
     };
     let mut columns: Vec<(String, Builder)> = Vec::new();
     let mut places = std::collections::HashMap::new();
+    let mut lacking = Lacking::default();
     let count = rows.len();
     for (i, row) in rows.into_iter().enumerate() {
         let Json::Object(row) = row else {
             return Err(format!("row {i} of `{field}` must be a dictionary. Got {}", kind(&row)));
         };
+        let given = row.len();
         for (name, value) in row {
-            let place = *places.entry(name.clone()).or_insert_with(|| {
-                columns.push((name, Builder::default()));
-                columns.len() - 1
-            });
+            let place = match places.get(&name) {
+                Some(place) => *place,
+                None => {
+                    lacking.add(i)?;
+                    places.insert(name.clone(), columns.len());
+                    columns.push((name, Builder::default()));
+                    columns.len() - 1
+                }
+            };
             let values = &mut columns[place].1;
             values.fill_up_to(i);
             values.push(value);
         }
+        lacking.add(columns.len() - given)?;
     }
     let whole = columns.into_iter().map(|(name, mut values)| {
         values.fill_up_to(count);
@@ -327,7 +336,7 @@ mod tests {
             json!({ "inputs": [[1]] }),
         ] {
             let bytes = body.to_string();
-            let straight = columns::frame(bytes.as_bytes()).unwrap_or_else(|| panic!("{bytes}"));
+            let straight = columns::frame(bytes.as_bytes()).unwrap_or_else(|| panic!("{bytes}")).unwrap();
             assert_eq!(format!("{straight:?}"), format!("{:?}", of_json(body).unwrap()), "{bytes}");
         }
         for odd in [
@@ -346,6 +355,31 @@ mod tests {
         assert_eq!(asked.params().unwrap()["t"], 1);
         let deep = read(&json!({ "inputs": [[[1, 2]], [[3, 4]]] })).unwrap();
         assert_eq!(deep.columns()[0].shape(), [2, 1, 2]);
+    }
+
+    #[test]
+    fn records_with_ever_new_keys_are_refused_before_their_cells_are_made() {
+        let record = |i| format!("{{\"k{i}\": 1}}");
+        let refused = Some(Err(Lacking::REFUSAL.to_owned()));
+        for form in ["dataframe_records", "instances", "inputs"] {
+            let body = |rows: usize, last: &str| {
+                let rows: Vec<String> = (0..rows).map(record).chain([last.to_owned()]).collect();
+                format!("{{\"{form}\": [{}]}}", rows.join(", ")).into_bytes()
+            };
+            let table = frame(&body(999, &record(999))).unwrap();
+            assert_eq!((table.rows(), table.columns().len()), (1_000, 1_000));
+            assert_eq!(Some(frame(&body(20_000, "{}"))), refused, "{form}");
+            // A list makes it irregular; what is refused before is not read again by way of JSON.
+            assert!(frame(&body(999, r#"{"k": [1]}"#)).is_ok(), "{form}");
+            assert_eq!(Some(frame(&body(20_000, r#"{"k": [1]}"#))), refused, "{form}");
+            if form != "inputs" {
+                assert_eq!(columns::frame(&body(20_000, r#"{"k": [1]}"#)), refused, "{form}");
+            }
+        }
+        let wide: Vec<String> = (0..1_000).map(|i| format!("\"k{i}\": 1")).collect();
+        let empty = vec!["{}"; 10_000].join(", ");
+        let body = format!("{{\"dataframe_records\": [{{{}}}, {empty}]}}", wide.join(", "));
+        assert_eq!(Some(frame(body.as_bytes())), refused);
     }
 
     #[test]

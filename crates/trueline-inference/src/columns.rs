@@ -2,6 +2,7 @@
 //! time of a request with many rows. What is not regular is left to `body`, which reads anything and tells what is wrong.
 
 use crate::body::unique;
+use crate::lacking::Lacking;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,12 +10,15 @@ use std::fmt;
 use trueline_serving::Frame;
 use trueline_tensors::{Builder, Tensor};
 
-/// Reads a body; none when it is not regular.
-pub(crate) fn frame(body: &[u8]) -> Option<Frame> {
+/// Reads a body; none when it is not regular. One whose rows lack too much is refused here, for as JSON it would only take
+/// more memory before it is.
+pub(crate) fn frame(body: &[u8]) -> Option<Result<Frame, String>> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let frame = reader.deserialize_map(Body).ok()?;
-    reader.end().ok()?;
-    Some(frame)
+    match reader.deserialize_map(Body) {
+        Ok(frame) => reader.end().ok().map(|()| Ok(frame)),
+        // Of errors that are not its own, serde keeps the text alone, with a place behind it.
+        Err(e) => e.to_string().starts_with(Lacking::REFUSAL).then(|| Err(Lacking::REFUSAL.to_owned())),
+    }
 }
 
 /// What serde says of a body that is left to `body`; nobody sees it.
@@ -288,6 +292,7 @@ struct Gathered<'de> {
     names: Vec<Cow<'de, str>>,
     places: HashMap<Cow<'de, str>, usize>,
     columns: Vec<Builder>,
+    lacking: Lacking,
     /// Values of an array, row by row, and how many a row has; none for rows of one bare value.
     values: Builder,
     width: Option<usize>,
@@ -337,10 +342,12 @@ impl<'de> Visitor<'de> for &mut Gathered<'de> {
         if !self.kinds.records || (!self.is_fresh() && self.places.is_empty()) {
             return Err(A::Error::custom(IRREGULAR));
         }
+        let mut given = 0;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             let place = match self.places.get(&key) {
                 Some(place) => *place,
                 None => {
+                    self.lacking.add(self.rows).map_err(A::Error::custom)?;
                     self.names.push(key.clone());
                     self.columns.push(Builder::default());
                     self.places.insert(key, self.columns.len() - 1);
@@ -354,8 +361,9 @@ impl<'de> Visitor<'de> for &mut Gathered<'de> {
             }
             column.fill_up_to(self.rows);
             map.next_value_seed(Cell(column))?;
+            given += 1;
         }
-        Ok(())
+        self.lacking.add(self.columns.len() - given).map_err(A::Error::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {

@@ -2,6 +2,7 @@
 //! of it, and words such as `NA` stand for what is missing.
 
 use crate::body::unique;
+use crate::lacking::Lacking;
 use std::collections::{HashMap, HashSet};
 use trueline_serving::Frame;
 use trueline_tensors::{Tensor, Values};
@@ -11,9 +12,6 @@ const MISSING: [&str; 18] = [
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan",
 ];
-
-/// The most cells that rows may lack: they are in memory, and nobody sent them.
-const MOST_LACKING: usize = 1_000_000;
 
 /// Reads a body. Columns of texts, as the model has them, are left as they are: `007` is no number there.
 pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
@@ -25,7 +23,7 @@ pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
         return Err("Failed to parse input as a Pandas DataFrame: No columns to parse from file".to_owned());
     }
     let mut columns: Vec<Vec<String>> = vec![Vec::new(); names.len()];
-    let mut lacking = 0;
+    let mut lacking = Lacking::default();
     for (row, record) in reader.records().enumerate() {
         let record = record.map_err(wrong)?;
         if record.len() > names.len() {
@@ -35,12 +33,9 @@ pub(crate) fn frame(body: &[u8], texts: &[String]) -> Result<Frame, String> {
                  {row}, saw {saw}"
             ));
         }
-        lacking += names.len() - record.len();
-        if lacking > MOST_LACKING {
-            return Err(format!(
-                "Failed to parse input as a Pandas DataFrame: the rows of the CSV lack more than {MOST_LACKING} fields"
-            ));
-        }
+        lacking
+            .add(names.len() - record.len())
+            .map_err(|e| format!("Failed to parse input as a Pandas DataFrame: {e}"))?;
         // What a row lacks at its end is missing.
         let cells = record.iter().chain(std::iter::repeat(""));
         columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell.to_owned()));

@@ -11,6 +11,7 @@ mod deadline;
 mod error;
 mod invocations;
 mod labels;
+mod lacking;
 mod oip;
 mod parquet_body;
 mod v1;
