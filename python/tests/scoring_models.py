@@ -16,9 +16,9 @@ from typing import Any
 import mlflow.pyfunc
 import numpy as np
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import scoring_server
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array, Object, Property
+from scored import load, scored
 
 REQUIREMENTS = ["mlflow-skinny"]
 
@@ -48,25 +48,16 @@ class Told(mlflow.pyfunc.PythonModel):
 
 
 def answered(model: Any, body: Any) -> dict[str, Any]:
-    """What MLflow's scoring server answers."""
-    try:
-        answer = scoring_server.invocations(
-            data=json.dumps(body),
-            content_type="application/json",
-            model=model,
-            input_schema=model.metadata.get_input_schema(),
-        )
-    except mlflow.exceptions.MlflowException as error:
-        traced = "stack_trace" in json.loads(error.serialize_as_json())
-        return {"body": body, "status": error.get_http_status_code(), "traced": traced}
-    return {"body": body, "status": answer.status, "traced": False, "answer": json.loads(answer.response)}
+    status, answer = scored(model, body)
+    case = {"body": body, "status": status, "traced": "stack_trace" in answer}
+    return case | {"answer": answer} if status == 200 else case
 
 
 def keep(folder: Path, name: str, signature: ModelSignature | None, bodies: list[Any]) -> None:
     mlflow.pyfunc.save_model(
         folder / name, python_model=Told(), signature=signature, pip_requirements=REQUIREMENTS
     )
-    model = scoring_server.load_model_with_mlflow_config(str(folder / name))
+    model = load(folder / name)
     (folder / f"{name}.cases.json").write_text(json.dumps([answered(model, body) for body in bodies]))
 
 
@@ -121,6 +112,8 @@ def columns(folder: Path) -> None:
         split(["s"], [1], ["x"], [True]),
         {"inputs": {"s": [1, 2]}},
         {"inputs": {"s": ["x", "y"]}},
+        split(["s"], [2e-5], ["x"], [1e300]),
+        {"inputs": {"s": ["x", 2e-5, 0.0001, 1e16, 12.5, 3]}},
         {**split(["s"], ["x"]), "params": {"unknown": 1}},
     ]
     keep(folder, "texts", signature, texts)

@@ -8,7 +8,7 @@ use crate::signature::{ColumnType, InputColumn, InputTensor, MOST_EXACT, Signatu
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value as Json;
-use trueline_tensors::{DataType, Tensor, Values};
+use trueline_tensors::{DataType, Tensor, Values, python_repr};
 
 impl Signature {
     /// The request as the model takes it.
@@ -361,7 +361,7 @@ fn float(values: &Values, at: usize) -> Option<f64> {
     }
 }
 
-/// A text, or that one is missing. A number is the text that Python makes of it, unless that has an exponent.
+/// A text, or that one is missing. What is none becomes the text that Python makes of it.
 fn text(values: &Values, at: usize) -> Option<Option<String>> {
     match values {
         Values::Text(list) => Some(list[at].clone()),
@@ -370,21 +370,17 @@ fn text(values: &Values, at: usize) -> Option<Option<String>> {
             Json::Null => Some(None),
             Json::String(text) => Some(Some(text.clone())),
             Json::Bool(on) => text(&Values::Bool(vec![*on]), 0),
-            Json::Number(n) => text_of(n.to_string()),
+            Json::Number(n) if n.is_f64() => Some(n.as_f64().map(python_repr)),
+            Json::Number(whole) => Some(Some(whole.to_string())),
             Json::Array(_) | Json::Object(_) => None,
         },
         Values::Bytes(list) => String::from_utf8(list[at].clone()).ok().map(Some),
         // A column in which every text is missing.
         Values::Fp64(list) if list[at].is_nan() => Some(None),
-        Values::Fp64(list) => text_of(format!("{:?}", list[at])),
-        Values::Fp32(list) => text_of(format!("{:?}", f64::from(list[at]))),
-        other => text_of(whole(other, at)?.to_string()),
+        Values::Fp64(list) => Some(Some(python_repr(list[at]))),
+        Values::Fp32(list) => Some(Some(python_repr(list[at].into()))),
+        other => Some(Some(whole(other, at)?.to_string())),
     }
-}
-
-/// A number as Python writes it, too.
-fn text_of(number: String) -> Option<Option<String>> {
-    number.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'.').then_some(Some(number))
 }
 
 fn bytes(values: &Values, at: usize) -> Option<Vec<u8>> {
@@ -460,8 +456,17 @@ mod tests {
             texts.columns()[0].values(),
             &Values::Text(vec![text("a"), text("7"), text("True"), None])
         );
-        let numbers = Frame::named(vec![column("x", &[json!(1.5), json!(1e300)])]).unwrap().into_arrays();
-        let error = typed(signature, &numbers).unwrap_err();
+        let floats = [json!(1.5), json!(2e-5), json!(1e300)];
+        let words = [text("1.5"), text("2e-05"), text("1e+300")];
+        let alone =
+            typed(signature, &Frame::named(vec![column("x", &floats)]).unwrap().into_arrays()).unwrap();
+        assert_eq!(alone.columns()[0].values(), &Values::Text(words.to_vec()));
+        let beside = [&floats[..], &[json!("a")]].concat();
+        let beside =
+            typed(signature, &Frame::named(vec![column("x", &beside)]).unwrap().into_arrays()).unwrap();
+        assert_eq!(beside.columns()[0].values(), &Values::Text([&words[..], &[text("a")]].concat()));
+        let lists = Frame::named(vec![column("x", &[json!("a"), json!([1])])]).unwrap().into_arrays();
+        let error = typed(signature, &lists).unwrap_err();
         assert!(error.starts_with("Column 'x', row 1: expected string"), "{error}");
     }
 

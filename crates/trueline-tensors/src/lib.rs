@@ -5,10 +5,12 @@
 
 mod builder;
 mod nested;
+mod repr;
 mod tensor;
 mod values;
 
 pub use builder::Builder;
 pub use nested::kind;
+pub use repr::python_repr;
 pub use tensor::{ShapeError, Tensor};
 pub use values::{DataType, Values};
