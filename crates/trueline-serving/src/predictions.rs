@@ -103,11 +103,11 @@ impl Predictions {
     /// probability moves between classes. NaN when there is no number.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn mean(&self) -> f64 {
-        let Some(tensor) = self.tensors().iter().find(|t| number(t.values(), 0).is_some()) else {
+        let Some(tensor) = self.tensors().iter().find(|t| t.values().number(0).is_some()) else {
             return f64::NAN;
         };
         let width = tensor.width().max(1);
-        let value = |at| number(tensor.values(), at).unwrap_or(f64::NAN);
+        let value = |at| tensor.values().number(at).unwrap_or(f64::NAN);
         let row = |row: usize| match width {
             1 => value(row),
             many => {
@@ -117,18 +117,6 @@ impl Predictions {
         };
         (0..tensor.rows()).map(row).sum::<f64>() / tensor.rows() as f64
     }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn number(values: &Values, at: usize) -> Option<f64> {
-    Some(match values {
-        Values::Fp64(list) => *list.get(at)?,
-        Values::Fp32(list) => f64::from(*list.get(at)?),
-        Values::Int64(list) => *list.get(at)? as f64,
-        Values::Int32(list) => f64::from(*list.get(at)?),
-        Values::Bool(list) => f64::from(u8::from(*list.get(at)?)),
-        _ => return None,
-    })
 }
 
 /// A tensor as lists in lists.
@@ -168,6 +156,8 @@ mod tests {
     #[test]
     fn the_mean_of_classes_is_the_class_that_is_expected() {
         assert_eq!(Predictions::column(Values::Fp32(vec![1.0, 3.0])).mean(), 2.0);
+        assert_eq!(Predictions::column(Values::Bool(vec![true, false])).mean(), 0.5);
+        assert_eq!(Predictions::column(Values::Uint8(vec![3, 4])).mean(), 3.5);
         assert_eq!(Predictions::array(vec![1, 3], Values::Fp64(vec![0.0, 0.5, 0.5])).mean(), 0.75);
         assert!(Predictions::Json(json!("x")).mean().is_nan());
         assert!(Predictions::column(Values::Fp32(vec![])).mean().is_nan());

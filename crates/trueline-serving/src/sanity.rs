@@ -63,7 +63,7 @@ impl Sanity {
     }
 
     fn wrong(&self, values: &Values, at: usize) -> Option<String> {
-        if let Some(number) = float(values, at) {
+        if let Some(number) = values.number(at) {
             if !number.is_finite() && (self.finite || self.min.is_some() || self.max.is_some()) {
                 return Some(format!("it answered {number}, which is no finite number"));
             }
@@ -78,21 +78,10 @@ impl Sanity {
         }
         let classes = self.classes.as_ref()?;
         let value = values.json(at);
-        let known = classes
-            .iter()
-            .any(|class| *class == value || class.as_f64().is_some_and(|c| Some(c) == value.as_f64()));
+        let number = values.number(at).or_else(|| value.as_f64());
+        let same = |class: &Json| *class == value || class.as_f64().is_some_and(|c| Some(c) == number);
+        let known = classes.iter().any(same);
         (!known).then(|| format!("it answered {value}, which is none of the declared classes"))
-    }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn float(values: &Values, at: usize) -> Option<f64> {
-    match values {
-        Values::Fp64(list) => Some(list[at]),
-        Values::Fp32(list) => Some(list[at].into()),
-        Values::Int64(list) => Some(list[at] as f64),
-        Values::Int32(list) => Some(list[at].into()),
-        _ => None,
     }
 }
 
@@ -115,8 +104,13 @@ mod tests {
         assert!(objection(&json!({ "max": 5 }), Values::Int64(vec![7])).unwrap().contains("… to 5"));
         assert_eq!(objection(&json!({}), Values::Fp32(vec![f32::NAN])), None);
         assert!(objection(&json!({ "finite": true }), Values::Fp32(vec![f32::INFINITY])).is_some());
+        // A boolean counts, as it does in Python; whole numbers of all sizes do.
+        assert_eq!(objection(&range, Values::Bool(vec![true, false])), None);
+        assert!(objection(&json!({ "max": 0 }), Values::Bool(vec![true])).unwrap().contains("… to 0"));
+        assert!(objection(&range, Values::Uint8(vec![2])).unwrap().contains("it answered 2"));
         let classes = json!(r#"{"classes": [0, 1]}"#);
         assert_eq!(objection(&classes, Values::Int64(vec![1])), None);
+        assert_eq!(objection(&classes, Values::Bool(vec![true])), None);
         assert!(
             objection(&classes, Values::Int64(vec![2])).unwrap().contains("none of the declared classes")
         );

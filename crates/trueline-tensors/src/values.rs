@@ -198,6 +198,27 @@ impl Values {
         }
     }
 
+    /// One of them as a number: a boolean is 0 or 1, as Python and NumPy have it. None for texts, bytes, JSON, and where there
+    /// is no such one.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn number(&self, at: usize) -> Option<f64> {
+        Some(match self {
+            Self::Bool(list) => f64::from(u8::from(*list.get(at)?)),
+            Self::Uint8(list) => (*list.get(at)?).into(),
+            Self::Uint16(list) => (*list.get(at)?).into(),
+            Self::Uint32(list) => (*list.get(at)?).into(),
+            Self::Uint64(list) => *list.get(at)? as f64,
+            Self::Int8(list) => (*list.get(at)?).into(),
+            Self::Int16(list) => (*list.get(at)?).into(),
+            Self::Int32(list) => (*list.get(at)?).into(),
+            Self::Int64(list) => *list.get(at)? as f64,
+            Self::Fp32(list) => (*list.get(at)?).into(),
+            Self::Fp64(list) => *list.get(at)?,
+            Self::Bytes(_) | Self::Text(_) | Self::Json(_) => return None,
+        })
+    }
+
     /// Bytes that they take on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -228,6 +249,15 @@ mod tests {
         assert_eq!(some.slice(1, 3), Values::Int64(vec![2, 3]));
         assert_eq!(some.append(Values::Bool(vec![true])), Err(Values::Bool(vec![true])));
         assert_eq!(some.len(), 3);
+    }
+
+    #[test]
+    fn whatever_counts_is_a_number() {
+        assert_eq!(Values::Bool(vec![false, true]).number(1), Some(1.0));
+        assert_eq!(Values::Uint8(vec![7]).number(0), Some(7.0));
+        assert_eq!(Values::Int64(vec![-7]).number(0), Some(-7.0));
+        assert_eq!(Values::Fp32(vec![0.5]).number(1), None);
+        assert_eq!(Values::Text(vec![Some("1".into())]).number(0), None);
     }
 
     #[test]
