@@ -3,7 +3,7 @@
     python onnx_models.py FOLDER
 
 Run by an interpreter that has onnx, onnxruntime, skl2onnx and scikit-learn. Beside each model lies `<name>.cases.json`: a
-list of `body`, `status` and `predictions`.
+list of `body`, `status`, `predictions` and, of forests and boosting, `trained`: what the model of scikit-learn answers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from skl2onnx import to_onnx
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.neural_network import MLPRegressor
 
 MLMODEL = """flavors:
@@ -55,17 +62,39 @@ def records(answers: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [{name: values[i] for name, values in flat.items()} for i in range(rows)]
 
 
+def trees(folder: Path, rows: np.ndarray, asked: np.ndarray) -> None:
+    """Forests and boosting, of two classes, of three, and of a number."""
+    columns = [{"type": "double", "name": name, "required": True} for name in "abc"]
+    table = {"dataframe_split": {"columns": ["c", "b", "a"], "data": asked[:, ::-1].tolist()}}
+    total = rows.sum(axis=1)
+    classes = {"two": (total > 0).astype(int), "three": np.digitize(total, [-1, 1])}
+    few = {"max_depth": 4, "random_state": 1}
+    for kind, classifier, regressor in [
+        ("forest", RandomForestClassifier(8, **few), RandomForestRegressor(8, **few)),
+        ("boosting", GradientBoostingClassifier(n_estimators=8, **few), GradientBoostingRegressor(n_estimators=8, **few)),
+        ("histogram", HistGradientBoostingClassifier(max_iter=8, **few), HistGradientBoostingRegressor(max_iter=8, **few)),
+    ]:
+        for count, labels in classes.items():
+            classifier.fit(rows, labels)
+            model = to_onnx(classifier, rows[:1].astype(np.float32), options={"zipmap": False})
+            trained = records(
+                {"label": classifier.predict(asked).tolist(), "probabilities": classifier.predict_proba(asked).tolist()}
+            )
+            case = {"body": table, "predictions": records(run(model, asked)), "trained": trained}
+            keep(folder, f"{kind}-{count}", model, columns, [case])
+        regressor.fit(rows, total)
+        model = to_onnx(regressor, rows[:1].astype(np.float32))
+        trained = records({"variable": regressor.predict(asked).tolist()})
+        case = {"body": table, "predictions": records(run(model, asked)), "trained": trained}
+        keep(folder, f"{kind}-number", model, columns, [case])
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     random = np.random.default_rng(3)
     rows = random.normal(size=(200, 3))
-    asked = rows[:5].astype(np.float32).astype(np.float64)
-    forest = RandomForestClassifier(8, max_depth=4, random_state=1).fit(rows, (rows.sum(axis=1) > 0).astype(int))
-    model = to_onnx(forest, rows[:1].astype(np.float32), options={"zipmap": False})
-    columns = [{"type": "double", "name": name, "required": True} for name in "abc"]
-    table = {"dataframe_split": {"columns": ["c", "b", "a"], "data": asked[:, ::-1].tolist()}}
-    cases = [{"body": table, "predictions": records(run(model, asked))}]
-    keep(folder, "classifier", model, columns, cases)
+    asked = rows[:20].astype(np.float32).astype(np.float64)
+    trees(folder, rows, asked)
 
     network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=50, random_state=1).fit(rows, rows[:, 0])
     model = to_onnx(network, rows[:1].astype(np.float32))

@@ -18,10 +18,12 @@ import lightgbm as lgb
 import mlflow.lightgbm
 import mlflow.pyfunc
 import mlflow.sklearn
+import mlflow.xgboost
 import numpy as np
 import pandas as pd
+import xgboost as xgb
 from mlflow.models import infer_signature
-from mlflow.pyfunc import scoring_server
+from scored import load, scored
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
@@ -42,25 +44,16 @@ def flights(rows: int = 300) -> pd.DataFrame:
     )
 
 
-def answered(path: Path, body: dict[str, Any]) -> dict[str, Any]:
-    """What MLflow's scoring server answers."""
-    model = scoring_server.load_model_with_mlflow_config(str(path))
-    try:
-        answer = scoring_server.invocations(
-            data=json.dumps(body),
-            content_type="application/json",
-            model=model,
-            input_schema=model.metadata.get_input_schema(),
-        )
-    except mlflow.exceptions.MlflowException as error:
-        return {"body": body, "status": error.get_http_status_code()}
-    told = {"body": body, "status": answer.status}
-    return told | {"predictions": json.loads(answer.response)["predictions"]} if answer.status == 200 else told
+def answered(model: Any, body: dict[str, Any]) -> dict[str, Any]:
+    status, answer = scored(model, body)
+    told = {"body": body, "status": status}
+    return told | {"predictions": answer["predictions"]} if status == 200 else told
 
 
 def keep(folder: Path, name: str, save: Callable[[Path], None], bodies: list[dict[str, Any]]) -> None:
     save(folder / name)
-    cases = [answered(folder / name, body) for body in bodies]
+    model = load(folder / name)
+    cases = [answered(model, body) for body in bodies]
     (folder / f"{name}.cases.json").write_text(json.dumps(cases))
 
 
@@ -84,6 +77,37 @@ def boosters(folder: Path, data: pd.DataFrame) -> None:
 
         records = {"dataframe_records": numbers.tail(2).to_dict(orient="records")}
         keep(folder, name, save, [split(numbers.head(20)), records, {"inputs": {"hour": [1.0]}}])
+
+
+def wrappers(folder: Path, data: pd.DataFrame) -> None:
+    """The scikit-learn wrappers of both libraries, as the libraries' own flavours and as scikit-learn's keep them."""
+    numbers = data[["hour", "distance"]].astype("float64")
+    late = (numbers["hour"] > 12).astype(int)
+    thirds = pd.qcut(numbers["distance"], 3, labels=False)
+    few: dict[str, Any] = {"n_estimators": 8, "max_depth": 3, "n_jobs": 1}
+    early = xgb.XGBRegressor(**few | {"n_estimators": 60, "learning_rate": 1.0}, early_stopping_rounds=3)
+    held_out = [(numbers.tail(100), numbers["distance"].tail(100).sample(frac=1, random_state=1))]
+    early.fit(numbers.head(200), numbers["distance"].head(200), eval_set=held_out, verbose=False)
+    assert early.best_iteration + 1 < early.get_booster().num_boosted_rounds()
+    pickled = {"serialization_format": "cloudpickle"}
+    two = xgb.XGBClassifier(**few).fit(numbers, late)
+    both = xgb.XGBClassifier(**few).fit(numbers, np.column_stack([late, thirds == 0]))
+    for name, flavor, model, how in [
+        ("xgboost-regressor", mlflow.xgboost, early, {}),
+        ("xgboost-two", mlflow.xgboost, two, {}),
+        ("xgboost-three", mlflow.xgboost, xgb.XGBClassifier(**few).fit(numbers, thirds), {}),
+        ("xgboost-itself", mlflow.xgboost, xgb.XGBClassifier(objective="multi:softmax", **few).fit(numbers, thirds), {}),
+        ("xgboost-labels", mlflow.xgboost, both, {}),
+        ("xgboost-forest", mlflow.xgboost, xgb.XGBRFClassifier(**few).fit(numbers, thirds), {}),
+        ("xgboost-sklearn", mlflow.sklearn, two, pickled),
+        ("lightgbm-wrapper", mlflow.lightgbm, lgb.LGBMClassifier(**few, verbose=-1).fit(numbers, thirds), pickled),
+    ]:
+
+        def save(path: Path, flavor: Any = flavor, model: Any = model, how: dict[str, Any] = how) -> None:
+            signature = infer_signature(numbers, model.predict(numbers))
+            flavor.save_model(model, path, signature=signature, pip_requirements=REQUIREMENTS, **how)
+
+        keep(folder, name, save, [split(numbers.head(40))])
 
 
 def sklearn_models(folder: Path, data: pd.DataFrame) -> None:
@@ -149,6 +173,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     data = flights()
     boosters(folder, data)
+    wrappers(folder, data)
     sklearn_models(folder, data)
     functions(folder, data)
 

@@ -24,6 +24,7 @@ struct Case {
     body: Value,
     status: u16,
     predictions: Value,
+    trained: Value,
 }
 
 fn cases(folder: &Path, name: &str) -> Vec<Case> {
@@ -33,6 +34,7 @@ fn cases(folder: &Path, name: &str) -> Vec<Case> {
         body: told["body"].clone(),
         status: u16::try_from(told["status"].as_u64().unwrap()).unwrap(),
         predictions: told["predictions"].clone(),
+        trained: told["trained"].clone(),
     };
     told.iter().map(case).collect()
 }
@@ -43,6 +45,14 @@ fn every_flavour_answers_what_mlflow_answers() {
     for (name, platform) in [
         ("lightgbm", "lightgbm_trueline"),
         ("lightgbm-classes", "lightgbm_trueline"),
+        ("xgboost-regressor", "xgboost_trueline"),
+        ("xgboost-two", "xgboost_trueline"),
+        ("xgboost-three", "xgboost_trueline"),
+        ("xgboost-itself", "xgboost_trueline"),
+        ("xgboost-labels", "xgboost_trueline"),
+        ("xgboost-forest", "xgboost_trueline"),
+        ("xgboost-sklearn", "mlflow_python"),
+        ("lightgbm-wrapper", "mlflow_python"),
         ("pipeline", "mlflow_python"),
         ("array", "mlflow_python"),
         ("function", "mlflow_python"),
@@ -131,12 +141,32 @@ fn answers_beyond_what_was_declared_are_no_answers_and_errors_can_keep_values_to
     assert!(status == 400 && message.contains("got text") && !message.contains("secret"), "{answer}");
 }
 
+/// Whether two answers have the same words and whole numbers, and floats that are as near as binary32 has them.
+fn is_near(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_near(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| is_near(a, b)))
+        }
+        (Value::Number(x), Value::Number(y)) if x.is_f64() || y.is_f64() => {
+            let (x, y) = (x.as_f64().unwrap(), y.as_f64().unwrap());
+            (x - y).abs() <= 1e-6 + 1e-5 * y.abs()
+        }
+        _ => a == b,
+    }
+}
+
 #[test]
 fn onnx_models_answer_what_their_library_answers() {
     let clients = std::env::var("TRUELINE_SERVING_PYTHON")
         .expect("TRUELINE_SERVING_PYTHON is not set: run the tests with `cargo xtask test`");
     let (folder, library) = made_by(&clients, "onnx_models.py");
-    for name in ["classifier", "network"] {
+    let kinds = ["forest", "boosting", "histogram"];
+    let trees = kinds.iter().flat_map(|kind| ["two", "three", "number"].map(|what| format!("{kind}-{what}")));
+    for name in trees.chain(["network".to_owned()]) {
+        let name = name.as_str();
         let model = folder.path().join(name).to_string_lossy().into_owned();
         let container = Container::start(&[&model, "--onnxruntime", &library], &[]);
         for case in cases(folder.path(), name) {
@@ -144,6 +174,12 @@ fn onnx_models_answer_what_their_library_answers() {
             assert_eq!(
                 (status, &answer["predictions"]),
                 (case.status, &case.predictions),
+                "{name}: {answer}"
+            );
+            // Of forests and boosting, what the model answered that was exported.
+            assert!(case.trained.is_null() == (name == "network"), "{name}");
+            assert!(
+                case.trained.is_null() || is_near(&answer["predictions"], &case.trained),
                 "{name}: {answer}"
             );
         }
