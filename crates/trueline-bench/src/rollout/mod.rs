@@ -181,11 +181,9 @@ impl<'r> Scene<'r> {
         });
         let worker = worker.map_err(|_| anyhow::anyhow!("the load panicked"))??;
         let name = format!("worker killed, {own} of the requests/s to its model");
-        self.told(table, &name, &worker);
+        self.told(table, &name, &worker, own);
         let name = "worker killed, the requests to another endpoint";
-        let native = native?.report;
-        self.told(table, name, &native);
-        self.kept_up(table, name, &native, self.releases.rate_per_s - own);
+        self.told(table, name, &native?.report, self.releases.rate_per_s - own);
         Ok(())
     }
 
@@ -211,8 +209,7 @@ impl<'r> Scene<'r> {
         act: impl FnOnce() -> anyhow::Result<()> + Send,
     ) -> anyhow::Result<()> {
         let done = self.under_load(self.releases.rate_per_s, act)?;
-        self.told(table, name, &done.report);
-        self.kept_up(table, name, &done.report, self.releases.rate_per_s);
+        self.told(table, name, &done.report, self.releases.rate_per_s);
         let [first, second] = done.answered;
         ensure!(!changes || (first > 0 && second > 0), "{name}: one version answered all of it");
         table.add(&self.group(name), "it took", done.took.as_secs_f64() * 1e3, "ms");
@@ -260,17 +257,16 @@ impl<'r> Scene<'r> {
         format!("releases under {} requests/s, log required: {name}", self.releases.rate_per_s)
     }
 
-    fn told(&self, table: &mut Table, name: &str, report: &LoadReport) {
-        table.add_load(&self.group(name), "open loop", report);
+    /// What became of requests of which so many were due each second. A server that can't keep up with them answers late
+    /// what was meant to come meanwhile: then nothing was shown. What waited for a worker must have been caught up with.
+    fn told(&self, table: &mut Table, name: &str, report: &LoadReport, due_per_s: f64) {
+        let group = self.group(name);
+        table.add_load(&group, "open loop", report);
+        let kept = report.rate_per_s() / due_per_s;
+        table.add_at_least(&group, "open loop, answered ÷ due", kept, "", KEPT_UP);
         for failure in &report.failures {
             eprintln!("{name}: {failure}");
         }
-    }
-
-    /// A server that can't keep up with what is due answers late what was meant to come meanwhile: then nothing was shown.
-    fn kept_up(&self, table: &mut Table, name: &str, report: &LoadReport, due: f64) {
-        let kept = report.rate_per_s() / due;
-        table.add_at_least(&self.group(name), "open loop, answered ÷ due", kept, "", KEPT_UP);
     }
 
     fn workers(&self) -> anyhow::Result<Vec<Pid>> {
