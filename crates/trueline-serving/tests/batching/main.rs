@@ -3,4 +3,6 @@
 
 mod answers;
 mod house;
+#[path = "../../../trueline-workers/tests/workers/made.rs"]
+mod made;
 mod measure;

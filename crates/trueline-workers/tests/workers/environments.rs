@@ -1,6 +1,7 @@
 //! Environments made by the real `uv`, where there is one.
 
-use crate::house::{act, model, python, soon};
+use crate::house::{act, model, soon};
+use crate::made::python;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use trueline_workers::{

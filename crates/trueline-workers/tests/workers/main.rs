@@ -6,5 +6,6 @@ mod environments;
 mod failures;
 mod house;
 mod invocations;
+mod made;
 mod measure;
 mod orphans;
