@@ -35,9 +35,10 @@
 //! Siblings stand side by side, so a step is `child + (x < threshold ? 0 : 1)`; a leaf steps to itself. One row walks
 //! eight trees at once, a few rows walk each tree eight rows at once, so that loads overlap.
 //!
-//! From some two dozen rows on nothing is walked, unless a tree of XGBoost has over 256 leaves, categories or leaves of
-//! several numbers. Numbers become the counts of the thresholds that they are not below, and 64 rows are compared with
-//! each split of a tree at once, see `block`. Both ways add the same leaves in the same order.
+//! From some two dozen rows on nothing is walked, unless a tree has over 256 leaves, categories, or leaves of several numbers
+//! or with linear models. Numbers become the counts of the thresholds that they are not below (LightGBM's: that they are
+//! above), and 64 rows are compared with each split of a tree at once, see `block`. Both ways add the same leaves in the
+//! same order.
 
 mod block;
 mod document;

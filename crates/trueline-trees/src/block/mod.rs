@@ -29,6 +29,11 @@ impl<C: Code> Lane<C> {
     pub(crate) fn of(code: C) -> Self {
         Self([code; ROWS])
     }
+
+    /// That of each row.
+    pub(crate) fn codes(&mut self) -> &mut [C; ROWS] {
+        &mut self.0
+    }
 }
 
 /// A signed integer that codes and numbers of leaves are kept in. Signed, for those are what processors compare at once.

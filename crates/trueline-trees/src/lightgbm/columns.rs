@@ -2,6 +2,7 @@
 //! All that LightGBM knows of missing values, of the zero band and of categories is settled here, once per row.
 
 use super::tree::{Missing, Node, Tree, ZERO};
+use crate::block::{self, Lane};
 
 /// An unsigned integer that codes are kept in.
 pub(super) trait Code: Copy + Ord + Default + std::fmt::Debug {
@@ -130,8 +131,12 @@ impl Columns {
 
     /// Whether all codes and column numbers fit into `C`.
     pub(super) fn fit<C: Code>(&self) -> bool {
-        let most = self.features.iter().map(|f| f.thresholds as usize).max().unwrap_or(0);
-        self.width <= 1 << C::COLUMN_BITS && most.max(self.categories) < C::MAX.number()
+        self.width <= 1 << C::COLUMN_BITS && self.most().max(self.categories) < C::MAX.number()
+    }
+
+    /// Most thresholds of a feature.
+    pub(super) fn most(&self) -> usize {
+        self.features.iter().map(|f| f.thresholds as usize).max().unwrap_or(0)
     }
 
     /// The column of a numeric split, and the greatest code that goes left.
@@ -177,6 +182,24 @@ impl Columns {
         }
     }
 
+    /// Codes at most [`block::ROWS`] rows of `columns` numbers each, into a lane for each column of codes. No split may be
+    /// categorical.
+    pub(super) fn encode_lanes<C: block::Code>(&self, rows: &[f64], columns: usize, codes: &mut [Lane<C>]) {
+        for feature in &self.features {
+            let thresholds = self.thresholds(feature);
+            let mut lanes = codes[feature.first_column as usize..].iter_mut();
+            let values = rows.chunks_exact(columns).map(|row| row[feature.index as usize]);
+            let mut ranks = [0; block::ROWS];
+            ranks.iter_mut().zip(values.clone()).for_each(|(out, x)| *out = rank(thresholds, x));
+            for way in (0..CATEGORY).filter(|way| feature.ways >> way & 1 != 0) {
+                let Some(lane) = lanes.next() else { return };
+                for ((code, rank), x) in lane.codes().iter_mut().zip(ranks).zip(values.clone()) {
+                    *code = C::of(number_of(way, x, rank, thresholds.len()));
+                }
+            }
+        }
+    }
+
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Feature>() * self.features.capacity() + size_of::<f64>() * self.thresholds.capacity()
@@ -194,19 +217,24 @@ fn rank(thresholds: &[f64], x: f64) -> usize {
 
 #[inline(always)]
 fn code_of<C: Code>(way: usize, x: f64, rank: usize, most: usize) -> C {
+    if way == CATEGORY { category(x) } else { C::of(number_of(way, x, rank, most)) }
+}
+
+/// The code of a number, for one of the ways to take what is missing.
+#[inline(always)]
+fn number_of(way: usize, x: f64, rank: usize, most: usize) -> usize {
     const NAN_LEFT: usize = Missing::NanLeft as usize;
     const NAN_RIGHT: usize = Missing::NanRight as usize;
     const ZERO_LEFT: usize = Missing::ZeroLeft as usize;
-    const ZERO_RIGHT: usize = Missing::ZeroRight as usize;
     // `!(… > …)` and not `… <= …`: NaN is missing too.
     let missing = match way {
         NAN_LEFT | NAN_RIGHT => x.is_nan(),
         _ => x.is_nan() || x.abs() <= ZERO,
     };
-    match way {
-        NAN_LEFT | ZERO_LEFT => C::of(if missing { 0 } else { rank }),
-        NAN_RIGHT | ZERO_RIGHT => C::of(if missing { most } else { rank }),
-        _ => category(x),
+    match (missing, way) {
+        (false, _) => rank,
+        (true, NAN_LEFT | ZERO_LEFT) => 0,
+        (true, _) => most,
     }
 }
 

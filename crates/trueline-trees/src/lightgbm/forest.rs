@@ -3,6 +3,7 @@
 
 use crate::walk::{self, Span, Trees};
 
+use super::blocks::Blocks;
 use super::columns::{Code, Columns};
 use super::tree::{Node, Tree, ZERO};
 
@@ -67,6 +68,8 @@ pub(super) struct Forest {
     sets: Vec<CategorySet>,
     words: Vec<u32>,
     linear: Linear,
+    /// None where some tree can't be scored so.
+    blocks: Option<Blocks>,
 }
 
 impl Forest {
@@ -78,8 +81,10 @@ impl Forest {
         u32::try_from(total).ok()?;
         let sets = trees.iter().flat_map(|tree| &tree.nodes);
         let sets = sets.filter(|node| matches!(node, Node::Categorical { .. })).count();
+        let columns = Columns::of(trees);
         let mut forest = Self {
-            columns: Columns::of(trees),
+            blocks: Blocks::of(trees, &columns, outputs),
+            columns,
             nodes: Nodes::Narrow(Vec::new()),
             leaves: Vec::with_capacity(total),
             spans: Vec::with_capacity(trees.len()),
@@ -169,6 +174,7 @@ impl Forest {
         };
         nodes
             + self.columns.heap_bytes()
+            + self.blocks.as_ref().map_or(0, Blocks::heap_bytes)
             + size_of::<f64>() * self.leaves.capacity()
             + size_of::<Span>() * self.spans.capacity()
             + size_of::<CategorySet>() * self.sets.capacity()
@@ -188,6 +194,10 @@ impl Forest {
         sums: &mut [f64],
         groups: usize,
     ) {
+        let blocks = self.blocks.as_ref();
+        let done =
+            blocks.map_or(0, |b| b.add(range.clone(), &self.columns, (rows, columns), (&mut *sums, groups)));
+        let (rows, sums) = (&rows[done * columns..], &mut sums[done * groups..]);
         let spans = &self.spans[range];
         match &self.nodes {
             Nodes::Narrow(nodes) => self.add_coded(nodes, spans, rows, columns, sums, groups),

@@ -27,7 +27,11 @@
 //! Rows are coded before they are walked: a number becomes the count of thresholds of its feature that lie below it,
 //! so that a split compares two small integers. NaN and the zero band are settled by the code, see `columns`. Nodes take
 //! 8 bytes and no bit for missing values, and the walk does not care whether any are missing.
+//!
+//! From some two dozen rows on nothing is walked, unless a tree has over 256 leaves, categories or linear leaves: 64 rows of
+//! codes are compared with each split at once, as XGBoost's are.
 
+mod blocks;
 mod columns;
 mod forest;
 mod load;
