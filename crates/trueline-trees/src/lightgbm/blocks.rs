@@ -86,3 +86,38 @@ fn added<C: Code>(
     }
     done
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Rows;
+    use crate::lightgbm::Model;
+
+    const FOREST: &[u8] = include_bytes!("../../tests/fixtures/forest.lightgbm.txt");
+    const CATEGORIES: &[u8] = include_bytes!("../../tests/fixtures/categories.lightgbm.txt");
+    const LINEAR: &[u8] = include_bytes!("../../tests/fixtures/linear.lightgbm.txt");
+
+    #[test]
+    fn rows_score_the_same_in_a_block_and_walked_with_what_is_missing_among_them() {
+        let model = Model::from_bytes(FOREST).unwrap();
+        assert!(model.forest.scores_blocks());
+        // Two blocks and a rest that is too small for one; numbers on thresholds, zeros and NaN in each column.
+        let numbers = [-2.164_491_357_152_103, 1e-35, 0.0, f64::NAN, -1.3, 8.0, -0.0, f64::INFINITY, 1.2];
+        let columns = model.num_feature();
+        let values: Vec<f64> =
+            (0..150 * columns).map(|i| numbers[(i + i / numbers.len()) % numbers.len()]).collect();
+        let mut together = vec![0.0; 150];
+        model.predict(Rows::new(&values, columns).unwrap(), &mut together).unwrap();
+        for (row, expected) in values.chunks(columns).zip(together) {
+            let mut alone = [0.0];
+            model.predict(Rows::new(row, columns).unwrap(), &mut alone).unwrap();
+            assert_eq!(alone[0].to_bits(), expected.to_bits(), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_split_of_numbers_or_no_plain_leaf_is_walked() {
+        for bytes in [CATEGORIES, LINEAR] {
+            assert!(!Model::from_bytes(bytes).unwrap().forest.scores_blocks());
+        }
+    }
+}

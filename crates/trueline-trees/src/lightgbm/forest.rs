@@ -166,6 +166,12 @@ impl Forest {
         !self.linear.of_leaf.is_empty()
     }
 
+    /// Whether many rows are scored without being walked.
+    #[cfg(test)]
+    pub(super) fn scores_blocks(&self) -> bool {
+        self.blocks.is_some()
+    }
+
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         let nodes = match &self.nodes {
