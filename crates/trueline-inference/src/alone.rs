@@ -102,9 +102,9 @@ pub fn router(predictor: Predictor, alone: Alone) -> Router {
 
 /// Whether the model answers. Before it does, platforms send nothing.
 async fn ping(State(root): State<Root>, Extension(knock): Extension<Knock>) -> (StatusCode, &'static str) {
-    match root.app.plane.generation(&knock.project, &root.alone.endpoint) {
-        Some(_) => (StatusCode::OK, "\n"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded\n"),
+    match root.app.plane.answers(&knock.project, &root.alone.endpoint) {
+        true => (StatusCode::OK, "\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded\n"),
     }
 }
 

@@ -8,7 +8,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use std::time::Instant;
-use trueline_flows::{Knock, Predicted, PredictionRequest};
+use trueline_flows::{Knock, PredictError, Predicted, PredictionRequest};
 use trueline_serving::{Cause, Frame, ModelCard};
 
 /// Whose prediction it is: callers with one key stay with one variant.
@@ -140,13 +140,43 @@ pub(crate) fn cards(
     }
 }
 
+/// A version that a caller may ask.
+pub(crate) struct Known {
+    /// The endpoint that it answers for.
+    pub(crate) model: String,
+    /// What it tells of itself.
+    pub(crate) card: ModelCard,
+    /// Why it can't be loaded again, if that was tried and failed.
+    pub(crate) why_not: Option<String>,
+}
+
+impl Known {
+    /// Whether it answers, in the protocol's words. One that was unloaded to make room does: it is loaded when it is asked.
+    pub(crate) fn state(&self) -> &'static str {
+        if self.why_not.is_none() { "READY" } else { "UNAVAILABLE" }
+    }
+}
+
 /// The models that a caller may ask, each with the versions that answer.
-pub(crate) fn known(app: &App, knock: &Knock) -> Vec<(String, ModelCard)> {
+pub(crate) fn known(app: &App, knock: &Knock) -> Vec<Known> {
     let visible = app.plane.names(&knock.project).into_iter().filter(|name| admit(app, knock, name).is_ok());
     visible
-        .flat_map(|name| {
-            let cards = app.plane.cards(&knock.project, &name);
-            cards.into_iter().map(move |card| (name.clone(), card))
+        .flat_map(|model| {
+            let why_not = app.plane.why_left_out(&knock.project, &model);
+            let cards = app.plane.cards(&knock.project, &model);
+            cards.into_iter().map(move |card| Known { model: model.clone(), card, why_not: why_not.clone() })
         })
         .collect()
+}
+
+/// Has the versions behind an endpoint in memory when this returns.
+pub(crate) async fn wake(
+    app: &App,
+    knock: &Knock,
+    endpoint: &str,
+    deadline: Option<Instant>,
+) -> Result<(), Refusal> {
+    admit(app, knock, endpoint)?;
+    let woken = app.plane.wake(&knock.project, endpoint, deadline).await;
+    Ok(woken.map_err(PredictError::from)?)
 }

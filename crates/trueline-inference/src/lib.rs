@@ -109,9 +109,9 @@ async fn ping(
     Extension(knock): Extension<Knock>,
     Path(endpoint): Path<String>,
 ) -> (StatusCode, &'static str) {
-    match app.plane.generation(&knock.project, &endpoint) {
-        Some(_) => (StatusCode::OK, "\n"),
-        None => (StatusCode::NOT_FOUND, "\n"),
+    match app.plane.answers(&knock.project, &endpoint) {
+        true => (StatusCode::OK, "\n"),
+        false => (StatusCode::NOT_FOUND, "\n"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn list(State(app): State<App>, Extension(knock): Extension<Knock>) -> Json<Value> {
-    let mut names: Vec<String> = known(&app, &knock).into_iter().map(|(name, _)| name).collect();
+    let mut names: Vec<String> = known(&app, &knock).into_iter().map(|known| known.model).collect();
     names.dedup();
     Json(json!({ "models": names }))
 }

@@ -1,17 +1,19 @@
 //! What a loaded version tells of itself.
 
 use crate::signature::{ColumnType, Signature};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use trueline_tensors::DataType;
 
 /// A version behind an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelCard {
     /// The model's name.
     pub model: String,
     /// The version's number.
     pub version: i64,
     /// What answers: the format and who reads it.
-    pub platform: &'static str,
+    pub platform: Cow<'static, str>,
     /// What it takes.
     pub inputs: Vec<TensorCard>,
     /// What it gives.
@@ -19,7 +21,7 @@ pub struct ModelCard {
 }
 
 /// An input or output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorCard {
     /// Its name.
     pub name: String,

@@ -9,6 +9,7 @@
 
 mod batching;
 mod blob_references;
+mod cache;
 mod card;
 mod cause;
 mod comparison;
@@ -43,6 +44,7 @@ mod status;
 
 pub use batching::Batched;
 pub use blob_references::routed_blobs;
+pub use cache::{MemoryUse, ModelMemory};
 pub use card::{ModelCard, TensorCard};
 pub use cause::Cause;
 pub use comparison::{Comparison, Difference, Tolerance, Worst};
@@ -67,6 +69,6 @@ pub use schema::MODULE;
 pub use segments::{Deletion, SealedSegment, SealedSegments, SegmentReplay, ToldSegment};
 pub use served::{Cost, Served};
 pub use signature::{ColumnType, InputColumn, InputTensor, Signature};
-pub use snapshot::{Access, EndpointSnapshot, Grant, Snapshot};
+pub use snapshot::{Access, EndpointSnapshot, Grant, KnownModel, Snapshot};
 pub use status::{EndpointStatus, Readiness, VariantStatus};
 pub use trueline_onnx::Search as OnnxSearch;

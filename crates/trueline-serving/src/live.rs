@@ -1,9 +1,10 @@
 //! What answers right now: an immutable state that requests read and a change replaces whole.
 
+use crate::cache::Slot;
 use crate::error::ServingError;
 use crate::log_rules::LogRules;
 use crate::meters::Meters;
-use crate::model::{LoadedModel, ModelSpec};
+use crate::model::LoadedModel;
 use crate::recent::Lately;
 use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, Share, Watch};
 use crate::served::Served;
@@ -58,6 +59,9 @@ pub(crate) struct LiveEndpoint {
     watch: Option<Arc<Watch>>,
     /// The candidate of a rollout that is asked as well.
     shadow: Option<Arc<LiveShadow>>,
+    /// The models of its variants while a rollout is under way, so that none is unloaded: what judges them would take the
+    /// loading for their own slowness.
+    _pinned: Vec<Arc<LoadedModel>>,
 }
 
 /// A variant that is to answer, and what it means to a rollout that is under way.
@@ -90,7 +94,7 @@ impl Picked<'_> {
 
 #[derive(Debug)]
 pub(crate) struct LiveVariant {
-    pub(crate) model: Arc<LoadedModel>,
+    pub(crate) slot: Arc<Slot>,
     pub(crate) served: Arc<Served>,
     weight: u32,
     requests: AtomicU64,
@@ -177,24 +181,18 @@ impl Live {
         self.endpoints.iter().map(|e| &e.snapshot).chain(self.left_out.iter().map(|out| &out.snapshot))
     }
 
-    /// A model that answers for some endpoint of the project.
-    pub(crate) fn model(&self, project: &ProjectId, spec: &ModelSpec) -> Option<Arc<LoadedModel>> {
-        let mut models = self.endpoints.iter().flat_map(|e| e.models());
-        models.find(|m| m.is(project, spec)).map(Arc::clone)
-    }
-
     /// Where a rollout's answers are observed, if it is under way.
     pub(crate) fn watch(&self, rollout: &str) -> Option<Arc<Watch>> {
         self.endpoints.iter().find_map(|e| e.watch(rollout)).map(Arc::clone)
     }
 
-    /// The models of endpoints that `next` has no longer or answers otherwise.
-    pub(crate) fn left_by<'l>(&'l self, next: &Self) -> impl Iterator<Item = &'l Arc<LoadedModel>> {
+    /// The places of models of endpoints that `next` has no longer or answers otherwise.
+    pub(crate) fn left_by<'l>(&'l self, next: &Self) -> impl Iterator<Item = &'l Arc<Slot>> {
         let gone = |e: &&Arc<LiveEndpoint>| {
             let own = &e.snapshot;
             next.endpoint(&own.project_name, &own.name).is_none_or(|n| !Arc::ptr_eq(n, e))
         };
-        self.endpoints.iter().filter(gone).flat_map(|e| e.models())
+        self.endpoints.iter().filter(gone).flat_map(|e| e.slots())
     }
 }
 
@@ -205,18 +203,24 @@ impl LiveEndpoint {
         meters: Arc<Meters>,
         watch: Option<Arc<Watch>>,
         shadow: Option<Arc<LiveShadow>>,
+        pinned: Vec<Arc<LoadedModel>>,
     ) -> Result<Self, ServingError> {
         let total = variants.iter().map(|v| u64::from(v.weight)).sum();
         if total == 0 {
             return Err(ServingError::State(format!("endpoint `{}` has no variants", snapshot.name)));
         }
         let log_rules = snapshot.log_rules.change_records().then(|| Arc::new(snapshot.log_rules.clone()));
-        Ok(Self { snapshot, variants, meters, log_rules, total, watch, shadow })
+        Ok(Self { snapshot, variants, meters, log_rules, total, watch, shadow, _pinned: pinned })
     }
 
-    /// The models that it asks, whether or not callers get what they answer.
-    fn models(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
-        self.variants.iter().map(|v| &v.model).chain(self.shadow.as_deref().map(LiveShadow::model))
+    /// The places of the models that it asks, whether or not callers get what they answer.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.variants.iter().map(|v| &v.slot).chain(self.shadow.as_deref().map(LiveShadow::slot))
+    }
+
+    /// Why one of the versions that answer can't be loaded again, if that was tried and failed.
+    pub(crate) fn why_not(&self) -> Option<String> {
+        self.variants.iter().find_map(|v| v.slot.why_not())
     }
 
     /// The variant of a sticky value, or of a lot.
@@ -247,7 +251,7 @@ impl LiveEndpoint {
 
     /// The variant of a version, which no lot has drawn.
     pub(crate) fn named(&self, version: i64) -> Option<Picked<'_>> {
-        let variant = self.variants.iter().find(|v| v.model.spec().version == version)?;
+        let variant = self.variants.iter().find(|v| v.slot.spec().version == version)?;
         Some(Picked { variant, trial: None })
     }
 
@@ -315,9 +319,9 @@ fn drawn(
 }
 
 impl LiveVariant {
-    pub(crate) fn new(served: Served, model: Arc<LoadedModel>, weight: u32) -> Self {
+    pub(crate) fn new(served: Served, slot: Arc<Slot>, weight: u32) -> Self {
         let served = Arc::new(served);
-        Self { model, served, weight, requests: AtomicU64::new(0), errors: AtomicU64::new(0) }
+        Self { slot, served, weight, requests: AtomicU64::new(0), errors: AtomicU64::new(0) }
     }
 
     pub(crate) fn count(&self, failed: bool) {
@@ -327,11 +331,12 @@ impl LiveVariant {
 
     pub(crate) fn status(&self) -> VariantStatus {
         VariantStatus {
-            version: self.model.spec().name(),
+            version: self.slot.spec().name(),
             weight: self.weight,
             requests: self.requests.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
-            heap_bytes: self.model.heap_bytes(),
+            loaded: self.slot.is_loaded(),
+            heap_bytes: self.slot.bytes(),
             lately: Lately::of(std::iter::once(&self.served.meters().recent), Instant::now()),
         }
     }

@@ -64,7 +64,6 @@ impl ModelSpec {
 /// A version in memory, ready to answer.
 #[derive(Debug)]
 pub struct LoadedModel {
-    project: ProjectId,
     spec: ModelSpec,
     runtime: Arc<dyn Runtime>,
     /// What stands before the runtime, if it gains from being asked by several requests at once.
@@ -107,9 +106,7 @@ impl LoadedModel {
         let sanity = mlmodel.sanity().map_err(|e| spec.unservable(e))?;
         let recorded = mlmodel.recorded().map_err(|e| spec.unservable(e))?;
         let hide_values = runtimes.hide_values;
-        let project = project.clone();
-        let model =
-            Self { project, spec, runtime, batcher, signature, sanity, hide_values, feature_views, example };
+        let model = Self { spec, runtime, batcher, signature, sanity, hide_values, feature_views, example };
         model.try_example(recorded.as_ref()).await?;
         Ok(model)
     }
@@ -118,11 +115,6 @@ impl LoadedModel {
     #[must_use]
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
-    }
-
-    /// Whether it is this version of this project.
-    pub(crate) fn is(&self, project: &ProjectId, spec: &ModelSpec) -> bool {
-        self.project == *project && self.spec == *spec
     }
 
     /// The feature views that it reads besides the request, `name@version`: what its `MLmodel` file says, which is frozen
@@ -160,13 +152,13 @@ impl LoadedModel {
         ModelCard {
             model: self.spec.model.clone(),
             version: self.spec.version,
-            platform: self.runtime.platform(),
+            platform: self.runtime.platform().into(),
             inputs: card::inputs(&self.signature),
             outputs: self.runtime.outputs(),
         }
     }
 
-    /// What it takes of memory, in bytes.
+    /// What it takes of memory now, in bytes; that of Python workers is measured when this is asked.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.runtime.heap_bytes()

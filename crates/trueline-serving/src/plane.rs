@@ -1,33 +1,34 @@
 //! The data plane: endpoints with loaded models behind one atomic pointer. A request reads it without a lock; a change
 //! loads first, then swaps, then persists. It knows no database.
 
+mod loading;
+
 use crate::batching::Batched;
+use crate::cache::{MemoryUse, ModelCache, ModelMemory};
 use crate::card::ModelCard;
 use crate::cause::Cause;
 use crate::error::ServingError;
 use crate::features::FeatureSource;
 use crate::frame::Frame;
-use crate::live::{Live, LiveEndpoint, LiveVariant};
+use crate::live::{Live, LiveEndpoint, LiveVariant, Picked};
 use crate::log_rules::LogRules;
 use crate::meters::{Metered, Meters, Registry};
-use crate::model::{LoadedModel, ModelLoader, ModelSpec};
+use crate::model::ModelLoader;
 use crate::predictions::Predictions;
-use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, ShadowDraw, ShadowObservation};
-use crate::route::Variant;
+use crate::rollout::{Drawn, Observation, Outcome, ShadowDraw, ShadowObservation};
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use crate::status::{EndpointStatus, Readiness};
 use arc_swap::ArcSwap;
-use std::collections::{HashMap, VecDeque};
+use loading::known;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use trueline_ledger::{Millis, ProjectId};
 use trueline_tensors::Tensor;
-
-/// Models that were served and stay loaded, so that a return to them is a swap.
-const KEPT: usize = 8;
 
 /// A request to an endpoint.
 pub struct Ask<'a> {
@@ -95,9 +96,8 @@ struct Inner {
     persisting: Mutex<()>,
     /// Whether what is live was not persisted yet.
     dirty: AtomicBool,
-    kept: Mutex<VecDeque<Arc<LoadedModel>>>,
+    cache: ModelCache,
     meters: Registry,
-    loader: ModelLoader,
     file: Option<PathBuf>,
 }
 
@@ -108,68 +108,26 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// An empty one, whose models are loaded by `loader`, and which persists to `file`, if there is one.
+    /// An empty one, whose models are loaded by `loader` and take as much memory as they want, and which persists to `file`, if
+    /// there is one.
     #[must_use]
     pub fn new(loader: ModelLoader, file: Option<PathBuf>) -> Self {
+        Self::within(ModelMemory::Unlimited, loader, file)
+    }
+
+    /// The same, whose models keep within some memory.
+    #[must_use]
+    pub fn within(memory: ModelMemory, loader: ModelLoader, file: Option<PathBuf>) -> Self {
         let inner = Inner {
             live: ArcSwap::default(),
             changing: Mutex::new(()),
             persisting: Mutex::new(()),
             dirty: AtomicBool::new(false),
-            kept: Mutex::new(VecDeque::new()),
+            cache: ModelCache::new(loader, memory),
             meters: Registry::default(),
-            loader,
             file,
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Loads what was persisted. An endpoint whose model can't be loaded is left out, with a line in the log, until it is
-    /// published again.
-    ///
-    /// # Errors
-    /// [`ServingError::Snapshot`] when the file can't be read.
-    pub async fn restore(&self) -> Result<usize, ServingError> {
-        let Some(file) = &self.inner.file else { return Ok(0) };
-        let Some(snapshot) = Snapshot::read(file)? else { return Ok(0) };
-        let mut restored = Live { access: snapshot.access, ..Live::default() };
-        for endpoint in snapshot.endpoints {
-            match self.load(endpoint.clone()).await {
-                Ok(live) => restored.put(&live),
-                Err(error) => {
-                    tracing::warn!(endpoint = endpoint.name, %error, "an endpoint was not restored");
-                    let meters = self.meters_of(&endpoint, None);
-                    restored.leave_out(endpoint, error.to_string(), meters);
-                }
-            }
-        }
-        let count = restored.endpoints.iter().count();
-        self.swap(|state| *state = restored);
-        self.inner.dirty.store(false, Ordering::Release);
-        Ok(count)
-    }
-
-    /// Loads and tries the models of a route, so that publishing it afterwards is a swap.
-    ///
-    /// # Errors
-    /// [`ServingError::Unservable`] with the reason.
-    pub async fn prepare(&self, project: &ProjectId, variants: &[Variant]) -> Result<(), ServingError> {
-        for variant in variants {
-            self.model(project, &variant.spec).await?;
-        }
-        Ok(())
-    }
-
-    /// A loaded version, ready to be asked, whether or not an endpoint routes to it.
-    ///
-    /// # Errors
-    /// [`ServingError::Unservable`] with the reason.
-    pub async fn loaded(
-        &self,
-        project: &ProjectId,
-        spec: &ModelSpec,
-    ) -> Result<Arc<LoadedModel>, ServingError> {
-        self.model(project, spec).await
     }
 
     /// Has an endpoint answer by this route, at once and for all requests that come from now on; an older edition
@@ -192,6 +150,22 @@ impl DataPlane {
             }
         }
         Ok(())
+    }
+
+    /// What loaded models take of memory now.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        self.inner.cache.used()
+    }
+
+    /// Unloads models that need not stay, such as those that were loaded and then not published.
+    pub fn let_go(&self) {
+        self.inner.cache.settle();
+    }
+
+    /// Keeps models within their memory, and tries again to load what endpoints need and could not be, until `stop` says so.
+    pub async fn tend(&self, stop: watch::Receiver<bool>) {
+        self.inner.cache.tend(stop).await;
     }
 
     /// The id of an endpoint's project, both by name.
@@ -279,25 +253,38 @@ impl DataPlane {
             })?,
         };
         let variant = picked.variant;
-        let began = Instant::now();
-        let features = match variant.model.feature_views() {
+        let mut began = Instant::now();
+        let mut woken = Duration::ZERO;
+        let model = match variant.slot.ask(began) {
+            Some(model) => model,
+            None => match self.inner.cache.wake(&variant.slot, ask.deadline).await {
+                Ok(model) => {
+                    woken = began.elapsed();
+                    began = Instant::now();
+                    model
+                }
+                Err(error) => return Ok(unwoken(&endpoint, &picked, error)),
+            },
+        };
+        let features = match model.feature_views() {
             [] => Ok(Vec::new()),
             views => ask.features.features(&endpoint.snapshot.project, views, ask.frame, ask.at_ms),
         };
         let features_took = began.elapsed();
-        let (features, (predictions, batched)) = match features {
-            Ok(none) if none.is_empty() => (none, variant.model.predict_until(ask.frame, ask.deadline).await),
+        let (features, (predictions, mut batched)) = match features {
+            Ok(none) if none.is_empty() => (none, model.predict_until(ask.frame, ask.deadline).await),
             Ok(features) => {
-                let told = variant.model.predict_until(&ask.frame.with(&features), ask.deadline).await;
+                let told = model.predict_until(&ask.frame.with(&features), ask.deadline).await;
                 (features, told)
             }
             Err(error) => (Vec::new(), (Err(error), Batched::default())),
         };
+        batched.queued += woken;
         picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
         let shadow = match endpoint.shadow(ask.sticky, ask.lot) {
             Some((shadow, key)) if ask.version.is_none() && predictions.is_ok() => {
-                Some(shadow.draw(key, &variant.model, began.elapsed()))
+                shadow.draw(key, &model, began.elapsed())
             }
             _ => None,
         };
@@ -322,17 +309,29 @@ impl DataPlane {
         }
     }
 
-    /// Why an endpoint that should answer does not, if there is one.
+    /// Why an endpoint that should answer does not, if there is one: its models can't be loaded, or not again.
     #[must_use]
     pub fn why_left_out(&self, project: &str, endpoint: &str) -> Option<String> {
-        self.inner.live.load().why_left_out(project, endpoint).map(ToOwned::to_owned)
+        let live = self.inner.live.load();
+        let left_out = live.why_left_out(project, endpoint).map(ToOwned::to_owned);
+        left_out.or_else(|| live.endpoint(project, endpoint)?.why_not())
+    }
+
+    /// Whether an endpoint answers. One whose models were unloaded to make room does: they have passed their self-test, and are
+    /// loaded when they are asked.
+    #[must_use]
+    pub fn answers(&self, project: &str, endpoint: &str) -> bool {
+        self.inner.live.load().endpoint(project, endpoint).is_some_and(|e| e.why_not().is_none())
     }
 
     /// What answers, and what should and does not.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let live = self.inner.live.load();
-        Readiness { endpoints: live.endpoints.iter().count(), left_out: live.left_out.len() }
+        let (all, failed) = live.endpoints.iter().fold((0, 0), |(all, failed), endpoint| {
+            (all + 1, failed + usize::from(endpoint.why_not().is_some()))
+        });
+        Readiness { endpoints: all - failed, left_out: live.left_out.len() + failed }
     }
 
     /// What was observed of a rollout since the last time, and how many requests were overlooked.
@@ -364,14 +363,14 @@ impl DataPlane {
     pub fn cards(&self, project: &str, endpoint: &str) -> Vec<ModelCard> {
         let live = self.inner.live.load();
         let variants = live.endpoint(project, endpoint).map(|e| e.variants.as_slice()).unwrap_or_default();
-        variants.iter().map(|v| v.model.card()).collect()
+        variants.iter().filter_map(|v| v.slot.card().cloned()).collect()
     }
 
     /// Whether a version behind an endpoint may compute for long, on the thread that asks it.
     #[must_use]
     pub fn computes_long(&self, project: &str, endpoint: &str) -> bool {
         let live = self.inner.live.load();
-        live.endpoint(project, endpoint).is_some_and(|e| e.variants.iter().any(|v| v.model.computes_long()))
+        live.endpoint(project, endpoint).is_some_and(|e| e.variants.iter().any(|v| v.slot.computes_long()))
     }
 
     /// The header that makes callers of an endpoint stay with one variant.
@@ -408,23 +407,8 @@ impl DataPlane {
         let live = self.inner.live.load();
         let mut endpoints: Vec<EndpointSnapshot> = live.snapshots().cloned().collect();
         endpoints.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
-        let written = Snapshot { endpoints, access: live.access.clone() }.write(file);
+        let written = Snapshot { endpoints, access: live.access.clone(), known: known(&live) }.write(file);
         written.inspect_err(|_| self.inner.dirty.store(true, Ordering::Release))
-    }
-
-    async fn load(&self, snapshot: EndpointSnapshot) -> Result<Arc<LiveEndpoint>, ServingError> {
-        let mut variants = Vec::with_capacity(snapshot.variants.len());
-        let meters = self.meters_of(&snapshot, None);
-        for variant in &snapshot.variants {
-            let model = self.model(&snapshot.project, &variant.spec).await?;
-            let own = self.meters_of(&snapshot, Some(variant.spec.name()));
-            let served = Served::new(&snapshot, &variant.spec, own, Arc::clone(&meters));
-            variants.push(LiveVariant::new(served, model, variant.weight));
-        }
-        let watch =
-            snapshot.rollout.as_deref().map(|id| self.inner.live.load().watch(id).unwrap_or_default());
-        let shadow = self.shadow(&snapshot).await;
-        Ok(Arc::new(LiveEndpoint::new(snapshot, variants, meters, watch, shadow)?))
     }
 
     fn meters_of(&self, endpoint: &EndpointSnapshot, variant: Option<String>) -> Arc<Meters> {
@@ -449,39 +433,6 @@ impl DataPlane {
         }
     }
 
-    /// The candidate that an endpoint asks in shadow. What answers must not depend on it: when it can't be loaded, nothing is
-    /// asked in shadow.
-    async fn shadow(&self, snapshot: &EndpointSnapshot) -> Option<Arc<LiveShadow>> {
-        let shadow = snapshot.shadow.clone()?;
-        match self.model(&snapshot.project, &shadow.spec).await {
-            Ok(model) => Some(Arc::new(LiveShadow::new(shadow, model))),
-            Err(error) => {
-                let (endpoint, version) = (&snapshot.name, shadow.spec.name());
-                tracing::warn!(endpoint, version, %error, "a candidate is not asked in shadow");
-                None
-            }
-        }
-    }
-
-    /// A loaded model: one that answers now or did lately, or from its files.
-    async fn model(&self, project: &ProjectId, spec: &ModelSpec) -> Result<Arc<LoadedModel>, ServingError> {
-        let live = self.inner.live.load_full();
-        if let Some(found) = live.model(project, spec) {
-            return Ok(found);
-        }
-        if let Some(found) = self.kept().iter().find(|m| m.is(project, spec)) {
-            return Ok(Arc::clone(found));
-        }
-        let loaded = self.inner.loader.load(project, spec.clone()).await?;
-        let loaded = Arc::new(loaded);
-        keep(&mut self.kept(), &loaded);
-        Ok(loaded)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<LoadedModel>>> {
-        self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn changing(&self) -> MutexGuard<'_, ()> {
         self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -493,21 +444,27 @@ impl DataPlane {
         let mut next = Live::clone(&before);
         change(&mut next);
         // What is no longer routed to stays loaded for a while, so that a return to it is quick.
-        let mut kept = self.kept();
-        for model in before.left_by(&next) {
-            keep(&mut kept, model);
-        }
-        drop(kept);
+        let now = Instant::now();
+        before.left_by(&next).for_each(|slot| slot.touch(now));
+        drop(before);
         self.inner.live.store(Arc::new(next));
         self.inner.dirty.store(true, Ordering::Release);
+        self.inner.cache.settle();
     }
 }
 
-/// Puts a model last in line to be let go of.
-fn keep(kept: &mut VecDeque<Arc<LoadedModel>>, model: &Arc<LoadedModel>) {
-    kept.retain(|m| !Arc::ptr_eq(m, model));
-    kept.push_back(Arc::clone(model));
-    while kept.len() > KEPT {
-        kept.pop_front();
+/// An answer that there is none, because the version was not in memory and could not be loaded.
+fn unwoken(endpoint: &LiveEndpoint, picked: &Picked<'_>, error: ServingError) -> Answer {
+    let variant = picked.variant;
+    variant.count(true);
+    Answer {
+        served: Arc::clone(&variant.served),
+        log_rules: endpoint.log_rules.clone(),
+        features: Vec::new(),
+        features_took: Duration::ZERO,
+        batched: Batched::default(),
+        drawn: picked.drawn(),
+        predictions: Err(error),
+        shadow: None,
     }
 }

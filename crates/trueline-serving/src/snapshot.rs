@@ -1,8 +1,10 @@
 //! What the data plane persists, so that it can start and answer while the database is gone: endpoints with their
 //! routes, and whose tokens may ask.
 
+use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::log_rules::LogRules;
+use crate::model::ModelSpec;
 use crate::rollout::Shadow;
 use crate::route::{LogMode, Variant};
 use serde::{Deserialize, Serialize};
@@ -65,6 +67,27 @@ pub struct Access {
     pub tokens: BTreeMap<String, Vec<Grant>>,
 }
 
+/// A version that was loaded and passed its self-test, so that the next start need not load it before it is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownModel {
+    /// The version's id.
+    pub id: String,
+    /// Digest of its frozen manifest.
+    pub manifest_digest: String,
+    /// What it takes of memory, in bytes.
+    pub bytes: usize,
+    /// What it tells of itself.
+    pub card: ModelCard,
+}
+
+impl KnownModel {
+    /// Whether this is known of a version.
+    pub(crate) fn is(&self, spec: &ModelSpec) -> bool {
+        let same = self.id == spec.id && self.manifest_digest == spec.manifest_digest;
+        same && self.card.model == spec.model
+    }
+}
+
 /// Everything that the data plane needs to answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -72,6 +95,9 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointSnapshot>,
     /// Who may ask.
     pub access: Access,
+    /// What is known of the versions that answer.
+    #[serde(default)]
+    pub known: Vec<KnownModel>,
 }
 
 impl Snapshot {

@@ -13,7 +13,9 @@ pub struct VariantStatus {
     pub requests: u64,
     /// Requests of those that it refused or failed.
     pub errors: u64,
-    /// What it takes of memory, in bytes.
+    /// Whether its model is in memory. One that is not was unloaded to make room, and is loaded again when it is asked.
+    pub loaded: bool,
+    /// What it takes of memory while it is loaded, in bytes, as it was last measured.
     pub heap_bytes: usize,
     /// What came to it in the last minutes.
     #[serde(flatten)]

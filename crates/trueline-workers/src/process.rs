@@ -99,3 +99,13 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
+
+/// Memory that a process holds now, in bytes, of what it shares only its part; its resident set where the system does not tell.
+pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+    let proportional = told.as_deref().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    proportional.map(|kib| kib << 10).or_else(|| resident_bytes(pid))
+}

@@ -2,7 +2,7 @@
 
 use crate::error::{StartError, WorkerError};
 use crate::launch::launch;
-use crate::process::resident_bytes;
+use crate::process::{proportional_bytes, resident_bytes};
 use crate::queue::{Queue, Refusal};
 use crate::request::{Columns, Invocation, Prediction, Reply, Timings};
 use crate::spec::WorkerSpec;
@@ -75,6 +75,16 @@ impl Worker {
     pub fn resident_bytes(&self) -> Option<u64> {
         match &*self.inner.shared.state.borrow() {
             State::Ready(facts) => resident_bytes(facts.pid),
+            _ => None,
+        }
+    }
+
+    /// What its process takes of memory now, in bytes, when there is one: what it has alone, and its part of what it shares with
+    /// other processes, such as the code of its libraries.
+    #[must_use]
+    pub fn proportional_bytes(&self) -> Option<u64> {
+        match &*self.inner.shared.state.borrow() {
+            State::Ready(facts) => proportional_bytes(facts.pid),
             _ => None,
         }
     }

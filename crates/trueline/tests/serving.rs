@@ -301,6 +301,47 @@ fn an_endpoint_whose_model_cannot_be_loaded_is_left_out_by_name_until_it_can() {
 }
 
 #[test]
+fn what_does_not_fit_into_memory_sleeps_and_answers_when_it_is_asked() {
+    let little = [("TRUELINE_MODEL_MEMORY", "1")];
+    let server = Server::start_with(&little);
+    for (name, endpoint, version) in
+        [("binary", "delays", "delays/1"), ("binary-other", "others", "delays/2")]
+    {
+        Models::saved().register(&server, name, "delays");
+        server.ok("/api/v1/endpoints", json!({ "name": endpoint }));
+        server.ok(&format!("/api/v1/endpoints/{endpoint}/routes"), json!({ "variants": [version] }));
+    }
+    let variant = |server: &Server, name: &str| {
+        server.get(&format!("/api/v1/endpoints/{name}")).1["live"]["variants"][0].clone()
+    };
+    let asked = |server: &Server, name: &str| {
+        let answer = server.ok(&format!("/endpoints/{name}/invocations"), one_row());
+        assert_eq!(variant(server, name)["loaded"], true);
+        answer["predictions"].clone()
+    };
+    let expected = ["delays", "others"].map(|name| asked(&server, name));
+    assert_ne!(expected[0], expected[1]);
+    let asleep = variant(&server, "delays");
+    assert_eq!(asleep["loaded"], false, "the other one took its room");
+    assert!(asleep["heap_bytes"].as_u64() > Some(1), "what it takes is known: {asleep}");
+    let shown = text(&server.cli(&["endpoint", "show", "delays"]).stdout);
+    assert!(shown.contains("asleep, "), "{shown}");
+    let (_, metrics, _) = server.call_with_headers("GET", "/metrics", None, &[]);
+    let metrics = text(&metrics);
+    assert!(metrics.contains("trueline_models_loaded 1\n"), "{metrics}");
+    assert!(metrics.contains("trueline_model_load_wait_seconds_count"), "{metrics}");
+
+    let server = server.kill_and_restart_with(&little);
+    let ready = server.get("/ready/serving").1;
+    assert_eq!((&ready["endpoints"], &ready["left_out"]), (&json!(2), &json!(0)), "what sleeps is ready");
+    assert_eq!(["delays", "others"].map(|name| variant(&server, name)["loaded"].clone()), [false, false]);
+    assert_eq!(server.get("/v2/models/delays").1["inputs"][0]["name"], "hour", "what it takes is known");
+    assert_eq!(server.post("/v2/repository/models/delays/load", json!({})).0, 200);
+    assert_eq!(variant(&server, "delays")["loaded"], true);
+    assert_eq!(["delays", "others"].map(|name| asked(&server, name)), expected);
+}
+
+#[test]
 fn a_database_that_is_not_there_is_told_when_nothing_can_be_served() {
     let proxy = Proxy::before(&fresh_database());
     proxy.cut();

@@ -186,7 +186,16 @@ fn a_candidate_that_can_not_be_loaded_again_takes_nothing_from_what_answers() {
     }
     let now = rollout(&server, &id);
     assert_eq!((now["state"].as_str(), now["shadowing"].as_bool()), (Some("running"), Some(true)), "{now}");
-    assert!(now["numbers"].is_null(), "nothing was seen of the candidate: {now}");
+    let shadow = &now["numbers"]["shadow"];
+    assert_eq!(shadow["asked"], 0, "nothing was seen of the candidate: {now}");
+    assert!(shadow["shed"].as_u64() >= Some(40), "that it was not asked is counted: {now}");
+
+    // It is tried again without anybody deploying anything.
+    found.iter().for_each(|path| std::fs::write(blobs.join(path), candidate).unwrap());
+    wait_until("the candidate is asked", || {
+        ask(&server, 1, None);
+        rollout(&server, &id)["numbers"]["shadow"]["asked"].as_u64() > Some(0)
+    });
 }
 
 #[test]

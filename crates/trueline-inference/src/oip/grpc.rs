@@ -9,7 +9,8 @@ use super::messages::{
 };
 use super::rest::{ids, no_unload, number};
 use super::{EXTENSIONS, Wanted, frame, outputs, shape, tensor};
-use crate::ask::{Caller, cards, known};
+use crate::ask::{Caller, cards, known, wake};
+use crate::deadline::deadline;
 use crate::error::Refusal;
 use crate::{App, LARGEST_BODY, unhurried};
 use axum::body::Body;
@@ -149,24 +150,25 @@ async fn model_metadata(call: Call, named: NamesModel) -> Result<ModelMetadata, 
     Ok(ModelMetadata {
         name: named.name,
         versions: cards.iter().map(|c| c.version.to_string()).collect(),
-        platform: cards[0].platform.to_owned(),
+        platform: cards[0].platform.to_string(),
         inputs: tensors(&cards[0].inputs),
         outputs: tensors(&cards[0].outputs),
     })
 }
 
 async fn index(call: Call, _: Empty) -> Result<Index, Refusal> {
-    let models = known(&call.app, &call.knock).into_iter().map(|(name, card)| Indexed {
-        name,
-        version: card.version.to_string(),
-        state: "READY".to_owned(),
-        reason: String::new(),
+    let models = known(&call.app, &call.knock).into_iter().map(|known| Indexed {
+        version: known.card.version.to_string(),
+        state: known.state().to_owned(),
+        name: known.model,
+        reason: known.why_not.unwrap_or_default(),
     });
     Ok(Index { models: models.collect() })
 }
 
 async fn load(call: Call, named: NamesRepositoryModel) -> Result<Empty, Refusal> {
-    cards(&call.app, &call.knock, &named.model_name, None).map(|_| Empty {})
+    let deadline = deadline(&call.headers, call.knock.began)?;
+    wake(&call.app, &call.knock, &named.model_name, deadline).await.map(|()| Empty {})
 }
 
 async fn unload(call: Call, named: NamesRepositoryModel) -> Result<Empty, Refusal> {

@@ -2,7 +2,8 @@
 
 use super::json::{Request, write};
 use super::{EXTENSIONS, datatype, frame, outputs};
-use crate::ask::{Arrived, Body, Caller, cards, known};
+use crate::ask::{Arrived, Body, Caller, Known, cards, known, wake};
+use crate::deadline::deadline;
 use crate::error::{Plain, Refusal};
 use crate::{App, unhurried};
 use axum::Json;
@@ -18,7 +19,7 @@ use std::fmt::Write;
 use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
 use trueline_predictions::PredictionId;
-use trueline_serving::{Cost, Frame, ModelCard, TensorCard};
+use trueline_serving::{Cost, Frame, TensorCard};
 
 /// How many bytes of a body are JSON, when tensors follow it as bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -195,17 +196,22 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
 }
 
 async fn index(State(app): State<App>, Extension(knock): Extension<Knock>) -> Json<Value> {
-    let one = |(name, card): (String, ModelCard)| json!({ "name": name, "version": card.version.to_string(), "state": "READY", "reason": "" });
+    let one = |known: Known| {
+        let (version, state) = (known.card.version.to_string(), known.state());
+        let reason = known.why_not.unwrap_or_default();
+        json!({ "name": known.model, "version": version, "state": state, "reason": reason })
+    };
     Json(known(&app, &knock).into_iter().map(one).collect())
 }
 
-/// What is there is loaded.
+/// What is there is loaded, also if it was unloaded to make room.
 async fn load(
     State(app): State<App>,
     Extension(knock): Extension<Knock>,
+    headers: HeaderMap,
     named: Named,
 ) -> Result<StatusCode, Plain> {
-    cards(&app, &knock, &named.model, None)?;
+    wake(&app, &knock, &named.model, deadline(&headers, knock.began)?).await?;
     Ok(StatusCode::OK)
 }
 

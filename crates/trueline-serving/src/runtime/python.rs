@@ -166,9 +166,8 @@ impl Runtime for PythonModel {
     }
 
     fn heap_bytes(&self) -> usize {
-        let held = |seat: &Seat| match seat.worker.state() {
-            State::Ready(facts) => usize::try_from(facts.resident_bytes).unwrap_or(usize::MAX),
-            _ => 0,
+        let held = |seat: &Seat| {
+            seat.worker.proportional_bytes().map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX))
         };
         self.workers.iter().map(held).sum()
     }

@@ -91,6 +91,7 @@ pub(super) fn live_part(
             per_second: v.lately.last_minute.per_second,
             latency_ms: [latency.p50, latency.p95, latency.p99],
             causes: causes(&v.lately.last_15_minutes.errors),
+            loaded: v.loaded,
             heap_bytes: v.heap_bytes as u64,
         }
     };

@@ -176,7 +176,9 @@ pub struct LiveRow {
     pub latency_ms: [Option<f64>; 3],
     /// Requests that were not answered in the last quarter of an hour.
     pub causes: Causes,
-    /// What its model takes of memory, in bytes.
+    /// Whether its model is in memory.
+    pub loaded: bool,
+    /// What its model takes of memory while it is loaded, in bytes.
     pub heap_bytes: u64,
 }
 

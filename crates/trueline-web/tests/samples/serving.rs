@@ -77,6 +77,7 @@ pub fn live() -> LivePart {
         per_second,
         latency_ms: if per_second > 0.0 { [Some(0.2123), Some(0.4), Some(1.9)] } else { [None; 3] },
         causes: Causes(if number == "6" { vec![("input does not fit", 11)] } else { vec![] }),
+        loaded: number == "6",
         heap_bytes: 1_420_000,
     };
     let figures = LiveFigures {

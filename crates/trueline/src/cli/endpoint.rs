@@ -306,7 +306,11 @@ fn live(endpoint: &Value) {
     let variants = live["variants"].as_array().map(Vec::as_slice).unwrap_or_default();
     table::line("");
     let since = |v: &Value| {
-        ["version", "requests", "errors", "heap_bytes"].map(|field| table::cell(v, field)).to_vec()
+        let mut cells = ["version", "requests", "errors", "heap_bytes"].map(|field| table::cell(v, field));
+        if v["loaded"] == false {
+            cells[3] = format!("asleep, {} when loaded", cells[3]);
+        }
+        cells.to_vec()
     };
     let rows: Vec<Vec<String>> = variants.iter().map(since).collect();
     table::rows(&["VARIANT", "REQUESTS", "ERRORS", "BYTES IN MEMORY"], &rows);

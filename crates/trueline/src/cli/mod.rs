@@ -16,6 +16,7 @@ mod import;
 mod incident;
 mod ledger;
 mod model;
+mod model_memory;
 mod monitor;
 mod pipeline;
 mod prediction;

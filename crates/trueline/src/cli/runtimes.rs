@@ -1,9 +1,10 @@
 //! What models are run by: switches that `server` and `serve` have in common.
 
+use super::model_memory::MemoryLimit;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use trueline_serving::{OnnxSearch, PythonWorkers, Runtimes};
+use trueline_serving::{ModelMemory, OnnxSearch, PythonWorkers, Runtimes};
 use trueline_workers::{Environments, Interpreter};
 
 #[derive(Args, Clone, Debug)]
@@ -15,6 +16,10 @@ pub(crate) struct RuntimeArgs {
     /// The library that runs ONNX models; without it the one of the `onnxruntime` Python package, where it is found
     #[arg(long, env = "TRUELINE_ONNXRUNTIME", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+    /// Memory that loaded models may take, Python workers included: a size, a share of what the machine or the container has, or
+    /// `off`. Beyond it those that were asked longest ago are unloaded, and loaded again when they are asked
+    #[arg(long, env = "TRUELINE_MODEL_MEMORY", default_value = "50%", value_name = "SIZE|SHARE|off")]
+    model_memory: MemoryLimit,
     /// Keep values of requests out of errors
     #[arg(long, env = "TRUELINE_HIDE_VALUES")]
     hide_values: bool,
@@ -42,6 +47,11 @@ impl FromStr for Pythons {
 }
 
 impl RuntimeArgs {
+    /// How much memory models may take.
+    pub(crate) fn memory(&self) -> ModelMemory {
+        self.model_memory.here()
+    }
+
     /// The runtimes, with environments kept below `folder`.
     pub(crate) fn runtimes(&self, folder: &Path) -> Runtimes {
         let interpreter = match &self.python_workers {

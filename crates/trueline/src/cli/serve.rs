@@ -113,6 +113,7 @@ pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
         folder,
         name: args.name,
         address: (host, port).into(),
+        memory: args.runtimes.memory(),
         runtimes: args.runtimes.runtimes(&args.cache_dir.unwrap_or_else(usual_cache)),
         origins: OriginRules::new(args.origins, host.is_loopback()),
         limits: Limits {

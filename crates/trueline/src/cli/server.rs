@@ -156,7 +156,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
     };
-    let runtimes = args.runtimes.runtimes(&args.data_dir);
+    let (runtimes, memory) = (args.runtimes.runtimes(&args.data_dir), args.runtimes.memory());
     let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);
     let retention = args.retention.rules();
     let ServerArgs { data_dir, host, port, database, artifacts, origins, version_source_pattern, .. } = args;
@@ -173,6 +173,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         modes,
         version_source_pattern,
         runtimes,
+        memory,
         origins,
         limits,
         retention,

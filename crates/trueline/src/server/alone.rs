@@ -16,8 +16,8 @@ use trueline_inference::VertexRoutes;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_mlflow::MLFLOW_VERSION;
 use trueline_serving::{
-    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, NoFeatures,
-    Runtimes, Variant,
+    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, ModelMemory,
+    NoFeatures, Runtimes, Variant,
 };
 
 /// The project of the one endpoint, by which nobody needs to ask.
@@ -33,6 +33,8 @@ pub(crate) struct Alone {
     pub(crate) address: SocketAddr,
     /// What models are run by.
     pub(crate) runtimes: Runtimes,
+    /// How much memory models may take.
+    pub(crate) memory: ModelMemory,
     /// From where requests may come.
     pub(crate) origins: OriginRules,
     /// How many requests at a time, and for how long.
@@ -55,7 +57,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     let metrics = observe::start_metrics()?;
     let folders = Arc::new(Folders::default());
     let loader = ModelLoader::new(Arc::clone(&folders) as _, alone.runtimes);
-    let plane = DataPlane::new(loader, None);
+    let plane = DataPlane::within(alone.memory, loader, None);
     plane.set_access(Access { open: true, ..Access::default() });
     let sources = Sources::system();
     let predictor = Predictor {
@@ -81,6 +83,10 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let app = http::app_alone(predictor, wires, metrics, guard);
     let (stop, stopping) = watch::channel(false);
+    tokio::spawn({
+        let (plane, stopping) = (plane.clone(), stopping.clone());
+        async move { plane.tend(stopping).await }
+    });
     tokio::spawn(async move {
         asked_to_stop.wait().await;
         tracing::info!("stopping: finishing the requests at hand");

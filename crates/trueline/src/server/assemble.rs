@@ -18,7 +18,7 @@ use trueline_flows::{CommonThreads, OnlineFeatures, Predictor, RedactionKey};
 use trueline_ledger::Sources;
 use trueline_mlflow::Modes;
 use trueline_predictions::{Options, PredictionLog};
-use trueline_serving::{DataPlane, FrozenFiles, ModelLoader, Runtimes};
+use trueline_serving::{DataPlane, FrozenFiles, ModelLoader, ModelMemory, Runtimes};
 use trueline_tracking::ArtifactPlaces;
 
 /// How long requests that are under way may take to finish at a stop.
@@ -47,6 +47,8 @@ pub(crate) struct ServerConfig {
     pub(crate) version_source_pattern: Option<regex::Regex>,
     /// What models are run by.
     pub(crate) runtimes: Runtimes,
+    /// How much memory models may take.
+    pub(crate) memory: ModelMemory,
     /// From where requests may come.
     pub(crate) origins: super::origin::OriginRules,
     /// How many requests at a time, and for how long.
@@ -117,7 +119,8 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let online = OnlineStore::open(&config.data_dir.join(layout::ONLINE))?;
     let files = FrozenFiles::new(blobs.clone(), config.data_dir.join(layout::MODELS));
     let loader = ModelLoader::new(Arc::new(files), config.runtimes.clone());
-    let plane = DataPlane::new(loader.clone(), Some(config.data_dir.join(layout::SERVING)));
+    let file = config.data_dir.join(layout::SERVING);
+    let plane = DataPlane::within(config.memory, loader.clone(), Some(file));
     let restored = plane.restore().await?;
     let log = PredictionLog::open(&config.data_dir.join(layout::PREDICTIONS), log_options())?;
     let log = Arc::new(log);
@@ -143,6 +146,10 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     let (began, data_dir) = (config.began, config.data_dir.clone());
     let guard = http::Guard { origins: config.origins.clone(), limits: config.limits };
     let (stop, stopping) = watch::channel(false);
+    tokio::spawn({
+        let (plane, stopping) = (plane.clone(), stopping.clone());
+        async move { plane.tend(stopping).await }
+    });
     let (ready, is_ready) = oneshot::channel();
     let place = http::ControlPlace::default();
     let wait_for_control = db.is_some();

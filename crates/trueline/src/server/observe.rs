@@ -57,6 +57,16 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         "When the first of them came, in seconds since 1970."
     );
     metrics::describe_gauge!("trueline_prediction_log_waiting", "Appends that wait for the log's writer.");
+    metrics::describe_gauge!("trueline_models_loaded", "Models in memory.");
+    metrics::describe_gauge!("trueline_models_loaded_bytes", "What they take, Python workers included.");
+    metrics::describe_gauge!("trueline_model_memory_limit_bytes", "What they may take, if there is a limit.");
+    metrics::describe_counter!("trueline_model_loads_total", "Models that were loaded.");
+    metrics::describe_counter!("trueline_model_load_failures_total", "Models that could not be loaded.");
+    metrics::describe_counter!("trueline_model_unloads_total", "Models that were unloaded.");
+    metrics::describe_histogram!(
+        "trueline_model_load_wait_seconds",
+        "Time that requests waited for a model that was not in memory."
+    );
     metrics::describe_gauge!("trueline_build_info", "The running version, always 1.");
     metrics::gauge!("trueline_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let folded = handle.clone();

@@ -2,6 +2,7 @@
 //! of it is a note for the judge and nothing else.
 
 use super::phase::Shadow;
+use crate::cache::Slot;
 use crate::comparison::{Comparison, Difference};
 use crate::error::ServingError;
 use crate::features::FeatureSource;
@@ -9,7 +10,7 @@ use crate::frame::Frame;
 use crate::model::LoadedModel;
 use crate::predictions::Predictions;
 use crate::rollout::watch::Watch;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -67,7 +68,9 @@ pub enum ShadowOutcome {
 #[derive(Debug)]
 pub(crate) struct LiveShadow {
     shadow: Shadow,
-    model: Arc<LoadedModel>,
+    slot: Arc<Slot>,
+    /// Its model, once it is loaded. It is held here, so it is not unloaded.
+    model: OnceLock<Arc<LoadedModel>>,
     waiting: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     seen: Watch<ShadowObservation>,
@@ -77,6 +80,7 @@ pub(crate) struct LiveShadow {
 #[derive(Debug)]
 pub struct ShadowDraw {
     live: Arc<LiveShadow>,
+    model: Arc<LoadedModel>,
     key: Option<u64>,
     answered_by: Arc<LoadedModel>,
     took: Duration,
@@ -113,18 +117,35 @@ struct Question<I> {
 }
 
 impl LiveShadow {
-    pub(crate) fn new(shadow: Shadow, model: Arc<LoadedModel>) -> Self {
+    /// One whose model may still have to be loaded.
+    pub(crate) fn new(shadow: Shadow, slot: Arc<Slot>) -> Self {
         Self {
             shadow,
-            model,
+            slot,
+            model: OnceLock::new(),
             waiting: Arc::new(Semaphore::new(MOST_WAITING_KIB as usize)),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             seen: Watch::default(),
         }
     }
 
-    pub(crate) fn model(&self) -> &Arc<LoadedModel> {
-        &self.model
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// Whether this is what a route declares.
+    pub(crate) fn is(&self, shadow: &Shadow) -> bool {
+        self.shadow == *shadow
+    }
+
+    /// Has it asked from now on.
+    pub(crate) fn load(&self, model: Arc<LoadedModel>) {
+        // Whoever came first has the same.
+        let _ = self.model.set(model);
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.model.get().is_some()
     }
 
     /// The share of the requests that it is asked.
@@ -132,31 +153,36 @@ impl LiveShadow {
         u64::from(self.shadow.share.0)
     }
 
-    /// A request that `answered_by` has answered in so much time.
+    /// A request that `answered_by` has answered in so much time; none while the candidate is not loaded, which is counted.
     pub(crate) fn draw(
         self: &Arc<Self>,
         key: Option<u64>,
         answered_by: &Arc<LoadedModel>,
         took: Duration,
-    ) -> ShadowDraw {
-        ShadowDraw { live: Arc::clone(self), key, answered_by: Arc::clone(answered_by), took }
+    ) -> Option<ShadowDraw> {
+        let Some(model) = self.model.get() else {
+            self.seen.overlook();
+            return None;
+        };
+        let (live, model, answered_by) = (Arc::clone(self), Arc::clone(model), Arc::clone(answered_by));
+        Some(ShadowDraw { live, model, key, answered_by, took })
     }
 
     /// What came of it since the last time, and how many requests were not asked because too many waited.
     pub(crate) fn take(&self) -> (Vec<ShadowObservation>, u64) {
         self.seen.take()
     }
+}
 
-    /// The candidate's answer, with its features where they are its own.
-    async fn answer<I>(&self, question: &Question<I>) -> Result<Predictions, ServingError> {
-        let views = self.model.feature_views();
-        let deadline = Some(Instant::now() + LONGEST);
-        if views.is_empty() || question.complete {
-            return self.model.predict_until(&question.frame, deadline).await.0;
-        }
-        let features = question.source.features(&question.project, views, &question.frame, question.at_ms)?;
-        self.model.predict_until(&question.frame.with(&features), deadline).await.0
+/// The candidate's answer, with its features where they are its own.
+async fn answer<I>(model: &LoadedModel, question: &Question<I>) -> Result<Predictions, ServingError> {
+    let views = model.feature_views();
+    let deadline = Some(Instant::now() + LONGEST);
+    if views.is_empty() || question.complete {
+        return model.predict_until(&question.frame, deadline).await.0;
     }
+    let features = question.source.features(&question.project, views, &question.frame, question.at_ms)?;
+    model.predict_until(&question.frame.with(&features), deadline).await.0
 }
 
 impl ShadowDraw {
@@ -170,7 +196,7 @@ impl ShadowDraw {
             self.live.seen.overlook();
             return;
         };
-        let complete = self.live.model.feature_views() == self.answered_by.feature_views();
+        let complete = self.model.feature_views() == self.answered_by.feature_views();
         let question = Question {
             frame: if complete { beside.frame.with(beside.features) } else { beside.frame.clone() },
             before: beside.predictions.clone(),
@@ -191,7 +217,7 @@ impl ShadowDraw {
         let Ok(turn) = Arc::clone(&self.live.turns).acquire_owned().await else { return };
         let live = Arc::clone(&self.live);
         let first = (question.id_of)(0);
-        let asked = match live.model.is_waited_for() {
+        let asked = match self.model.is_waited_for() {
             true => Ok(self.note(question).await),
             // What computes does so apart from the threads that answer requests.
             false => {
@@ -213,9 +239,9 @@ impl ShadowDraw {
 
     /// Asks, and compares.
     async fn note<I: Fn(usize) -> String>(self, question: Question<I>) -> ShadowObservation {
-        let Self { live, key, took, .. } = self;
+        let Self { live, model, key, took, .. } = self;
         let began = Instant::now();
-        let answer = live.answer(&question).await;
+        let answer = answer(&model, &question).await;
         let candidate_ms = began.elapsed().as_secs_f64() * 1e3;
         let outcome = match answer {
             Ok(after) => {
