@@ -3,7 +3,9 @@
 //! written down, and it is tried again.
 //!
 //! The events of the ledger say when to look; what to do is read from where aliases point now. So an event that is seen twice,
-//! or an alias that moves twice at once, changes nothing twice, and what could not be done is done when it can be.
+//! or an alias that moves twice at once, changes nothing twice, and what could not be done is done when it can be. Of several
+//! servers on one database each looks by itself, and whoever is first changes the route: none stands for the others, which may
+//! be able to load what it can't, and go on when it is gone.
 
 use crate::deploy::{DeployError, Deployments, WantedVariant, WantedVersion, publish, spec};
 use std::collections::{HashMap, HashSet};
@@ -11,11 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use trueline_identity::{Authorized, Caller, Identity, IdentityError, Policy, Project, ReadProject};
-use trueline_ledger::{Cursor, EventFilter, Ledger, LedgerError, ProjectId};
+use trueline_ledger::{EventFilter, Ledger, LedgerError, ProjectId, Tail};
 use trueline_registry::{RegistryError, VersionKey};
 use trueline_serving::{AliasMoved, Endpoint, ServingError, Variant};
 
-const CURSOR: &str = "serving.aliases";
 /// How many indexes of the log are looked at in one go.
 const STRETCH: i64 = 5_000;
 const POLL: Duration = Duration::from_millis(200);
@@ -29,6 +30,8 @@ const MOVING: &[&str] = &[
     "alias.deleted",
     // Where it points may have changed while a version was made ready.
     "endpoint.deployed",
+    // By another server, which may have read the alias before it moved again.
+    "endpoint.followed",
     "model.renamed",
     "release_policy.declared",
     "rollout.cancelled",
@@ -127,18 +130,14 @@ pub struct AliasFollower {
 impl AliasFollower {
     /// Has endpoints follow their aliases until `stop` says so.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let cursor = Cursor::new(self.ledger.db().clone(), CURSOR);
-        // What was left undone when the server stopped is known from where aliases point alone.
-        let mut look = true;
+        let mut tail = None;
         loop {
-            let wait = match self.step(&cursor, look).await {
-                Ok(more) => {
-                    look = false;
-                    if more { Duration::ZERO } else { POLL }
-                }
+            let wait = match self.step(&mut tail).await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => POLL,
                 Err(error) => {
                     tracing::warn!(%error, "aliases can't be followed; trying again");
-                    look = true;
+                    tail = None;
                     TRY_AGAIN
                 }
             };
@@ -149,16 +148,22 @@ impl AliasFollower {
         }
     }
 
-    /// Looks where something happened, where the time has come to try again, or everywhere. Whether there may be more events.
-    async fn step(&self, cursor: &Cursor, everywhere: bool) -> Result<bool, FollowError> {
-        let next = cursor.next_of(MOVING, STRETCH).await?;
+    /// Looks where something happened, where the time has come to try again, or everywhere when it is not known yet what happened:
+    /// where aliases point tells that alone. Whether there may be more events.
+    async fn step(&self, tail: &mut Option<Tail>) -> Result<bool, FollowError> {
+        let everywhere = tail.is_none();
+        let tail = match tail {
+            Some(tail) => tail,
+            None => tail.insert(Tail::at_end(self.ledger.db().clone()).await?),
+        };
+        let next = tail.next_of(MOVING, STRETCH).await?;
         let events = next.as_ref().map(|(events, _)| events.as_slice()).unwrap_or_default();
         let touched: HashSet<&str> = events.iter().map(|event| event.project.as_str()).collect();
         if everywhere || !touched.is_empty() || self.parts.undone.is_due(Instant::now()) {
             self.look(|project| everywhere || touched.contains(project)).await?;
         }
         if let Some((_, until)) = next {
-            cursor.advance(until).await?;
+            tail.advance(until);
             return Ok(true);
         }
         Ok(false)
@@ -214,13 +219,9 @@ impl AliasFollower {
             return Ok(());
         };
         match self.change(project, endpoint, variants, &moved).await {
-            Ok(true) => {
+            // Where somebody else changed the route at that moment, the event of that has it looked at again.
+            Ok(()) => {
                 self.parts.undone.done(&key);
-                Ok(())
-            }
-            Ok(false) => {
-                let why = "the endpoint was changed by somebody else at that moment".to_owned();
-                self.parts.undone.note(key, NotFollowed { moved, why }, Instant::now());
                 Ok(())
             }
             Err(error) => self.stay(project, endpoint, key, &moved, &error).await,
@@ -279,20 +280,20 @@ impl AliasFollower {
         spec(&self.parts.registry, read, &want).await
     }
 
-    /// Loads and tries, writes down, swaps. Not if the route is another one by then.
+    /// Loads and tries, writes down, swaps. Not if the route is another one by then, as when another server was first.
     async fn change(
         &self,
         project: &Project,
         endpoint: &Endpoint,
         variants: Vec<Variant>,
         moved: &AliasMoved,
-    ) -> Result<bool, DeployError> {
+    ) -> Result<(), DeployError> {
         self.parts.plane.prepare(&project.id, &variants).await?;
         let followed = self.parts.endpoints.follow(&project.id, endpoint, variants, moved).await?;
-        let Some(endpoint) = followed else { return Ok(false) };
+        let Some(endpoint) = followed else { return Ok(()) };
         publish(&self.parts.plane, project, &endpoint).await?;
         tracing::info!(endpoint = %endpoint.name, reason = moved.words(), "an endpoint followed an alias");
-        Ok(true)
+        Ok(())
     }
 
     /// Leaves an endpoint as it is, and says why.

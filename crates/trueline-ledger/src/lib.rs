@@ -39,7 +39,7 @@ pub use query::{
     EventFilter, EventPage, EventRow, event, events_after, events_of, happened_after, leaf, leaf_hash,
     newest_index, unsequenced_events_of,
 };
-pub use reactor::Cursor;
+pub use reactor::{Cursor, Tail};
 pub use schema::MODULE;
 pub use source::{Clock, Entropy, Millis, Sources};
 pub use verify::{Finding, Report, Verification, verify_files, verify_rows, waiting_events};

@@ -49,12 +49,7 @@ impl Cursor {
             .read(move |tx: &mut Tx<'_>| {
                 let at =
                     tx.scalar::<i64>("SELECT idx FROM ledger_cursors WHERE name = ?1", &[name.into()])?;
-                let at = at.unwrap_or(-1);
-                let until = newest_index(tx)?.min(at + stretch);
-                if until <= at {
-                    return Ok(None);
-                }
-                Ok(Some((events_of(tx, actions, at, until)?, until)))
+                stretch_after(tx, actions, at.unwrap_or(-1), stretch)
             })
             .await
     }
@@ -77,4 +72,55 @@ impl Cursor {
             .await?;
         Ok(())
     }
+}
+
+/// A position in the log that nobody stores: for a reactor of which each server has its own, and which knows from elsewhere what
+/// happened before it started.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    db: Db,
+    at: i64,
+}
+
+impl Tail {
+    /// At the end of the log as it is now.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn at_end(db: Db) -> Result<Self, LedgerError> {
+        let at = db.read(|tx: &mut Tx<'_>| newest_index(tx)).await?;
+        Ok(Self { db, at })
+    }
+
+    /// As [`Cursor::next_of`].
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next_of(
+        &self,
+        actions: &'static [&'static str],
+        stretch: i64,
+    ) -> Result<Option<(Vec<EventRow>, i64)>, LedgerError> {
+        let at = self.at;
+        self.db.read(move |tx: &mut Tx<'_>| stretch_after(tx, actions, at, stretch)).await
+    }
+
+    /// Moves to `idx`, the last event that was handled.
+    pub fn advance(&mut self, idx: i64) {
+        self.at = idx;
+    }
+}
+
+/// The events of these actions behind `at`, within a stretch of the log, and where that ends.
+fn stretch_after(
+    tx: &mut Tx<'_>,
+    actions: &[&str],
+    at: i64,
+    stretch: i64,
+) -> Result<Option<(Vec<EventRow>, i64)>, LedgerError> {
+    let until = newest_index(tx)?.min(at + stretch);
+    if until <= at {
+        return Ok(None);
+    }
+    Ok(Some((events_of(tx, actions, at, until)?, until)))
 }
