@@ -4,7 +4,7 @@
 use crate::ask::{Arrived, Caller};
 use crate::error::{Refusal, Wording};
 use crate::invocations::score;
-use crate::{App, write};
+use crate::{App, multi_model, write};
 use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, Request, State};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 use trueline_flows::{Knock, Predictor};
-use trueline_serving::TensorCard;
+use trueline_serving::{HostedModels, TensorCard};
 use trueline_tensors::DataType;
 
 /// The longest id that Azure's clients may send.
@@ -36,6 +36,8 @@ pub struct Alone {
     pub vertex: Option<VertexRoutes>,
     /// Whether Azure ML runs the container.
     pub azure: bool,
+    /// The models that SageMaker loads and unloads, if there is not one model alone.
+    pub hosted: Option<HostedModels>,
 }
 
 /// The routes that Vertex AI asks at, as it names them in the environment.
@@ -97,12 +99,18 @@ pub fn router(predictor: Predictor, alone: Alone) -> Router {
             .route("/swagger.json", get(swagger))
             .layer(from_fn(azure_ids));
     }
-    crate::furnished(routes.with_state(root).merge(crate::routes().with_state(app)))
+    let hosted = root.alone.hosted.clone();
+    let mut routes = routes.with_state(root).merge(crate::routes().with_state(Arc::clone(&app)));
+    if let Some(hosted) = hosted {
+        routes = routes.merge(multi_model::router(app, hosted));
+    }
+    crate::furnished(routes)
 }
 
-/// Whether the model answers. Before it does, platforms send nothing.
+/// Whether the model answers. Before it does, platforms send nothing; one that loads models itself is to send those.
 async fn ping(State(root): State<Root>, Extension(knock): Extension<Knock>) -> (StatusCode, &'static str) {
-    match root.app.plane.answers(&knock.project, &root.alone.endpoint) {
+    let hosts = root.alone.hosted.is_some();
+    match hosts || root.app.plane.answers(&knock.project, &root.alone.endpoint) {
         true => (StatusCode::OK, "\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded\n"),
     }

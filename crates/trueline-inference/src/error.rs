@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use trueline_flows::PredictError;
 use trueline_predictions::LogError;
-use trueline_serving::ServingError;
+use trueline_serving::{HostError, ServingError};
 
 /// A refusal in the making.
 #[derive(Debug)]
@@ -213,6 +213,22 @@ impl From<PredictError> for Refusal {
             }
             PredictError::NotLogged(ref log) => Self::log(log, error.to_string()),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", other.to_string()),
+        }
+    }
+}
+
+impl From<HostError> for Refusal {
+    fn from(error: HostError) -> Self {
+        let message = error.to_string();
+        match error {
+            HostError::Exists(_) => Self::conflict(message),
+            HostError::NotFound(_) => Self::not_found(message),
+            HostError::Invalid(_) | HostError::Serving(ServingError::Invalid(_)) => Self::bad(message),
+            HostError::NoMemory { .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "RESOURCE_EXHAUSTED", message)
+            }
+            HostError::Serving(ServingError::Busy(_)) => Self::unavailable(message),
+            HostError::Serving(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message),
         }
     }
 }

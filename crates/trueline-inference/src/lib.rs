@@ -12,6 +12,7 @@ mod error;
 mod invocations;
 mod labels;
 mod lacking;
+mod multi_model;
 mod oip;
 mod parquet_body;
 mod v1;

@@ -9,6 +9,7 @@ use common::models::Models;
 use common::{BINARY, On, Server, python, text};
 use serde_json::json;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use trueline_s3server::S3Server;
 
@@ -86,6 +87,84 @@ fn a_model_that_does_not_answer_what_was_recorded_of_its_example_is_never_ready(
     let ended = Command::new(BINARY).args(["serve", &copied, "--port", "0"]).output().unwrap();
     let told = text(&ended.stderr);
     assert!(!ended.status.success() && told.contains("row 0: it answers"), "{told}");
+}
+
+/// Models `a` and `b` where SageMaker puts them, of which each is a copy of `binary`, and `c`, which is another.
+fn many() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, saved) in [("a", "binary"), ("b", "binary"), ("c", "binary-other")] {
+        let place = root.path().join(name).join("model");
+        std::fs::create_dir_all(&place).unwrap();
+        common::copy_tree(folder(saved).as_ref(), &place);
+    }
+    root
+}
+
+fn loads(container: &Container, root: &Path, name: &str) -> u16 {
+    let url = root.join(name).join("model");
+    container.ask("/models", &json!({ "model_name": name, "url": url })).0
+}
+
+fn status(container: &Container, method: &str, path: &str) -> u16 {
+    container.call(method, path, None, &[]).unwrap().0
+}
+
+#[test]
+fn models_are_loaded_and_unloaded_by_name_as_sagemaker_asks_for_it() {
+    let root = many();
+    let at = root.path();
+    let container = Container::start(&["--multi-model", &at.to_string_lossy()], &[]);
+    assert_eq!(container.call("GET", "/models", None, &[]).unwrap().1, json!({ "models": [] }));
+    assert_eq!(["a", "c", "a"].map(|name| loads(&container, at, name)), [200, 200, 409]);
+
+    let url = |name: &str| at.join(name).join("model");
+    let told = |name: &str| json!({ "modelName": name, "modelUrl": url(name) });
+    assert_eq!(container.call("GET", "/models/c", None, &[]).unwrap().1, told("c"));
+    let (_, page, _) = container.call("GET", "/models?limit=1", None, &[]).unwrap();
+    assert_eq!(page["models"], json!([told("a")]));
+    let next = format!("/models?limit=1&next_page_token={}", page["nextPageToken"].as_str().unwrap());
+    let (_, page, _) = container.call("GET", &next, None, &[]).unwrap();
+    assert_eq!(page, json!({ "models": [told("c")] }));
+
+    for (name, saved) in [("a", "binary"), ("c", "binary-other")] {
+        let expected = Models::saved().expected(saved);
+        for (form, body) in expected.requests() {
+            let (status, answer) = container.ask(&format!("/models/{name}/invoke"), &body);
+            assert_eq!((status, &answer["predictions"]), (200, &expected.predictions), "{form}");
+        }
+    }
+    assert_eq!(status(&container, "DELETE", "/models/a"), 200);
+    let gone = [("GET", "/models/a"), ("DELETE", "/models/a"), ("DELETE", "/models/nobody")];
+    assert!(gone.iter().all(|(method, path)| status(&container, method, path) == 404));
+    assert_eq!(container.ask("/models/a/invoke", &json!({ "instances": [[1.0]] })).0, 404);
+    assert_eq!(loads(&container, at, "a"), 200);
+
+    let (status, why) = container.ask("/models", &json!({ "model_name": "x", "url": folder("binary") }));
+    assert_eq!(status, 400, "a model that lies elsewhere: {why}");
+    let (status, why) = container.ask("/models", &json!({ "model_name": "x", "url": at.join("a") }));
+    assert!(status == 400 && why["message"].as_str().unwrap().contains("MLmodel"), "{why}");
+    std::fs::write(at.join("b/model/model.ubj"), "no model").unwrap();
+    assert_eq!([loads(&container, at, "b"), loads(&container, at, "b")], [500, 500], "its name stays free");
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_until_another_was_unloaded() {
+    let root = many();
+    let (at, below) = (root.path(), root.path().to_string_lossy().into_owned());
+    let sagemaker = Container::start(&[], &[("SAGEMAKER_MULTI_MODEL", "true")]);
+    assert_eq!(sagemaker.call("GET", "/models", None, &[]).unwrap().1, json!({ "models": [] }));
+    let roomy = Container::start(&["--multi-model", &below], &[]);
+    assert_eq!(loads(&roomy, at, "a"), 200);
+    let metrics = roomy.call("GET", "/metrics", None, &[]).unwrap().1;
+    let bytes = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("trueline_models_loaded_bytes "));
+    let bytes: u64 = bytes.unwrap().parse().unwrap();
+
+    let memory = (bytes * 3 / 2).to_string();
+    let tight = Container::start(&["--multi-model", &below, "--model-memory", &memory], &[]);
+    assert_eq!(["a", "b"].map(|name| loads(&tight, at, name)), [200, 507]);
+    assert_eq!([status(&tight, "GET", "/models/a"), status(&tight, "GET", "/models/b")], [200, 404]);
+    assert_eq!(status(&tight, "DELETE", "/models/a"), 200);
+    assert_eq!(["b", "a"].map(|name| loads(&tight, at, name)), [200, 507]);
 }
 
 #[test]

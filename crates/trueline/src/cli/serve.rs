@@ -15,6 +15,8 @@ use trueline_inference::VertexRoutes;
 
 /// Where SageMaker puts a model.
 const SAGEMAKER: &str = "/opt/ml/model";
+/// Where SageMaker puts models that it has loaded by name.
+const SAGEMAKER_MODELS: &str = "/opt/ml/models";
 /// The port that the platforms ask at where they do not say which.
 const USUAL_PORT: u16 = 8080;
 const AZURE_PORT: u16 = 5001;
@@ -24,6 +26,10 @@ pub(crate) struct ServeArgs {
     /// The model: a folder that MLflow saved, one of a bucket as `s3://bucket/folder`, `models:/name/version`,
     /// `models:/name@alias` or `runs:/run/path` of a server; without it the folder that SageMaker, Vertex AI or Azure ML say
     model: Option<String>,
+    /// Have models loaded, asked and unloaded by name, from below this folder alone, as SageMaker's multi-model endpoints do;
+    /// where SAGEMAKER_MULTI_MODEL is true, from below /opt/ml/models
+    #[arg(long, env = "TRUELINE_MULTI_MODEL", value_name = "FOLDER")]
+    multi_model: Option<PathBuf>,
     /// Address to listen on; all addresses where a platform runs the container, else loopback
     #[arg(long, env = "TRUELINE_HOST", value_parser = host)]
     host: Option<IpAddr>,
@@ -61,6 +67,8 @@ struct Platform {
     vertex: Option<VertexRoutes>,
     azure: bool,
     is_one: bool,
+    /// Below which it loads models.
+    models: Option<PathBuf>,
 }
 
 impl Platform {
@@ -89,6 +97,10 @@ impl Platform {
             });
         }
         let port = number("SAGEMAKER_BIND_TO_PORT")?;
+        if variable("SAGEMAKER_MULTI_MODEL").is_some_and(|told| told.eq_ignore_ascii_case("true")) {
+            let models = Some(SAGEMAKER_MODELS.into());
+            return Ok(Self { port, is_one: true, models, ..Self::default() });
+        }
         let is_one = port.is_some() || PathBuf::from(SAGEMAKER).join("MLmodel").is_file();
         Ok(Self { model: is_one.then(|| SAGEMAKER.to_owned()), port, is_one, ..Self::default() })
     }
@@ -97,13 +109,16 @@ impl Platform {
 pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
     start_logging(args.log);
     let platform = Platform::of(|name| std::env::var(name).ok())?;
-    let Some(uri) = args.model.or(platform.model) else {
+    let usual = platform.model.filter(|_| args.multi_model.is_none());
+    let (uri, models) = (args.model.or(usual), args.multi_model.or(platform.models));
+    if uri.is_none() && models.is_none() {
         bail!(
             "name a model: a folder that MLflow saved, `s3://bucket/folder`, `models:/name/version`, `models:/name@alias` or \
              `runs:/run/path`"
         );
-    };
-    let Fetched { folder, kept } = fetch(&uri, &args.connection)?;
+    }
+    let fetched = uri.map(|uri| fetch(&uri, &args.connection)).transpose()?;
+    let (folder, kept) = fetched.map(|Fetched { folder, kept }| (folder, kept)).unzip();
     let host = args.host.unwrap_or(match platform.is_one {
         true => Ipv4Addr::UNSPECIFIED.into(),
         false => Ipv4Addr::LOCALHOST.into(),
@@ -111,6 +126,7 @@ pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
     let port = args.port.or(platform.port).unwrap_or(USUAL_PORT);
     let alone = Alone {
         folder,
+        models,
         name: args.name,
         address: (host, port).into(),
         memory: args.runtimes.memory(),
@@ -161,6 +177,9 @@ mod tests {
         assert_eq!(vertex.vertex.unwrap().predict, "/p");
         let sagemaker = platform(&[("SAGEMAKER_BIND_TO_PORT", "9000")]).unwrap();
         assert_eq!((sagemaker.model.as_deref(), sagemaker.port), (Some(SAGEMAKER), Some(9000)));
+        let several =
+            platform(&[("SAGEMAKER_BIND_TO_PORT", "9000"), ("SAGEMAKER_MULTI_MODEL", "true")]).unwrap();
+        assert_eq!((several.model, several.models.as_deref()), (None, Some(SAGEMAKER_MODELS.as_ref())));
         assert!(platform(&[("SAGEMAKER_BIND_TO_PORT", "many")]).is_err());
         assert!(platform(&[("AIP_HEALTH_ROUTE", "h"), ("AIP_PREDICT_ROUTE", "/p")]).is_err());
     }

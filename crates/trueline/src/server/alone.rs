@@ -1,4 +1,4 @@
-//! The data plane alone: one model out of a folder, for a container. No database, no ledger, no pages.
+//! The data plane alone: one model out of a folder, or those that a platform loads, for a container. No database, no ledger, no pages.
 
 use super::assemble::{DRAIN, StopSignals, threads};
 use super::limits::Limits;
@@ -6,7 +6,7 @@ use super::origin::OriginRules;
 use super::{answering, http, observe};
 use anyhow::Context;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpListener;
@@ -16,8 +16,8 @@ use trueline_inference::VertexRoutes;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_mlflow::MLFLOW_VERSION;
 use trueline_serving::{
-    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, ModelMemory,
-    NoFeatures, Runtimes, Variant,
+    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, HostedModels, LogMode, LogRules, ModelLoader,
+    ModelMemory, NoFeatures, Runtimes, Variant,
 };
 
 /// The project of the one endpoint, by which nobody needs to ask.
@@ -25,8 +25,10 @@ const PROJECT: &str = "default";
 
 /// What is served.
 pub(crate) struct Alone {
-    /// Where MLflow saved the model.
-    pub(crate) folder: PathBuf,
+    /// Where MLflow saved the model; none where a platform will say which.
+    pub(crate) folder: Option<PathBuf>,
+    /// Below which a platform has models that it loads and unloads, if it does.
+    pub(crate) models: Option<PathBuf>,
     /// What the model is called.
     pub(crate) name: String,
     /// The address to listen on.
@@ -57,7 +59,14 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     let metrics = observe::start_metrics()?;
     let folders = Arc::new(Folders::default());
     let loader = ModelLoader::new(Arc::clone(&folders) as _, alone.runtimes);
-    let plane = DataPlane::within(alone.memory, loader, None);
+    // Where a platform decides what is loaded, nothing is unloaded behind its back.
+    let memory = match (&alone.models, alone.memory) {
+        (Some(_), ModelMemory::Bytes(bytes)) => ModelMemory::Fixed(bytes),
+        (_, memory) => memory,
+    };
+    let plane = DataPlane::within(memory, loader, None);
+    let hosted =
+        alone.models.map(|root| HostedModels::new(plane.clone(), Arc::clone(&folders), PROJECT, root));
     plane.set_access(Access { open: true, ..Access::default() });
     let sources = Sources::system();
     let predictor = Predictor {
@@ -74,6 +83,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         mlflow_version: MLFLOW_VERSION,
         vertex: alone.vertex,
         azure: alone.azure,
+        hosted,
     };
     let guard = http::Guard { origins: alone.origins, limits: alone.limits };
     // Platforms ask from the first moment whether the container is well, and are told that the model is being loaded.
@@ -96,24 +106,14 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     let server = answering::answer(listener, app, async move { drop(told.wait_for(|stop| *stop).await) });
     let server = tokio::spawn(server);
 
-    let (folder, model) = (alone.folder.clone(), alone.name.clone());
-    let spec = tokio::task::spawn_blocking(move || folders.add(&folder, &model)).await??;
-    let endpoint = EndpointSnapshot {
-        project: ProjectId::new(PROJECT),
-        project_name: PROJECT.to_owned(),
-        name: alone.name,
-        generation: 1,
-        log: LogMode::BestEffort,
-        sticky_header: None,
-        variants: vec![Variant::new(spec, 1)],
-        rollout: None,
-        shadow: None,
-        log_rules: LogRules::default(),
-    };
-    plane.publish(endpoint).await?;
-    let ready_ms = alone.began.elapsed().as_millis();
-    let folder = alone.folder.display();
-    tracing::info!(%address, model = %folder, ready_ms, "listening on http://{address}");
+    match alone.folder {
+        Some(folder) => {
+            plane.publish(first(&folders, &folder, &alone.name).await?).await?;
+            let (ready_ms, folder) = (alone.began.elapsed().as_millis(), folder.display());
+            tracing::info!(%address, model = %folder, ready_ms, "listening on http://{address}");
+        }
+        None => tracing::info!(%address, "listening on http://{address} for models to be loaded"),
+    }
     let mut told = stopping;
     let overdue = async move {
         drop(told.wait_for(|stop| *stop).await);
@@ -125,4 +125,22 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The endpoint of the model that the container begins with.
+async fn first(folders: &Arc<Folders>, folder: &Path, name: &str) -> anyhow::Result<EndpointSnapshot> {
+    let (folders, folder, model) = (Arc::clone(folders), folder.to_owned(), name.to_owned());
+    let spec = tokio::task::spawn_blocking(move || folders.add(&folder, &model)).await??;
+    Ok(EndpointSnapshot {
+        project: ProjectId::new(PROJECT),
+        project_name: PROJECT.to_owned(),
+        name: name.to_owned(),
+        generation: 1,
+        log: LogMode::BestEffort,
+        sticky_header: None,
+        variants: vec![Variant::new(spec, 1)],
+        rollout: None,
+        shadow: None,
+        log_rules: LogRules::default(),
+    })
 }

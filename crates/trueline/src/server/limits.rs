@@ -61,15 +61,16 @@ pub(crate) async fn admit(
     response
 }
 
-/// Whether a request brings a file, has one put together, or has a version's files copied: their size has no bound worth
-/// a time limit.
+/// Whether a request brings a file, has one put together, has a version's files copied or a model loaded: their size has no bound
+/// worth a time limit.
 fn uploads(method: &Method, path: &str) -> bool {
     let whole = *method == Method::PUT && path.contains("/mlflow-artifacts/artifacts/");
     let parts = *method == Method::POST && path.contains("/mlflow-artifacts/mpu/complete/");
     let version = *method == Method::POST && path.ends_with("/mlflow/model-versions/create");
     let artifact = whole || parts || version;
     let dataset = *method == Method::PUT && path.contains("/api/v1/dataset-files/");
-    artifact || dataset || (*method == Method::POST && path == "/api/v1/capture-files")
+    let model = *method == Method::POST && path == "/models";
+    artifact || dataset || model || (*method == Method::POST && path == "/api/v1/capture-files")
 }
 
 /// How the faces that stand on the database word it.
@@ -91,6 +92,7 @@ mod tests {
         assert!(uploads(&Method::POST, "/ajax-api/2.0/mlflow/model-versions/create"));
         assert!(uploads(&Method::POST, "/api/v1/capture-files"));
         assert!(uploads(&Method::PUT, "/api/v1/dataset-files/0f"));
+        assert!(uploads(&Method::POST, "/models") && !uploads(&Method::POST, "/models/m/invoke"));
         assert!(!uploads(&Method::GET, "/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/x"));
         assert!(!uploads(&Method::POST, "/api/2.0/mlflow/runs/log-batch"));
     }
