@@ -301,12 +301,14 @@ impl Alarm {
     }
 }
 
-/// Bytes of the files without a name that SQLite has open in this process. Only their descriptors tell of them; where the
-/// system does not list these, none are counted.
+/// Bytes of the files without a name that this process has open: SQLite makes such, and nothing else here does. Only their
+/// descriptors tell of them; where the system does not list these, none are counted.
 fn temporary_bytes() -> u64 {
     let is_temporary = |fd: &Path| {
         let target = fs::read_link(fd).unwrap_or_default();
-        target.file_name().is_some_and(|name| name.to_string_lossy().starts_with("etilqs_"))
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        // A file that never had a name, or one that SQLite has taken away itself.
+        name.ends_with(" (deleted)") && (name.starts_with('#') || name.starts_with("etilqs_"))
     };
     let Ok(open) = fs::read_dir("/proc/self/fd") else { return 0 };
     let files = open.flatten().map(|fd| fd.path()).filter(|fd| is_temporary(fd));
