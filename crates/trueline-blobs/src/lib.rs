@@ -5,11 +5,13 @@
 //! answered only when file and folder are fsynced (local), or when the store has it (remote). Which blobs go is decided by
 //! whoever knows all that refers to them; here it is seen to that none goes that was put a moment ago.
 //!
-//! Beside them, plain objects of a bucket ([`Bucket`]), which lie under keys that others know and may change.
+//! Beside them, plain objects of a bucket ([`Bucket`]), which lie under keys that others know and may change; and those of a
+//! folder or a bucket ([`Objects`]) that are written once from files.
 
 mod bucket;
 mod error;
 mod multipart;
+mod objects;
 mod pour;
 mod reading;
 mod reference;
@@ -20,6 +22,7 @@ mod sweep;
 pub use bucket::{Bucket, BucketEntry, Object};
 pub use error::BlobError;
 pub use multipart::{MOST_PARTS, SignedUpload, Stored};
+pub use objects::Objects;
 pub use pour::{Poured, pour};
 pub use reading::stream_file;
 pub use reference::{Reference, References};

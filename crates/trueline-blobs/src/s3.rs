@@ -49,6 +49,11 @@ pub enum BucketError {
     /// The URI is none of a bucket.
     #[error("`{0}` names no bucket: write s3://bucket or s3://bucket/folder")]
     Uri(String),
+    /// The URI names neither a folder nor a bucket.
+    #[error(
+        "`{0}` is no place for objects: write s3://bucket/folder, file:///folder or the path of a folder"
+    )]
+    Place(String),
     /// A variable of the environment that this server does not honour is set.
     #[error("the variable {name} is set, which this server can't honour for a bucket: {instead}")]
     Refused {

@@ -44,6 +44,8 @@ pub struct PredictionSweeper {
     pub monitoring: Monitoring,
     /// The clock.
     pub ledger: Ledger,
+    /// Whether there is an archive, which has what goes first.
+    pub archived: bool,
     /// How long predictions are kept where nothing is declared; none is for ever.
     pub usual_ms: Option<Millis>,
 }
@@ -124,7 +126,7 @@ impl PredictionSweeper {
     /// Has the ledger know first. `false` while it does not know the segment at all.
     async fn tell(&self, sealed: &Sealed, kept_ms: Millis) -> Result<bool, ServingError> {
         let why = Deletion { received_until_ms: sealed.received_at_ms.1, kept_ms };
-        self.segments.delete(segment_of(sealed), why).await
+        self.segments.delete(segment_of(sealed), why, self.archived).await
     }
 
     async fn rules(&self) -> Result<HashMap<StreamName, LogRules>, ServingError> {

@@ -388,8 +388,9 @@ impl Kind for LogQueryError {
     fn kind(&self) -> FaultKind {
         match self {
             Self::Query(_) | Self::TooMuch => FaultKind::Invalid,
-            Self::Busy => FaultKind::Busy,
-            Self::Log(_) | Self::Thread(_) => FaultKind::Internal,
+            Self::Busy | Self::Swept => FaultKind::Busy,
+            Self::Serving(inner) => inner.kind(),
+            Self::Log(_) | Self::Archive(_) | Self::Changed(_) | Self::Thread(_) => FaultKind::Internal,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
 mod admission;
+mod archive;
 mod artifact_proxy;
 mod authors;
 mod blob_references;
@@ -51,6 +52,7 @@ mod verify_segments;
 mod verify_state;
 mod watch;
 
+pub use archive::{ArchiveError, ArchiveReader, PredictionArchive, PredictionArchiver};
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, is_frozen, list_folder};
 pub use capture_source::{
     Keep, capture_code, capture_environment, interpreter_of, packages, seeds, was_kept,

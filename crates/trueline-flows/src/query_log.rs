@@ -1,21 +1,25 @@
 //! SQL over a project's prediction log: what is sealed and what was made durable a moment ago, copied into tables that are
 //! there for one question. The log itself is only read.
 
+use crate::archive::{ArchiveReader, ArchivedRow};
 use crate::predict::json_of;
+use crate::record_segments::name_of;
 use serde_json::{Value as Json, json};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use trueline_blobs::BlobError;
 use trueline_identity::{Authorized, ReadProject};
 use trueline_ledger::Millis;
 use trueline_predictions::{
-    Columns, Cursor, EVERY, Label, LogError, Outputs, Page, PredictionLog, Record, Scalar, Scan, Stage,
-    Status,
+    Columns, Cursor, EVERY, Label, LogError, Outputs, Page, PredictionId, PredictionLog, Record, Scalar,
+    Scan, Stage, Status, StreamName,
 };
 use trueline_query::{QueryError, Sql, SqlAnswer, SqlMost, SqlValue};
-use trueline_serving::EndpointName;
+use trueline_serving::{ArchivedSegment, EndpointName, ServingError};
 
 /// Questions that are answered at once.
 const AT_ONCE: usize = 2;
@@ -88,6 +92,18 @@ pub enum LogQueryError {
     /// Others ask.
     #[error("{AT_ONCE} questions are being answered; ask again in a moment")]
     Busy,
+    /// The archive can't be read.
+    #[error("the archive of predictions: {0}")]
+    Archive(#[from] BlobError),
+    /// What the archive holds can't be looked up.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// An object of the archive is another than was put there.
+    #[error("{0} is not what was archived: its SHA-256 differs from the ledger's; restore the object")]
+    Changed(String),
+    /// The log was swept meanwhile.
+    #[error("predictions were deleted from the log while they were read; ask again")]
+    Swept,
     /// The reading thread ended.
     #[error("the log could not be read: {0}")]
     Thread(String),
@@ -97,6 +113,7 @@ pub enum LogQueryError {
 #[derive(Clone, Debug)]
 pub struct LogQueries {
     log: Arc<PredictionLog>,
+    archive: Option<ArchiveReader>,
     places: Arc<Semaphore>,
 }
 
@@ -104,7 +121,13 @@ impl LogQueries {
     /// Over a log.
     #[must_use]
     pub fn new(log: Arc<PredictionLog>) -> Self {
-        Self { log, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { log, archive: None, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// With an archive, which is read where the log holds no longer what was archived.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<ArchiveReader>) -> Self {
+        Self { archive, ..self }
     }
 
     /// Answers a question about the caller's project.
@@ -117,16 +140,65 @@ impl LogQueries {
         question: LogQuestion,
     ) -> Result<LogAnswer, LogQueryError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| LogQueryError::Busy)?;
-        let (log, project) = (Arc::clone(&self.log), leave.project().to_string());
+        let archive = match &self.archive {
+            Some(reader) => Some(Archive {
+                reader: reader.clone(),
+                held: reader.held(leave.project()).await?,
+                handle: Handle::current(),
+            }),
+            None => None,
+        };
+        let asked = Asked { log: Arc::clone(&self.log), archive, project: leave.project().to_string() };
         let ask = move || {
             let _place = place;
-            answer(&log, &project, &question)
+            answer(&asked, &question)
         };
         tokio::task::spawn_blocking(ask).await.map_err(|e| LogQueryError::Thread(e.to_string()))?
     }
 }
 
-fn answer(log: &PredictionLog, project: &str, question: &LogQuestion) -> Result<LogAnswer, LogQueryError> {
+/// What a question is asked of.
+struct Asked {
+    log: Arc<PredictionLog>,
+    archive: Option<Archive>,
+    project: String,
+}
+
+/// What the archive holds of the project.
+struct Archive {
+    reader: ArchiveReader,
+    held: Vec<ArchivedSegment>,
+    handle: Handle,
+}
+
+impl Asked {
+    /// Gives what the archive has of a stream, up to a segment, to `visit`.
+    fn archived(
+        &self,
+        stream: &StreamName,
+        through: u64,
+        within: Option<&Range<Millis>>,
+        mut visit: impl FnMut(&ArchivedRow<'_>) -> Result<(), LogQueryError>,
+    ) -> Result<(), LogQueryError> {
+        let Some(Archive { reader, held, handle }) = &self.archive else { return Ok(()) };
+        let name = name_of(stream);
+        for segment in held.iter().filter(|held| held.stream == name && held.number <= through) {
+            for object in &segment.copy.objects {
+                reader.read(handle, object, within, &mut visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something that was to be read here may have gone, and was not read there.
+    fn check_not_swept(&self, stream: &StreamName, removed: u64) -> Result<(), LogQueryError> {
+        let swept = self.archive.is_some() && self.log.removed_through(stream) != removed;
+        if swept { Err(LogQueryError::Swept) } else { Ok(()) }
+    }
+}
+
+fn answer(asked: &Asked, question: &LogQuestion) -> Result<LogAnswer, LogQueryError> {
+    let (log, project) = (&asked.log, &asked.project);
     let mut loading = Loading { sql: Sql::begin(TABLES, TIME)?, read: 0 };
     let within = question.event_time_ms.clone();
     let narrowed = question.endpoint.is_some() || within.is_some();
@@ -136,16 +208,33 @@ fn answer(log: &PredictionLog, project: &str, question: &LogQuestion) -> Result<
         if question.endpoint.as_ref().is_some_and(|asked| asked.as_str() != endpoint) {
             continue;
         }
+        let removed = log.removed_through(&stream);
+        asked.archived(&stream, removed, within.as_ref(), |row| {
+            known.extend(row.prediction_id().filter(|_| narrowed));
+            loading.put(PREDICTION, row.prediction())
+        })?;
         let page = |scan: &Scan| log.scan(project, endpoint, scan);
         loading.load(within.clone(), page, PREDICTION, prediction, |one| {
             known.extend(narrowed.then_some(one.prediction_id));
             true
         })?;
+        asked.check_not_swept(&stream, removed)?;
     }
     let predictions = loading.read;
     // A label has an event time of its own, so all of them are looked at; those of other predictions are not put in.
-    let wanted = |one: &Label| !narrowed || known.contains(&one.prediction_id);
-    loading.load(None, |scan| log.scan_labels(project, scan), LABEL, label, wanted)?;
+    let wanted = |id: &PredictionId| !narrowed || known.contains(id);
+    let stream = StreamName::Labels { project: project.clone() };
+    let removed = log.removed_through(&stream);
+    // The older ones first: the last to be put in holds.
+    asked.archived(&stream, removed, None, |row| {
+        match row.prediction_id().is_some_and(|id| wanted(&id)) {
+            true => loading.put(LABEL, row.label()),
+            false => Ok(()),
+        }
+    })?;
+    let of_wanted = |one: &Label| wanted(&one.prediction_id);
+    loading.load(None, |scan| log.scan_labels(project, scan), LABEL, label, of_wanted)?;
+    asked.check_not_swept(&stream, removed)?;
     let labels = loading.read - predictions;
     loading.sql.run(LABELS_LOADED)?;
     let most = SqlMost { rows: question.rows, bytes: ANSWER_BYTES };
@@ -172,11 +261,7 @@ impl Loading {
             let found = page(&scan)?;
             self.sql.in_time()?;
             for item in found.items.iter().filter(|item| wanted(item)) {
-                self.read += 1;
-                if self.read > MOST_READ {
-                    return Err(LogQueryError::TooMuch);
-                }
-                self.sql.insert(statement, row(item))?;
+                self.put(statement, row(item))?;
             }
             if found.end {
                 return Ok(());
@@ -184,14 +269,24 @@ impl Loading {
             scan.from = found.next;
         }
     }
+
+    fn put(&mut self, statement: &str, row: impl IntoIterator<Item = SqlValue>) -> Result<(), LogQueryError> {
+        self.read += 1;
+        if self.read > MOST_READ {
+            return Err(LogQueryError::TooMuch);
+        }
+        // A clock is cheap, and the rows of an object come from a disk or a network.
+        self.sql.in_time()?;
+        Ok(self.sql.insert(statement, row)?)
+    }
 }
 
-fn text(text: impl Into<String>) -> SqlValue {
+pub(crate) fn text(text: impl Into<String>) -> SqlValue {
     SqlValue::Text(text.into())
 }
 
 /// A time as text that sorts as the times do: all have the same digits.
-fn time(ms: Millis) -> SqlValue {
+pub(crate) fn time(ms: Millis) -> SqlValue {
     match jiff::Timestamp::from_millisecond(ms) {
         Ok(at) => text(at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()),
         Err(_) => SqlValue::Null,

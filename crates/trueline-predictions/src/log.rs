@@ -242,7 +242,7 @@ impl PredictionLog {
     /// # Errors
     /// [`LogError::Cursor`] for a position that is not of this log; when a file can't be read or is damaged.
     pub fn scan(&self, project: &str, endpoint: &str, what: &Scan) -> Result<Page<Record>, LogError> {
-        read(self.streams.get(project, Some(endpoint)), what, Record::decode)
+        read(self.streams.get(project, Some(endpoint)), what, u64::MAX, Record::decode)
     }
 
     /// Records of an endpoint from the newest back. Reads files: call it where blocking is allowed.
@@ -266,7 +266,43 @@ impl PredictionLog {
     /// # Errors
     /// As [`scan`](Self::scan).
     pub fn scan_labels(&self, project: &str, what: &Scan) -> Result<Page<Label>, LogError> {
-        read(self.streams.get(project, None), what, Label::decode)
+        read(self.streams.get(project, None), what, u64::MAX, Label::decode)
+    }
+
+    /// A page of a project's labels, of what lies in segments up to `through` alone. Reads files: call it where blocking is
+    /// allowed.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn scan_labels_through(
+        &self,
+        project: &str,
+        through: u64,
+        what: &Scan,
+    ) -> Result<Page<Label>, LogError> {
+        read(self.streams.get(project, None), what, through, Label::decode)
+    }
+
+    /// A page of an endpoint's records, of what lies in segments up to `through` alone. Reads files: call it where blocking
+    /// is allowed.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn scan_through(
+        &self,
+        project: &str,
+        endpoint: &str,
+        through: u64,
+        what: &Scan,
+    ) -> Result<Page<Record>, LogError> {
+        read(self.streams.get(project, Some(endpoint)), what, through, Record::decode)
+    }
+
+    /// The newest segment of a stream that was removed, with all before it; 0 when none was.
+    #[must_use]
+    pub fn removed_through(&self, stream: &StreamName) -> u64 {
+        let found = self.streams.get(stream.project(), stream.endpoint());
+        found.map_or(0, |stream| stream.segments.removed().through)
     }
 
     /// Where the labels of a project end now: who reads on from here sees those alone that come later.
@@ -418,10 +454,11 @@ fn within_batch(what: &'static str, bytes: usize) -> Result<(), LogError> {
 fn read<T>(
     stream: Option<Arc<Stream>>,
     what: &Scan,
+    through: u64,
     decode: impl Fn(&[u8]) -> Result<T, crate::DecodeError>,
 ) -> Result<Page<T>, LogError> {
     match stream {
-        Some(stream) => scan::page(&stream.segments, what, decode),
+        Some(stream) => scan::page(&stream.segments, what, through, decode),
         None => Ok(Page { items: Vec::new(), next: what.from, end: true }),
     }
 }

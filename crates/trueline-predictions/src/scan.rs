@@ -23,6 +23,12 @@ impl Cursor {
     /// Before the first item.
     pub const START: Self = Self { segment: 0, offset: 0, item: 0 };
 
+    /// Before the first item of a segment.
+    #[must_use]
+    pub fn of_segment(segment: u64) -> Self {
+        Self { segment, ..Self::START }
+    }
+
     /// Reads what [`Display`](fmt::Display) wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -62,12 +68,15 @@ pub struct Page<T> {
     pub end: bool,
 }
 
+/// A page of what lies in segments up to `through`.
 pub(crate) fn page<T>(
     segments: &Segments,
     scan: &Scan,
+    through: u64,
     decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
 ) -> Result<Page<T>, LogError> {
-    let extents = segments.extents(scan.from.segment);
+    let mut extents = segments.extents(scan.from.segment);
+    extents.retain(|extent| extent.number <= through);
     if !segments.is_removed(scan.from.segment) && !is_of(&extents, scan.from) {
         return Err(LogError::Cursor(scan.from.to_string()));
     }

@@ -7,6 +7,7 @@
 //! data      snapshot ─ endpoint ─ variants ─ model   memory; persisted beside, for a start without a database
 //! ```
 
+mod archived_segments;
 mod batching;
 mod blob_references;
 mod cache;
@@ -43,6 +44,7 @@ mod signature;
 mod snapshot;
 mod status;
 
+pub use archived_segments::{Archived, ArchivedObject, ArchivedSegment, SegmentDigest};
 pub use batching::Batched;
 pub use blob_references::routed_blobs;
 pub use cache::{MemoryUse, ModelMemory};

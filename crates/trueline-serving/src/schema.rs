@@ -3,7 +3,8 @@
 use trueline_db::{Migration, Module};
 
 /// Serving's part of the schema.
-pub const MODULE: Module = Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END] };
+pub const MODULE: Module =
+    Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE] };
 
 const FIRST: Migration = Migration {
     version: 1,
@@ -94,3 +95,13 @@ const LOG_RULES: Migration =
 /// When a segment of the prediction log was deleted, because it was kept for long enough; null while it is there.
 const SEGMENTS_END: Migration =
     Migration { version: 4, sql: "ALTER TABLE prediction_segments ADD COLUMN deleted_at_ms BIGINT;" };
+
+/// Where a segment of the prediction log was archived, as JSON, until when what is in it came, and when the copy was deleted.
+const ARCHIVE: Migration = Migration {
+    version: 5,
+    sql: "
+ALTER TABLE prediction_segments ADD COLUMN archived TEXT;
+ALTER TABLE prediction_segments ADD COLUMN archived_until_ms BIGINT;
+ALTER TABLE prediction_segments ADD COLUMN archive_deleted_at_ms BIGINT;
+",
+};

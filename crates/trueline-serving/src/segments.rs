@@ -1,6 +1,7 @@
 //! Sealed segments of the prediction log, as the ledger knows them: one event with a digest each, so that a changed or
 //! missing file is found.
 
+use crate::archived_segments::{ARCHIVE_DELETED, ARCHIVED, Archived, ArchivedObject};
 use crate::error::ServingError;
 use crate::rollout::{Mismatch, disagreements};
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ pub struct Deletion {
 /// The ledger's side of the prediction log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SealedSegments {
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
 }
 
 fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str) -> Result<u64, ServingError> {
@@ -57,16 +58,34 @@ fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str) -> Result<u64, Servi
 }
 
 /// A row in words.
-fn said(sha256: &str, deleted: bool) -> String {
-    format!("{sha256}{}", if deleted { ", deleted" } else { "" })
+fn said(sha256: &str, deleted: bool, copy: Option<&Copy>) -> String {
+    let copy = copy.map(|copy| {
+        format!(", archived as {}{}", copy.said, if copy.deleted { ", deleted there" } else { "" })
+    });
+    format!("{sha256}{}{}", if deleted { ", deleted" } else { "" }, copy.unwrap_or_default())
+}
+
+/// A segment's copy in the archive.
+#[derive(Clone, Debug)]
+struct Copy {
+    /// The paths and digests of its objects.
+    said: String,
+    deleted: bool,
+}
+
+impl Copy {
+    fn of(archived: &Archived, deleted: bool) -> Self {
+        let object = |object: &ArchivedObject| format!("{} with SHA-256 {}", object.path, object.sha256);
+        Self { said: archived.objects.iter().map(object).collect::<Vec<_>>().join(" and "), deleted }
+    }
 }
 
 /// A segment's id within its project, as events have it.
-fn id_of(stream: &str, number: u64) -> String {
+pub(crate) fn id_of(stream: &str, number: u64) -> String {
     format!("{stream}/{number}")
 }
 
-fn column(number: u64) -> i64 {
+pub(crate) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -116,16 +135,23 @@ impl SealedSegments {
     }
 
     /// Writes down that a segment is about to be deleted because it was kept for long enough; one of which that is written
-    /// down changes nothing. `false` when no event tells of this segment with these bytes: then it must stay.
+    /// down changes nothing. `false` when no event tells of this segment with these bytes, or, where there is an `archive`, none
+    /// of its copy there: then it must stay.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn delete(&self, segment: SealedSegment, why: Deletion) -> Result<bool, ServingError> {
+    pub async fn delete(
+        &self,
+        segment: SealedSegment,
+        why: Deletion,
+        archive: bool,
+    ) -> Result<bool, ServingError> {
         let asked = segment.clone();
         match self.ledger.db().read(move |tx| recorded(tx, &asked)).await? {
             None => return Ok(false),
-            Some(Recorded { deleted: true }) => return Ok(true),
-            Some(Recorded { deleted: false }) => {}
+            Some(Recorded { deleted: true, .. }) => return Ok(true),
+            Some(Recorded { archived: false, .. }) if archive => return Ok(false),
+            Some(Recorded { .. }) => {}
         }
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
@@ -162,12 +188,13 @@ struct DeletedSegment {
 
 struct Recorded {
     deleted: bool,
+    archived: bool,
 }
 
 /// What is recorded of a segment that has these bytes.
 fn recorded(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<Option<Recorded>, ServingError> {
     let row = tx.query_opt(
-        "SELECT deleted_at_ms FROM prediction_segments
+        "SELECT deleted_at_ms, archived FROM prediction_segments
          WHERE project = ?1 AND stream = ?2 AND number = ?3 AND sha256 = ?4",
         &[
             (&segment.project).into(),
@@ -176,8 +203,11 @@ fn recorded(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<Option<Recorded>
             (&segment.sha256).into(),
         ],
     )?;
-    let deleted = |mut row: Row| Ok(Recorded { deleted: row.take::<Option<i64>>(0)?.is_some() });
-    row.map(deleted).transpose()
+    let read = |mut row: Row| {
+        let deleted = row.take::<Option<i64>>(0)?.is_some();
+        Ok(Recorded { deleted, archived: row.take::<Option<String>>(1)?.is_some() })
+    };
+    row.map(read).transpose()
 }
 
 /// What one event says of a segment.
@@ -195,6 +225,27 @@ pub struct ToldSegment {
     pub segment: Option<SealedSegment>,
     /// Whether a later event tells that it was deleted, because it was kept for long enough.
     pub deleted: bool,
+    /// Its copy in the archive.
+    copy: Option<Copy>,
+    /// The event that tells of its copy had its payload erased.
+    copy_unknown: bool,
+}
+
+impl ToldSegment {
+    /// Takes in a later event.
+    fn go_on(&mut self, event: &EventRow) {
+        match event.action.as_str() {
+            DELETED => self.deleted = true,
+            ARCHIVED => {
+                let copy = event.payload.as_ref().map(|payload| payload["copy"].clone());
+                let copy = copy.and_then(|copy| serde_json::from_value(copy).ok());
+                self.copy_unknown = copy.is_none();
+                self.copy = copy.map(|archived| Copy::of(&archived, false));
+            }
+            ARCHIVE_DELETED => self.copy.iter_mut().for_each(|copy| copy.deleted = true),
+            _ => {}
+        }
+    }
 }
 
 /// Sealed segments as the ledger tells them, in the order in which they were recorded, for `trueline ledger verify
@@ -208,7 +259,7 @@ pub struct SegmentReplay {
 
 impl SegmentReplay {
     /// The actions whose events are replayed.
-    pub const ACTIONS: &[&str] = &[SEALED, DELETED];
+    pub const ACTIONS: &[&str] = &[SEALED, DELETED, ARCHIVED, ARCHIVE_DELETED];
 
     /// Takes in the next event, in the order of commit.
     pub fn apply(&mut self, event: &EventRow) {
@@ -224,15 +275,16 @@ impl SegmentReplay {
                     number,
                     segment: event.payload.clone().and_then(|payload| serde_json::from_value(payload).ok()),
                     deleted: false,
+                    copy: None,
+                    copy_unknown: false,
                 });
                 self.places.insert(key, self.told.len() - 1);
             }
-            DELETED => {
+            _ => {
                 if let Some(told) = self.places.get(&key).and_then(|at| self.told.get_mut(*at)) {
-                    told.deleted = true;
+                    told.go_on(event);
                 }
             }
-            _ => {}
         }
     }
 
@@ -248,15 +300,23 @@ impl SegmentReplay {
     /// What the database says.
     pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
         let key = |told: &ToldSegment| (told.project.clone(), id_of(&told.stream, told.number));
-        let digest = |told: &ToldSegment| told.segment.as_ref().map(|s| said(&s.sha256, told.deleted));
+        let digest = |told: &ToldSegment| {
+            let known = told.segment.as_ref().filter(|_| !told.copy_unknown);
+            known.map(|s| said(&s.sha256, told.deleted, told.copy.as_ref()))
+        };
         let told: BTreeMap<_, _> = self.told.iter().map(|told| (key(told), digest(told))).collect();
         let mut found = BTreeMap::new();
-        let sql = "SELECT project, stream, number, sha256, deleted_at_ms FROM prediction_segments";
+        let sql = "SELECT project, stream, number, sha256, deleted_at_ms, archived, archive_deleted_at_ms
+                   FROM prediction_segments";
         for mut row in tx.query(sql, &[])? {
             let (project, stream, number): (String, String, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
             let number = u64::try_from(number).unwrap_or(0);
             let deleted = row.take::<Option<i64>>(4)?.is_some();
-            found.insert((project, id_of(&stream, number)), said(&row.take::<String>(3)?, deleted));
+            let archived = row.take::<Option<String>>(5)?.and_then(|text| serde_json::from_str(&text).ok());
+            let copy_deleted = row.take::<Option<i64>>(6)?.is_some();
+            let copy = archived.map(|archived| Copy::of(&archived, copy_deleted));
+            let said = said(&row.take::<String>(3)?, deleted, copy.as_ref());
+            found.insert((project, id_of(&stream, number)), said);
         }
         Ok(disagreements("prediction segment", &told, &found))
     }

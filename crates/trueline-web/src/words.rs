@@ -36,6 +36,8 @@ pub fn verb(action: &str) -> String {
         "incident.noted" => "added a note to",
         "metrics.sealed" => "sealed the metrics of",
         "predictions.sealed" => "sealed a segment of",
+        "predictions.archived" => "archived a segment of",
+        "predictions.archive_deleted" => "deleted from the archive a segment of",
         "predictions.deleted" => "deleted a segment of",
         "alias.set" => "pointed",
         "alias.deleted" => "removed",

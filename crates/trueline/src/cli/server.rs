@@ -8,8 +8,8 @@ use regex::Regex;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use trueline_blobs::{Bucket, is_bucket};
-use trueline_flows::Retention;
+use trueline_blobs::{Bucket, Objects, is_bucket};
+use trueline_flows::{PredictionArchive, Retention};
 use trueline_mlflow::Modes;
 use trueline_pipelines::Span;
 use trueline_tracking::ArtifactPlaces;
@@ -72,6 +72,12 @@ struct RetentionArgs {
     /// for never
     #[arg(long, env = "TRUELINE_PREDICTION_RETENTION", default_value = "off", value_name = "TIME", value_parser = span_or_off)]
     prediction_retention: Cadence,
+    /// Folder (file:///folder) or bucket (s3://bucket/folder) to which sealed predictions and labels are written as Parquet
+    #[arg(long, env = "TRUELINE_PREDICTION_ARCHIVE", value_name = "URI")]
+    prediction_archive: Option<String>,
+    /// Delete from the archive so long after they came, `off` for never
+    #[arg(long, env = "TRUELINE_PREDICTION_ARCHIVE_RETENTION", default_value = "off", value_name = "TIME", value_parser = span_or_off)]
+    prediction_archive_retention: Cadence,
 }
 
 impl RetentionArgs {
@@ -82,6 +88,17 @@ impl RetentionArgs {
             every_ms: self.collect_every.0.map(Span::millis),
             predictions_ms: self.prediction_retention.0.map(Span::millis),
         }
+    }
+}
+
+impl RetentionArgs {
+    fn archive(&self) -> anyhow::Result<Option<PredictionArchive>> {
+        let Some(uri) = &self.prediction_archive else { return Ok(None) };
+        let objects = Objects::open(uri, |name| std::env::var(name).ok())?;
+        Ok(Some(PredictionArchive {
+            objects,
+            keep_ms: self.prediction_archive_retention.0.map(Span::millis),
+        }))
     }
 }
 
@@ -158,7 +175,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
     };
     let (runtimes, memory) = (args.runtimes.runtimes(&args.data_dir), args.runtimes.memory());
     let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);
-    let retention = args.retention.rules();
+    let (retention, archive) = (args.retention.rules(), args.retention.archive()?);
     let ServerArgs { data_dir, host, port, database, artifacts, origins, version_source_pattern, .. } = args;
     let origins = OriginRules::new(origins, host.is_loopback());
     let modes = artifacts.modes();
@@ -177,6 +194,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
         origins,
         limits,
         retention,
+        archive,
         basic_auth,
         workspaces,
         began,

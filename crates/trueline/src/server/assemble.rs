@@ -55,6 +55,8 @@ pub(crate) struct ServerConfig {
     pub(crate) limits: super::limits::Limits,
     /// How long deleted things are kept.
     pub(crate) retention: trueline_flows::Retention,
+    /// Where sealed predictions are archived, if they are.
+    pub(crate) archive: Option<trueline_flows::PredictionArchive>,
     /// Whether users come in with passwords and have permissions on single resources.
     pub(crate) basic_auth: bool,
     /// Whether a request's header may choose a workspace, which is a project.

@@ -14,10 +14,11 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, AliasFollower, CheckedFolders, Collector, Deployments, LogQueries, MATERIALISE_TASK,
-    PredictionSweeper, Reach, Rehearsals, Releases, Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK,
-    Tracer, TrainingReferences, Undone, VERIFY_TASK, Watcher, deliver_alert, materialise_task,
-    react_triggers, reconcile, run_segment_recorder, training_set_task, verify_task,
+    Access, AliasFollower, ArchiveReader, CheckedFolders, Collector, Deployments, LogQueries,
+    MATERIALISE_TASK, PredictionArchive, PredictionArchiver, PredictionSweeper, Reach, Rehearsals, Releases,
+    Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone, VERIFY_TASK,
+    Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
+    training_set_task, verify_task,
 };
 use trueline_identity::{Identity, Policy};
 use trueline_ledger::{Ledger, LedgerFiles, LedgerKey, Sources};
@@ -79,6 +80,7 @@ struct Parts {
     reach: Reach,
     collector: Collector,
     retention: Retention,
+    archive: Option<PredictionArchive>,
 }
 
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
@@ -122,6 +124,7 @@ async fn run(
     ledger_key: String,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let archiver = archiver(&parts);
     // The sequencer takes in what the others write, so it stops when they have.
     let (stop_sequencer, sequencer_stopping) = watch::channel(false);
     let mut sequencer = tokio::spawn({
@@ -184,9 +187,18 @@ async fn run(
         endpoints: parts.deployments.endpoints.clone(),
         monitoring: parts.monitoring.clone(),
         ledger: parts.ledger.clone(),
+        archived: parts.archive.is_some(),
         usual_ms: parts.retention.predictions_ms,
     };
     let expirer = tokio::spawn(expirer.run(stopping.clone()));
+    let archiver = tokio::spawn({
+        let stopping = stopping.clone();
+        async move {
+            if let Some(archiver) = archiver {
+                archiver.run(stopping).await;
+            }
+        }
+    });
     // A worker of their own: a webhook that does not answer must not hold up other tasks.
     let deliveries =
         Worker::new(parts.ledger.clone(), parts.tasks.clone(), format!("alerts-{}", std::process::id()))
@@ -232,6 +244,7 @@ async fn run(
         ("keeper of endpoints", keeper),
         ("recorder of sealed predictions", recorder),
         ("sweeper of old predictions", expirer),
+        ("archiver of predictions", archiver),
         ("judge of rollouts", judge),
         ("follower of aliases", follower),
         ("sealer of points", sealer),
@@ -245,6 +258,24 @@ async fn run(
     }
     stop_sequencer.send_replace(true);
     Ok(sequencer.await??)
+}
+
+/// What writes the archive of predictions, where there is one.
+fn archiver(parts: &Parts) -> Option<PredictionArchiver> {
+    Some(PredictionArchiver {
+        log: Arc::clone(&parts.log),
+        segments: SealedSegments::new(parts.ledger.clone()),
+        identity: parts.access.identity().clone(),
+        blobs: parts.collector.blobs.clone(),
+        ledger: parts.ledger.clone(),
+        archive: parts.archive.clone()?,
+    })
+}
+
+/// What reads the archive of predictions, where there is one.
+fn archive_reader(parts: &Parts) -> Option<ArchiveReader> {
+    let (segments, blobs) = (SealedSegments::new(parts.ledger.clone()), parts.collector.blobs.clone());
+    Some(ArchiveReader { archive: parts.archive.clone()?, segments, blobs })
 }
 
 /// Runs the steps of pipelines, and starts pipelines whose triggers see their event.
@@ -366,6 +397,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         steps,
         collector,
         retention: config.retention,
+        archive: config.archive.clone(),
     })
 }
 
@@ -412,7 +444,7 @@ fn faces(parts: &Parts, ledger_folder: PathBuf, ledger_key: String, config: &Ser
         data: parts.data.clone(),
         features: parts.features.clone(),
         tracer,
-        queries: LogQueries::new(Arc::clone(&parts.log)),
+        queries: LogQueries::new(Arc::clone(&parts.log)).with_archive(archive_reader(parts)),
         releases: parts.releases.clone(),
         monitoring: parts.monitoring.clone(),
         reach: parts.reach,
