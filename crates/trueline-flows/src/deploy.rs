@@ -241,6 +241,7 @@ fn snapshot(project: &Project, endpoint: &Endpoint) -> Option<EndpointSnapshot> 
         variants: route.variants.clone(),
         rollout: route.rollout.clone(),
         shadow: route.shadow.clone(),
+        segments: route.segments.clone(),
         log_rules: endpoint.log_rules.clone(),
     })
 }

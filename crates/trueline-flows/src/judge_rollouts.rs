@@ -2,9 +2,12 @@
 //! the requests do not: what they showed waits in memory until the next sitting.
 
 use crate::deploy::{Deployments, publish};
+use crate::judge_labels::take_in_labels;
 use std::collections::HashMap;
+use std::sync::Arc;
 use trueline_identity::Project;
 use trueline_ledger::{Millis, Sources};
+use trueline_predictions::PredictionLog;
 use trueline_serving::ServingError;
 use trueline_serving::rollout::{Evidence, Move, Progress, Report, Rollout, RolloutState, decide, explain};
 use trueline_stats::StatsError;
@@ -18,6 +21,8 @@ const SAVE_WITH_KEYS: Millis = 5_000;
 #[derive(Debug)]
 pub struct RolloutJudge {
     parts: Deployments,
+    /// Where labels are read.
+    log: Arc<PredictionLog>,
     sources: Sources,
     /// What was seen so far, by rollout.
     cases: HashMap<String, Case>,
@@ -32,6 +37,8 @@ struct Case {
     numbers: Option<Report>,
     saved_at_ms: Millis,
     unsaved: bool,
+    /// Whether its labels could not be read the last time, which is told once.
+    without_labels: bool,
 }
 
 fn broken(error: StatsError) -> ServingError {
@@ -41,8 +48,8 @@ fn broken(error: StatsError) -> ServingError {
 impl RolloutJudge {
     /// With nothing seen yet; what was written down is read when a rollout is first judged.
     #[must_use]
-    pub fn new(parts: Deployments, sources: Sources) -> Self {
-        Self { parts, sources, cases: HashMap::new(), swept: false }
+    pub fn new(parts: Deployments, log: Arc<PredictionLog>, sources: Sources) -> Self {
+        Self { parts, log, sources, cases: HashMap::new(), swept: false }
     }
 
     /// Judges every rollout that is under way, once.
@@ -85,7 +92,10 @@ impl RolloutJudge {
         let Some(case) = self.cases.get_mut(&id) else { return Ok(()) };
         case.rollout = rollout;
         // It may be a hundred thousand requests, which would keep others from being answered.
-        let (what, numbers) = tokio::task::block_in_place(|| case.look(&self.parts, self.sources.now()))?;
+        let (what, numbers) = tokio::task::block_in_place(|| {
+            case.look_at_labels(&self.log);
+            case.look(&self.parts, self.sources.now())
+        })?;
         if what == Move::Stay {
             return case.save_when_due(&self.parts, self.sources.now()).await;
         }
@@ -108,7 +118,7 @@ impl Case {
             Some(saved) => saved,
             None => Evidence::new(&rollout.plan).map_err(broken)?,
         };
-        Ok(Self { rollout, evidence, numbers: None, saved_at_ms: 0, unsaved: false })
+        Ok(Self { rollout, evidence, numbers: None, saved_at_ms: 0, unsaved: false, without_labels: false })
     }
 
     /// Has the evidence know where the rollout is.
@@ -123,6 +133,18 @@ impl Case {
         self.unsaved |= !seen.is_empty() || shed > 0;
         self.evidence.shed(shed);
         seen.iter().try_for_each(|one| self.evidence.observe_shadow(one)).map_err(broken)
+    }
+
+    /// Takes in the labels that came. What goes wrong with them does not keep requests from being judged.
+    fn look_at_labels(&mut self, log: &PredictionLog) {
+        match take_in_labels(log, &self.rollout, &mut self.evidence) {
+            Ok(some) => (self.unsaved, self.without_labels) = (self.unsaved || some, false),
+            Err(error) if !self.without_labels => {
+                tracing::warn!(%error, rollout = self.rollout.id, "labels are tried again every second");
+                self.without_labels = true;
+            }
+            Err(_) => {}
+        }
     }
 
     /// Takes in what came since the last time, and says what is to be done.

@@ -138,7 +138,12 @@ pub fn labels_since(
     let mut finder = log.finder(project, Some(endpoint));
     let mut left = bounds.most;
     while !seen.end && left > 0 && began.elapsed() < bounds.longest {
-        let scan = Scan { from: seen.next, event_time_ms: None, limit: left.min(PAGE), until: Some(began + bounds.longest) };
+        let scan = Scan {
+            from: seen.next,
+            event_time_ms: None,
+            limit: left.min(PAGE),
+            until: Some(began + bounds.longest),
+        };
         let page = log.scan_labels(project, &scan)?;
         left -= page.items.len().min(left);
         for label in page.items {

@@ -19,6 +19,7 @@ mod fault;
 mod follow_aliases;
 mod gate_facts;
 mod import_model;
+mod judge_labels;
 mod judge_rollouts;
 mod keep_traces;
 mod labelled;

@@ -68,6 +68,7 @@ impl Scoring {
             variants: vec![Variant::new(spec, 1)],
             rollout: None,
             shadow: None,
+            segments: Vec::new(),
             log_rules: LogRules::default(),
         };
         runtime.block_on(plane.publish(endpoint)).map_err(|e| told(&e))?;

@@ -4,7 +4,7 @@ use crate::error::ServingError;
 use crate::log_rules::LogRules;
 use crate::model::ModelSpec;
 use crate::rehearsal::RehearsalReport;
-use crate::rollout::{Shadow, store};
+use crate::rollout::{Plan, Shadow, store};
 use crate::route::{
     Endpoint, EndpointName, LogMode, NewEndpoint, Route, RouteChange, Variant, answer_alike, check_variants,
 };
@@ -26,7 +26,9 @@ fn not_found(name: &EndpointName) -> ServingError {
 }
 
 const ROUTE: &str =
-    "SELECT generation, change, variants, rollout, reason, changed_by, changed_at_ms, shadow FROM endpoint_routes
+    "SELECT generation, change, variants, rollout, reason, changed_by, changed_at_ms, shadow,
+         (SELECT plan FROM rollouts WHERE rollouts.project = endpoint_routes.project AND rollouts.id = endpoint_routes.rollout)
+     FROM endpoint_routes
      WHERE project = ?1 AND endpoint = ?2";
 
 fn route_from(row: &mut Row) -> Result<Route, ServingError> {
@@ -34,7 +36,10 @@ fn route_from(row: &mut Row) -> Result<Route, ServingError> {
     let variants = serde_json::from_str(&row.take::<String>(2)?).map_err(unread)?;
     let shadow: Option<String> = row.take(7)?;
     let shadow = shadow.map(|text| serde_json::from_str(&text)).transpose().map_err(unread)?;
+    let plan: Option<String> = row.take(8)?;
+    let plan: Option<Plan> = plan.map(|text| serde_json::from_str(&text)).transpose().map_err(unread)?;
     Ok(Route {
+        segments: plan.map(|plan| plan.segments).unwrap_or_default(),
         generation: row.take(0)?,
         change: RouteChange::parse(&row.take::<String>(1)?),
         variants,

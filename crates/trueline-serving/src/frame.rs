@@ -183,6 +183,13 @@ impl Frame {
         matches!(self.origin, Origin::Table | Origin::Arrays | Origin::Document)
     }
 
+    /// The first row's value of a column; null without the column, or where it has no single value for a row.
+    #[must_use]
+    pub fn first_of(&self, name: &str) -> Json {
+        let column = self.column(name).filter(|column| column.width() == 1 && column.rows() > 0);
+        column.map_or(Json::Null, |column| column.values().json(0))
+    }
+
     /// The values of a column that has one for each row; none of one that has several.
     #[must_use]
     pub fn cells_of(&self, column: usize) -> Option<Cells<'_>> {

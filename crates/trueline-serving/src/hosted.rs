@@ -126,6 +126,7 @@ impl HostedModels {
             variants: vec![Variant::new(spec, 1)],
             rollout: None,
             shadow: None,
+            segments: Vec::new(),
             log_rules: LogRules::default(),
         };
         self.plane.publish(endpoint).await?;

@@ -2,11 +2,14 @@
 
 use crate::cache::Slot;
 use crate::error::ServingError;
+use crate::frame::Frame;
 use crate::log_rules::LogRules;
 use crate::meters::Meters;
 use crate::model::LoadedModel;
 use crate::recent::Lately;
-use crate::rollout::{Drawn, LiveShadow, Observation, Outcome, Share, Watch};
+use crate::rollout::{
+    Drawn, InSegments, LiveShadow, Observation, Outcome, SegmentColumn, Share, Watch, segments_of,
+};
 use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot};
 use crate::status::VariantStatus;
@@ -76,13 +79,18 @@ struct Trial<'l> {
     arm: Arm,
     share: Share,
     key: Option<u64>,
+    segments: &'l [SegmentColumn],
 }
 
 impl Picked<'_> {
     /// Has the rollout that is under way, if any, take note of what came of the request.
-    pub(crate) fn observe(&self, outcome: impl FnOnce() -> Outcome) {
-        if let Some(Trial { watch, arm, share, key, .. }) = self.trial {
-            watch.put(Observation { arm, share, key, outcome: outcome() });
+    pub(crate) fn observe(&self, frame: &Frame, outcome: impl FnOnce() -> Outcome) {
+        if let Some(Trial { watch, arm, share, key, segments, .. }) = self.trial {
+            let segments = match segments {
+                [] => InSegments::default(),
+                declared => segments_of(declared, |column| Some(frame.first_of(column))),
+            };
+            watch.put(Observation { arm, share, key, segments, outcome: outcome() });
         }
     }
 
@@ -245,6 +253,7 @@ impl LiveEndpoint {
             arm: if tried { Arm::Canary } else { Arm::Champion },
             share: Share::of(candidate.weight, self.total),
             key: sticky.is_some().then_some(first),
+            segments: &self.snapshot.segments,
         };
         Picked { variant: &self.variants[place], trial: Some(trial) }
     }

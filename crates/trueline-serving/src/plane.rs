@@ -280,7 +280,7 @@ impl DataPlane {
             Err(error) => (Vec::new(), (Err(error), Batched::default())),
         };
         batched.queued += woken;
-        picked.observe(|| Outcome::of(predictions.as_ref().ok(), began.elapsed()));
+        picked.observe(ask.frame, || Outcome::of(predictions.as_ref().ok(), began.elapsed()));
         variant.count(predictions.is_err());
         let shadow = match endpoint.shadow(ask.sticky, ask.lot) {
             Some((shadow, key)) if ask.version.is_none() && predictions.is_ok() => {

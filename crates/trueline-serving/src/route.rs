@@ -4,7 +4,7 @@
 use crate::error::ServingError;
 use crate::log_rules::LogRules;
 use crate::model::ModelSpec;
-use crate::rollout::Shadow;
+use crate::rollout::{SegmentColumn, Shadow};
 use serde::{Deserialize, Serialize};
 use trueline_ledger::Millis;
 
@@ -152,6 +152,9 @@ pub struct Route {
     /// The version that is asked as well, without anybody getting its answers: the rollout's candidate before its first step.
     #[serde(default)]
     pub shadow: Option<Shadow>,
+    /// The segments that the rollout judges apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentColumn>,
     /// Why it was changed.
     pub reason: String,
     /// Who changed it.

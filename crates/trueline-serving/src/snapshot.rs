@@ -5,7 +5,7 @@ use crate::card::ModelCard;
 use crate::error::ServingError;
 use crate::log_rules::LogRules;
 use crate::model::ModelSpec;
-use crate::rollout::Shadow;
+use crate::rollout::{SegmentColumn, Shadow};
 use crate::route::{LogMode, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +36,9 @@ pub struct EndpointSnapshot {
     /// The version that is asked as well, without anybody getting its answers.
     #[serde(default)]
     pub shadow: Option<Shadow>,
+    /// The segments that the rollout under way judges apart.
+    #[serde(default)]
+    pub segments: Vec<SegmentColumn>,
     /// What of its predictions is logged, and how.
     #[serde(default)]
     pub log_rules: LogRules,

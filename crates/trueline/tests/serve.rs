@@ -156,7 +156,8 @@ fn a_model_that_does_not_fit_is_refused_until_another_was_unloaded() {
     let roomy = Container::start(&["--multi-model", &below], &[]);
     assert_eq!(loads(&roomy, at, "a"), 200);
     let metrics = roomy.call("GET", "/metrics", None, &[]).unwrap().1;
-    let bytes = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("trueline_models_loaded_bytes "));
+    let bytes =
+        metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("trueline_models_loaded_bytes "));
     let bytes: u64 = bytes.unwrap().parse().unwrap();
 
     let memory = (bytes * 3 / 2).to_string();

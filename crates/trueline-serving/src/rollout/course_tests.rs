@@ -3,8 +3,8 @@
 use super::*;
 use crate::comparison::Difference;
 use crate::rollout::{
-    Evidence, Limits, Names, Observation, Outcome, ShadowObservation, ShadowOutcome, ShadowPhase, Step,
-    explain,
+    Evidence, InSegments, Limits, Names, Observation, Outcome, ShadowObservation, ShadowOutcome, ShadowPhase,
+    Step, explain,
 };
 use trueline_stats::prng::SplitMix64;
 use trueline_stats::sequential::Arm;
@@ -18,6 +18,11 @@ struct Nature {
 }
 
 const GOOD: Nature = Nature { failures: 0.005, mean: 0.2, latency_ms: 4.0 };
+
+/// The segments of a plan that has none.
+fn nowhere() -> InSegments {
+    InSegments::default()
+}
 
 const AT_START: Progress =
     Progress { shadowing: false, step: 0, step_since_ms: 0, in_step: 0, started_at_ms: 0, held: false };
@@ -58,7 +63,7 @@ fn run(plan: &Plan, seed: u64, candidate: Nature, each_second: u64, seconds: i64
             );
             let arm = if lot >= 1.0 - share.fraction() { Arm::Canary } else { Arm::Champion };
             let outcome = draw(&mut random, if arm == Arm::Canary { candidate } else { GOOD });
-            evidence.observe(&Observation { arm, share, key, outcome }).unwrap();
+            evidence.observe(&Observation { arm, share, key, segments: nowhere(), outcome }).unwrap();
         }
         progress.in_step = evidence.in_step();
         let report = evidence.look().unwrap();
@@ -169,7 +174,9 @@ fn what_is_written_down_goes_on_as_if_nothing_had_happened() {
             let arm = if random.next_f64() < 0.2 { Arm::Canary } else { Arm::Champion };
             let outcome = draw(random, GOOD);
             let share = plan.share(1).unwrap();
-            evidence.observe(&Observation { arm, share, key: Some(i % 997), outcome }).unwrap();
+            evidence
+                .observe(&Observation { arm, share, key: Some(i % 997), segments: nowhere(), outcome })
+                .unwrap();
         }
         evidence.look().unwrap()
     };
@@ -207,7 +214,7 @@ fn false_rollbacks(runs: u64, seconds: i64, keys: Option<u64>) -> u64 {
                 );
                 let arm = if lot >= 1.0 - share.fraction() { Arm::Canary } else { Arm::Champion };
                 let outcome = draw(&mut random, nature);
-                evidence.observe(&Observation { arm, share, key, outcome }).unwrap();
+                evidence.observe(&Observation { arm, share, key, segments: nowhere(), outcome }).unwrap();
             }
             evidence.look().unwrap().verdict == Verdict::RollBack
         })

@@ -4,29 +4,33 @@
 use super::Arms;
 use super::mean::MeanTest;
 use super::plan::{Plan, Share};
+use super::quality::{LabelSeen, LabelsLeftOut, QualityTest, precise};
 use super::rate::RateTest;
 use super::report::{LatencyReport, Report};
+use super::segment_tests::{Noted, SegmentTest, metric};
+use super::segments::{self, Segment};
 use super::shadow::{DIFFERING, FAILING, ShadowObservation, ShadowTest};
 use super::watch::{Observation, Outcome};
 use serde::{Deserialize, Serialize};
 use trueline_stats::StatsError;
 use trueline_stats::hash::mix64;
 use trueline_stats::sequential::{
-    Arm, FirstPerKey, Judge, LatencyBins, LatencyHistogram, MetricEvidence, MetricRule, Missing,
-    SlowThreshold,
+    Arm, Decision, FirstPerKey, Judge, LatencyBins, LatencyHistogram, MetricEvidence, MetricRule, Missing,
+    SlowThreshold, Verdict,
 };
 
 const ERRORS: &str = "errors";
 const PREDICTION: &str = "prediction";
 const LATENCY: &str = "latency";
+const METRICS: [&str; 3] = [ERRORS, PREDICTION, LATENCY];
 
 /// Requests after which a threshold for slow ones is drawn.
 const LEAST_PAST: u64 = 500;
 /// Bits of the filter of keys as a power of 2: 128 KiB, good for some 130,000 keys; beyond, new ones are overlooked more
 /// and more, which costs power, not validity.
-const FILTER_BITS: u32 = 20;
+pub(super) const FILTER_BITS: u32 = 20;
 /// Apart from what routes a key, so that which keys the filter overlooks says nothing of their arm.
-const FILTER_SEED: u64 = 0x7275_6e6e_656c_6521;
+pub(super) const FILTER_SEED: u64 = 0x7275_6e6e_656c_6521;
 
 /// What an event of a key is to the filter.
 #[derive(Clone, Copy)]
@@ -48,6 +52,12 @@ enum First {
 ///
 /// **Shadow.** What it shows is two more metrics in the average of e-values, so that alpha is spent once over all of a
 /// rollout. After it they stay as they are: the average of e-values stays one.
+///
+/// **Segments.** The same metrics again on each part of the traffic that the plan names, in the same average. All segments of a
+/// metric together weigh as much as the whole: an average of e-values is never weaker than a union bound with the same weights,
+/// and what harms everybody needs but twice the evidence, however many segments there are.
+///
+/// **Labels.** What they say comes in another order, and has its own part of alpha; see `quality`.
 ///
 /// **Restarts.** The state is written down every few seconds, as a whole. What came after the last time is lost at a
 /// crash, and the state goes on from there: every test here is a supermartingale given the past, whatever stretch of
@@ -74,6 +84,20 @@ pub struct Evidence {
     shadowing: bool,
     #[serde(default)]
     shadow: Option<ShadowTest>,
+    #[serde(default)]
+    segments: Vec<SegmentTest>,
+    /// Those of the segments, apart, so that they don't fill the filter of the whole.
+    #[serde(default)]
+    segment_keys: Option<FirstPerKey>,
+    #[serde(default)]
+    quality: Option<QualityTest>,
+    /// The part of alpha of what requests show; all of it without labels.
+    #[serde(default = "all")]
+    part: f64,
+}
+
+fn all() -> f64 {
+    1.0
 }
 
 /// 1 µs to 120 s in steps of 2 %.
@@ -93,6 +117,47 @@ fn rule(name: &str) -> MetricRule {
     MetricRule { name: name.to_owned(), margin: 1.0, weight: 1.0, required, least_observations: 1 }
 }
 
+/// What the judge weighs: each metric of the whole as 1, those of the segments together as much again.
+fn rules(shadow: bool, segments: &[Segment]) -> Vec<MetricRule> {
+    let whole = METRICS.into_iter().chain([DIFFERING, FAILING].into_iter().filter(|_| shadow)).map(rule);
+    let weight = 1.0 / precise(segments.len());
+    let apart = |s: &Segment| {
+        METRICS.map(|name| MetricRule { weight, required: s.required, ..rule(&metric(name, &s.name)) })
+    };
+    whole.chain(segments.iter().flat_map(apart)).collect()
+}
+
+/// What requests and labels say together. Each has its part of alpha, so an e-value of one counts as that part of it: the larger
+/// reaches 1/alpha when one of the two has reached its own bound.
+fn together(requests: Decision, labels: Option<Decision>, alpha: f64, part: f64) -> Decision {
+    let Some(labels) = labels else { return requests };
+    let one = |decision: &Decision, part: f64| (decision.log_e + part.ln(), decision.p_value / part);
+    let (own, other) = (one(&requests, part), one(&labels, 1.0 - part));
+    let missing: Vec<Missing> = requests.missing.into_iter().chain(labels.missing).collect();
+    let verdict = match [requests.verdict, labels.verdict].contains(&Verdict::RollBack) {
+        true => Verdict::RollBack,
+        false if missing.is_empty() => Verdict::Promote,
+        false => Verdict::Hold,
+    };
+    Decision {
+        verdict,
+        log_e: own.0.max(other.0),
+        p_value: own.1.min(other.1).min(1.0),
+        alpha,
+        metrics: requests.metrics.into_iter().chain(labels.metrics).collect(),
+        missing,
+    }
+}
+
+/// Whether this is the first of its kind of its key; without a key it always is.
+fn admit(keys: &mut Option<FirstPerKey>, key: Option<u64>, kind: u64) -> Result<bool, StatsError> {
+    let Some(key) = key else { return Ok(true) };
+    if keys.is_none() {
+        *keys = Some(FirstPerKey::new(FILTER_BITS, FILTER_SEED)?);
+    }
+    Ok(keys.as_mut().is_none_or(|keys| keys.admit(mix64(key ^ mix64(kind)))))
+}
+
 impl Evidence {
     /// Nothing seen yet.
     ///
@@ -105,8 +170,15 @@ impl Evidence {
         let margin = limits.latency_ratio.max(1.0) - 1.0;
         let shadow = plan.shadow.as_ref();
         let shadow = shadow.map(|s| ShadowTest::new(s, alpha, limits.latency_quantile, bins)).transpose()?;
-        let metrics = [ERRORS, PREDICTION, LATENCY].into_iter();
-        let metrics = metrics.chain([DIFFERING, FAILING].into_iter().filter(|_| shadow.is_some()));
+        let declared = segments::all(&plan.segments);
+        let rules = rules(shadow.is_some(), &declared);
+        let own: f64 = rules.iter().map(|rule| rule.weight).sum();
+        let part = limits.quality.as_ref().map_or(1.0, |_| own / (own + QualityTest::weight(&declared)));
+        let quality = limits.quality.as_ref();
+        let quality = quality
+            .map(|q| QualityTest::new(q, &declared, alpha, alpha * (1.0 - part), first_share))
+            .transpose()?;
+        let segment = |s: Segment| SegmentTest::new(s.name, s.required, limits, first_share);
         Ok(Self {
             step: 0,
             in_step: 0,
@@ -123,9 +195,13 @@ impl Evidence {
             quantile: limits.latency_quantile,
             alpha,
             keys: None,
-            judge: Judge::new(alpha, metrics.map(rule).collect())?,
+            judge: Judge::new(alpha * part, rules)?,
             shadowing: false,
             shadow,
+            segments: declared.into_iter().map(segment).collect::<Result<_, StatsError>>()?,
+            segment_keys: None,
+            quality,
+            part,
         })
     }
 
@@ -144,7 +220,29 @@ impl Evidence {
     /// Whether something was observed in keys, which makes the state large.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        self.keys.is_some()
+        self.keys.is_some() || self.quality.as_ref().is_some_and(QualityTest::has_keys)
+    }
+
+    /// Where the labels are read on, empty before the first look at them; none where the plan has no limit of quality.
+    #[must_use]
+    pub fn labels_from(&self) -> Option<&str> {
+        self.quality.as_ref().map(QualityTest::cursor)
+    }
+
+    /// Says how far the labels were read, and what of them was not taken in. It is kept together with what they said.
+    pub fn labels_read(&mut self, next: String, left_out: LabelsLeftOut) {
+        if let Some(quality) = &mut self.quality {
+            quality.leave_out(left_out);
+            quality.read_to(next);
+        }
+    }
+
+    /// Takes in a prediction whose label has come; the first label of each, or those who correct one would choose what counts.
+    ///
+    /// # Errors
+    /// As for [`Evidence::observe`].
+    pub fn observe_label(&mut self, seen: &LabelSeen) -> Result<(), StatsError> {
+        self.quality.as_mut().map_or(Ok(()), |quality| quality.observe(seen))
     }
 
     /// Says whether the rollout is in shadow.
@@ -203,30 +301,72 @@ impl Evidence {
         if failed && self.first(seen.key, First::Failure)? {
             self.errors.bad(arm, share)?;
         }
-        let Outcome::Answered { prediction, latency_ms } = seen.outcome else { return Ok(()) };
-        if first {
-            self.prediction.observe(arm, prediction, share)?;
+        let mut slow = None;
+        if let Outcome::Answered { prediction, latency_ms } = seen.outcome {
+            if first {
+                self.prediction.observe(arm, prediction, share)?;
+            }
+            slow = self.observe_latency(seen, latency_ms, first)?;
         }
-        self.latencies.of(arm).observe(latency_ms)?;
+        for place in seen.segments.places(self.segments.len()) {
+            self.observe_segment(seen, place, slow)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in how long it took; whether it was slow, once that can be said.
+    fn observe_latency(
+        &mut self,
+        seen: &Observation,
+        ms: f64,
+        first: bool,
+    ) -> Result<Option<bool>, StatsError> {
+        let (arm, share) = (seen.arm, seen.share.fraction());
+        self.latencies.of(arm).observe(ms)?;
         let known = self.slow_from.threshold().is_some();
         // The floor is the same for both arms, so it takes as much from either.
-        let slow = self.slow_from.is_slow(arm, latency_ms)? && latency_ms > self.slow_floor;
+        let slow = self.slow_from.is_slow(arm, ms)? && ms > self.slow_floor;
         if first && known {
             self.slow.unit(arm, slow, share)?;
         }
         if slow && self.first(seen.key, First::Slow)? {
             self.slow.bad(arm, share)?;
         }
-        Ok(())
+        Ok(known.then_some(slow))
+    }
+
+    fn observe_segment(
+        &mut self,
+        seen: &Observation,
+        place: usize,
+        slow: Option<bool>,
+    ) -> Result<(), StatsError> {
+        let prediction = match seen.outcome {
+            Outcome::Failed => None,
+            Outcome::Answered { prediction, .. } => Some(prediction),
+        };
+        let failed = prediction.is_none();
+        let noted = Noted {
+            arm: seen.arm,
+            share: seen.share.fraction(),
+            first: self.first_in(place, seen.key, First::Request)?,
+            first_failure: failed && self.first_in(place, seen.key, First::Failure)?,
+            first_slow: slow == Some(true) && self.first_in(place, seen.key, First::Slow)?,
+            failed,
+            slow,
+            prediction,
+        };
+        self.segments[place].observe(&noted)
     }
 
     /// Whether this is the first of its kind of its key; without a key it always is.
     fn first(&mut self, key: Option<u64>, kind: First) -> Result<bool, StatsError> {
-        let Some(key) = key else { return Ok(true) };
-        if self.keys.is_none() {
-            self.keys = Some(FirstPerKey::new(FILTER_BITS, FILTER_SEED)?);
-        }
-        Ok(self.keys.as_mut().is_none_or(|keys| keys.admit(mix64(key ^ mix64(kind as u64)))))
+        admit(&mut self.keys, key, kind as u64)
+    }
+
+    /// The same in a segment.
+    fn first_in(&mut self, place: usize, key: Option<u64>, kind: First) -> Result<bool, StatsError> {
+        admit(&mut self.segment_keys, key, (place as u64 + 1) << 8 | kind as u64)
     }
 
     /// Looks at it all: what it says, with its numbers. The evidence of harm is kept: a later look can't take it back.
@@ -242,7 +382,12 @@ impl Evidence {
         if let Some(shadow) = &self.shadow {
             seen.extend(shadow.evidence()?);
         }
+        for segment in &self.segments {
+            seen.extend(segment.evidence(METRICS)?);
+        }
         let decision = self.judge.look(&seen)?;
+        let labels = self.quality.as_mut().map(QualityTest::look).transpose()?;
+        let decision = together(decision, labels, self.alpha, self.part);
         // In shadow nothing else can be seen, so nothing else is waited for.
         let lacking = |one: &MetricEvidence| {
             Some(Missing { name: one.name.clone(), reason: rule(&one.name).missing(Some(one))? })
@@ -262,6 +407,8 @@ impl Evidence {
             prediction: self.prediction.report()?,
             latency: self.latency()?,
             shadow: self.shadow.as_ref().map(ShadowTest::report).transpose()?,
+            segments: self.segments.iter().map(SegmentTest::report).collect::<Result<_, _>>()?,
+            quality: self.quality.as_ref().map(QualityTest::report).transpose()?,
             missing,
         })
     }

@@ -10,13 +10,19 @@
 
 mod course;
 mod evidence;
+mod loss;
 mod mean;
+#[cfg(test)]
+mod part_tests;
 mod plan;
+mod quality;
 mod rate;
 mod record;
 mod replay;
 mod report;
 mod rollouts;
+mod segment_tests;
+mod segments;
 pub(crate) mod shadow;
 pub(crate) mod store;
 mod watch;
@@ -24,12 +30,16 @@ mod words;
 
 pub use course::{Move, Progress, decide};
 pub use evidence::Evidence;
+pub use loss::{Measure, Said};
 pub use plan::{Inconclusive, Limits, Plan, Share, Step};
+pub use quality::{LabelSeen, LabelsLeftOut, LossReport, QualityLimit, QualityReport, SegmentLoss};
 pub use record::{Rollout, RolloutDecision, RolloutState};
 pub(crate) use replay::disagreements;
 pub use replay::{Mismatch, RolloutReplay};
 pub use report::{LatencyReport, MeanReport, RateReport, Report};
 pub use rollouts::{Moved, Rollouts};
+pub use segment_tests::SegmentReport;
+pub use segments::{InSegments, SegmentColumn, segments_of};
 use serde::{Deserialize, Serialize};
 pub(crate) use shadow::LiveShadow;
 pub use shadow::{

@@ -1,6 +1,8 @@
 //! What a rollout was started with: its steps, what harm it allows, and what becomes of it when the time is over. None of
 //! it changes later, since the statistics are only valid for what was fixed before the first look.
 
+use super::quality::QualityLimit;
+use super::segments::{self, SegmentColumn};
 use super::shadow::{Shadow, ShadowPhase};
 use crate::error::ServingError;
 use crate::model::ModelSpec;
@@ -56,6 +58,8 @@ pub struct Limits {
     pub slow_difference: f64,
     /// A request that takes less than this, in milliseconds, is never slow.
     pub latency_floor_ms: f64,
+    /// How much quality it may cost, by the labels that arrive; nothing is judged by labels without it.
+    pub quality: Option<QualityLimit>,
 }
 
 /// What becomes of a rollout whose time is over before the numbers speak.
@@ -79,6 +83,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What harm is allowed.
     pub limits: Limits,
+    /// Parts of the traffic that are judged apart, by the same limits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentColumn>,
     /// After so many seconds it is over, whatever the numbers say.
     pub longest_seconds: u64,
     /// What becomes of it then.
@@ -150,6 +157,7 @@ impl Default for Limits {
             latency_ratio: 1.5,
             slow_difference: 0.02,
             latency_floor_ms: 1.0,
+            quality: None,
         }
     }
 }
@@ -160,6 +168,7 @@ impl Default for Plan {
             shadow: None,
             steps: [5.0, 20.0, 50.0].map(Step::to).to_vec(),
             limits: Limits::default(),
+            segments: Vec::new(),
             longest_seconds: 24 * 3600,
             on_inconclusive: Inconclusive::Hold,
         }
@@ -193,6 +202,7 @@ impl Plan {
         if let Some(shadow) = &self.shadow {
             shadow.check().or_else(wrong)?;
         }
+        segments::check(&self.segments).or_else(wrong)?;
         self.limits.check().or_else(wrong)
     }
 
@@ -244,7 +254,7 @@ impl Limits {
         if !(self.latency_floor_ms >= 0.0 && self.latency_floor_ms.is_finite()) {
             return Err("latency_floor_ms is 0 or more".to_owned());
         }
-        Ok(())
+        self.quality.as_ref().map_or(Ok(()), QualityLimit::check)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The numbers behind a decision, as events, tables and faces carry them.
 
 use super::Arms;
+use super::quality::QualityReport;
+use super::segment_tests::SegmentReport;
 use super::shadow::ShadowReport;
 use serde::{Deserialize, Serialize};
 use trueline_stats::sequential::{Interval, Missing, Verdict};
@@ -29,6 +31,12 @@ pub struct Report {
     /// What the shadow showed; none without one.
     #[serde(default)]
     pub shadow: Option<ShadowReport>,
+    /// The same in the segments of the plan, in its order.
+    #[serde(default)]
+    pub segments: Vec<SegmentReport>,
+    /// Quality, as far as labels have come; none without a limit of it.
+    #[serde(default)]
+    pub quality: Option<QualityReport>,
     /// What promotion waits for; while it is in shadow, what the first step waits for; empty when nothing stands against it.
     pub missing: Vec<Missing>,
 }

@@ -1,6 +1,7 @@
 //! What the data plane sees of a rollout: each answer of either arm, handed over to the judge in memory.
 
 use super::plan::Share;
+use super::segments::InSegments;
 use crate::predictions::Predictions;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Observation {
     pub share: Share,
     /// The hash of the key that assigned it; none when chance did.
     pub key: Option<u64>,
+    /// The segments in which it lies.
+    pub segments: InSegments,
     /// What came of it.
     pub outcome: Outcome,
 }

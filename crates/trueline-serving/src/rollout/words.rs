@@ -2,7 +2,9 @@
 
 use super::course::Move;
 use super::plan::Plan;
+use super::quality::{LossReport, QualityReport, precise};
 use super::report::{MeanReport, RateReport, Report};
+use super::segment_tests::SegmentReport;
 use super::shadow::{ShadowReport, ShareReport};
 use trueline_stats::sequential::{Interval, MissingReason};
 
@@ -52,6 +54,8 @@ fn harm(report: &Report, names: &Names) -> String {
         said.push((shadow.differing.log_e, differing(shadow, names)));
         said.push((shadow.failing.log_e, failing(shadow, names)));
     }
+    said.extend(report.segments.iter().flat_map(|segment| in_segment(segment, report.segments.len(), names)));
+    said.extend(report.quality.iter().flat_map(|all| quality_harm(all, names)));
     said.sort_by(|a, b| b.0.total_cmp(&a.0));
     format!("{} ({})", said[0].1, evidence(report))
 }
@@ -65,6 +69,55 @@ fn evidence(report: &Report) -> String {
         number(report.alpha),
         report.requests.candidate,
         report.requests.baseline
+    )
+}
+
+/// What is seen of a segment, with the logarithm of what it weighs beside the whole.
+fn in_segment(segment: &SegmentReport, segments: usize, names: &Names) -> [(f64, String); 3] {
+    let said = |log_e: f64, what: String| {
+        (log_e - precise(segments).ln(), format!("where {}, {what}", segment.name))
+    };
+    let slow = &segment.slow;
+    [
+        said(segment.errors.log_e, errors(&segment.errors, names)),
+        said(segment.prediction.log_e, prediction(&segment.prediction, names)),
+        said(
+            slow.log_e,
+            format!(
+                "{} of {} of {} were slow, {} of {} of {}",
+                slow.bad.candidate,
+                slow.units.candidate,
+                names.candidate,
+                slow.bad.baseline,
+                slow.units.baseline,
+                names.baseline
+            ),
+        ),
+    ]
+}
+
+/// What labels say, of everything and of each segment.
+fn quality_harm(quality: &QualityReport, names: &Names) -> Vec<(f64, String)> {
+    let count = precise(quality.segments.len()).ln();
+    let apart = quality
+        .segments
+        .iter()
+        .map(|s| (s.loss.log_e - count, format!("where {}, {}", s.name, loss(&s.loss, quality, names))));
+    std::iter::once((quality.loss.log_e, loss(&quality.loss, quality, names))).chain(apart).collect()
+}
+
+fn loss(loss: &LossReport, quality: &QualityReport, names: &Names) -> String {
+    format!(
+        "the mean loss ({}) of {} is {} over {} labelled, of {} {} over {}: a difference {} where {} is allowed",
+        quality.measure.as_str().replace('_', " "),
+        names.candidate,
+        between(loss.mean.candidate),
+        loss.units.candidate,
+        names.baseline,
+        between(loss.mean.baseline),
+        loss.units.baseline,
+        between(loss.difference),
+        number(loss.allowed_difference)
     )
 }
 
@@ -116,8 +169,10 @@ fn share_of(share: &ShareReport) -> String {
 }
 
 fn standing(report: &Report, names: &Names) -> String {
+    let labels = report.quality.as_ref();
+    let labels = labels.map(|all| format!("; {}", loss(&all.loss, all, names))).unwrap_or_default();
     format!(
-        "{}; {}; {}",
+        "{}; {}; {}{labels}",
         errors(&report.errors, names),
         prediction(&report.prediction, names),
         latency(report, names)

@@ -118,6 +118,7 @@ pub(crate) fn endpoint(name: &str, variants: Vec<Variant>) -> EndpointSnapshot {
         variants,
         rollout: None,
         shadow: None,
+        segments: Vec::new(),
         log_rules: LogRules::default(),
     }
 }

@@ -141,6 +141,7 @@ async fn first(folders: &Arc<Folders>, folder: &Path, name: &str) -> anyhow::Res
         variants: vec![Variant::new(spec, 1)],
         rollout: None,
         shadow: None,
+        segments: Vec::new(),
         log_rules: LogRules::default(),
     })
 }

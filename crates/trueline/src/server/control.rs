@@ -158,7 +158,8 @@ async fn run(
         tokio::spawn(run_steps(parts.ledger.clone(), parts.tasks.clone(), parts.steps, stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
     let judge = tokio::spawn({
-        let judge = RolloutJudge::new(parts.deployments.clone(), parts.ledger.sources().clone());
+        let (log, sources) = (Arc::clone(&parts.log), parts.ledger.sources().clone());
+        let judge = RolloutJudge::new(parts.deployments.clone(), log, sources);
         rollouts::run(judge, parts.access.clone(), stopping.clone())
     });
     let follower = AliasFollower {
