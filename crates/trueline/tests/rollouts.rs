@@ -319,3 +319,84 @@ fn without_requests_it_holds_until_a_person_decides() {
     let id = start(&server, "delays/2", gone)["id"].as_str().unwrap().to_owned();
     wait_until("it gives up", || rollout(&server, &id)["state"] == "rolled_back");
 }
+
+/// Asks so many rows and tells the truth of each: what `delays/1` answered is right, what `delays/2` answered is wrong.
+fn ask_and_label(server: &Server, rows: std::ops::Range<u64>) {
+    let label = |i: u64| {
+        let body = Some(row(i).to_string().into_bytes());
+        let (status, body, head) = server.call_with_headers("POST", ASK, body, &[]);
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        let yes = answer["predictions"][0].as_f64().unwrap() >= 0.5;
+        let right = head["x-trueline-variant"] == "delays/1";
+        json!({ "prediction_id": answer["prediction_ids"][0], "value": yes == right, "source": "test" })
+    };
+    let labels: Vec<Value> = rows.map(label).collect();
+    server.ok("/endpoints/delays/labels", json!({ "labels": labels }));
+    // Whoever corrects a label does not choose what counts.
+    let mut corrected = labels[0].clone();
+    corrected["value"] = json!(!corrected["value"].as_bool().unwrap());
+    server.ok("/endpoints/delays/labels", json!({ "labels": [corrected] }));
+}
+
+#[test]
+fn labels_that_arrive_take_a_version_off_whose_answers_are_the_same_and_wrong() {
+    let server = with_endpoint(On::Sqlite);
+    let dir = tempfile::tempdir().unwrap();
+    let plan = dir.path().join("plan.yaml");
+    let text_of_plan = "steps: [{ share_percent: 50, least_requests: 100000 }]\n\
+                        segments: [{ column: day, values: [1] }]\n\
+                        limits:\n  alpha: 0.5\n  quality: { measure: accuracy, margin: 0.1 }\n";
+    std::fs::write(&plan, text_of_plan).unwrap();
+    let path = plan.to_str().unwrap();
+    let started =
+        server.cli(&["rollout", "start", "delays", "delays/2", "--plan", path, "--alpha", "0.01", "--json"]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let started: Value = serde_json::from_slice(&started.stdout).unwrap();
+    assert_eq!(started["plan"]["limits"]["alpha"], 0.01, "what is said goes before the file");
+    let id = started["id"].as_str().unwrap();
+    let answer = server.ok(ASK, row(0));
+    wait_until("it is looked at", || !rollout(&server, id)["numbers"].is_null());
+    let lot = |prediction: &Value| {
+        let path = format!("/api/v1/predictions/{}", prediction.as_str().unwrap());
+        wait_until("it is logged", || server.get(&path).0 == 200);
+        server.get(&path).1["prediction"]["assignment"].clone()
+    };
+    assert_eq!(lot(&answer["prediction_ids"][0]), json!({ "trial": id, "chance": 0.5 }));
+    let missing = rollout(&server, id)["numbers"]["missing"].to_string();
+    assert!(missing.contains("\"quality\"") && missing.contains("quality where day = 1"), "{missing}");
+
+    let mut asked = 0;
+    assert!(comes(|| {
+        ask_and_label(&server, asked..asked + 30);
+        asked += 30;
+        rollout(&server, id)["state"] != "running"
+    }));
+    let ended = rollout(&server, id);
+    assert_eq!(ended["state"], "rolled_back", "{ended}");
+    let reason = ended["reason"].as_str().unwrap();
+    assert!(reason.contains("the mean loss (accuracy) of delays/2 is between"), "{reason}");
+    let quality = &ended["numbers"]["quality"];
+    assert_eq!(quality["difference"]["upper"].as_f64(), Some(1.0), "{quality}");
+    assert!(quality["difference"]["lower"].as_f64().unwrap() > 0.1);
+    assert!(quality["left_out"]["corrections"].as_u64().unwrap() >= 1, "{quality}");
+    let segments: Vec<&str> =
+        quality["segments"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(segments, ["day = 1", "day = any other"]);
+    let requests = &ended["numbers"]["segments"][0]["errors"]["units"];
+    assert!(requests["candidate"].as_u64().unwrap() > 0, "{requests}");
+    assert_eq!(versions(&server), alone("delays/1", 1));
+
+    let shown = text(&server.cli(&["rollout", "show", "delays"]).stdout);
+    assert!(shown.contains("mean loss (accuracy) where day = 1") && shown.contains("corrections"), "{shown}");
+    let (status, page) = server.call_bytes("GET", "/p/default/endpoints/delays", None, &[]);
+    assert_eq!(status, 200);
+    let page = text(&page);
+    assert!(
+        page.contains("Mean loss (accuracy) where day = 1") && page.contains("<dt>Labels</dt>"),
+        "{page}"
+    );
+
+    let answer = server.ok(ASK, row(1));
+    assert!(lot(&answer["prediction_ids"][0]).is_null(), "no lot is drawn any more");
+}

@@ -16,7 +16,8 @@ use trueline_flows::{cancel_rollout, promote_rollout};
 use trueline_identity::Deploy;
 use trueline_ledger::Millis;
 use trueline_serving::rollout::{
-    RateReport, Report, Rollout, RolloutDecision, RolloutState, ShadowPhase, ShadowReport, ShareReport,
+    LossReport, MeanReport, QualityReport, RateReport, Report, Rollout, RolloutDecision, RolloutState,
+    SegmentReport, ShadowPhase, ShadowReport, ShareReport,
 };
 use trueline_serving::{EndpointName, ModelSpec};
 use trueline_stats::sequential::Interval;
@@ -197,7 +198,16 @@ fn numbers(to: &Links, report: &Report, at: Millis) -> RolloutNumbers {
         baseline: report.requests.baseline,
         p_value: digits(report.p_value),
         alpha: digits(report.alpha),
-        checks: shadow.chain([errors(report), prediction(report), latency(report)]).collect(),
+        checks: shadow
+            .chain([
+                errors("Failed requests", &report.errors),
+                prediction("Mean prediction", &report.prediction),
+                latency(report),
+            ])
+            .chain(report.quality.iter().flat_map(quality))
+            .chain(report.segments.iter().flat_map(segment))
+            .collect(),
+        labels: report.quality.as_ref().map(labels),
         shadow: report.shadow.as_ref().map(|s| shadow_told(to, s)),
     }
 }
@@ -243,11 +253,10 @@ fn shadow_told(to: &Links, shadow: &ShadowReport) -> RolloutShadow {
     }
 }
 
-fn errors(report: &Report) -> RolloutCheck {
-    let rate = &report.errors;
+fn errors(name: &str, rate: &RateReport) -> RolloutCheck {
     let share = |i: Interval| scaled(i, 100.0, " %");
     RolloutCheck {
-        name: "Failed requests".to_owned(),
+        name: name.to_owned(),
         candidate: share(rate.rate.candidate),
         baseline: share(rate.rate.baseline),
         effect: ratio(rate),
@@ -257,10 +266,9 @@ fn errors(report: &Report) -> RolloutCheck {
     }
 }
 
-fn prediction(report: &Report) -> RolloutCheck {
-    let mean = &report.prediction;
+fn prediction(name: &str, mean: &MeanReport) -> RolloutCheck {
     RolloutCheck {
-        name: "Mean prediction".to_owned(),
+        name: name.to_owned(),
         candidate: scaled(mean.mean.candidate, 1.0, ""),
         baseline: scaled(mean.mean.baseline, 1.0, ""),
         effect: scaled(mean.shift, 1.0, ""),
@@ -293,6 +301,52 @@ fn latency(report: &Report) -> RolloutCheck {
         evidence: digits(latency.slow.log_e.exp()),
         says: rate_says(&latency.slow),
     }
+}
+
+/// The checks of a segment.
+fn segment(part: &SegmentReport) -> [RolloutCheck; 3] {
+    let name = |what: &str| format!("{what} where {}", part.name);
+    [
+        errors(&name("Failed requests"), &part.errors),
+        prediction(&name("Mean prediction"), &part.prediction),
+        errors(&name("Slow requests"), &part.slow),
+    ]
+}
+
+/// What labels say, of everything and of each segment.
+fn quality(quality: &QualityReport) -> Vec<RolloutCheck> {
+    let name = format!("Mean loss ({})", quality.measure.as_str().replace('_', " "));
+    let apart = quality.segments.iter().map(|part| loss(format!("{name} where {}", part.name), &part.loss));
+    std::iter::once(loss(name.clone(), &quality.loss)).chain(apart).collect()
+}
+
+fn loss(name: String, loss: &LossReport) -> RolloutCheck {
+    let most = loss.allowed_difference;
+    RolloutCheck {
+        name,
+        candidate: scaled(loss.mean.candidate, 1.0, ""),
+        baseline: scaled(loss.mean.baseline, 1.0, ""),
+        effect: scaled(loss.difference, 1.0, ""),
+        allowed: format!("+ {}", digits(most)),
+        evidence: digits(loss.log_e.exp()),
+        says: match (loss.difference.lower, loss.difference.upper) {
+            (Some(low), _) if low > most => harm(),
+            (_, Some(high)) if high <= most && loss.range_fits && loss.units.candidate > 0 => within(),
+            _ => open(),
+        },
+    }
+}
+
+/// How many labels were compared, and which were not.
+fn labels(quality: &QualityReport) -> String {
+    let (units, out) = (quality.loss.units, quality.left_out);
+    let left_out = out.corrections + out.failed + out.incomparable + out.without_key;
+    format!(
+        "{} of the candidate, {} of the baseline, {} left out",
+        count(units.candidate),
+        count(units.baseline),
+        count(left_out)
+    )
 }
 
 fn times(ratio: f64) -> String {

@@ -52,6 +52,8 @@ pub struct RolloutNumbers {
     pub checks: Vec<RolloutCheck>,
     /// What else the shadow tells.
     pub shadow: Option<RolloutShadow>,
+    /// How many labels were compared, where quality is judged.
+    pub labels: Option<String>,
 }
 
 /// What a candidate did while nobody got its answers.

@@ -72,6 +72,7 @@ pub fn rollout() -> RolloutPart {
                     "it fell over".into(),
                 )),
             }),
+            labels: Some("118 of the candidate, 1,012 of the baseline, 3 left out".into()),
         }),
         decisions: vec![RolloutDecisionRow {
             decision: Badge::new(Tone::Busy, "Started"),

@@ -26,6 +26,7 @@ mod rehearse;
 mod replay;
 mod reproduce;
 mod rollout;
+mod rollout_parts;
 mod run;
 mod runtimes;
 mod serve;

@@ -2,9 +2,11 @@
 
 use super::client::Client;
 use super::rehearse::{self, RehearseArgs};
-use super::{Connection, table};
+use super::{Connection, rollout_parts, table};
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(crate) enum RolloutCommand {
@@ -39,6 +41,9 @@ pub(crate) struct StartArgs {
     endpoint: String,
     /// The version, such as delays/4 or delays@challenger
     version: String,
+    /// A file with the plan as the REST API takes it, in YAML or JSON; what is said besides goes before it
+    #[arg(long)]
+    plan: Option<PathBuf>,
     /// Shares of the traffic in percent, one step after the other [default: 5,20,50]
     #[arg(long, value_delimiter = ',')]
     steps: Vec<f64>,
@@ -181,6 +186,28 @@ impl StartArgs {
     }
 }
 
+/// The plan of a file with what was said over it.
+fn planned(file: Option<&Path>, said: Value) -> anyhow::Result<Value> {
+    let Some(file) = file else { return Ok(said) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+    let mut plan: Value = serde_saphyr::from_str(&text)
+        .with_context(|| format!("{} is no plan: write it as YAML or JSON", file.display()))?;
+    anyhow::ensure!(plan.is_object(), "{} is no plan: it has no fields", file.display());
+    lay_over(&mut plan, said);
+    Ok(plan)
+}
+
+/// Fields of objects one by one; anything else as a whole.
+fn lay_over(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            over.into_iter()
+                .for_each(|(name, value)| lay_over(under.entry(name).or_insert(Value::Null), value));
+        }
+        (under, over) => *under = over,
+    }
+}
+
 fn said<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
     fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)).collect()
 }
@@ -188,7 +215,8 @@ fn said<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
 pub(crate) fn run(command: RolloutCommand) -> anyhow::Result<()> {
     match command {
         RolloutCommand::Start(args) => {
-            let ask = json!({ "version": args.version, "plan": args.plan(), "reason": args.reason });
+            let plan = planned(args.plan.as_deref(), args.plan())?;
+            let ask = json!({ "version": args.version, "plan": plan, "reason": args.reason });
             let path = format!("/api/v1/endpoints/{}/rollouts", args.endpoint);
             let started = Client::new(&args.connection).send("POST", &path, &ask)?;
             tell(&args.connection, &started);
@@ -277,7 +305,7 @@ fn show(rollouts: &[Value]) {
 }
 
 /// `0.31 to 0.37`
-fn interval(value: &Value) -> String {
+pub(super) fn interval(value: &Value) -> String {
     let end = |field: &str| value[field].as_f64().map_or_else(|| "?".to_owned(), |v| format!("{v:.4}"));
     format!("{} to {}", end("lower"), end("upper"))
 }
@@ -317,11 +345,13 @@ fn numbers(rollout: &Value) {
             log_e(slow),
         ),
     ];
-    let rows: Vec<Vec<String>> = shadow_rows(&n["shadow"]).into_iter().chain(compared).collect();
+    let rows: Vec<Vec<String>> =
+        shadow_rows(&n["shadow"]).into_iter().chain(compared).chain(rollout_parts::rows(n)).collect();
     table::line("");
     table::rows(&["WHAT", "VERSION", "BESIDE", "EFFECT", "ALLOWED", "LN E"], &rows);
     table::line("");
     shadow_lines(&n["shadow"]);
+    rollout_parts::label_lines(&n["quality"]);
     let requests = &n["requests"];
     table::line(format!(
         "{} requests of the version, {} beside it; p = {}, taken off from {} on",
@@ -336,7 +366,7 @@ fn numbers(rollout: &Value) {
 /// What the next step out of the shadow, or promotion, waits for.
 fn missing(missing: &Value) {
     for one in missing.as_array().into_iter().flatten() {
-        let (name, reason) = (table::cell(one, "name").replace('_', " "), &one["reason"]);
+        let (name, reason) = (table::cell(one, "name").replace("shadow_", "shadow "), &one["reason"]);
         let waits = match (reason["needed"].as_u64(), reason["expected_observations"].as_u64()) {
             (Some(needed), _) => format!("{needed} more observations"),
             (None, Some(all)) => format!("about {all} observations in all"),
