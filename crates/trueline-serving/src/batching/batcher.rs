@@ -32,6 +32,8 @@ struct Line {
     runtime: Arc<dyn Together>,
     signature: Arc<Signature>,
     state: Mutex<State>,
+    /// Where the model was loaded, which is there for longer than the thread of any request.
+    home: Option<Handle>,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,8 @@ impl Batcher {
         asks_again: bool,
     ) -> Self {
         let state = State { gather: Gather::new(limits), proof: Proof::default(), refusals: 0, armed: None };
-        let line = Line { model, asks_again, runtime, signature, state: Mutex::new(state) };
+        let (state, home) = (Mutex::new(state), Handle::try_current().ok());
+        let line = Line { model, asks_again, runtime, signature, state, home };
         Self { line: Arc::new(line) }
     }
 
@@ -157,7 +160,7 @@ impl Line {
     /// Sends what can be sent now.
     fn pump(self: &Arc<Self>) {
         // Without it nothing can run any more, and nobody waits.
-        let Ok(handle) = Handle::try_current() else { return };
+        let Some(handle) = self.home.clone().or_else(|| Handle::try_current().ok()) else { return };
         loop {
             // Not held while a task is made: one that can't be is dropped at once, and gives its lane back.
             let next = self.state().gather.next(Instant::now());

@@ -49,6 +49,7 @@ const NO_DATABASE: &str =
 /// What a role says that is.
 const READY: &str = "ready";
 const NOTHING_ANSWERS: &str = "no endpoint's model can be loaded: `trueline endpoint show <name>` says why";
+const STOPPING: &str = "the server is stopping; ask again when it is back";
 /// The largest body of a request that is answered where it came.
 const LONGEST_AT_ONCE: u64 = trueline_inference::LONG_BODY as u64;
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
@@ -266,28 +267,32 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
         response
     })
     .await
+    .unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response())
 }
 
-/// Has an answer found on the common threads, if this is not one of them.
-async fn aside(common: &CommonThreads, answer: impl Future<Output = Response> + Send + 'static) -> Response {
-    if !CommonThreads::are_elsewhere() {
-        return answer.await;
+/// Has an answer found on the common threads, if this is not one of them; none when the server is stopping.
+async fn aside(
+    common: &CommonThreads,
+    answer: impl Future<Output = Response> + Send + 'static,
+) -> Option<Response> {
+    match CommonThreads::are_elsewhere() {
+        true => common.run(answer).await,
+        false => Some(answer.await),
     }
-    let answered = common.run(answer).await;
-    answered.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").into_response())
 }
 
 /// The face that answers predictions, which asks nobody else.
 async fn predict(door: &Door, project: String, id: String, began: Instant, mut request: Request) -> Response {
     let knock = Knock { project, token: token(request.headers()), request: id, began };
     request.extensions_mut().insert(knock);
-    let short = is_short(&request, LONGEST_AT_ONCE);
+    if is_short(&request, LONGEST_AT_ONCE) {
+        let Ok(response) = door.inference.clone().oneshot(request).await;
+        return response;
+    }
+    let uri = request.uri().clone();
     let answer = door.inference.clone().oneshot(request);
-    let Ok(response) = match short {
-        true => answer.await,
-        false => return aside(&door.common, async { answer.await.into_response() }).await,
-    };
-    response
+    let answered = aside(&door.common, async { answer.await.into_response() }).await;
+    answered.unwrap_or_else(|| trueline_inference::unavailable(uri.path(), STOPPING))
 }
 
 /// A method as a label. Anybody can make methods up, and each would be a time series that stays for good.
