@@ -278,7 +278,7 @@ fn an_endpoint_names_what_a_rollback_returns_to_and_keeps_its_traffic_fresh() {
         "5 took twice the time",
         "90 %",
         "<strong>371</strong> requests/s",
-        "request refused 1,204",
+        "request refused 1204",
         "not answered now 0",
         "<title>generation 12</title>",
     ] {
