@@ -398,7 +398,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    (0..1_000).for_each(|n| recent.count(None, us(n), noon() + SLOT * (n / 500) as u32))
+                    (0..1_000).for_each(|n| recent.count(None, us(n), noon() + SLOT * (n / 500) as u32));
                 });
             }
         });
