@@ -5,7 +5,7 @@ use crate::predict::json_of;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use trueline_ledger::Millis;
-use trueline_predictions::{Columns, EVERY, Label, Outputs, Record, Scalar, Stage, Status};
+use trueline_predictions::{Assignment, Columns, EVERY, Label, Outputs, Record, Scalar, Stage, Status};
 use trueline_query::arrow_array::{
     ArrayRef, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
@@ -61,6 +61,8 @@ impl Row for Record {
             ("share", numbers(rows, |r| Some(share(r)))),
             ("weight", numbers(rows, |r| Some(1.0 / share(r)))),
             ("redacted", texts(rows, |r| Some(json!(r.redacted).to_string()))),
+            ("trial", texts(rows, |r| r.assignment.as_ref().map(|lot| lot.trial.clone()))),
+            ("chance", numbers(rows, |r| r.assignment.as_ref().map(Assignment::probability))),
         ])
     }
 }
