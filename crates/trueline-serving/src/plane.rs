@@ -263,7 +263,7 @@ impl DataPlane {
                     began = Instant::now();
                     model
                 }
-                Err(error) => return Ok(unwoken(&endpoint, &picked, error)),
+                Err(error) => return Ok(unwoken(&endpoint, &picked, ask.frame, error)),
             },
         };
         let features = match model.feature_views() {
@@ -454,8 +454,9 @@ impl DataPlane {
 }
 
 /// An answer that there is none, because the version was not in memory and could not be loaded.
-fn unwoken(endpoint: &LiveEndpoint, picked: &Picked<'_>, error: ServingError) -> Answer {
+fn unwoken(endpoint: &LiveEndpoint, picked: &Picked<'_>, frame: &Frame, error: ServingError) -> Answer {
     let variant = picked.variant;
+    picked.observe(frame, || Outcome::Failed);
     variant.count(true);
     Answer {
         served: Arc::clone(&variant.served),
