@@ -29,7 +29,8 @@ pub enum HostError {
     Invalid(String),
     /// It does not fit into memory beside the others.
     #[error(
-        "model `{name}` does not fit into memory: models may take {limit} bytes (--model-memory), and would take {needed}: unload some"
+        "model `{name}` does not fit into memory: models may take {limit} bytes (--model-memory), and would take \
+         {needed}: unload some"
     )]
     NoMemory {
         /// Its name.
