@@ -5,6 +5,7 @@
 //! States derive serde and hold no infinite or NaN field, so that they survive a JSON column. Read them back
 //! with `serde_json`'s `float_roundtrip` feature if the last bit of a float matters.
 
+pub mod allotment;
 pub mod drift;
 mod error;
 pub mod hash;

@@ -18,7 +18,7 @@ const BOLDEST_BET: f64 = 0.5;
 /// & Ramdas 2023, Theorem 2). With R = 1 these are the sums of that theorem: v_t ψ_E(λ_t) = 4(z - ẑ)² ·
 /// ψ_1(λ)/4.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct BernsteinSums {
+pub(crate) struct BernsteinSums {
     log_term: f64,
     prior_mean: f64,
     prior_variance: f64,
@@ -31,7 +31,7 @@ pub(super) struct BernsteinSums {
 }
 
 impl BernsteinSums {
-    pub(super) fn new(alpha: f64, prior_mean: f64, prior_variance: f64) -> Self {
+    pub(crate) fn new(alpha: f64, prior_mean: f64, prior_variance: f64) -> Self {
         Self {
             log_term: (2.0 / alpha).ln(),
             prior_mean,
@@ -50,14 +50,22 @@ impl BernsteinSums {
     }
 
     pub(super) fn observe(&mut self, z: f64, range: f64) {
-        let before = self.running_mean();
+        self.observe_with(z, self.running_mean(), range, self.bet(range));
+    }
+
+    /// The λ for the next value, when it lies within this range around its centre.
+    pub(crate) fn bet(&self, range: f64) -> f64 {
         let t = (self.count + 1) as f64;
         let variance = (self.prior_variance + self.squares) / t;
-        let lambda = (2.0 * self.log_term / (variance * t * (t + 1.0).ln())).sqrt().min(BOLDEST_BET / range);
+        (2.0 * self.log_term / (variance * t * (t + 1.0).ln())).sqrt().min(BOLDEST_BET / range)
+    }
+
+    /// Adds a value with a λ of at most [`Self::bet`] and a centre, both known before it.
+    pub(crate) fn observe_with(&mut self, z: f64, centre: f64, range: f64, lambda: f64) {
         let scaled = range * lambda;
         self.sum_lambda += lambda;
         self.sum_lambda_z += lambda * z;
-        self.sum_penalty += (z - before) * (z - before) * (-(-scaled).ln_1p() - scaled) / (range * range);
+        self.sum_penalty += (z - centre) * (z - centre) * (-(-scaled).ln_1p() - scaled) / (range * range);
         self.count += 1;
         self.sum += z;
         self.squares += (z - self.running_mean()) * (z - self.running_mean());
@@ -68,7 +76,7 @@ impl BernsteinSums {
     }
 
     /// Σλz/Σλ ± (ln(2/α) + penalty)/Σλ, not clipped.
-    pub(super) fn interval(&self) -> Interval {
+    pub(crate) fn interval(&self) -> Interval {
         if self.count == 0 {
             return Interval::UNKNOWN;
         }

@@ -37,6 +37,7 @@ pub use error_ratio::ErrorRatioTest;
 pub use error_share::ErrorShareTest;
 pub use keys::{FirstPerKey, KeyMean, KeyMeans};
 pub use latency::{LatencyBins, LatencyHistogram};
+pub(crate) use means::BernsteinSums;
 pub use means::{AsymptoticMean, BoundedMean, MeanDifference};
 pub use quantile::QuantileDifference;
 pub use share::ShareTest;
