@@ -37,6 +37,7 @@ pub use value::{FromValue, Value};
 /// counts that the prediction log gives again, and what a rollout has seen so far; its decisions, with their numbers, are
 /// events.
 pub const BOOKKEEPING: &[&str] = &[
+    "bandit_evidence",
     "bucket_uploads",
     "ledger_cursors",
     "ledger_heartbeats",

@@ -7,7 +7,7 @@ use trueline_identity::{Authorized, Deploy, Project, ReadProject};
 use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, Version, VersionKey};
 use trueline_serving::{
     DataPlane, Endpoint, EndpointName, EndpointSnapshot, Endpoints, LogRules, ModelFile, ModelSpec,
-    ServingError, Variant, rollout::Rollouts,
+    ServingError, Variant, bandit::Bandits, rollout::Rollouts,
 };
 
 /// A version that is to answer, as a person names it.
@@ -52,6 +52,8 @@ pub struct Deployments {
     pub endpoints: Endpoints,
     /// Rollouts of their versions.
     pub rollouts: Rollouts,
+    /// Bandits among their versions.
+    pub bandits: Bandits,
     /// Endpoints that answer.
     pub plane: DataPlane,
     /// Endpoints that do not answer by what their aliases point at.
@@ -242,6 +244,7 @@ fn snapshot(project: &Project, endpoint: &Endpoint) -> Option<EndpointSnapshot> 
         rollout: route.rollout.clone(),
         shadow: route.shadow.clone(),
         segments: route.segments.clone(),
+        bandit: route.bandit.clone(),
         log_rules: endpoint.log_rules.clone(),
     })
 }

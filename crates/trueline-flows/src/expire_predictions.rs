@@ -1,5 +1,5 @@
 //! What the prediction log has kept for long enough is deleted: the ledger is told of each segment first, then it goes. What a
-//! monitor has still to read, and what its windows still wait for labels of, stays.
+//! monitor or a bandit has still to read, and what they still wait for labels of, stays.
 
 use crate::record_segments::{name_of, segment_of};
 use std::collections::{BTreeSet, HashMap};
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use trueline_ledger::{Ledger, Millis};
 use trueline_monitoring::{Monitoring, MonitoringError};
 use trueline_predictions::{Cursor, LogError, PredictionLog, Sealed, StreamName};
+use trueline_serving::bandit::Bandits;
 use trueline_serving::{Deletion, Endpoints, LogRules, SealedSegments, ServingError};
 
 /// The log is swept no more often than this, and no less often than that.
@@ -42,6 +43,8 @@ pub struct PredictionSweeper {
     pub endpoints: Endpoints,
     /// Who reads it.
     pub monitoring: Monitoring,
+    /// Who reads it, too.
+    pub bandits: Bandits,
     /// The clock.
     pub ledger: Ledger,
     /// Whether there is an archive, which has what goes first.
@@ -139,7 +142,7 @@ impl PredictionSweeper {
         Ok(all.into_iter().map(of).collect())
     }
 
-    async fn followed(&self) -> Result<HashMap<StreamName, Followed>, MonitoringError> {
+    async fn followed(&self) -> Result<HashMap<StreamName, Followed>, ExpireError> {
         let mut followed: HashMap<StreamName, Followed> = HashMap::new();
         for key in self.monitoring.all().await? {
             let (monitor, seen) = match self.monitoring.follow(&key.id).await {
@@ -153,7 +156,24 @@ impl PredictionSweeper {
             let predictions = StreamName::Predictions { project, endpoint: monitor.endpoint };
             followed.entry(predictions).or_default().take_in(&seen.records, waits_ms);
         }
+        self.followed_by_bandits(&mut followed).await?;
         Ok(followed)
+    }
+
+    /// Adds what bandits that are under way have still to read, and the labels that they wait for.
+    async fn followed_by_bandits(
+        &self,
+        followed: &mut HashMap<StreamName, Followed>,
+    ) -> Result<(), ServingError> {
+        for bandit in self.bandits.open().await? {
+            let seen = self.bandits.saved(&bandit).await?.map_or(bandit.cursor, |seen| seen.cursor);
+            let (project, waits_ms) = (bandit.project.to_string(), bandit.plan.label_due(0));
+            let labels = followed.entry(StreamName::Labels { project: project.clone() }).or_default();
+            labels.waits_ms = labels.waits_ms.max(waits_ms);
+            let predictions = StreamName::Predictions { project, endpoint: bandit.endpoint.to_string() };
+            followed.entry(predictions).or_default().take_in(&seen, waits_ms);
+        }
+        Ok(())
     }
 
     /// Sweeps until the server stops.

@@ -63,20 +63,14 @@ impl LabelledPrediction {
     /// The hash of the caller's key, as it was logged; none where there was none, or it was left out of the log.
     #[must_use]
     pub fn key(&self) -> Option<u64> {
-        self.record.key.as_deref().map(|key| hash(key.as_bytes()))
+        key_of(&self.record)
     }
 
     /// The hash of what drew the lot: a key, or a request with all of its rows. Predictions with the same one count as one. None
     /// where no lot was drawn, or a key drew it that was not logged.
     #[must_use]
     pub fn unit(&self) -> Option<u64> {
-        let first_row =
-            |row: u32| hash(&self.record.prediction_id.number().wrapping_sub(row.into()).to_be_bytes());
-        match self.record.assignment.as_ref()?.unit {
-            Unit::Key => self.key(),
-            Unit::Request => Some(first_row(0)),
-            Unit::Row(row) => Some(first_row(row)),
-        }
+        unit_of(&self.record)
     }
 
     /// What was answered, as a number: the number itself, or the second of two probabilities.
@@ -95,6 +89,21 @@ impl LabelledPrediction {
             Scalar::Float(float) => Some(*float),
             Scalar::Null | Scalar::Text(_) => None,
         }
+    }
+}
+
+/// The hash of the key under which a prediction was asked for, as it was logged.
+fn key_of(record: &Record) -> Option<u64> {
+    record.key.as_deref().map(|key| hash(key.as_bytes()))
+}
+
+/// The hash of what drew the lot of a prediction.
+pub(crate) fn unit_of(record: &Record) -> Option<u64> {
+    let first_row = |row: u32| hash(&record.prediction_id.number().wrapping_sub(row.into()).to_be_bytes());
+    match record.assignment.as_ref()?.unit {
+        Unit::Key => key_of(record),
+        Unit::Request => Some(first_row(0)),
+        Unit::Row(row) => Some(first_row(row)),
     }
 }
 

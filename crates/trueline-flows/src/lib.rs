@@ -1,9 +1,11 @@
 //! The stories that span domains, one file each. Faces and the CLI call them; domains do not know of each other.
 
 mod admission;
+mod allot_bandits;
 mod archive;
 mod artifact_proxy;
 mod authors;
+mod bandit;
 mod blob_references;
 mod capture_source;
 mod collect;
@@ -33,6 +35,7 @@ mod predict;
 mod promptlab_run;
 mod query_log;
 mod react_triggers;
+mod read_rewards;
 mod record_segments;
 mod register_version;
 mod rehearse;
@@ -53,8 +56,10 @@ mod verify_segments;
 mod verify_state;
 mod watch;
 
+pub use allot_bandits::BanditAllotter;
 pub use archive::{ArchiveError, ArchiveReader, PredictionArchive, PredictionArchiver};
 pub use artifact_proxy::{check_changeable, find_file, frozen_uri, is_frozen, list_folder};
+pub use bandit::{start_bandit, stop_bandit};
 pub use capture_source::{
     Keep, capture_code, capture_environment, interpreter_of, packages, seeds, was_kept,
 };

@@ -8,6 +8,7 @@ use trueline_ledger::{
 };
 use trueline_registry::{Compared, Disagreement, Replay};
 use trueline_serving::SegmentReplay;
+use trueline_serving::bandit::BanditReplay;
 use trueline_serving::rollout::{Mismatch, RolloutReplay};
 use trueline_tracking::{Broken, Seal};
 
@@ -20,6 +21,7 @@ struct Told {
     upto: i64,
     registry: Replay,
     rollouts: RolloutReplay,
+    bandits: BanditReplay,
     segments: SegmentReplay,
 }
 
@@ -39,21 +41,23 @@ struct Stretch {
 
 impl Told {
     fn new() -> Self {
-        let (registry, rollouts, segments) = Default::default();
-        Self { upto: -1, registry, rollouts, segments }
+        let (registry, rollouts, bandits, segments) = Default::default();
+        Self { upto: -1, registry, rollouts, bandits, segments }
     }
 
     fn apply(&mut self, stretch: &Stretch) {
         for event in &stretch.events {
             self.registry.apply(event);
             self.rollouts.apply(event);
+            self.bandits.apply(event);
             self.segments.apply(event);
         }
         self.upto = stretch.upto;
     }
 
     fn actions() -> Vec<&'static str> {
-        [Replay::ACTIONS, RolloutReplay::ACTIONS, SegmentReplay::ACTIONS, Seal::ACTIONS].concat()
+        let own = [RolloutReplay::ACTIONS, BanditReplay::ACTIONS, SegmentReplay::ACTIONS].concat();
+        [Replay::ACTIONS, &own, Seal::ACTIONS].concat()
     }
 
     /// The next stretch; nothing when all events that have an index are in.
@@ -79,8 +83,9 @@ impl Told {
         last.extend(events);
         let registry = self.registry.compare(tx).map_err(failed)?;
         let rollouts = compared(self.rollouts.compare(tx).map_err(failed)?);
+        let bandits = compared(self.bandits.compare(tx).map_err(failed)?);
         let segments = compared(self.segments.compare(tx).map_err(failed)?);
-        let compared = registry.and(rollouts).and(segments);
+        let compared = registry.and(rollouts).and(bandits).and(segments);
         Ok((State { compared, segments: self.segments }, last))
     }
 }

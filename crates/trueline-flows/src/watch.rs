@@ -22,7 +22,8 @@ const LABELS: LabelBounds = LabelBounds { most: PAGE, longest: Duration::from_se
 /// How often the log is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// What is done to an endpoint, as the ledger calls it.
-const ACTIONS: [&str; 5] = [
+const ACTIONS: [&str; 6] = [
+    "endpoint.allotted",
     "endpoint.deployed",
     "endpoint.followed",
     "endpoint.promoted",

@@ -97,6 +97,8 @@ pub(crate) const ROUTES: &[Route] = &[
     ("POST", "/api/v1/endpoints/{endpoint}/rollbacks"),
     ("POST", "/api/v1/endpoints/{endpoint}/rehearsals"),
     ("POST", "/api/v1/endpoints/{endpoint}/rollouts"),
+    ("POST", "/api/v1/endpoints/{endpoint}/bandits"),
+    ("POST", "/api/v1/endpoints/{endpoint}/bandits/end"),
     ("PUT", "/api/v1/pipelines/p"),
     ("POST", "/api/v1/runs/{run}/reproductions"),
     ("PUT", "/api/v1/runs/{run}/capture"),

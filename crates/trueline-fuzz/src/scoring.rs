@@ -67,6 +67,7 @@ impl Scoring {
             sticky_header: None,
             variants: vec![Variant::new(spec, 1)],
             rollout: None,
+            bandit: None,
             shadow: None,
             segments: Vec::new(),
             log_rules: LogRules::default(),

@@ -1,5 +1,6 @@
 //! `/endpoints`: made, deployed to, rolled back, seen.
 
+use crate::bandits;
 use crate::problem::Problem;
 use crate::rollouts;
 use crate::time::rfc3339;
@@ -130,6 +131,7 @@ pub(crate) async fn show(
     let found = app.deployments.endpoints.get(&session.leave()?, &EndpointName::parse(&name)?).await?;
     let mut shown = endpoint_json(&app, &session, &found);
     shown["rollout"] = rollouts::newest_json(&app, &session, &found.name).await?;
+    shown["bandit"] = bandits::newest_json(&app, &session, &found.name).await?;
     Ok(Json(shown))
 }
 

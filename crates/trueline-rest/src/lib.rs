@@ -1,6 +1,7 @@
 //! Trueline's own REST API under `/api/v1`: plural nouns, snake_case JSON, RFC 3339 times, cursor pages, RFC 9457
 //! problems with a stable code. A handler parses, calls one function, renders.
 
+mod bandits;
 mod collections;
 mod datasets;
 mod endpoints;
@@ -209,6 +210,8 @@ pub fn router(rest: Rest) -> Router {
         .route("/predictions/{id}/trace", get(predictions::trace))
         .route("/endpoints/{name}/rollouts", get(rollouts::of_endpoint).post(rollouts::start))
         .route("/endpoints/{name}/rehearsals", post(rehearsals::rehearse))
+        .route("/endpoints/{name}/bandits", get(bandits::list).post(bandits::start))
+        .route("/endpoints/{name}/bandits/end", post(bandits::end))
         .route("/rollouts", get(rollouts::list))
         .route("/rollouts/{id}", get(rollouts::show))
         .route("/rollouts/{id}/cancellation", post(rollouts::cancel))

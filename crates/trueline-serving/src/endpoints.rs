@@ -1,7 +1,8 @@
 //! Endpoints in the database: made, deployed to, rolled back, read. What answers is the data plane's matter.
 
+use crate::bandit;
 use crate::error::ServingError;
-use crate::log_rules::LogRules;
+use crate::log_rules::{LogRules, LogShare};
 use crate::model::ModelSpec;
 use crate::rehearsal::RehearsalReport;
 use crate::rollout::{Plan, Shadow, store};
@@ -27,7 +28,7 @@ fn not_found(name: &EndpointName) -> ServingError {
 
 const ROUTE: &str =
     "SELECT generation, change, variants, rollout, reason, changed_by, changed_at_ms, shadow,
-         (SELECT plan FROM rollouts WHERE rollouts.project = endpoint_routes.project AND rollouts.id = endpoint_routes.rollout)
+         (SELECT plan FROM rollouts WHERE rollouts.project = endpoint_routes.project AND rollouts.id = endpoint_routes.rollout), bandit
      FROM endpoint_routes
      WHERE project = ?1 AND endpoint = ?2";
 
@@ -45,6 +46,7 @@ fn route_from(row: &mut Row) -> Result<Route, ServingError> {
         variants,
         rollout: row.take(3)?,
         shadow,
+        bandit: row.take(9)?,
         reason: row.take(4)?,
         changed_by: row.take(5)?,
         changed_at_ms: row.take(6)?,
@@ -148,7 +150,12 @@ impl Endpoints {
         let (project, name) = (leave.project().clone(), name.clone());
         self.ledger
             .write(leave.actor(), move |tx| {
-                let before = get(tx, &project, &name)?.log_rules;
+                let endpoint = get(tx, &project, &name)?;
+                if wanted.sample_failures && wanted.sample != LogShare::EVERY {
+                    // Failures would look like what they are not: a larger share of bad rewards.
+                    bandit::store::refuse_while_open(tx, &project, &endpoint)?;
+                }
+                let before = endpoint.log_rules;
                 if wanted.revision != before.revision {
                     return Err(ServingError::State(format!(
                         "what endpoint `{name}` logs was changed meanwhile: look at it and declare it again"
@@ -282,10 +289,12 @@ impl Endpoints {
             .write(leave.actor(), move |tx| {
                 let before = get(tx, &project, &name)?;
                 store::refuse_while_open(tx, &project, &before)?;
+                bandit::store::overrule(tx, &project, &before, "another route was deployed", &reason)?;
                 let next = Next {
                     variants: &variants,
                     change: RouteChange::Deployed,
                     rollout: None,
+                    bandit: None,
                     shadow: None,
                     reason: &reason,
                 };
@@ -296,7 +305,7 @@ impl Endpoints {
     }
 
     /// The route that a rollback would return to: the newest one before the current that differs from it, was not itself
-    /// rolled back from and is no step of a rollout.
+    /// rolled back from and is no step of a rollout or a bandit.
     ///
     /// # Errors
     /// [`ServingError::State`] when there is none.
@@ -367,10 +376,12 @@ impl Endpoints {
                     &[(&project).into(), name.as_str().into(), left.into()],
                 )?;
                 store::cancel_open(tx, &project, &before, &reason)?;
+                bandit::store::overrule(tx, &project, &before, "it was rolled back", &reason)?;
                 // Who goes back has seen enough of where an alias has led to.
                 let pinned: Vec<Variant> = target.variants.iter().map(Variant::pinned).collect();
                 let (variants, change) = (&pinned, RouteChange::RolledBack);
-                let next = Next { variants, change, rollout: None, shadow: None, reason: &reason };
+                let next =
+                    Next { variants, change, rollout: None, bandit: None, shadow: None, reason: &reason };
                 append(tx, &project, &before, &next)?;
                 get(tx, &project, &name)
             })
@@ -382,7 +393,7 @@ fn previous(tx: &mut Tx<'_>, project: &ProjectId, endpoint: &Endpoint) -> Result
     let nothing = || ServingError::State(format!("endpoint `{}` has nothing to roll back to", endpoint.name));
     let current = endpoint.route.as_ref().ok_or_else(nothing)?;
     let sql = format!(
-        "{ROUTE} AND rolled_back = 0 AND rollout IS NULL AND generation < ?3
+        "{ROUTE} AND rolled_back = 0 AND rollout IS NULL AND bandit IS NULL AND generation < ?3
          ORDER BY generation DESC LIMIT 100"
     );
     let rows = tx.query(&sql, &[project.into(), endpoint.name.as_str().into(), current.generation.into()])?;
@@ -400,6 +411,7 @@ pub(crate) struct Next<'a> {
     pub(crate) variants: &'a [Variant],
     pub(crate) change: RouteChange,
     pub(crate) rollout: Option<&'a str>,
+    pub(crate) bandit: Option<&'a str>,
     pub(crate) shadow: Option<&'a Shadow>,
     pub(crate) reason: &'a str,
 }
@@ -422,14 +434,14 @@ pub(crate) fn append_because(
     next: &Next<'_>,
     cause: &Json,
 ) -> Result<(), ServingError> {
-    let &Next { variants, change, rollout, shadow, reason } = next;
+    let &Next { variants, change, rollout, bandit, shadow, reason } = next;
     let generation = before.route.as_ref().map_or(0, |r| r.generation) + 1;
     let (now, by) = (tx.now(), tx.actor().principal.clone());
     tx.execute(
         "INSERT INTO endpoint_routes
              (project, endpoint, generation, change, variants, rollout, reason, rolled_back, changed_by, changed_at_ms,
-              shadow)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)",
+              shadow, bandit)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)",
         &[
             project.into(),
             before.name.as_str().into(),
@@ -441,6 +453,7 @@ pub(crate) fn append_because(
             by.into(),
             now.into(),
             shadow.map(|s| json!(s).to_string()).into(),
+            bandit.map(ToOwned::to_owned).into(),
         ],
     )?;
     let shares = |variants: &[Variant]| -> Vec<serde_json::Value> {
@@ -453,11 +466,12 @@ pub(crate) fn append_because(
         RouteChange::Shifted => "endpoint.shifted",
         RouteChange::Promoted => "endpoint.promoted",
         RouteChange::Followed => "endpoint.followed",
+        RouteChange::Allotted => "endpoint.allotted",
     };
     let old = before.route.as_ref().map(|r| shares(&r.variants)).unwrap_or_default();
     let mut told = json!({
         "endpoint": before.name, "generation": generation, "before": old, "after": shares(variants), "rollout": rollout,
-        "shadow": shadow.map(|s| s.spec.name()), "reason": reason,
+        "bandit": bandit, "shadow": shadow.map(|s| s.spec.name()), "reason": reason,
     });
     if !cause.is_null() {
         told["cause"] = cause.clone();

@@ -66,7 +66,14 @@ impl Endpoints {
                 store::refuse_while_open(tx, &project, &before)?;
                 let reason = moved.words();
                 let change = RouteChange::Followed;
-                let next = Next { variants: &variants, change, rollout: None, shadow: None, reason: &reason };
+                let next = Next {
+                    variants: &variants,
+                    change,
+                    rollout: None,
+                    bandit: None,
+                    shadow: None,
+                    reason: &reason,
+                };
                 append_because(tx, &project, &before, &next, &json!(moved))?;
                 get(tx, &project, &seen.name).map(Some)
             })

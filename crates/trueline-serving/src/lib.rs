@@ -8,6 +8,7 @@
 //! ```
 
 mod archived_segments;
+pub mod bandit;
 mod batching;
 mod blob_references;
 mod cache;

@@ -1,5 +1,6 @@
 //! What answers right now: an immutable state that requests read and a change replaces whole.
 
+use crate::bandit::race;
 use crate::cache::Slot;
 use crate::error::ServingError;
 use crate::frame::Frame;
@@ -71,6 +72,8 @@ pub(crate) struct LiveEndpoint {
 pub(crate) struct Picked<'l> {
     pub(crate) variant: &'l LiveVariant,
     trial: Option<Trial<'l>>,
+    /// The lot of a bandit.
+    allotted: Option<Drawn>,
 }
 
 struct Trial<'l> {
@@ -96,7 +99,8 @@ impl Picked<'_> {
 
     /// The lot that picked it for the rollout that is under way, if any.
     pub(crate) fn drawn(&self) -> Option<Drawn> {
-        self.trial.as_ref().map(|t| Drawn::new(t.rollout, t.arm, t.share, t.key.is_some()))
+        let trial = self.trial.as_ref().map(|t| Drawn::new(t.rollout, t.arm, t.share, t.key.is_some()));
+        trial.or_else(|| self.allotted.clone())
     }
 }
 
@@ -237,12 +241,19 @@ impl LiveEndpoint {
     /// one among the rest as it did before. So a candidate that grows only takes from the others and never moves anybody
     /// between them, and who is tried first is not the same in each rollout.
     pub(crate) fn pick(&self, sticky: Option<&str>, lot: u64) -> Picked<'_> {
+        if let Some(bandit) = &self.snapshot.bandit {
+            return self.race(bandit, sticky, lot);
+        }
         let first = sticky.map_or(lot, |s| hash_of(&self.snapshot.name, s));
         let weights = self.variants.iter().map(|v| v.weight);
         let (Some(rollout), Some(watch), None, [.., candidate]) =
             (&self.snapshot.rollout, &self.watch, &self.snapshot.shadow, self.variants.as_slice())
         else {
-            return Picked { variant: &self.variants[at(weights, share(first, self.total))], trial: None };
+            return Picked {
+                variant: &self.variants[at(weights, share(first, self.total))],
+                trial: None,
+                allotted: None,
+            };
         };
         let second = sticky.map_or_else(|| mix64(lot), |s| hash_of(rollout, s));
         let place = drawn(weights, self.total, first, second);
@@ -255,13 +266,22 @@ impl LiveEndpoint {
             key: sticky.is_some().then_some(first),
             segments: &self.snapshot.segments,
         };
-        Picked { variant: &self.variants[place], trial: Some(trial) }
+        Picked { variant: &self.variants[place], trial: Some(trial), allotted: None }
+    }
+
+    /// The arm of a bandit that a sticky value, or a lot, draws.
+    fn race(&self, bandit: &str, sticky: Option<&str>, lot: u64) -> Picked<'_> {
+        let lot = sticky.map_or(lot, |s| hash_of(bandit, s));
+        let variant = &self.variants[race(self.variants.iter().map(|v| v.weight), lot)];
+        let chance = f64::from(variant.weight) / self.total as f64;
+        let drawn = Drawn::of_bandit(bandit, self.snapshot.generation, chance, sticky.is_some());
+        Picked { variant, trial: None, allotted: Some(drawn) }
     }
 
     /// The variant of a version, which no lot has drawn.
     pub(crate) fn named(&self, version: i64) -> Option<Picked<'_>> {
         let variant = self.variants.iter().find(|v| v.slot.spec().version == version)?;
-        Some(Picked { variant, trial: None })
+        Some(Picked { variant, trial: None, allotted: None })
     }
 
     /// The candidate that is asked what this request was answered, if the lot says so: the one by which the rollout will draw

@@ -119,6 +119,8 @@ pub enum RouteChange {
     Promoted,
     /// An alias moved that a variant follows.
     Followed,
+    /// A bandit changed the shares of its arms.
+    Allotted,
 }
 
 impl RouteChange {
@@ -129,11 +131,12 @@ impl RouteChange {
             Self::Shifted => "shifted",
             Self::Promoted => "promoted",
             Self::Followed => "followed",
+            Self::Allotted => "allotted",
         }
     }
 
     pub(crate) fn parse(word: &str) -> Self {
-        let all = [Self::RolledBack, Self::Shifted, Self::Promoted, Self::Followed];
+        let all = [Self::RolledBack, Self::Shifted, Self::Promoted, Self::Followed, Self::Allotted];
         all.into_iter().find(|c| c.as_str() == word).unwrap_or(Self::Deployed)
     }
 }
@@ -155,6 +158,9 @@ pub struct Route {
     /// The segments that the rollout judges apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentColumn>,
+    /// The bandit whose shares these are.
+    #[serde(default)]
+    pub bandit: Option<String>,
     /// Why it was changed.
     pub reason: String,
     /// Who changed it.

@@ -4,7 +4,7 @@ use trueline_db::{Migration, Module};
 
 /// Serving's part of the schema.
 pub const MODULE: Module =
-    Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE] };
+    Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE, BANDITS] };
 
 const FIRST: Migration = Migration {
     version: 1,
@@ -103,5 +103,53 @@ const ARCHIVE: Migration = Migration {
 ALTER TABLE prediction_segments ADD COLUMN archived TEXT;
 ALTER TABLE prediction_segments ADD COLUMN archived_until_ms BIGINT;
 ALTER TABLE prediction_segments ADD COLUMN archive_deleted_at_ms BIGINT;
+",
+};
+
+/// Bandits, and the one whose shares a route has.
+const BANDITS: Migration = Migration {
+    version: 6,
+    sql: "
+ALTER TABLE endpoint_routes ADD COLUMN bandit TEXT;
+CREATE TABLE bandits (
+    project TEXT NOT NULL,
+    id TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    arms TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    state TEXT NOT NULL,
+    shares TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    allotted_at_ms BIGINT NOT NULL,
+    log_cursor TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    started_by TEXT NOT NULL,
+    started_at_ms BIGINT NOT NULL,
+    ended_at_ms BIGINT,
+    PRIMARY KEY (project, id)
+);
+CREATE INDEX bandits_by_endpoint ON bandits (project, endpoint, started_at_ms);
+CREATE INDEX bandits_by_state ON bandits (state);
+CREATE TABLE bandit_decisions (
+    project TEXT NOT NULL,
+    bandit TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    decision TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    shares TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    numbers TEXT,
+    decided_by TEXT NOT NULL,
+    decided_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, bandit, number)
+);
+CREATE TABLE bandit_evidence (
+    project TEXT NOT NULL,
+    bandit TEXT NOT NULL,
+    state TEXT NOT NULL,
+    numbers TEXT NOT NULL,
+    saved_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, bandit)
+);
 ",
 };

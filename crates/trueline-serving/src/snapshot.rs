@@ -39,6 +39,9 @@ pub struct EndpointSnapshot {
     /// The segments that the rollout under way judges apart.
     #[serde(default)]
     pub segments: Vec<SegmentColumn>,
+    /// The bandit whose shares these are.
+    #[serde(default)]
+    pub bandit: Option<String>,
     /// What of its predictions is logged, and how.
     #[serde(default)]
     pub log_rules: LogRules,

@@ -26,6 +26,8 @@ pub fn verb(action: &str) -> String {
         "endpoint.followed" => "followed an alias with",
         "endpoint.not_followed" => "could not move",
         "endpoint.rehearsed" => "rehearsed a version on the traffic of",
+        "endpoint.allotted" => "allotted the traffic of",
+        "bandit.proposed" => "proposed the end of",
         "rollout.held" => "put on hold the",
         "pipeline.run.succeeded" | "pipeline.step.succeeded" => "finished",
         "pipeline.run.failed" | "pipeline.step.failed" => "failed in",
@@ -57,9 +59,12 @@ pub fn verb(action: &str) -> String {
 }
 
 /// What is told on the home page: what somebody decided or should know of, not each file and task that came with it.
-pub const NOTABLE: [&str; 34] = [
+pub const NOTABLE: [&str; 37] = [
     "alias.deleted",
     "alias.set",
+    "bandit.finished",
+    "bandit.proposed",
+    "bandit.started",
     "endpoint.created",
     "endpoint.deployed",
     "endpoint.followed",

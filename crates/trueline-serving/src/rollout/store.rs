@@ -4,6 +4,7 @@
 use super::course::Move;
 use super::record::{COLUMNS, Rollout, RolloutDecision, RolloutState, json as parsed, shares};
 use super::report::Report;
+use crate::bandit;
 use crate::endpoints::{Next, append, get};
 use crate::error::ServingError;
 use crate::route::{Endpoint, EndpointName, RouteChange, Variant};
@@ -78,6 +79,7 @@ pub(crate) fn cancel_open(
 pub(super) fn start(tx: &mut LedgerTx<'_, '_>, mut new: Rollout) -> Result<Rollout, ServingError> {
     let before = get(tx, &new.project, &new.endpoint)?;
     refuse_while_open(tx, &new.project, &before)?;
+    bandit::store::refuse_while_open(tx, &new.project, &before)?;
     let route = before.route.as_ref().ok_or_else(|| {
         ServingError::State(format!(
             "nothing answers at endpoint `{}` yet that {} could be compared with: deploy a version to it first",
@@ -209,7 +211,14 @@ fn reroute(
         RolloutState::Cancelled => (rollout.baseline.clone(), None),
     };
     let shadow = under_way.filter(|_| rollout.shadowing).and(rollout.plan.shadow_of(&rollout.candidate));
-    let next = Next { variants: &variants, change, rollout: under_way, shadow: shadow.as_ref(), reason };
+    let next = Next {
+        variants: &variants,
+        change,
+        rollout: under_way,
+        bandit: None,
+        shadow: shadow.as_ref(),
+        reason,
+    };
     append(tx, &rollout.project, before, &next)
 }
 

@@ -28,7 +28,7 @@ pub struct Observation {
 /// The lot that a request drew, as its record in the log tells it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// The rollout's id.
+    /// The rollout's id; of a bandit its id and the generation of the route, `<id>/<generation>`.
     pub rollout: String,
     /// How likely it was to draw the arm that it drew.
     pub chance: f64,
@@ -43,6 +43,11 @@ impl Drawn {
             Arm::Champion => 1.0 - share.fraction(),
         };
         Self { rollout: rollout.to_owned(), chance, by_key }
+    }
+
+    /// Of a bandit, whose shares belong to a generation of the route.
+    pub(crate) fn of_bandit(bandit: &str, generation: i64, chance: f64, by_key: bool) -> Self {
+        Self { rollout: format!("{bandit}/{generation}"), chance, by_key }
     }
 }
 

@@ -117,6 +117,7 @@ pub(crate) fn endpoint(name: &str, variants: Vec<Variant>) -> EndpointSnapshot {
         sticky_header: None,
         variants,
         rollout: None,
+        bandit: None,
         shadow: None,
         segments: Vec::new(),
         log_rules: LogRules::default(),

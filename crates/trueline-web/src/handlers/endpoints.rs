@@ -3,7 +3,9 @@
 use super::ask_it::ask_it;
 use super::endpoint_live::{changes, live_part};
 use super::settings::field;
-use super::{Answer, App, Failure, FaultKind, Form, Visitor, Web, monitors, page, rollouts, timestamp};
+use super::{
+    Answer, App, Failure, FaultKind, Form, Visitor, Web, bandits, monitors, page, rollouts, timestamp,
+};
 use crate::Links;
 use crate::links::ViewUrl;
 use crate::pages::{
@@ -62,6 +64,7 @@ pub(super) fn change(route: &Route) -> Badge {
         RouteChange::Shifted => Badge::new(Tone::Busy, "Shifted"),
         RouteChange::Promoted => Badge::new(Tone::Good, "Promoted"),
         RouteChange::Followed => Badge::new(Tone::Good, "Followed an alias"),
+        RouteChange::Allotted => Badge::new(Tone::Busy, "Allotted"),
     }
 }
 
@@ -152,6 +155,7 @@ pub(super) async fn one(
         roll_back: way_back(&app, &visitor, &shell.to, &endpoint).await?,
         ask: ask_it(&app, &visitor, &endpoint).await,
         rollout: rollouts::part(&app, &visitor, &shell, &endpoint.name).await?,
+        bandit: bandits::part(&app, &visitor, &shell, &endpoint.name).await?,
         sticky_header: endpoint.sticky_header,
         pager,
         name,

@@ -48,7 +48,8 @@ fn detail(action: &str, payload: &Value) -> String {
         | "endpoint.rolled_back"
         | "endpoint.shifted"
         | "endpoint.promoted"
-        | "endpoint.followed" => {
+        | "endpoint.followed"
+        | "endpoint.allotted" => {
             let after = payload["after"].as_array().map(Vec::as_slice).unwrap_or_default();
             let after: Vec<&str> = after.iter().filter_map(|v| v["version"].as_str()).collect();
             because(&format!("to {}", after.join(" and ")), text("reason"))
@@ -65,6 +66,9 @@ fn detail(action: &str, payload: &Value) -> String {
         }
         "endpoint.not_followed" => {
             because(&format!("to {}", payload["cause"]["alias"].as_str().unwrap_or_default()), text("reason"))
+        }
+        "bandit.proposed" | "bandit.finished" | "bandit.stopped" | "bandit.expired" | "bandit.overruled" => {
+            because(&format!("on {}", text("endpoint")), text("reason"))
         }
         "rollout.held" => because(&format!("on {}", text("endpoint")), text("reason")),
         _ => String::new(),

@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod ask_it;
+mod bandits;
 mod compare;
 mod data;
 mod endpoint_live;

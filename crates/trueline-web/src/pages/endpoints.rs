@@ -1,6 +1,6 @@
 //! Endpoints: what is served, and one served name with its traffic, its versions and how its route came to be.
 
-use super::{Pager, RolloutPart};
+use super::{BanditPart, Pager, RolloutPart};
 use crate::format::{number, three_digits};
 use crate::links::ViewUrl;
 use crate::parts::{Badge, Cell, Reference, Spark, Tone};
@@ -349,6 +349,8 @@ pub struct EndpointPage {
     pub roll_back: RollBack,
     /// The newest rollout; none when there never was one.
     pub rollout: Option<RolloutPart>,
+    /// The newest bandit; none when there never was one.
+    pub bandit: Option<BanditPart>,
     /// How it is tried; none before the first deployment.
     pub ask: Option<AskIt>,
 }

@@ -2,6 +2,7 @@
 //! know nothing of HTML.
 
 mod artifacts;
+mod bandits;
 mod charts;
 mod compare;
 mod data;
@@ -27,6 +28,7 @@ mod settings;
 mod traces;
 
 pub use artifacts::{ArtifactEntry, ArtifactListing, OpenFile, Preview};
+pub use bandits::{BanditArm, BanditDecisionRow, BanditPart};
 pub use charts::{Axis, Chart, ChartChoices, ChartSection, ChartSeries, MetricChart, SYSTEM, system_unit};
 pub(crate) use compare::CHARTS as COMPARED_CHARTS;
 pub use compare::{ComparePage, ComparedRow, ComparedRun, ComparedSection, Plot, PlotField, PlotKind};

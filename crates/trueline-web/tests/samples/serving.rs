@@ -139,6 +139,7 @@ pub fn endpoint(full: bool) -> EndpointPage {
         history: if full { history } else { vec![] },
         pager: Pager { rows: 3, noun: "route", next_cursor: full.then(|| "10".into()) },
         rollout: full.then(super::watching::rollout),
+        bandit: full.then(super::watching::bandit),
         ask: full.then(ask),
     }
 }

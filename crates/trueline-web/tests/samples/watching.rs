@@ -18,6 +18,46 @@ fn version(number: &str) -> Reference {
     Reference::to("version", format!("churn {number}"), to().version("churn", number))
 }
 
+pub fn bandit() -> BanditPart {
+    let arm = |number: &str, share: &str, mean: &str, interval: &str, best: &str| BanditArm {
+        version: version(number),
+        share: share.into(),
+        rewards: 1_200,
+        mean: mean.into(),
+        interval: interval.into(),
+        best: best.into(),
+    };
+    let decision = |word: &str, shares: &str, reason: &str| BanditDecisionRow {
+        decision: Badge::new(Tone::Busy, word),
+        shares: shares.into(),
+        reason: reason.into(),
+        by: "the bandit".into(),
+        at: ago(60_000),
+    };
+    BanditPart {
+        shell: shell("churn-score", Section::Endpoints, &[]),
+        endpoint: "churn-score".into(),
+        id: hash(9)[..32].to_owned(),
+        state: Badge::new(Tone::Busy, "Running"),
+        open: true,
+        rewarded: "for right predictions".into(),
+        arms: vec![
+            arm("6", "8.25 %", "0.61", "0.55 to 0.66", "1.2 %"),
+            arm("7", "91.75 %", "0.7", "0.66 to 0.74", "98.8 %"),
+        ],
+        started_by: "ann".into(),
+        started_at: ago(900_000),
+        ends_at: ago(-900_000),
+        read_to: Some(ago(90_000)),
+        not_counted: "12 predictions without a label in time".into(),
+        confidence: "95".into(),
+        decisions: vec![
+            decision("Allotted", "8.25 / 91.75 %", "churn/6: mean 0.6100 of 1200, best with 1.2 %"),
+            decision("Started", "50 / 50 %", ""),
+        ],
+    }
+}
+
 pub fn rollout() -> RolloutPart {
     let check = |name: &str, says: Badge, candidate: &str| RolloutCheck {
         name: name.into(),

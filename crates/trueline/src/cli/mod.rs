@@ -2,6 +2,7 @@
 //! 0 done, 1 refused or failed, 2 usage.
 
 mod apply;
+mod bandit;
 mod client;
 mod data;
 mod endpoint;
@@ -85,6 +86,9 @@ enum Command {
     /// Rollouts: a version takes over an endpoint in steps, judged by statistics
     #[command(subcommand)]
     Rollout(rollout::RolloutCommand),
+    /// Bandits: an endpoint's traffic goes where the rewards are
+    #[command(subcommand)]
+    Bandit(bandit::BanditCommand),
     /// Return an endpoint to the versions that answered before, at once
     Rollback(endpoint::RollbackArgs),
     /// Make everything so as trueline.yaml declares it; a second time it changes nothing
@@ -180,6 +184,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ledger(command) => ledger::run(command),
         Command::Endpoint(command) => endpoint::run(command),
         Command::Rollout(command) => rollout::run(command),
+        Command::Bandit(command) => bandit::run(command),
         Command::Rollback(args) => endpoint::roll_back(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Plan(args) => apply::plan(&args),

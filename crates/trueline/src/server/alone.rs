@@ -140,6 +140,7 @@ async fn first(folders: &Arc<Folders>, folder: &Path, name: &str) -> anyhow::Res
         sticky_header: None,
         variants: vec![Variant::new(spec, 1)],
         rollout: None,
+        bandit: None,
         shadow: None,
         segments: Vec::new(),
         log_rules: LogRules::default(),

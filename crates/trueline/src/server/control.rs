@@ -2,7 +2,7 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
-use super::{MODULES, ServerConfig, access, collections, layout, rollouts, webhooks};
+use super::{MODULES, ServerConfig, access, bandits, collections, layout, rollouts, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use trueline_data::{ADD_TASK, Data};
 use trueline_db::Db;
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
-    Access, AliasFollower, ArchiveReader, CheckedFolders, Collector, Deployments, LogQueries,
+    Access, AliasFollower, ArchiveReader, BanditAllotter, CheckedFolders, Collector, Deployments, LogQueries,
     MATERIALISE_TASK, PredictionArchive, PredictionArchiver, PredictionSweeper, Reach, Rehearsals, Releases,
     Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone, VERIFY_TASK,
     Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
@@ -28,6 +28,7 @@ use trueline_pipelines::STEP_TASK;
 use trueline_predictions::PredictionLog;
 use trueline_registry::Registry;
 use trueline_rest::Rest;
+use trueline_serving::bandit::Bandits;
 use trueline_serving::rollout::Rollouts;
 use trueline_serving::{DataPlane, Endpoints, ModelLoader, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
@@ -162,6 +163,11 @@ async fn run(
         let judge = RolloutJudge::new(parts.deployments.clone(), log, sources);
         rollouts::run(judge, parts.access.clone(), stopping.clone())
     });
+    let allotter = tokio::spawn({
+        let sources = parts.ledger.sources().clone();
+        let allotter = BanditAllotter::new(parts.deployments.clone(), Arc::clone(&parts.log), sources);
+        bandits::run(allotter, parts.access.clone(), stopping.clone())
+    });
     let follower = AliasFollower {
         parts: parts.deployments.clone(),
         ledger: parts.ledger.clone(),
@@ -187,6 +193,7 @@ async fn run(
         segments: SealedSegments::new(parts.ledger.clone()),
         endpoints: parts.deployments.endpoints.clone(),
         monitoring: parts.monitoring.clone(),
+        bandits: parts.deployments.bandits.clone(),
         ledger: parts.ledger.clone(),
         archived: parts.archive.is_some(),
         usual_ms: parts.retention.predictions_ms,
@@ -247,6 +254,7 @@ async fn run(
         ("sweeper of old predictions", expirer),
         ("archiver of predictions", archiver),
         ("judge of rollouts", judge),
+        ("allotter of bandits", allotter),
         ("follower of aliases", follower),
         ("sealer of points", sealer),
         ("sweeper of uploads", sweeper),
@@ -353,6 +361,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         registry: Registry::new(ledger.clone()),
         endpoints: Endpoints::new(ledger.clone()),
         rollouts: Rollouts::new(ledger.clone()),
+        bandits: Bandits::new(ledger.clone()),
         plane: plane.clone(),
         undone: Undone::default(),
     };

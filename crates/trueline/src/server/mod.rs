@@ -4,6 +4,7 @@ mod access;
 mod alone;
 mod answering;
 mod assemble;
+mod bandits;
 mod collections;
 mod control;
 mod data_dir;

@@ -1,0 +1,107 @@
+//! What counts as a reward, once each, and that a state that was written down goes on as if nothing had been.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::bandit::record::tests::bandit;
+use trueline_stats::prng::SplitMix64;
+
+const EVEN: [u32; 2] = [5_000, 5_000];
+
+fn unit(arm: usize, unit: u64, outcome: UnitOutcome) -> UnitReward {
+    UnitReward { arm, unit, by_key: false, at_ms: 0, outcome }
+}
+
+fn rewarded(arm: usize, of: u64, reward: f64) -> UnitReward {
+    unit(arm, of, UnitOutcome::Rewarded(reward))
+}
+
+fn evidence(plan: &BanditPlan) -> BanditEvidence {
+    BanditEvidence::new(plan, 2, "0-0-0".to_owned()).unwrap()
+}
+
+#[test]
+fn a_key_counts_once_in_all_and_a_request_by_its_first_row() {
+    let plan = BanditPlan::default();
+    let mut seen = evidence(&plan);
+    let key = |of: u64| UnitReward { by_key: true, ..rewarded(0, of, 1.0) };
+    for one in [key(1), key(2), key(1), rewarded(1, 7, 1.0), rewarded(1, 7, 0.0), rewarded(1, 8, 0.0)] {
+        seen.observe(&plan, &one, &EVEN).unwrap();
+    }
+    let report = seen.look(&bandit(plan)).unwrap();
+    assert_eq!((report.tally.rewards, report.tally.repeated), (4, 2));
+    assert_eq!((report.arms[0].rewards, report.arms[1].mean), (2, Some(0.5)));
+}
+
+#[test]
+fn a_failure_is_the_worst_and_a_label_that_does_not_come_is_what_was_declared() {
+    let skip = BanditPlan::default();
+    let worst = BanditPlan { without_label: WithoutLabel::Worst, ..BanditPlan::default() };
+    let tally = |plan: &BanditPlan| {
+        let mut seen = evidence(plan);
+        for (i, outcome) in
+            [UnitOutcome::Failed, UnitOutcome::WithoutLabel, UnitOutcome::Unusable].into_iter().enumerate()
+        {
+            seen.observe(plan, &unit(0, i as u64, outcome), &EVEN).unwrap();
+        }
+        let report = seen.look(&bandit(plan.clone())).unwrap();
+        assert_eq!(report.arms[0].mean, Some(0.0));
+        report.tally
+    };
+    assert_eq!(tally(&skip), Tally { rewards: 1, failed: 1, without_label: 1, unusable: 1, repeated: 0 });
+    assert_eq!(tally(&worst), Tally { rewards: 2, failed: 1, without_label: 1, unusable: 1, repeated: 0 });
+}
+
+#[test]
+fn older_rewards_count_for_less_where_a_half_life_is_declared() {
+    let plan = BanditPlan { half_life_seconds: Some(10), ..BanditPlan::default() };
+    let mut seen = evidence(&plan);
+    for (i, at_ms) in [(0, 5_000), (1, 15_000)] {
+        seen.observe(&plan, &UnitReward { at_ms, ..rewarded(0, i, 1.0) }, &EVEN).unwrap();
+    }
+    let report = seen.look(&bandit(plan)).unwrap();
+    assert!((report.arms[0].weighs - 1.5).abs() < 1e-12);
+    assert_eq!(report.arms[0].rewards, 2, "the interval forgets nothing");
+}
+
+#[test]
+fn less_is_more_where_less_is_wanted() {
+    let mut plan = BanditPlan::default();
+    plan.reward.measure = crate::bandit::Measure::AbsoluteError;
+    plan.reward.range = [0.0, 10.0];
+    let mut seen = evidence(&plan);
+    let mut random = SplitMix64::new(1);
+    for i in 0..20_000 {
+        let arm = usize::from(random.next_bool());
+        let error = if arm == 0 { 2.0 } else { 4.0 };
+        seen.observe(&plan, &rewarded(arm, i, 1.0 - error / 10.0), &EVEN).unwrap();
+    }
+    let report = seen.look(&bandit(plan)).unwrap();
+    assert_eq!((report.settled, report.likeliest()), (Some(0), 0));
+    assert!((report.arms[0].mean.unwrap() - 2.0).abs() < 1e-9 && report.arms[0].interval.contains(2.0));
+    assert!(report.arms[0].interval.upper < report.arms[1].interval.lower, "{report:?}");
+    assert_eq!(report.next_shares, [9_500, 500]);
+}
+
+#[test]
+fn what_is_written_down_and_read_again_goes_on_the_same() {
+    let plan = BanditPlan::default();
+    let (mut whole, mut random) = (evidence(&plan), SplitMix64::new(2));
+    let mut one = |i: u64| {
+        let by_key = i.is_multiple_of(2);
+        let arm = usize::from(random.next_bool());
+        UnitReward { by_key, ..rewarded(arm, i % 300, random.next_f64()) }
+    };
+    let all: Vec<UnitReward> = (0..1_000).map(&mut one).collect();
+    let mut halves = whole.clone();
+    for (i, seen) in all.iter().enumerate() {
+        whole.observe(&plan, seen, &[3_000, 7_000]).unwrap();
+        halves.observe(&plan, seen, &[3_000, 7_000]).unwrap();
+        if i == 500 {
+            halves = serde_json::from_str(&serde_json::to_string(&halves).unwrap()).unwrap();
+        }
+    }
+    let (one, other) = (whole.look(&bandit(plan.clone())).unwrap(), halves.look(&bandit(plan)).unwrap());
+    assert_eq!((one.tally, one.next_shares), (other.tally, other.next_shares));
+    assert_eq!(one.arms[0].rewards, other.arms[0].rewards);
+}
