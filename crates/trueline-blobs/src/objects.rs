@@ -32,7 +32,9 @@ impl Objects {
         if path.is_empty() || path.contains("://") || (uri.starts_with("file:") && !path.starts_with('/')) {
             return Err(BucketError::Place(uri.to_owned()));
         }
-        Ok(Self::Folder(Path::new(path).into()))
+        // Written the same wherever the server was started, since copies are told apart by where they lie.
+        let folder = std::path::absolute(path).map_err(|_| BucketError::Place(uri.to_owned()))?;
+        Ok(Self::Folder(folder.components().collect::<PathBuf>().into()))
     }
 
     /// The place as it is named in messages and events.

@@ -81,7 +81,7 @@ impl PredictionSweeper {
             return Ok(0);
         }
         let followed = self.followed().await?;
-        let mut deleted = 0;
+        let (mut deleted, mut failed) = (0, None);
         for stream in &streams {
             let keep_ms = match stream {
                 StreamName::Predictions { .. } => declared(stream),
@@ -93,10 +93,14 @@ impl PredictionSweeper {
                 }
             };
             if let Some(keep_ms) = keep_ms {
-                deleted += self.sweep_stream(stream, keep_ms, followed.get(stream)).await?;
+                match self.sweep_stream(stream, keep_ms, followed.get(stream)).await {
+                    Ok(swept) => deleted += swept,
+                    // The others' predictions are to go all the same.
+                    Err(error) => drop(failed.get_or_insert(error)),
+                }
             }
         }
-        Ok(deleted)
+        failed.map_or(Ok(deleted), Err)
     }
 
     async fn sweep_stream(
@@ -166,10 +170,15 @@ impl PredictionSweeper {
         followed: &mut HashMap<StreamName, Followed>,
     ) -> Result<(), ServingError> {
         for bandit in self.bandits.open().await? {
-            let seen = self.bandits.saved(&bandit).await?.map_or(bandit.cursor, |seen| seen.cursor);
+            let saved = self.bandits.saved(&bandit).await?;
+            let read_to_ms =
+                saved.as_ref().and_then(|seen| seen.last_read_ms()).unwrap_or(bandit.started_at_ms);
+            let seen = saved.map_or(bandit.cursor, |seen| seen.cursor);
             let (project, waits_ms) = (bandit.project.to_string(), bandit.plan.label_due(0));
             let labels = followed.entry(StreamName::Labels { project: project.clone() }).or_default();
-            labels.waits_ms = labels.waits_ms.max(waits_ms);
+            // Labels of what it has still to read came since then.
+            let behind_ms = self.ledger.sources().now().saturating_sub(read_to_ms);
+            labels.waits_ms = labels.waits_ms.max(waits_ms).max(behind_ms);
             let predictions = StreamName::Predictions { project, endpoint: bandit.endpoint.to_string() };
             followed.entry(predictions).or_default().take_in(&seen, waits_ms);
         }

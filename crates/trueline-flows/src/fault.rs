@@ -258,7 +258,7 @@ impl Kind for ServingError {
             Self::Invalid(_) | Self::Input(_) => FaultKind::Invalid,
             Self::State(_) => FaultKind::State,
             Self::Unservable { .. } | Self::Implausible { .. } => FaultKind::Unservable,
-            Self::Busy(_) | Self::WorkerDied(_) => FaultKind::Busy,
+            Self::Busy(_) | Self::NotLoaded(_) | Self::WorkerDied(_) => FaultKind::Busy,
             Self::TimedOut(_) | Self::Features(_) => FaultKind::Unavailable,
             Self::Ledger(inner) => inner.kind(),
             _ => FaultKind::Internal,

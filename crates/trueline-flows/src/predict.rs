@@ -13,13 +13,10 @@ use trueline_predictions::{
 };
 use trueline_serving::rollout::{Beside, Drawn};
 use trueline_serving::{
-    Admission, Answer, Ask, Cause, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, Served,
-    ServingError,
+    Admission, Answer, Ask, Cause, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, QUICK_ROWS,
+    Served, ServingError,
 };
 use trueline_tensors::{Tensor, Values};
-
-/// From so many rows on, scoring leaves the threads that answer requests to others.
-const MANY_ROWS: usize = 1_000;
 
 /// Who stands at an endpoint's door, as the server's outer layer saw it.
 #[derive(Clone, Debug)]
@@ -130,7 +127,7 @@ impl Predictor {
 
     /// Whether no other request is held up by this one where it came.
     fn is_short(&self, request: &PredictionRequest) -> bool {
-        request.frame.rows() <= MANY_ROWS && !self.plane.computes_long(&request.project, &request.endpoint)
+        request.frame.rows() <= QUICK_ROWS && !self.plane.computes_long(&request.project, &request.endpoint)
     }
 
     async fn predict_here(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
@@ -201,13 +198,7 @@ impl Predictor {
             deadline: request.deadline,
             features: &*self.features,
         };
-        match request.frame.rows() > MANY_ROWS {
-            true => {
-                let handle = tokio::runtime::Handle::current();
-                tokio::task::block_in_place(|| handle.block_on(self.plane.ask(&ask)))
-            }
-            false => self.plane.ask(&ask).await,
-        }
+        self.plane.ask(&ask).await
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use trueline_blobs::BlobError;
@@ -172,19 +172,20 @@ struct Archive {
 }
 
 impl Asked {
-    /// Gives what the archive has of a stream, up to a segment, to `visit`.
+    /// Gives what the archive has of a stream, up to a segment, to `visit`; it stops early when the time is over.
     fn archived(
         &self,
         stream: &StreamName,
         through: u64,
         within: Option<&Range<Millis>>,
+        until: Instant,
         mut visit: impl FnMut(&ArchivedRow<'_>) -> Result<(), LogQueryError>,
     ) -> Result<(), LogQueryError> {
         let Some(Archive { reader, held, handle }) = &self.archive else { return Ok(()) };
         let name = name_of(stream);
         for segment in held.iter().filter(|held| held.stream == name && held.number <= through) {
             for object in &segment.copy.objects {
-                reader.read(handle, object, within, &mut visit)?;
+                reader.read(handle, object, within, until, &mut visit)?;
             }
         }
         Ok(())
@@ -200,6 +201,7 @@ impl Asked {
 fn answer(asked: &Asked, question: &LogQuestion) -> Result<LogAnswer, LogQueryError> {
     let (log, project) = (&asked.log, &asked.project);
     let mut loading = Loading { sql: Sql::begin(TABLES, TIME)?, read: 0 };
+    let until = loading.sql.until();
     let within = question.event_time_ms.clone();
     let narrowed = question.endpoint.is_some() || within.is_some();
     let mut known = HashSet::new();
@@ -209,10 +211,11 @@ fn answer(asked: &Asked, question: &LogQuestion) -> Result<LogAnswer, LogQueryEr
             continue;
         }
         let removed = log.removed_through(&stream);
-        asked.archived(&stream, removed, within.as_ref(), |row| {
+        asked.archived(&stream, removed, within.as_ref(), until, |row| {
             known.extend(row.prediction_id().filter(|_| narrowed));
             loading.put(PREDICTION, row.prediction())
         })?;
+        loading.sql.in_time()?;
         let page = |scan: &Scan| log.scan(project, endpoint, scan);
         loading.load(within.clone(), page, PREDICTION, prediction, |one| {
             known.extend(narrowed.then_some(one.prediction_id));
@@ -226,12 +229,13 @@ fn answer(asked: &Asked, question: &LogQuestion) -> Result<LogAnswer, LogQueryEr
     let stream = StreamName::Labels { project: project.clone() };
     let removed = log.removed_through(&stream);
     // The older ones first: the last to be put in holds.
-    asked.archived(&stream, removed, None, |row| {
+    asked.archived(&stream, removed, None, until, |row| {
         match row.prediction_id().is_some_and(|id| wanted(&id)) {
             true => loading.put(LABEL, row.label()),
             false => Ok(()),
         }
     })?;
+    loading.sql.in_time()?;
     let of_wanted = |one: &Label| wanted(&one.prediction_id);
     loading.load(None, |scan| log.scan_labels(project, scan), LABEL, label, of_wanted)?;
     asked.check_not_swept(&stream, removed)?;

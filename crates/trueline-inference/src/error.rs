@@ -202,6 +202,7 @@ impl From<PredictError> for Refusal {
             PredictError::Serving(
                 ServingError::Features(message)
                 | ServingError::Busy(message)
+                | ServingError::NotLoaded(message)
                 | ServingError::WorkerDied(message),
             ) => Self::unavailable(message),
             PredictError::Serving(ServingError::TimedOut(message)) => {
@@ -227,7 +228,9 @@ impl From<HostError> for Refusal {
             HostError::NoMemory { .. } => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "RESOURCE_EXHAUSTED", message)
             }
-            HostError::Serving(ServingError::Busy(_)) => Self::unavailable(message),
+            HostError::Serving(ServingError::Busy(_) | ServingError::NotLoaded(_)) => {
+                Self::unavailable(message)
+            }
             HostError::Serving(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message),
         }
     }

@@ -76,7 +76,7 @@ impl Kind {
         match kind.trim().to_ascii_lowercase().as_str() {
             "application/json" => Some(Self::Json),
             "text/csv" => Some(Self::Csv),
-            "application/vnd.apache.parquet" => Some(Self::Parquet),
+            crate::PARQUET => Some(Self::Parquet),
             _ => None,
         }
     }

@@ -21,6 +21,7 @@ mod write;
 pub use alone::{Alone, VertexRoutes, router as router_alone};
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
@@ -29,13 +30,14 @@ use axum::routing::{get, post};
 use error::{Refusal, Wording};
 use std::sync::Arc;
 use tower_http::decompression::RequestDecompressionLayer;
-use trueline_flows::{Knock, Predictor};
+use trueline_flows::{CommonThreads, Knock, Predictor};
 use trueline_serving::Admission;
 
 /// The largest body in bytes.
 const LARGEST_BODY: usize = 64 << 20;
 /// From this size on, a body is read and answered apart from the threads that answer short ones.
-pub const LONG_BODY: usize = 64 << 10;
+const LONG_BODY: usize = 64 << 10;
+const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// Whether a path, below its project, is one of this face's.
 #[must_use]
@@ -44,6 +46,19 @@ pub fn is_inference(path: &str) -> bool {
         || ["/endpoints/", "/v2/", "/v1/models", "/inference.GRPCInferenceService/"]
             .iter()
             .any(|own| path.starts_with(own))
+}
+
+/// Whether what a request asks for takes little, as far as can be seen before it is read: its body is short, and does not unfold
+/// to more than it seems. What is not short must not be answered on a thread that others wait for.
+#[must_use]
+pub fn is_short(request: &Request) -> bool {
+    let length = request.body().size_hint().exact();
+    let headers = request.headers();
+    let parquet =
+        headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(PARQUET.as_bytes()));
+    let folded =
+        parquet || headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key("grpc-encoding");
+    !folded && length.is_some_and(|length| length <= LONG_BODY as u64)
 }
 
 /// What the handlers share.
@@ -144,5 +159,7 @@ fn time_ms(text: &str) -> Result<i64, Refusal> {
 
 /// Runs what may take long for a long body where it holds nobody up.
 fn unhurried<T>(length: usize, work: impl FnOnce() -> T) -> T {
-    if length > LONG_BODY { tokio::task::block_in_place(work) } else { work() }
+    // On a thread of its own nobody else can take over, and no long body comes there.
+    let long = length > LONG_BODY && !CommonThreads::are_elsewhere();
+    if long { tokio::task::block_in_place(work) } else { work() }
 }

@@ -23,7 +23,7 @@ pub enum Cause {
     WorkerDied,
     /// It could not be logged, and its endpoint requires that.
     NotLogged,
-    /// No version of the endpoint could be loaded.
+    /// The version, or every one of the endpoint, could not be loaded.
     NotLoaded,
     /// Anything else.
     Other,
@@ -48,10 +48,16 @@ impl Cause {
         Self::Other,
     ];
 
-    /// Whether requests that fail by it were asked of a version.
+    /// Whether requests may fail by it that were asked of a version.
     #[must_use]
     pub const fn reaches_a_version(self) -> bool {
-        !matches!(self, Self::Unreadable | Self::NotLoaded)
+        !matches!(self, Self::Unreadable)
+    }
+
+    /// Whether requests may fail by it that no version was found for.
+    #[must_use]
+    pub const fn reaches_none(self) -> bool {
+        matches!(self, Self::Unreadable | Self::NotLoaded)
     }
 
     /// Its name: `timed_out`.
@@ -82,6 +88,7 @@ impl From<&ServingError> for Cause {
             ServingError::TimedOut(_) => Self::TimedOut,
             ServingError::Failed { .. } => Self::Failed,
             ServingError::Implausible { .. } => Self::Implausible,
+            ServingError::NotLoaded(_) => Self::NotLoaded,
             ServingError::WorkerDied(_) => Self::WorkerDied,
             _ => Self::Other,
         }

@@ -52,6 +52,9 @@ pub enum ServingError {
     /// More requests than the model can take now.
     #[error("{0}")]
     Busy(String),
+    /// The model is not in memory and can't be loaded.
+    #[error("{0}")]
+    NotLoaded(String),
     /// The process that runs the model ended over the request, and is being started again.
     #[error("{0}")]
     WorkerDied(String),

@@ -149,6 +149,8 @@ impl HostedModels {
             return Err(HostError::NotFound(name.to_owned()));
         }
         models.remove(name);
+        // What is freed may be gigabytes, and requests to the others go on meanwhile.
+        drop(models);
         self.plane.retain(|project, endpoint| project != self.project || endpoint != name);
         Ok(())
     }

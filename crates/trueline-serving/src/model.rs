@@ -15,9 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use trueline_ledger::ProjectId;
 use trueline_tensors::{Builder, Tensor};
 
+/// More rows than these are not answered on a thread that others wait for.
+pub const QUICK_ROWS: usize = 1_000;
 /// The largest request, in rows.
 pub(crate) const MOST_ROWS: usize = 100_000;
 
@@ -187,7 +190,7 @@ impl LoadedModel {
             Some(batcher) => batcher.predict(frame, deadline).await,
             None => {
                 let alone = Batched { requests: 1, rows: frame.rows(), ..Batched::default() };
-                (self.runtime.predict(&self.signature, frame, deadline).await, alone)
+                (self.compute(frame, deadline).await, alone)
             }
         };
         let answer =
@@ -196,6 +199,19 @@ impl LoadedModel {
                 Some(reason) => Err(ServingError::Implausible { model: self.spec.name(), reason }),
             });
         (answer, batched)
+    }
+
+    /// The runtime's answer; many rows hold up none of the requests that wait for this thread.
+    async fn compute(&self, frame: &Frame, deadline: Option<Instant>) -> Result<Predictions, RunError> {
+        let answer = self.runtime.predict(&self.signature, frame, deadline);
+        match Handle::try_current() {
+            Ok(handle)
+                if frame.rows() > QUICK_ROWS && handle.runtime_flavor() == RuntimeFlavor::MultiThread =>
+            {
+                tokio::task::block_in_place(|| handle.block_on(answer))
+            }
+            _ => answer.await,
+        }
     }
 
     /// What a runtime's refusal or failure is to a caller.

@@ -298,7 +298,7 @@ impl DataPlane {
         match self.why_left_out(project, endpoint) {
             Some(reason) => {
                 self.refused(project, endpoint, Cause::NotLoaded);
-                ServingError::Busy(format!(
+                ServingError::NotLoaded(format!(
                     "endpoint `{endpoint}` can't answer until its model can be loaded: {reason}"
                 ))
             }

@@ -21,7 +21,7 @@ use trueline_identity::{Identity, IdentityError};
 use trueline_ledger::{Ledger, Millis, ProjectId};
 use trueline_predictions::{Cursor, LogError, Page, PredictionLog, Scan, Sealed, StreamName};
 use trueline_query::{ParquetFile, QueryError};
-use trueline_serving::{Archived, ArchivedObject, SealedSegments, ServingError};
+use trueline_serving::{Archived, ArchivedObject, ArchivedSegment, SealedSegments, ServingError};
 
 /// How often it is looked for what was not archived, besides after each seal.
 const LOOK: Duration = Duration::from_secs(5);
@@ -163,16 +163,24 @@ impl PredictionArchiver {
     pub async fn sweep(&self) -> Result<(), ArchiveError> {
         let Some(keep_ms) = self.archive.keep_ms else { return Ok(()) };
         let before_ms = self.ledger.sources().now().saturating_sub(keep_ms);
+        let mut failed = None;
         for segment in self.segments.expired_copies(before_ms).await? {
             // What lies elsewhere, since the archive has moved, is not this server's to delete.
             if segment.copy.place != self.archive.objects.uri() {
                 continue;
             }
-            for object in &segment.copy.objects {
-                self.archive.objects.remove(&object.path).await?;
+            if let Err(error) = self.delete(segment, keep_ms).await {
+                failed.get_or_insert(error);
             }
-            self.segments.delete_copy(segment, keep_ms).await?;
         }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn delete(&self, segment: ArchivedSegment, keep_ms: Millis) -> Result<(), ArchiveError> {
+        for object in &segment.copy.objects {
+            self.archive.objects.remove(&object.path).await?;
+        }
+        self.segments.delete_copy(segment, keep_ms).await?;
         Ok(())
     }
 
@@ -183,8 +191,10 @@ impl PredictionArchiver {
         loop {
             seals.mark_unchanged();
             let done = async {
-                self.archive_sealed().await?;
-                self.sweep().await
+                // Neither waits for the other to succeed.
+                let archived = self.archive_sealed().await;
+                let swept = self.sweep().await;
+                archived.and(swept)
             };
             let done = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,

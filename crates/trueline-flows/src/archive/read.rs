@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::time::Instant;
 use tokio::runtime::Handle;
 use trueline_blobs::{Blobs, NamedTempFile};
 use trueline_ledger::{Millis, ProjectId};
@@ -37,24 +38,28 @@ impl ArchiveReader {
         Ok(held)
     }
 
-    /// The rows of an object with an event time within these bounds, in its order. Waits for the archive: call it where blocking
-    /// is allowed.
+    /// The rows of an object with an event time within these bounds, in its order, as far as there is time. Waits for the archive:
+    /// call it where blocking is allowed.
     pub(crate) fn read(
         &self,
         handle: &Handle,
         object: &ArchivedObject,
         within: Option<&Range<Millis>>,
+        until: Instant,
         mut visit: impl FnMut(&ArchivedRow<'_>) -> Result<(), LogQueryError>,
     ) -> Result<(), LogQueryError> {
         let (first, last) = object.event_time_ms;
         if within.is_some_and(|range| range.end <= first || range.start > last) {
             return Ok(());
         }
-        let file = self.fetch(handle, object)?;
+        let Some(file) = self.fetch(handle, object, until)? else { return Ok(()) };
         let part = Part { name: object.path.clone(), path: file.path().to_owned(), format: Format::Parquet };
         let schema = infer(std::slice::from_ref(&part))?;
         for batch in scan(vec![part], &schema, None)? {
             let batch = batch?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
             for row in 0..batch.num_rows() {
                 let row = ArchivedRow { batch: &batch, row };
                 let at = row.millis("event_time");
@@ -66,14 +71,24 @@ impl ArchiveReader {
         Ok(())
     }
 
-    fn fetch(&self, handle: &Handle, object: &ArchivedObject) -> Result<NamedTempFile, LogQueryError> {
+    /// None when the time is over.
+    fn fetch(
+        &self,
+        handle: &Handle,
+        object: &ArchivedObject,
+        until: Instant,
+    ) -> Result<Option<NamedTempFile>, LogQueryError> {
         let file = self.blobs.spool()?;
-        handle.block_on(self.archive.objects.fetch(&object.path, file.path()))?;
+        let fetched = handle.block_on(async {
+            tokio::time::timeout_at(until.into(), self.archive.objects.fetch(&object.path, file.path())).await
+        });
+        let Ok(fetched) = fetched else { return Ok(None) };
+        fetched?;
         let mut hash = Sha256::new();
         io::copy(&mut File::open(file.path()).map_err(trueline_blobs::BlobError::from)?, &mut hash)
             .map_err(trueline_blobs::BlobError::from)?;
         if hex::encode(hash.finalize()) == object.sha256 {
-            return Ok(file);
+            return Ok(Some(file));
         }
         Err(LogQueryError::Changed(format!("{}/{}", self.archive.objects.uri(), object.path)))
     }

@@ -103,6 +103,12 @@ impl BanditEvidence {
         self.read_to_ms = self.read_to_ms.max(Some(at_ms));
     }
 
+    /// Until when predictions were read that came; none before the first.
+    #[must_use]
+    pub fn last_read_ms(&self) -> Option<Millis> {
+        self.read_to_ms
+    }
+
     /// Takes in what became of a prediction that was drawn when the arms had these shares.
     ///
     /// # Errors

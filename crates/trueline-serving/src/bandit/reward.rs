@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(label.of(None, &Told::Number(50.0)), Some(0.25));
         assert_eq!(label.of(None, &Told::Number(1e9)), Some(1.0), "beyond the range it is the end");
         assert_eq!(label.of(None, &Told::Text("much".into())), None);
-        let cost = Reward { goal: Some(Goal::Minimise), ..label.clone() };
+        let cost = Reward { goal: Some(Goal::Minimise), ..label };
         assert_eq!(cost.of(None, &Told::Number(50.0)), Some(0.75));
         assert_eq!((label.in_own_unit(0.25), cost.in_own_unit(0.75)), (50.0, 50.0));
 

@@ -146,7 +146,7 @@ pub(super) fn act(
             record(tx, &mut now, reason, numbers)?;
         }
         BanditMove::Finish(arm) => {
-            finish(tx, &mut now, &before, *arm, BanditState::Finished, (reason, numbers))?
+            finish(tx, &mut now, &before, *arm, BanditState::Finished, (reason, numbers))?;
         }
         BanditMove::Expire => {
             now.state = BanditState::Expired;

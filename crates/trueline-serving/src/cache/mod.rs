@@ -14,7 +14,7 @@ use slot::MOST_WAITING;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use trueline_ledger::ProjectId;
 
@@ -95,7 +95,7 @@ impl ModelCache {
         match slot.ask(Instant::now()) {
             Some(model) => Ok(model),
             None => {
-                let loading = self.begin(slot, None).await;
+                let loading = self.begin(slot, None, None).await;
                 loading.unwrap_or_else(|stopped| Err(not_loaded(slot, &stopped.to_string())))
             }
         }
@@ -105,20 +105,20 @@ impl ModelCache {
     /// when nobody waits any more.
     ///
     /// # Errors
-    /// [`ServingError::Busy`] when it can't be loaded or too many wait, [`ServingError::TimedOut`].
+    /// [`ServingError::NotLoaded`] when it can't be loaded, [`ServingError::Busy`] when too many wait, [`ServingError::TimedOut`].
     pub(crate) async fn wake(
         &self,
         slot: &Arc<Slot>,
         deadline: Option<Instant>,
     ) -> Result<Arc<LoadedModel>, ServingError> {
-        let Ok(_waits) = slot.waiting.try_acquire() else {
+        let Ok(waits) = Arc::clone(&slot.waiting).try_acquire_owned() else {
             let version = slot.spec().name();
             return Err(ServingError::Busy(format!(
                 "{MOST_WAITING} requests wait for version {version} to be loaded: send this one again in a moment"
             )));
         };
         let came = Instant::now();
-        let loading = self.begin(slot, Some(came));
+        let loading = self.begin(slot, Some(came), Some(waits));
         let loaded = match deadline {
             None => loading.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), loading).await.map_err(|_| {
@@ -130,7 +130,7 @@ impl ModelCache {
         };
         metrics::histogram!("trueline_model_load_wait_seconds").record(came.elapsed().as_secs_f64());
         match loaded {
-            Ok(Err(told @ ServingError::Busy(_))) => Err(told),
+            Ok(Err(told @ (ServingError::Busy(_) | ServingError::NotLoaded(_)))) => Err(told),
             Ok(Err(error)) => Err(not_loaded(slot, &error.to_string())),
             Ok(loaded) => loaded,
             Err(stopped) => Err(not_loaded(slot, &stopped.to_string())),
@@ -142,10 +142,15 @@ impl ModelCache {
         &self,
         slot: &Arc<Slot>,
         came: Option<Instant>,
+        waits: Option<OwnedSemaphorePermit>,
     ) -> JoinHandle<Result<Arc<LoadedModel>, ServingError>> {
         let (cache, slot) = (self.clone(), Arc::clone(slot));
         let handle = self.inner.loading.clone().unwrap_or_else(Handle::current);
-        handle.spawn(async move { cache.load_in_turn(&slot, came).await })
+        handle.spawn(async move {
+            // Its place is given back when it has had its turn, whether the caller is still there or not.
+            let _waits = waits;
+            cache.load_in_turn(&slot, came).await
+        })
     }
 
     /// Loads it, unless somebody has meanwhile, or has failed to since the request came.
@@ -245,7 +250,7 @@ impl ModelCache {
         let is_due = |slot: &&Arc<Slot>| Arc::strong_count(slot) > 1 && slot.is_due();
         let due: Vec<Arc<Slot>> = self.slots().all.iter().filter(is_due).map(Arc::clone).collect();
         // What comes of it is in its place.
-        due.iter().for_each(|slot| drop(self.begin(slot, Some(Instant::now()))));
+        due.iter().for_each(|slot| drop(self.begin(slot, Some(Instant::now()), None)));
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -291,7 +296,7 @@ fn tell(used: MemoryUse) {
 
 fn not_loaded(slot: &Slot, why: &str) -> ServingError {
     let version = slot.spec().name();
-    ServingError::Busy(format!(
+    ServingError::NotLoaded(format!(
         "version {version} is not in memory and can't be loaded, which is tried again from time to time: {why}"
     ))
 }

@@ -35,7 +35,7 @@ pub(crate) struct Slot {
     /// Held by whoever loads it.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Room for those who wait for that.
-    pub(super) waiting: Semaphore,
+    pub(super) waiting: Arc<Semaphore>,
 }
 
 /// Why it could not be loaded the last time.
@@ -58,7 +58,7 @@ impl Slot {
             card: OnceLock::new(),
             failure: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            waiting: Semaphore::new(MOST_WAITING),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
         }
     }
 

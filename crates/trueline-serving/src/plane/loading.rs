@@ -95,7 +95,7 @@ impl DataPlane {
     /// Has the models of an endpoint in memory when this returns.
     ///
     /// # Errors
-    /// [`ServingError::NotFound`] without the endpoint, [`ServingError::Busy`] when one can't be loaded,
+    /// [`ServingError::NotFound`] without the endpoint, [`ServingError::NotLoaded`] when one can't be loaded,
     /// [`ServingError::TimedOut`].
     pub async fn wake(
         &self,

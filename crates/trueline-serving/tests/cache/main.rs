@@ -104,7 +104,7 @@ async fn a_model_that_cannot_be_loaded_again_says_why_and_is_tried_until_it_can(
         house.files.release();
     });
     for told in [one, other] {
-        assert!(matches!(&told, ServingError::Busy(why) if why.contains("its disk is gone")), "{told}");
+        assert!(matches!(&told, ServingError::NotLoaded(why) if why.contains("its disk is gone")), "{told}");
     }
     assert_eq!(house.files.begun("m0"), 2, "not tried again for each who waits");
     let ready = house.plane.readiness();

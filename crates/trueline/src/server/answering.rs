@@ -7,7 +7,7 @@
 //!                                                                          brings many requests at a time
 //! ```
 //!
-//! What takes long is no work for these threads, since the other connections of one would wait for it: see [`is_short`].
+//! What takes long is no work for these threads, since the other connections of one would wait for it: see `apart`.
 
 use axum::Router;
 use axum::body::Body;
@@ -35,6 +35,8 @@ const PER_CORE: usize = 4;
 const READERS: usize = 8;
 /// How a connection of HTTP/2 begins.
 const HTTP_2: &[u8] = b"PRI";
+/// How long a connection may say nothing at all before it is closed.
+const SILENCE: Duration = Duration::from_secs(60);
 /// For how long nothing is accepted when no more files can be opened.
 const EXHAUSTED: Duration = Duration::from_secs(1);
 
@@ -181,6 +183,7 @@ impl Answering {
             let many = tokio::select! {
                 seen = connection.peek(&mut first) => first[..seen?] == *HTTP_2,
                 () = told(&mut stopping) => return Ok(()),
+                () = tokio::time::sleep(SILENCE) => return Ok(()),
             };
             if !many {
                 self.converse(connection).await;
@@ -218,33 +221,5 @@ impl Answering {
         if let Err(error) = done {
             tracing::debug!(error, "a connection ended");
         }
-    }
-}
-
-/// Whether a request is short enough to be answered where it came.
-pub(super) fn is_short<B: axum::body::HttpBody>(request: &Request<B>, longest: u64) -> bool {
-    use axum::http::header::CONTENT_ENCODING;
-    let whole = request.body().size_hint().exact();
-    whole.is_some_and(|length| length <= longest) && !request.headers().contains_key(CONTENT_ENCODING)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_become_long_is_not_short() {
-        let sent = |body: Body, encoding: Option<&str>| {
-            let mut request = Request::new(body);
-            if let Some(encoding) = encoding {
-                request.headers_mut().insert("content-encoding", encoding.parse().unwrap());
-            }
-            is_short(&request, 10)
-        };
-        assert!(sent(Body::from("0123456789"), None));
-        assert!(!sent(Body::from("0123456789a"), None));
-        assert!(!sent(Body::from("0123456789"), Some("gzip")), "it may unfold");
-        let pieces = futures::stream::iter([Ok::<_, axum::Error>("0")]);
-        assert!(!sent(Body::from_stream(pieces), None), "nobody knows its length");
     }
 }

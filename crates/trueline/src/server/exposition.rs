@@ -24,9 +24,10 @@ fn counters(text: &mut String, all: &All<'_>) -> std::fmt::Result {
     head(text, "trueline_prediction_errors_total", "counter", "Requests that were not answered, by cause.")?;
     for (of, meters) in all {
         let labels = labels(of);
-        for (cause, count) in
-            meters.errors().filter(|(cause, _)| cause.reaches_a_version() == of.variant.is_some())
-        {
+        for (cause, count) in meters.errors().filter(|(cause, _)| match of.variant {
+            Some(_) => cause.reaches_a_version(),
+            None => cause.reaches_none(),
+        }) {
             let cause = cause.as_str();
             writeln!(text, "trueline_prediction_errors_total{{{labels},cause=\"{cause}\"}} {count}")?;
         }

@@ -1,7 +1,7 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
-use super::answering::is_short;
+use super::apart::{STOPPING, apart};
 use super::exposition;
 use super::limits::{self, Gate, Limits, Unavailable};
 use super::linger::lingering;
@@ -49,9 +49,6 @@ const NO_DATABASE: &str =
 /// What a role says that is.
 const READY: &str = "ready";
 const NOTHING_ANSWERS: &str = "no endpoint's model can be loaded: `trueline endpoint show <name>` says why";
-const STOPPING: &str = "the server is stopping; ask again when it is back";
-/// The largest body of a request that is answered where it came.
-const LONGEST_AT_ONCE: u64 = trueline_inference::LONG_BODY as u64;
 /// The cookie in which a browser keeps the project that it saw last, for the pages that belong to none.
 const PROJECT_COOKIE: &str = "trueline_project";
 
@@ -127,7 +124,8 @@ pub(crate) fn app(
     let log = predictor.log.clone();
     let Guard { origins, limits } = guard;
     // Places of its own: however busy the rest is, predictions are answered.
-    let inference = furnished(trueline_inference::router(predictor), limits, trueline_inference::unavailable);
+    let wires = trueline_inference::router(predictor).layer(from_fn_with_state(common.clone(), apart));
+    let inference = furnished(wires, limits, trueline_inference::unavailable);
     let meters = Meters::default();
     let door =
         Door { control, plane, inference, sources, metrics, meters, log, origins, common, alone: false };
@@ -149,6 +147,7 @@ pub(crate) fn app_alone(
         (predictor.plane.clone(), predictor.sources.clone(), predictor.common.clone());
     let Guard { origins, limits } = guard;
     let wires = trueline_inference::router_alone(predictor, alone);
+    let wires = wires.layer(from_fn_with_state(common.clone(), apart));
     let inference = furnished(wires, limits, trueline_inference::unavailable);
     let control = ControlPlace::default();
     let meters = Meters::default();
@@ -204,7 +203,14 @@ fn answer_ready(door: &Door, others: &[(&str, &str)]) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
+/// All figures, put together where nobody waits for it.
 async fn metrics_text(State(door): State<Arc<Door>>) -> Response {
+    let common = door.common.clone();
+    let told = common.run(async move { metrics_of(&door) }).await;
+    told.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response())
+}
+
+fn metrics_of(door: &Door) -> Response {
     #[allow(clippy::cast_precision_loss)]
     if let Some(control) = door.control.load_full() {
         metrics::gauge!("trueline_database_queued_writes").set(control.ledger.db().queued_writes() as f64);
@@ -260,39 +266,21 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
     };
     let (user, token) = (user(request.headers()), token(request.headers()));
     let credentials = Credentials { token, user, request: Some(id) };
-    aside(&door.common, async move {
+    let answered = door.common.run(async move {
         let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
         request.extensions_mut().insert(entry);
         let Ok(response) = control.faces.clone().oneshot(request).await;
         response
-    })
-    .await
-    .unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response())
-}
-
-/// Has an answer found on the common threads, if this is not one of them; none when the server is stopping.
-async fn aside(
-    common: &CommonThreads,
-    answer: impl Future<Output = Response> + Send + 'static,
-) -> Option<Response> {
-    match CommonThreads::are_elsewhere() {
-        true => common.run(answer).await,
-        false => Some(answer.await),
-    }
+    });
+    answered.await.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response())
 }
 
 /// The face that answers predictions, which asks nobody else.
 async fn predict(door: &Door, project: String, id: String, began: Instant, mut request: Request) -> Response {
     let knock = Knock { project, token: token(request.headers()), request: id, began };
     request.extensions_mut().insert(knock);
-    if is_short(&request, LONGEST_AT_ONCE) {
-        let Ok(response) = door.inference.clone().oneshot(request).await;
-        return response;
-    }
-    let uri = request.uri().clone();
-    let answer = door.inference.clone().oneshot(request);
-    let answered = aside(&door.common, async { answer.await.into_response() }).await;
-    answered.unwrap_or_else(|| trueline_inference::unavailable(uri.path(), STOPPING))
+    let Ok(response) = door.inference.clone().oneshot(request).await;
+    response
 }
 
 /// A method as a label. Anybody can make methods up, and each would be a time series that stays for good.

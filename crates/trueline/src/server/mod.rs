@@ -3,6 +3,7 @@
 mod access;
 mod alone;
 mod answering;
+mod apart;
 mod assemble;
 mod bandits;
 mod collections;

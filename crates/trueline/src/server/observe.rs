@@ -94,10 +94,9 @@ pub(crate) fn tell_log(log: &PredictionLog, projects: &HashMap<ProjectId, String
         metrics::gauge!("trueline_prediction_log_records", &labels).set(stats.records as f64);
         metrics::gauge!("trueline_prediction_log_bytes", &labels).set(stats.bytes as f64);
         metrics::gauge!("trueline_prediction_log_segments", &labels).set(stats.segments as f64);
-        if let Some(oldest_ms) = stats.oldest_ms {
-            metrics::gauge!("trueline_prediction_log_oldest_timestamp_seconds", &labels)
-                .set(oldest_ms as f64 / 1e3);
-        }
+        // Nothing is the oldest of nothing.
+        let oldest = stats.oldest_ms.map_or(f64::NAN, |ms| ms as f64 / 1e3);
+        metrics::gauge!("trueline_prediction_log_oldest_timestamp_seconds", &labels).set(oldest);
         metrics::counter!("trueline_prediction_log_dropped_total", &labels).absolute(stats.dropped);
         metrics::counter!("trueline_prediction_log_failed_total", &labels).absolute(stats.failed);
     }

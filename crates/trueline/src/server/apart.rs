@@ -1,0 +1,38 @@
+//! Requests that may take long, on threads that others wait for: they are answered on the common ones.
+
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::stream;
+use trueline_flows::CommonThreads;
+
+/// What a caller is told whose answer nobody makes any more.
+pub(super) const STOPPING: &str = "the server is stopping; ask again when it is back";
+/// Bodies of a length up to this are awaited where they come; of larger ones it is only told that they are too large.
+const LARGEST: u64 = 64 << 20;
+
+/// Has a request of a scoring wire answered where it takes nobody's time.
+pub(super) async fn apart(State(common): State<CommonThreads>, request: Request, next: Next) -> Response {
+    if !CommonThreads::are_elsewhere() || trueline_inference::is_short(&request) {
+        return next.run(request).await;
+    }
+    let uri = request.uri().clone();
+    let request = whole(request).await;
+    let answered = common.run(async { next.run(request).await }).await;
+    answered.unwrap_or_else(|| trueline_inference::unavailable(uri.path(), STOPPING))
+}
+
+/// A request with its body, if it says how long that is: piece by piece it would go from thread to thread, and wake both.
+async fn whole(request: Request) -> Request {
+    if request.body().size_hint().exact().is_none_or(|length| length > LARGEST) {
+        return request;
+    }
+    let (head, body) = request.into_parts();
+    let body = match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Body::from(bytes),
+        // Whoever reads it tells the caller, in the words of the wire.
+        Err(error) => Body::from_stream(stream::iter([Err::<axum::body::Bytes, _>(error)])),
+    };
+    Request::from_parts(head, body)
+}
