@@ -7,7 +7,8 @@ use trueline_ledger::Millis;
 use trueline_predictions::{
     Cursor, Finder, Label, LogError, Outputs, PredictionLog, Record, Scalar, Scan, Status, Unit,
 };
-use trueline_serving::bandit::{Bandit, Told, UnitOutcome, UnitReward};
+use trueline_serving::Predictions;
+use trueline_serving::bandit::{Bandit, Measure, Told, UnitOutcome, UnitReward};
 
 /// Predictions that are read at once; what was counted of them is written down before more are read.
 const PAGE: usize = 2_000;
@@ -95,9 +96,30 @@ fn labelled(record: &Record, bandit: &Bandit, labels: &[Label]) -> UnitOutcome {
     let Some(label) = labels.iter().rfind(|label| label.received_at_ms <= due) else {
         return UnitOutcome::WithoutLabel;
     };
-    let reward =
-        told(&label.value).and_then(|l| bandit.plan.reward.of(answered(&record.outputs).as_ref(), &l));
+    let Some(truth) = told(&label.value) else { return UnitOutcome::Unusable };
+    let reward = &bandit.plan.reward;
+    if reward.measure != Measure::Label {
+        // What was redacted is not what was answered.
+        if record.redacted.iter().any(|name| name == Predictions::UNNAMED) {
+            return UnitOutcome::Unusable;
+        }
+        // Left out, it would count for the arm that gives no answers.
+        if is_none(&record.outputs) {
+            return UnitOutcome::Rewarded(0.0);
+        }
+    }
+    let reward = reward.of(answered(&record.outputs).as_ref(), &truth);
     reward.map_or(UnitOutcome::Unusable, UnitOutcome::Rewarded)
+}
+
+/// Whether an answer says nothing: it is missing, or no number.
+fn is_none(outputs: &Outputs) -> bool {
+    match outputs {
+        Outputs::None | Outputs::One(Scalar::Null) => true,
+        Outputs::One(Scalar::Float(float)) => !float.is_finite(),
+        Outputs::One(_) => false,
+        Outputs::Many(many) => many.is_empty() || many.iter().any(|one| !one.is_finite()),
+    }
 }
 
 fn told(scalar: &Scalar) -> Option<Told> {
@@ -107,6 +129,8 @@ fn told(scalar: &Scalar) -> Option<Told> {
         #[allow(clippy::cast_precision_loss)]
         Scalar::Int(whole) => Some(Told::Number(*whole as f64)),
         Scalar::Float(float) => Some(Told::Number(*float)),
+        // What has more than one value is logged as JSON, and is no class.
+        Scalar::Text(text) if text.starts_with(['{', '[']) => None,
         Scalar::Text(text) => Some(Told::Text(text.clone())),
     }
 }
@@ -136,5 +160,13 @@ mod tests {
         assert_eq!(answered(&Outputs::One(Scalar::Text("late".into()))), Some(Told::Text("late".into())));
         assert_eq!(answered(&Outputs::One(Scalar::Bool(true))), Some(Told::Number(1.0)));
         assert_eq!((answered(&Outputs::None), answered(&Outputs::Many(Vec::new()))), (None, None));
+        assert_eq!(answered(&Outputs::One(Scalar::Text("{\"a\": 1}".into()))), None, "no class");
+    }
+
+    #[test]
+    fn an_answer_that_is_no_number_is_none() {
+        assert!(is_none(&Outputs::One(Scalar::Float(f64::NAN))) && is_none(&Outputs::One(Scalar::Null)));
+        assert!(is_none(&Outputs::Many(vec![0.5, f64::INFINITY])) && is_none(&Outputs::None));
+        assert!(!is_none(&Outputs::One(Scalar::Float(0.5))) && !is_none(&Outputs::Many(vec![0.5, 0.5])));
     }
 }

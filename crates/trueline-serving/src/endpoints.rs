@@ -393,7 +393,10 @@ fn previous(tx: &mut Tx<'_>, project: &ProjectId, endpoint: &Endpoint) -> Result
     let nothing = || ServingError::State(format!("endpoint `{}` has nothing to roll back to", endpoint.name));
     let current = endpoint.route.as_ref().ok_or_else(nothing)?;
     let sql = format!(
-        "{ROUTE} AND rolled_back = 0 AND rollout IS NULL AND bandit IS NULL AND generation < ?3
+        "{ROUTE} AND rolled_back = 0 AND rollout IS NULL AND generation < ?3
+         AND (bandit IS NULL OR EXISTS (
+             SELECT 1 FROM bandits WHERE bandits.project = endpoint_routes.project AND bandits.id = endpoint_routes.bandit
+             AND bandits.generation = endpoint_routes.generation AND bandits.state IN ('stopped', 'expired')))
          ORDER BY generation DESC LIMIT 100"
     );
     let rows = tx.query(&sql, &[project.into(), endpoint.name.as_str().into(), current.generation.into()])?;

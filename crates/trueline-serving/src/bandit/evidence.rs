@@ -35,7 +35,7 @@ pub struct UnitReward {
 pub enum UnitOutcome {
     /// A reward, from 0 to 1.
     Rewarded(f64),
-    /// It failed, which is the worst.
+    /// It failed, so that it has no label.
     Failed,
     /// No label came in time.
     WithoutLabel,
@@ -121,7 +121,12 @@ impl BanditEvidence {
     ) -> Result<(), StatsError> {
         let reward = match (seen.outcome, plan.without_label) {
             (UnitOutcome::Rewarded(reward), _) => reward,
-            (UnitOutcome::Failed, _) | (UnitOutcome::WithoutLabel, WithoutLabel::Worst) => 0.0,
+            (UnitOutcome::Failed | UnitOutcome::WithoutLabel, WithoutLabel::Worst) => 0.0,
+            // It has no label, as most answers have none: counted always, it would weigh more than they do.
+            (UnitOutcome::Failed, WithoutLabel::Skip) => {
+                self.tally.failed += 1;
+                return Ok(());
+            }
             (UnitOutcome::WithoutLabel, WithoutLabel::Skip) => {
                 self.tally.without_label += 1;
                 return Ok(());

@@ -128,6 +128,14 @@ impl BanditPlan {
         seconds("label_within_seconds", self.label_within_seconds)?;
         seconds("every_seconds", self.every_seconds)?;
         seconds("longest_seconds", self.longest_seconds)?;
+        if self.every_seconds == 0 {
+            return Err("every_seconds is 1 or more".to_owned());
+        }
+        if self.label_within_seconds == 0 || self.label_within_seconds >= self.longest_seconds {
+            return Err("label_within_seconds is 1 or more and less than longest_seconds: rewards count once their label \
+                 must be there"
+                .to_owned());
+        }
         if self.longest_seconds == 0 || self.least_rewards == 0 || self.half_life_seconds == Some(0) {
             return Err("longest_seconds, least_rewards and half_life_seconds are 1 or more".to_owned());
         }

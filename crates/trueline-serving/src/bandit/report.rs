@@ -10,7 +10,7 @@ use trueline_stats::sequential::Interval;
 pub struct Tally {
     /// Units that counted with a reward.
     pub rewards: u64,
-    /// Of these, those whose prediction failed, with the worst reward.
+    /// Predictions that failed. They have the worst reward where what has no label has, and do not count otherwise.
     pub failed: u64,
     /// Predictions whose label did not come in time.
     pub without_label: u64,
