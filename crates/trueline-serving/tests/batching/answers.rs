@@ -92,7 +92,7 @@ async fn one_bad_request_fails_no_other_nor_does_one_that_kills_the_worker() {
                 (5, Err(error)) if bad < 0.0 => {
                     assert!(error.to_string().contains("below nothing"), "{error}");
                 }
-                (5, Err(error)) => assert!(matches!(error, ServingError::Busy(_)), "{error}"),
+                (5, Err(error)) => assert!(matches!(error, ServingError::WorkerDied(_)), "{error}"),
                 (_, answer) => assert_eq!(column(answer.as_ref().unwrap(), "y"), [number(caller) * 2.0]),
             }
         }
@@ -125,13 +125,13 @@ async fn a_request_whose_worker_died_is_asked_once_more_and_one_that_kills_is_no
     assert_eq!(column(&model.predict(&xs(&[555.0])).await.unwrap(), "y"), [1_110.0]);
     assert_eq!(once.count(), 1);
     let error = model.predict(&xs(&[666.0])).await.unwrap_err();
-    assert!(matches!(error, ServingError::Busy(_)), "{error}");
+    assert!(matches!(error, ServingError::WorkerDied(_)), "{error}");
     assert_eq!(always.count(), 2);
 
     drop(once);
     let (once, model) = (Deaths::of(555), load("dies-once").await);
     let error = model.predict(&xs(&[555.0])).await.unwrap_err();
-    assert!(matches!(error, ServingError::Busy(_)), "its metadata wants it so: {error}");
+    assert!(matches!(error, ServingError::WorkerDied(_)), "its metadata wants it so: {error}");
     assert_eq!(once.count(), 1);
 }
 
