@@ -9,8 +9,7 @@ use tower::ServiceExt;
 use trueline_flows::{CommonThreads, Knock, Predictor, RedactionKey};
 use trueline_ledger::{ProjectId, Sources};
 use trueline_serving::{
-    Access, DataPlane, EndpointSnapshot, Folders, LogMode, LogRules, ModelLoader, NoFeatures, Runtimes,
-    Variant,
+    Access, DataPlane, EndpointSnapshot, Folders, ModelLoader, NoFeatures, Runtimes, Variant,
 };
 
 const MODEL: &[u8] = include_bytes!("../../trueline-trees/tests/fixtures/dart.json");
@@ -58,20 +57,8 @@ impl Scoring {
         plane.set_access(Access { open: true, ..Access::default() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|e| told(&e))?;
-        let endpoint = EndpointSnapshot {
-            project: ProjectId::default_project(),
-            project_name: PROJECT.to_owned(),
-            name: "model".to_owned(),
-            generation: 1,
-            log: LogMode::BestEffort,
-            sticky_header: None,
-            variants: vec![Variant::new(spec, 1)],
-            rollout: None,
-            bandit: None,
-            shadow: None,
-            segments: Vec::new(),
-            log_rules: LogRules::default(),
-        };
+        let variants = vec![Variant::new(spec, 1)];
+        let endpoint = EndpointSnapshot::of(ProjectId::default_project(), PROJECT, "model", variants);
         runtime.block_on(plane.publish(endpoint)).map_err(|e| told(&e))?;
         let features = Arc::new(NoFeatures);
         let common = runtime.block_on(async { CommonThreads::these() });

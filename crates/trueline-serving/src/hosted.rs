@@ -3,9 +3,8 @@
 
 use crate::error::ServingError;
 use crate::files::Folders;
-use crate::log_rules::LogRules;
 use crate::plane::DataPlane;
-use crate::route::{LogMode, Variant};
+use crate::route::Variant;
 use crate::snapshot::EndpointSnapshot;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -117,20 +116,7 @@ impl HostedModels {
             self.plane.let_go();
             return Err(HostError::NoMemory { name: name.to_owned(), limit, needed: used.bytes });
         }
-        let endpoint = EndpointSnapshot {
-            project,
-            project_name: self.project.clone(),
-            name: name.to_owned(),
-            generation: 1,
-            log: LogMode::BestEffort,
-            sticky_header: None,
-            variants: vec![Variant::new(spec, 1)],
-            rollout: None,
-            bandit: None,
-            shadow: None,
-            segments: Vec::new(),
-            log_rules: LogRules::default(),
-        };
+        let endpoint = EndpointSnapshot::of(project, &self.project, name, vec![Variant::new(spec, 1)]);
         self.plane.publish(endpoint).await?;
         claim.kept = true;
         if let Some(hosted) = self.models().get_mut(name) {

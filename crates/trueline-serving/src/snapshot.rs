@@ -48,6 +48,25 @@ pub struct EndpointSnapshot {
 }
 
 impl EndpointSnapshot {
+    /// One that these versions answer, with nothing else declared.
+    #[must_use]
+    pub fn of(project: ProjectId, project_name: &str, name: &str, variants: Vec<Variant>) -> Self {
+        Self {
+            project,
+            project_name: project_name.to_owned(),
+            name: name.to_owned(),
+            generation: 1,
+            log: LogMode::BestEffort,
+            sticky_header: None,
+            variants,
+            rollout: None,
+            bandit: None,
+            shadow: None,
+            segments: Vec::new(),
+            log_rules: LogRules::default(),
+        }
+    }
+
     /// Its place among the snapshots of one endpoint: of two, the later one has none that is less.
     #[must_use]
     pub fn edition(&self) -> (i64, i64) {

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trueline_ledger::ProjectId;
 use trueline_serving::{
-    Access, Answer, Ask, DataPlane, EndpointSnapshot, Folders, Frame, LogMode, LogRules, ModelFile,
-    ModelFiles, ModelFolder, ModelLoader, ModelMemory, ModelSpec, NoFeatures, Runtimes, ServingError,
-    Variant,
+    Access, Answer, Ask, DataPlane, EndpointSnapshot, Folders, Frame, ModelFile, ModelFiles, ModelFolder,
+    ModelLoader, ModelMemory, ModelSpec, NoFeatures, Runtimes, ServingError, Variant,
 };
 use trueline_tensors::{Tensor, Values};
 
@@ -108,20 +107,7 @@ pub(crate) fn name(i: usize) -> String {
 }
 
 pub(crate) fn endpoint(name: &str, variants: Vec<Variant>) -> EndpointSnapshot {
-    EndpointSnapshot {
-        project: ProjectId::default_project(),
-        project_name: PROJECT.to_owned(),
-        name: name.to_owned(),
-        generation: 1,
-        log: LogMode::BestEffort,
-        sticky_header: None,
-        variants,
-        rollout: None,
-        bandit: None,
-        shadow: None,
-        segments: Vec::new(),
-        log_rules: LogRules::default(),
-    }
+    EndpointSnapshot::of(ProjectId::default_project(), PROJECT, name, variants)
 }
 
 impl House {

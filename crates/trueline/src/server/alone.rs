@@ -16,8 +16,8 @@ use trueline_inference::VertexRoutes;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_mlflow::MLFLOW_VERSION;
 use trueline_serving::{
-    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, HostedModels, LogMode, LogRules, ModelLoader,
-    ModelMemory, NoFeatures, Runtimes, Variant,
+    Access, DataPlane, EndpointName, EndpointSnapshot, Folders, HostedModels, ModelLoader, ModelMemory,
+    NoFeatures, Runtimes, Variant,
 };
 
 /// The project of the one endpoint, by which nobody needs to ask.
@@ -131,18 +131,6 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
 async fn first(folders: &Arc<Folders>, folder: &Path, name: &str) -> anyhow::Result<EndpointSnapshot> {
     let (folders, folder, model) = (Arc::clone(folders), folder.to_owned(), name.to_owned());
     let spec = tokio::task::spawn_blocking(move || folders.add(&folder, &model)).await??;
-    Ok(EndpointSnapshot {
-        project: ProjectId::new(PROJECT),
-        project_name: PROJECT.to_owned(),
-        name: name.to_owned(),
-        generation: 1,
-        log: LogMode::BestEffort,
-        sticky_header: None,
-        variants: vec![Variant::new(spec, 1)],
-        rollout: None,
-        bandit: None,
-        shadow: None,
-        segments: Vec::new(),
-        log_rules: LogRules::default(),
-    })
+    let variants = vec![Variant::new(spec, 1)];
+    Ok(EndpointSnapshot::of(ProjectId::new(PROJECT), PROJECT, name, variants))
 }
