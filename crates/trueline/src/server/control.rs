@@ -2,7 +2,7 @@
 //! and the data plane going until the server stops. Predictions are answered without it.
 
 use super::http::{Control, ControlPlace};
-use super::{MODULES, ServerConfig, access, bandits, collections, layout, rollouts, webhooks};
+use super::{MODULES, ServerConfig, access, collections, layout, sittings, webhooks};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -161,12 +161,12 @@ async fn run(
     let judge = tokio::spawn({
         let (log, sources) = (Arc::clone(&parts.log), parts.ledger.sources().clone());
         let judge = RolloutJudge::new(parts.deployments.clone(), log, sources);
-        rollouts::run(judge, parts.access.clone(), stopping.clone())
+        sittings::run(judge, parts.access.clone(), stopping.clone())
     });
     let allotter = tokio::spawn({
         let sources = parts.ledger.sources().clone();
         let allotter = BanditAllotter::new(parts.deployments.clone(), Arc::clone(&parts.log), sources);
-        bandits::run(allotter, parts.access.clone(), stopping.clone())
+        sittings::run(allotter, parts.access.clone(), stopping.clone())
     });
     let follower = AliasFollower {
         parts: parts.deployments.clone(),

@@ -5,7 +5,6 @@ mod alone;
 mod answering;
 mod apart;
 mod assemble;
-mod bandits;
 mod collections;
 mod control;
 mod data_dir;
@@ -20,7 +19,7 @@ mod offline;
 mod origin;
 mod patience;
 mod ready;
-mod rollouts;
+mod sittings;
 mod webhooks;
 
 pub(crate) use alone::{Alone, serve_alone};
