@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::rollouts::{row, with_delays};
+use common::rollouts::{comes, row, with_delays};
 use common::{On, Server, sqlite, text, verify};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 const ASK: &str = "/endpoints/delays/invocations";
 
@@ -47,18 +46,6 @@ fn traffic(server: &Server, from: u64) {
     };
     let labels: Vec<Value> = (from..from + 20).map(label).collect();
     server.ok("/endpoints/delays/labels", json!({ "labels": labels }));
-}
-
-/// Whether a condition comes to hold within two minutes.
-fn comes(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while Instant::now() < deadline {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    false
 }
 
 fn share(bandit: &Value, arm: usize) -> f64 {

@@ -4,13 +4,12 @@
 
 mod common;
 
-use common::rollouts::{rollout, row, with_delays};
+use common::rollouts::{comes, rollout, row, with_delays};
 use common::{BINARY, On, Server, python, text, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 const ASK: &str = "/endpoints/delays/invocations";
 
@@ -47,18 +46,6 @@ fn telling_rows(server: &Server) -> Vec<Value> {
         (0..60).map(|i| (predicted("other", i) - predicted("delays", i), i)).collect();
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     rows.iter().take(4).map(|(_, i)| row(*i)).collect()
-}
-
-/// Whether a condition comes to hold within two minutes.
-fn comes(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while Instant::now() < deadline {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    false
 }
 
 /// Asks with several callers until `done`; answers how many were asked and how many failed.

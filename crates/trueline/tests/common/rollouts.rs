@@ -5,6 +5,7 @@
 use super::Server;
 use super::models::Models;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Registers the models as versions of `delays` in this order; the first answers at an endpoint of that name.
 pub fn with_delays(server: Server, saved: &[&str]) -> Server {
@@ -15,6 +16,18 @@ pub fn with_delays(server: Server, saved: &[&str]) -> Server {
     server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
     server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
     server
+}
+
+/// Whether a condition comes to hold within two minutes.
+pub fn comes(mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < deadline {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    false
 }
 
 pub fn rollout(server: &Server, id: &str) -> Value {
