@@ -117,7 +117,7 @@ impl Predictor {
     /// # Errors
     /// [`PredictError`].
     pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
-        if !CommonThreads::are_elsewhere() || self.is_short(&request) {
+        if self.is_short(&request) {
             return self.predict_here(request).await;
         }
         let own = self.clone();

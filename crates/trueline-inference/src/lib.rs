@@ -34,7 +34,7 @@ use trueline_flows::{CommonThreads, Knock, Predictor};
 use trueline_serving::Admission;
 
 /// The largest body in bytes.
-const LARGEST_BODY: usize = 64 << 20;
+pub const LARGEST_BODY: usize = 64 << 20;
 /// From this size on, a body is read and answered apart from the threads that answer short ones.
 const LONG_BODY: usize = 64 << 10;
 const PARQUET: &str = "application/vnd.apache.parquet";

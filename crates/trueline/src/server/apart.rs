@@ -9,8 +9,6 @@ use trueline_flows::CommonThreads;
 
 /// What a caller is told whose answer nobody makes any more.
 pub(super) const STOPPING: &str = "the server is stopping; ask again when it is back";
-/// Bodies of a length up to this are awaited where they come; of larger ones it is only told that they are too large.
-const LARGEST: u64 = 64 << 20;
 
 /// Has a request of a scoring wire answered where it takes nobody's time.
 pub(super) async fn apart(State(common): State<CommonThreads>, request: Request, next: Next) -> Response {
@@ -25,7 +23,9 @@ pub(super) async fn apart(State(common): State<CommonThreads>, request: Request,
 
 /// A request with its body, if it says how long that is: piece by piece it would go from thread to thread, and wake both.
 async fn whole(request: Request) -> Request {
-    if request.body().size_hint().exact().is_none_or(|length| length > LARGEST) {
+    // Of one that is too large it is only told that it is.
+    let length = request.body().size_hint().exact();
+    if length.is_none_or(|length| length > trueline_inference::LARGEST_BODY as u64) {
         return request;
     }
     let (head, body) = request.into_parts();
