@@ -18,6 +18,11 @@ use std::time::{Duration, Instant};
 const TRUNCATE_WAIT: Duration = Duration::from_millis(200);
 const TRUNCATE_TRIES: u32 = 25;
 const CACHED_STATEMENTS: usize = 256;
+/// Pages that a reader keeps: a search comes back to the same ones.
+const READER_CACHE_KIB: i64 = 8 << 10;
+/// Pages that the writer keeps. Its cache is filled by what is written, whether that is wanted again or not, so what it may hold it
+/// comes to hold; a page that went is in the system's page cache.
+const WRITER_CACHE_KIB: i64 = 2 << 10;
 
 pub(crate) fn start(
     path: &Path,
@@ -31,7 +36,7 @@ pub(crate) fn start(
              alone; unset TRUELINE_TEST_SYNCHRONOUS_OFF and start again"
         );
     }
-    let mut writer = open(path, durability)?;
+    let mut writer = open(path, durability, WRITER_CACHE_KIB)?;
     if durability == Durability::Full {
         keep_what_is_shown(path)?;
     }
@@ -47,7 +52,7 @@ pub(crate) fn start(
 
     let (reads, read_work) = Queue::new(limits.queued_reads);
     for _ in 0..limits.readers.max(1) {
-        let connection = open(path, durability)?;
+        let connection = open(path, durability, READER_CACHE_KIB)?;
         connection.pragma_update(None, "query_only", true)?;
         let work = read_work.clone();
         spawn("db-reader", move || read_loop(&connection, &work))?;
@@ -63,7 +68,7 @@ pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<
         .map_err(|e| DbError::Other(format!("no thread for {name}: {e}")))
 }
 
-fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
+fn open(path: &Path, durability: Durability, cache_kib: i64) -> Result<Connection, DbError> {
     let c = Connection::open(path)?;
     c.pragma_update(None, "journal_mode", "WAL")?;
     let synchronous = match durability {
@@ -77,7 +82,8 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, DbError> {
     c.pragma_update(None, "temp_store", "MEMORY")?;
     // What is deleted is overwritten, so that an erased payload does not stay on a free page.
     c.pragma_update(None, "secure_delete", true)?;
-    c.pragma_update(None, "cache_size", -8192)?;
+    // In KiB if negative, else in pages.
+    c.pragma_update(None, "cache_size", -cache_kib)?;
     // A plan depends on the statement alone: with values in it, each new LIMIT would have the statement prepared again.
     c.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     c.busy_timeout(Duration::from_secs(10))?;
