@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use trend::{Trend, median};
+use trend::{Slope, Trend, median};
 use trueline_crashtest::Launch;
 
 /// How often memory, files and threads are looked at.
@@ -28,6 +28,9 @@ const ASKED: usize = 10;
 const WARM_UP: f64 = 0.1;
 /// The last quarter's median over the first one's.
 const MOST_GROWTH: f64 = 1.1;
+/// What memory grows by in an hour once the server is warm, in MiB: zero must lie in the interval of the second half's slope.
+const MOST_GROWTH_PER_HOUR: f64 = 0.0;
+const HOUR_S: f64 = 3_600.0;
 /// Files and threads that the last quarter may have more than the first.
 const MOST_MORE: f64 = 8.0;
 /// Models that lie in the model cache at a time: those that stay loaded after they answered, those that answer, and one that is
@@ -247,15 +250,7 @@ fn told(
         f64::from(soak.versions),
     );
     table.add_load(&group, "the other endpoint", report);
-    let all = trend_of(samples, |s| s.resident_mib)?;
-    table.add(&group, "resident memory, median of the first quarter", all.first, "MiB");
-    table.add(&group, "resident memory, median of the last quarter", all.last, "MiB");
-    table.add_with_budget(&group, "last ÷ first", all.last / all.first, "", MOST_GROWTH);
-    table.add(&group, "resident memory, Theil–Sen slope", all.slope_per_s * 3_600.0, "MiB/h");
-    let most = samples.iter().map(|s| s.resident_mib).fold(0.0, f64::max);
-    table.add(&group, "resident memory, the most", most, "MiB");
-    let told: Vec<f64> = samples.iter().map(|s| s.told_mib).collect();
-    table.add(&group, "models that answer, as the server tells, median", median(&told), "MiB");
+    told_of_memory(&group, samples, table)?;
     let of_files: fn(&Sample) -> f64 = |s| s.files;
     for (what, of) in [("open files", of_files), ("threads", |s| s.threads)] {
         let all = trend_of(samples, of)?;
@@ -264,6 +259,36 @@ fn told(
         table.add_with_budget(&group, &name, all.last, "", all.first + MOST_MORE);
     }
     told_of_disk(&group, samples, table);
+    Ok(())
+}
+
+/// A server that fills its caches grows for a while, so the first quarter and the last are compared after a while; one that loses
+/// something never stops, so the second half is looked at by itself.
+fn told_of_memory(group: &str, samples: &[Sample], table: &mut Table) -> anyhow::Result<()> {
+    let all = trend_of(samples, |s| s.resident_mib)?;
+    table.add(group, "resident memory, median of the first quarter", all.first, "MiB");
+    table.add(group, "resident memory, median of the last quarter", all.last, "MiB");
+    table.add_with_budget(group, "last ÷ first", all.last / all.first, "", MOST_GROWTH);
+    table.add(group, "resident memory, Theil–Sen slope", all.slope_per_s * HOUR_S, "MiB/h");
+    let points: Vec<(f64, f64)> = samples.iter().map(|s| (s.at.as_secs_f64(), s.resident_mib)).collect();
+    // A soak of less than ten minutes has no second half to speak of.
+    if let Some(half) = Slope::of_second_half(&points) {
+        let name = |what: &str| format!("resident memory of the second half, {what}");
+        table.add(group, &name("slope"), half.per_s * HOUR_S, "MiB/h");
+        table.add(group, &name("slope at the most (95 %)"), half.most_per_s * HOUR_S, "MiB/h");
+        let least = half.least_per_s * HOUR_S;
+        table.add_with_budget(
+            group,
+            &name("slope at the least (95 %)"),
+            least,
+            "MiB/h",
+            MOST_GROWTH_PER_HOUR,
+        );
+    }
+    let most = samples.iter().map(|s| s.resident_mib).fold(0.0, f64::max);
+    table.add(group, "resident memory, the most", most, "MiB");
+    let told: Vec<f64> = samples.iter().map(|s| s.told_mib).collect();
+    table.add(group, "models that answer, as the server tells, median", median(&told), "MiB");
     Ok(())
 }
 

@@ -1,7 +1,14 @@
-//! Whether a series of measurements grows: medians of its first and last quarter, and a slope that single outliers don't bend.
+//! Whether a series of measurements grows: medians of its first and last quarter, a slope that single outliers don't bend, and
+//! the interval that the slope of its second half lies in.
 
 /// Points that the slope is taken from, at most: its pairs grow with the square.
 const MOST_POINTS: usize = 500;
+
+/// The part of a series that makes one point of the second half. Measurements that follow each other within seconds are alike,
+/// and an interval from all of them would be narrower than what is known.
+const MINUTE_S: f64 = 60.0;
+/// The normal distribution's quantile for an interval of 95 %.
+const Z: f64 = 1.959_964;
 
 /// How a series goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,17 +31,91 @@ impl Trend {
         let values = |part: &[(f64, f64)]| part.iter().map(|p| p.1).collect::<Vec<_>>();
         let thin: Vec<(f64, f64)> =
             points.iter().copied().step_by(points.len().div_ceil(MOST_POINTS)).collect();
-        let mut slopes = Vec::with_capacity(thin.len() * thin.len() / 2);
-        for (i, (t, v)) in thin.iter().enumerate() {
-            let later = thin[i + 1..].iter().filter(|(u, _)| u > t);
-            slopes.extend(later.map(|(u, w)| (w - v) / (u - t)));
-        }
         Some(Self {
             first: median(&values(&points[..quarter])),
             last: median(&values(&points[points.len() - quarter..])),
-            slope_per_s: median(&slopes),
+            slope_per_s: median(&slopes(&thin)),
         })
     }
+}
+
+/// The slope of a series, with what it may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slope {
+    /// The median of the slopes of all pairs of points, in units a second.
+    pub(super) per_s: f64,
+    /// The lower end of its interval of 95 %: above zero, the series grows.
+    pub(super) least_per_s: f64,
+    /// The upper end.
+    pub(super) most_per_s: f64,
+}
+
+impl Slope {
+    /// Of the second half of points in the order of time, `(seconds, value)`, each minute of which is its median; none of fewer
+    /// than five minutes.
+    ///
+    /// The interval is that of Sen 1968: with n points, N = n(n−1)/2 slopes in order, and C = z·√(n(n−1)(2n+5)/18), the slopes
+    /// numbered (N−C)/2 and (N+C)/2 + 1.
+    pub(super) fn of_second_half(points: &[(f64, f64)]) -> Option<Self> {
+        let minutes = minutes(second_half(points));
+        if minutes.len() < 5 {
+            return None;
+        }
+        let slopes = slopes(&minutes);
+        let n = count(minutes.len());
+        let spread = Z * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
+        let aside = rounded_down((count(slopes.len()) - spread) / 2.0).saturating_sub(1);
+        Some(Self {
+            per_s: median(&slopes),
+            least_per_s: slopes[aside],
+            most_per_s: slopes[slopes.len() - 1 - aside],
+        })
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn count(of: usize) -> f64 {
+    of as f64
+}
+
+/// Zero if it is less.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn rounded_down(number: f64) -> usize {
+    number.max(0.0) as usize
+}
+
+fn second_half(points: &[(f64, f64)]) -> &[(f64, f64)] {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return points };
+    let middle = f64::midpoint(first.0, last.0);
+    &points[points.partition_point(|(t, _)| *t < middle)..]
+}
+
+/// The median of each whole minute, at its middle.
+fn minutes(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
+    let mut minutes = Vec::new();
+    let mut from = first.0;
+    // The last point of a whole minute comes up to one sample before its end.
+    while from + MINUTE_S <= last.0 + MINUTE_S / 10.0 {
+        let of_minute = points.iter().filter(|(t, _)| (from..from + MINUTE_S).contains(t));
+        let values: Vec<f64> = of_minute.map(|(_, value)| *value).collect();
+        if !values.is_empty() {
+            minutes.push((from + MINUTE_S / 2.0, median(&values)));
+        }
+        from += MINUTE_S;
+    }
+    minutes
+}
+
+/// The slopes of all pairs of points, in order.
+fn slopes(points: &[(f64, f64)]) -> Vec<f64> {
+    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+    for (i, (t, v)) in points.iter().enumerate() {
+        let later = points[i + 1..].iter().filter(|(u, _)| u > t);
+        slopes.extend(later.map(|(u, w)| (w - v) / (u - t)));
+    }
+    slopes.sort_by(f64::total_cmp);
+    slopes
 }
 
 /// The median: the mean of the middle two, where there are two.
@@ -71,8 +152,35 @@ mod tests {
         );
     }
 
+    /// Half an hour of measurements every two seconds: a wave over minutes and a jitter about a line.
+    fn half_an_hour(per_s: f64) -> Vec<(f64, f64)> {
+        let value = |t: f64| 90.0 + per_s * t + 1.5 * (t / 97.0).sin() + (t * 7.0) % 2.0;
+        (0..900).map(|n| f64::from(n) * 2.0).map(|t| (t, value(t))).collect()
+    }
+
+    #[test]
+    fn the_slope_of_the_second_half_is_told_from_zero_when_it_grows_and_only_then() {
+        let flat = Slope::of_second_half(&half_an_hour(0.0)).unwrap();
+        assert!(flat.least_per_s < 0.0 && flat.most_per_s > 0.0, "{flat:?}");
+        let per_s = 20.0 / 3_600.0;
+        let grows = Slope::of_second_half(&half_an_hour(per_s)).unwrap();
+        assert!(grows.least_per_s > 0.0, "{grows:?}");
+        assert!((grows.least_per_s..grows.most_per_s).contains(&per_s), "{grows:?}");
+    }
+
+    #[test]
+    fn what_happens_in_the_first_half_is_not_held_against_the_second() {
+        let fills: Vec<(f64, f64)> =
+            half_an_hour(0.0).iter().map(|(t, v)| (*t, v + (t / 20.0).min(40.0))).collect();
+        let after = Slope::of_second_half(&fills).unwrap();
+        assert!(after.least_per_s <= 0.0, "{after:?}");
+        assert!(Trend::of(&fills).unwrap().slope_per_s > 0.0);
+    }
+
     #[test]
     fn a_few_points_show_no_trend() {
+        let four_minutes: Vec<(f64, f64)> = half_an_hour(0.0)[..240].to_vec();
+        assert_eq!(Slope::of_second_half(&four_minutes), None);
         assert_eq!(Trend::of(&[(0.0, 1.0); 7]), None);
         assert_eq!(median(&[3.0, 1.0]), 2.0);
         assert_eq!(median(&[3.0, 1.0, 9.0]), 3.0);
