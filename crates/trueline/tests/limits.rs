@@ -153,6 +153,36 @@ fn a_request_that_takes_too_long_is_given_up() {
     assert_eq!(server.get("/api/v1/whoami").0, 200);
 }
 
+#[test]
+fn a_connection_that_brings_half_a_head_is_closed_and_one_that_rests_is_not() {
+    const WHOLE: &str = "GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    let server = Server::start_with(&[("TRUELINE_HEAD_TIMEOUT", "1")]);
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(WHOLE.as_bytes()).unwrap();
+        let mut told = Vec::new();
+        while !told.ends_with(b"\r\n\r\nOK") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            told.extend_from_slice(&byte);
+        }
+    };
+    let closes = |mut stream: TcpStream, half: &str| {
+        stream.write_all(half.as_bytes()).unwrap();
+        // Otherwise it fails after 20 s.
+        let mut told = Vec::new();
+        stream.read_to_end(&mut told).unwrap_or_else(|e| panic!("{half:?} is waited for: {e}"));
+    };
+    let mut resting = connect(&server);
+    ask(&mut resting);
+    closes(connect(&server), "POST /endpoints/e/invo");
+    closes(connect(&server), "PRI * HTTP/2.0\r\n");
+    let mut asked_before = connect(&server);
+    ask(&mut asked_before);
+    closes(asked_before, "GET /health HTTP/1.1\r\nx-slow: ");
+    // It has rested for longer by now than a head may take.
+    ask(&mut resting);
+}
+
 /// Sends a request whole and reads the answer, in lower case.
 fn exchange(server: &Server, method: &str, path: &str, more: &str) -> String {
     let mut stream = connect(server);

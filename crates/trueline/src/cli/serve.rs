@@ -45,6 +45,9 @@ pub(crate) struct ServeArgs {
     /// Seconds that a request may take
     #[arg(long, env = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
     request_timeout: u32,
+    /// Seconds within which the head of a request must come; a connection that brings half of one is closed then
+    #[arg(long, env = "TRUELINE_HEAD_TIMEOUT", default_value_t = 30, value_parser = positive)]
+    head_timeout: u32,
     #[command(flatten)]
     runtimes: RuntimeArgs,
     /// Where environments of Python workers are kept
@@ -135,6 +138,7 @@ pub(crate) fn run(args: ServeArgs, began: Instant) -> anyhow::Result<()> {
         limits: Limits {
             requests: usize::try_from(args.max_requests)?,
             timeout: Duration::from_secs(args.request_timeout.into()),
+            head: Duration::from_secs(args.head_timeout.into()),
         },
         vertex: platform.vertex,
         azure: platform.azure,

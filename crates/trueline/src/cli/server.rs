@@ -41,6 +41,9 @@ pub(crate) struct ServerArgs {
     /// Seconds that a request may take, uploads of files apart
     #[arg(long, env = "TRUELINE_REQUEST_TIMEOUT", default_value_t = 60, value_parser = positive)]
     request_timeout: u32,
+    /// Seconds within which the head of a request must come; a connection that brings half of one is closed then
+    #[arg(long, env = "TRUELINE_HEAD_TIMEOUT", default_value_t = 30, value_parser = positive)]
+    head_timeout: u32,
     /// Let users in with passwords, with permissions on single resources as MLflow has them
     #[arg(long, env = "TRUELINE_APP_NAME", value_parser = ["basic-auth"])]
     app_name: Option<String>,
@@ -172,6 +175,7 @@ pub(crate) fn run(args: ServerArgs, began: Instant) -> anyhow::Result<()> {
     let limits = Limits {
         requests: usize::try_from(args.max_requests)?,
         timeout: Duration::from_secs(args.request_timeout.into()),
+        head: Duration::from_secs(args.head_timeout.into()),
     };
     let (runtimes, memory) = (args.runtimes.runtimes(&args.data_dir), args.runtimes.memory());
     let (basic_auth, workspaces) = (args.app_name.is_some(), args.enable_workspaces);

@@ -85,6 +85,7 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         azure: alone.azure,
         hosted,
     };
+    let head = alone.limits.head;
     let guard = http::Guard { origins: alone.origins, limits: alone.limits };
     // Platforms ask from the first moment whether the container is well, and are told that the model is being loaded.
     let listener = TcpListener::bind(alone.address)
@@ -103,7 +104,8 @@ async fn serve(alone: Alone) -> anyhow::Result<()> {
         stop.send_replace(true);
     });
     let mut told = stopping.clone();
-    let server = answering::answer(listener, app, async move { drop(told.wait_for(|stop| *stop).await) });
+    let asked = async move { drop(told.wait_for(|stop| *stop).await) };
+    let server = answering::answer(listener, app, head, asked);
     let server = tokio::spawn(server);
 
     match alone.folder {

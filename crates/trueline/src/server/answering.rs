@@ -9,12 +9,13 @@
 //!
 //! What takes long is no work for these threads, since the other connections of one would wait for it: see `apart`.
 
+use super::heads::{Heads, Requests};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ const EXHAUSTED: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 struct Answering {
     app: Router,
+    /// How long the head of a request may take to come.
+    head: Duration,
     /// The common threads.
     home: Handle,
     /// Whether nothing more is begun.
@@ -80,13 +83,14 @@ impl Drop for Open {
 pub(super) async fn answer(
     listener: TcpListener,
     app: Router,
+    head: Duration,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (tell, stopping) = watch::channel(false);
     let (working, mut all_done) = mpsc::channel(1);
     // Nothing is ever sent: it ends with this future, and with it what it watches over.
     let (_alive, alive) = watch::channel(());
-    let answering = Answering { app, home: Handle::current(), stopping, working };
+    let answering = Answering { app, head, home: Handle::current(), stopping, working };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let started =
         (0..FEWEST.max(cores * PER_CORE)).map(|n| Thread::start(n, answering.clone(), alive.clone()));
@@ -186,14 +190,19 @@ impl Answering {
                 () = tokio::time::sleep(SILENCE) => return Ok(()),
             };
             if !many {
-                self.converse(connection).await;
+                let requests = Arc::new(Requests::default());
+                let heads = Heads::one_by_one(connection, Arc::clone(&requests), self.head);
+                self.converse(heads, requests).await;
                 return Ok(());
             }
             let connection = connection.into_std()?;
             let home = self.home.clone();
             home.spawn(async move {
                 match TcpStream::from_std(connection) {
-                    Ok(connection) => self.converse(connection).await,
+                    Ok(connection) => {
+                        let heads = Heads::among_others(connection, self.head);
+                        self.converse(heads, Arc::default()).await;
+                    }
                     Err(error) => tracing::debug!(%error, "a connection was lost"),
                 }
             });
@@ -205,12 +214,13 @@ impl Answering {
     }
 
     /// Answers the requests of a connection.
-    async fn converse(self, connection: TcpStream) {
+    async fn converse(self, connection: Heads<TcpStream>, requests: Arc<Requests>) {
         let Self { app, mut stopping, working: _working, .. } = self;
-        let app = app.map_request(|request: Request<_>| request.map(Body::new));
+        let app = service_fn(move |request: Request<_>| {
+            requests.answered_by(app.clone().oneshot(request.map(Body::new)))
+        });
         let builder = Builder::new(TokioExecutor::new());
-        let mut talk =
-            pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(app)));
+        let mut talk = pin!(builder.serve_connection(TokioIo::new(connection), app));
         let done = tokio::select! {
             done = talk.as_mut() => done,
             () = told(&mut stopping) => {

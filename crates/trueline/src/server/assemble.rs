@@ -146,6 +146,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
 
     let address = SocketAddr::new(config.host, config.port);
     let (began, data_dir) = (config.began, config.data_dir.clone());
+    let head = config.limits.head;
     let guard = http::Guard { origins: config.origins.clone(), limits: config.limits };
     let (stop, stopping) = watch::channel(false);
     tokio::spawn({
@@ -182,7 +183,7 @@ async fn serve(config: ServerConfig, opened: Result<Db, DbError>) -> anyhow::Res
     tracing::info!(%address, data_dir = %data_dir.display(), ready_ms, "listening on http://{address}");
 
     let overdue = stop.clone();
-    let server = answering::answer(listener, app, async move {
+    let server = answering::answer(listener, app, head, async move {
         asked_to_stop.wait().await;
         tracing::info!("stopping: finishing the requests at hand");
         // After this long, requests that still run are cut off.

@@ -18,6 +18,8 @@ pub(crate) struct Limits {
     pub(crate) requests: usize,
     /// How long a request may take, uploads of files apart.
     pub(crate) timeout: Duration,
+    /// How long the head of a request may take to come.
+    pub(crate) head: Duration,
 }
 
 /// Words an answer to a request for a path that is not let in, and why it is not: each face has its own way.

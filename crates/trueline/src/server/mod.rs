@@ -9,6 +9,7 @@ mod collections;
 mod control;
 mod data_dir;
 mod exposition;
+mod heads;
 mod http;
 mod limits;
 mod linger;

@@ -1,16 +1,10 @@
-//! How long a request may take and its body be awaited. Clocks are only set for what has to be waited for: most short requests
-//! are there whole and are answered at once, and a clock for each would cost more than their answer.
+//! How long a request may take and what comes of it be awaited. Clocks are only set for what has to be waited for: most short
+//! requests are there whole and are answered at once, and a clock for each would cost more than their answer.
 
-use axum::body::{Body, Bytes, HttpBody};
-use http_body::{Frame, SizeHint};
-use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep, timeout};
-
-/// For how long a client may send nothing while its body is awaited.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// What this comes to within so long; none when it takes longer.
 pub(super) async fn within<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
@@ -21,82 +15,53 @@ pub(super) async fn within<T>(longest: Duration, work: impl Future<Output = T>) 
     }
 }
 
-/// A body that fails when its client has been silent for too long.
-pub(super) struct Awaited {
-    body: Body,
+/// With what a client is waited for.
+#[derive(Debug)]
+pub(super) struct Patience {
     longest: Duration,
-    /// Rings when it has been; set while it is.
-    silent: Option<Pin<Box<Sleep>>>,
+    /// Rings when it has been too long; set while it is waited for.
+    clock: Option<Pin<Box<Sleep>>>,
 }
 
-impl Awaited {
-    pub(super) fn new(body: Body) -> Self {
-        Self { body, longest: SILENCE, silent: None }
+impl Patience {
+    /// One that lasts so long.
+    pub(super) fn of(longest: Duration) -> Self {
+        Self { longest, clock: None }
     }
 
-    /// What nobody waits for any more.
-    pub(super) fn into_body(self) -> Body {
-        self.body
+    /// How long it lasts.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest
     }
-}
 
-impl Default for Awaited {
-    fn default() -> Self {
-        Self::new(Body::empty())
+    /// What was waited for has come; what is waited for next may take as long again.
+    pub(super) fn rest(&mut self) {
+        self.clock = None;
     }
-}
 
-fn silent_for(longest: Duration) -> axum::Error {
-    let why = format!("nothing more of the body came for {longest:?}");
-    axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, why))
-}
+    /// Whether a clock is set.
+    #[cfg(test)]
+    pub(super) fn is_set(&self) -> bool {
+        self.clock.is_some()
+    }
 
-impl HttpBody for Awaited {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.silent = None;
-            return Poll::Ready(frame);
-        }
+    /// Ready when what is waited for since it rested has taken too long.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let longest = self.longest;
-        let silent = self.silent.get_or_insert_with(|| Box::pin(sleep(longest)));
-        silent.as_mut().poll(cx).map(|()| Some(Err(silent_for(longest))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.clock.get_or_insert_with(|| Box::pin(sleep(longest))).as_mut().poll(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::StreamExt;
-    use http_body_util::BodyExt;
-    use tokio::runtime::{Builder, Runtime};
-
-    /// Threads on which no clock can be set: one that is panics.
-    fn without_clocks() -> Runtime {
-        Builder::new_current_thread().build().unwrap()
-    }
+    use tokio::runtime::Builder;
 
     #[test]
     fn no_clock_is_set_for_what_is_there() {
-        let read = async {
-            let body = Body::new(Awaited::new(Body::from("rows")));
-            body.collect().await.unwrap().to_bytes()
-        };
-        let done = without_clocks().block_on(within(Duration::from_secs(1), read));
-        assert_eq!(done.unwrap(), "rows");
+        // Threads on which no clock can be set: one that is panics.
+        let without_clocks = Builder::new_current_thread().build().unwrap();
+        assert_eq!(without_clocks.block_on(within(Duration::from_secs(1), async { 7 })), Some(7));
     }
 
     #[tokio::test]
@@ -106,12 +71,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_stops_fails() {
-        let begun = futures::stream::iter([Ok::<_, axum::Error>("piece")]);
-        let pieces = Body::from_stream(begun.chain(futures::stream::pending()));
-        let mut body = Awaited { longest: Duration::from_millis(1), ..Awaited::new(pieces) };
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "piece");
-        let ended = body.frame().await.unwrap().unwrap_err();
-        assert_eq!(ended.to_string(), "nothing more of the body came for 1ms");
+    async fn patience_ends_and_begins_anew() {
+        let mut patience = Patience::of(Duration::from_millis(1));
+        std::future::poll_fn(|cx| patience.poll_end(cx)).await;
+        patience.rest();
+        let mut anew = Patience { longest: Duration::from_secs(600), ..patience };
+        assert!(futures::poll!(std::future::poll_fn(|cx| anew.poll_end(cx))).is_pending());
     }
 }
