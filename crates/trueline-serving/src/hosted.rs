@@ -1,14 +1,19 @@
 //! Models that a platform loads and unloads by name, each behind an endpoint of that name: for a container of many models. What
-//! fits is the platform's to say: nothing is unloaded behind its back, and what does not fit is refused.
+//! fits is the platform's to say: nothing is unloaded behind its back, and what does not fit is refused. Models are loaded beside
+//! each other, and whether each fits is decided in the order in which they came, as if they had been loaded one after another.
 
+use crate::cache::MemoryUse;
 use crate::error::ServingError;
 use crate::files::Folders;
+use crate::model::ModelSpec;
 use crate::plane::DataPlane;
 use crate::route::Variant;
 use crate::snapshot::EndpointSnapshot;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 use trueline_ledger::ProjectId;
 
 /// The longest name of a model, in bytes.
@@ -62,26 +67,58 @@ pub struct HostedModels {
     /// Below which models lie; others are not loaded, since a pickled model is code.
     root: PathBuf,
     models: Arc<Mutex<BTreeMap<String, Hosted>>>,
+    /// Told when it was decided of a model whether it fits, or it came to nothing.
+    decided: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Hosted {
     url: String,
-    /// Whether it is loaded, and not being loaded.
-    ready: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Being loaded.
+    Coming {
+        /// How many came before it, by which their order is known.
+        number: u64,
+        /// What is loaded, once that is known.
+        spec: Option<ModelSpec>,
+    },
+    /// It fits.
+    Fits,
+    /// It answers.
+    Ready,
+}
+
+impl Hosted {
+    fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
+    }
 }
 
 /// The name of a model that is being loaded, which is free again when that comes to nothing.
 struct Claim<'h> {
     models: &'h HostedModels,
     name: &'h str,
+    number: u64,
     kept: bool,
+}
+
+impl Claim<'_> {
+    fn is(&self, state: State) {
+        if let Some(hosted) = self.models.models().get_mut(self.name) {
+            hosted.state = state;
+        }
+    }
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if !self.kept {
             self.models.models().remove(self.name);
+            self.models.decided.notify_waiters();
         }
     }
 }
@@ -91,7 +128,14 @@ impl HostedModels {
     /// [`crate::ModelMemory::Fixed`].
     #[must_use]
     pub fn new(plane: DataPlane, folders: Arc<Folders>, project: &str, root: PathBuf) -> Self {
-        Self { plane, folders, project: project.to_owned(), root, models: Arc::default() }
+        Self {
+            plane,
+            folders,
+            project: project.to_owned(),
+            root,
+            models: Arc::default(),
+            decided: Arc::default(),
+        }
     }
 
     /// Loads a model from a folder and tries it; when this returns, it answers.
@@ -108,21 +152,51 @@ impl HostedModels {
         let spec =
             found.await.map_err(|stopped| HostError::Invalid(format!("it was not read: {stopped}")))??;
         let project = ProjectId::new(&self.project);
+        claim.is(State::Coming { number: claim.number, spec: Some(spec.clone()) });
         // Held until it is published, so that it stays.
         let model = self.plane.loaded(&project, &spec).await?;
-        let used = self.plane.memory();
+        self.turn(claim.number).await;
+        let used = self.memory_at(claim.number);
         if let Some(limit) = used.limit.filter(|limit| used.bytes > *limit) {
             drop(model);
             self.plane.let_go();
             return Err(HostError::NoMemory { name: name.to_owned(), limit, needed: used.bytes });
         }
+        claim.is(State::Fits);
+        self.decided.notify_waiters();
         let endpoint = EndpointSnapshot::of(project, &self.project, name, vec![Variant::new(spec, 1)]);
         self.plane.publish(endpoint).await?;
+        claim.is(State::Ready);
         claim.kept = true;
-        if let Some(hosted) = self.models().get_mut(name) {
-            hosted.ready = true;
-        }
         Ok(())
+    }
+
+    /// Waits until it was decided of all models that came before this one.
+    async fn turn(&self, number: u64) {
+        let is_before =
+            |hosted: &Hosted| matches!(hosted.state, State::Coming { number: n, .. } if n < number);
+        loop {
+            let mut decided = pin!(self.decided.notified());
+            // From here on it is heard, so that nothing is missed between the look and the wait.
+            decided.as_mut().enable();
+            if !self.models().values().any(is_before) {
+                return;
+            }
+            decided.await;
+        }
+    }
+
+    /// What models take, without those that came after this one.
+    fn memory_at(&self, number: u64) -> MemoryUse {
+        // What was loaded for somebody who did not wait for it takes no room from others.
+        self.plane.let_go();
+        let models = self.models();
+        let later = models.values().filter_map(|hosted| match &hosted.state {
+            State::Coming { number: n, spec } if *n > number => spec.as_ref(),
+            _ => None,
+        });
+        let later: Vec<&ModelSpec> = later.collect();
+        self.plane.memory_without(&ProjectId::new(&self.project), &later)
     }
 
     /// Unloads a model; requests that it has are answered.
@@ -131,7 +205,7 @@ impl HostedModels {
     /// [`HostError::NotFound`].
     pub fn unload(&self, name: &str) -> Result<(), HostError> {
         let mut models = self.models();
-        if models.get(name).is_none_or(|hosted| !hosted.ready) {
+        if models.get(name).is_none_or(|hosted| !hosted.is_ready()) {
             return Err(HostError::NotFound(name.to_owned()));
         }
         models.remove(name);
@@ -147,7 +221,7 @@ impl HostedModels {
     /// [`HostError::NotFound`].
     pub fn get(&self, name: &str) -> Result<HostedModel, HostError> {
         let models = self.models();
-        let found = models.get(name).filter(|hosted| hosted.ready);
+        let found = models.get(name).filter(|hosted| hosted.is_ready());
         let found = found.ok_or_else(|| HostError::NotFound(name.to_owned()))?;
         Ok(HostedModel { name: name.to_owned(), url: found.url.clone() })
     }
@@ -158,7 +232,7 @@ impl HostedModels {
         let models = self.models();
         let mut ready = models
             .iter()
-            .filter(|(name, hosted)| hosted.ready && after.is_none_or(|after| name.as_str() > after))
+            .filter(|(name, hosted)| hosted.is_ready() && after.is_none_or(|after| name.as_str() > after))
             .map(|(name, hosted)| HostedModel { name: name.clone(), url: hosted.url.clone() });
         let page = ready.by_ref().take(limit).collect();
         let more = ready.next().is_some();
@@ -173,8 +247,15 @@ impl HostedModels {
         if models.contains_key(name) || self.plane.edition(&self.project, name).is_some() {
             return Err(HostError::Exists(name.to_owned()));
         }
-        models.insert(name.to_owned(), Hosted { url: url.to_owned(), ready: false });
-        Ok(Claim { models: self, name, kept: false })
+        let numbers = models.values().filter_map(|hosted| match hosted.state {
+            State::Coming { number, .. } => Some(number),
+            State::Fits | State::Ready => None,
+        });
+        // It need only be larger than those of which nothing is decided yet.
+        let number = numbers.max().map_or(0, |last| last + 1);
+        let state = State::Coming { number, spec: None };
+        models.insert(name.to_owned(), Hosted { url: url.to_owned(), state });
+        Ok(Claim { models: self, name, number, kept: false })
     }
 
     /// The folder of a model, if it lies where models may.

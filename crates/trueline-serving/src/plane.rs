@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::live::{Live, LiveEndpoint, LiveVariant, Picked};
 use crate::log_rules::LogRules;
 use crate::meters::{Metered, Meters, Registry};
-use crate::model::ModelLoader;
+use crate::model::{ModelLoader, ModelSpec};
 use crate::predictions::Predictions;
 use crate::rollout::{Drawn, Observation, Outcome, ShadowDraw, ShadowObservation};
 use crate::served::Served;
@@ -156,6 +156,11 @@ impl DataPlane {
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         self.inner.cache.used()
+    }
+
+    /// What loaded models take of memory now, without those of these versions.
+    pub(crate) fn memory_without(&self, project: &ProjectId, specs: &[&ModelSpec]) -> MemoryUse {
+        self.inner.cache.used_without(project, specs)
     }
 
     /// Unloads models that need not stay, such as those that were loaded and then not published.

@@ -217,6 +217,12 @@ impl ModelCache {
         self.slots().used(self.inner.memory)
     }
 
+    /// What loaded models take now, without those of these versions.
+    pub(crate) fn used_without(&self, project: &ProjectId, specs: &[&ModelSpec]) -> MemoryUse {
+        let left_out = |slot: &Slot| specs.iter().any(|spec| slot.is(project, spec));
+        self.slots().used_by(self.inner.memory, |slot| !left_out(slot))
+    }
+
     /// Whether so many more bytes would fit without anything being unloaded.
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let slots = self.slots();
@@ -279,9 +285,13 @@ impl Slots {
     }
 
     fn used(&self, memory: ModelMemory) -> MemoryUse {
-        let loaded = self.all.iter().filter(|slot| slot.is_loaded());
-        let bytes = loaded.clone().map(|slot| slot.bytes()).fold(0, usize::saturating_add);
-        MemoryUse { loaded: loaded.count(), bytes, limit: memory.limit() }
+        self.used_by(memory, |_| true)
+    }
+
+    fn used_by(&self, memory: ModelMemory, counts: impl Fn(&Slot) -> bool) -> MemoryUse {
+        let loaded: Vec<_> = self.all.iter().filter(|slot| slot.is_loaded() && counts(slot)).collect();
+        let bytes = loaded.iter().map(|slot| slot.bytes()).fold(0, usize::saturating_add);
+        MemoryUse { loaded: loaded.len(), bytes, limit: memory.limit() }
     }
 }
 

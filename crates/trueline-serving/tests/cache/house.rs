@@ -4,14 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trueline_ledger::ProjectId;
 use trueline_serving::{
-    Access, Answer, Ask, DataPlane, EndpointSnapshot, Folders, Frame, ModelFile, ModelFiles, ModelFolder,
-    ModelLoader, ModelMemory, ModelSpec, NoFeatures, Runtimes, ServingError, Variant,
+    Access, Answer, Ask, DataPlane, EndpointSnapshot, Folders, Frame, HostedModels, ModelFile, ModelFiles,
+    ModelFolder, ModelLoader, ModelMemory, ModelSpec, NoFeatures, Runtimes, ServingError, Variant,
 };
 use trueline_tensors::{Tensor, Values};
 
@@ -22,16 +21,34 @@ const MLMODEL: &str = "flavors:\n  xgboost:\n    data: model.json\n    model_cla
 /// A wait that is longer than that has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nobody,
+    Everybody,
+    One(String),
+}
+
+impl Held {
+    fn is(&self, model: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::One(held) => held == model,
+        }
+    }
+}
+
 /// Files of models in folders, as a test wants them.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    folders: Folders,
+    folders: Arc<Folders>,
     /// How often each model was begun to be loaded.
     begun: Mutex<HashMap<String, usize>>,
     /// Models whose files can't be read.
     broken: Mutex<Vec<String>>,
-    /// Whether reading waits.
-    held: AtomicBool,
+    /// Whose reading waits.
+    held: Mutex<Held>,
     released: tokio::sync::Notify,
 }
 
@@ -53,11 +70,15 @@ impl Files {
     }
 
     pub(crate) fn hold(&self) {
-        self.held.store(true, Ordering::SeqCst);
+        *self.held.lock().unwrap() = Held::Everybody;
+    }
+
+    pub(crate) fn hold_one(&self, model: &str) {
+        *self.held.lock().unwrap() = Held::One(model.to_owned());
     }
 
     pub(crate) fn release(&self) {
-        self.held.store(false, Ordering::SeqCst);
+        *self.held.lock().unwrap() = Held::Nobody;
         self.released.notify_waiters();
     }
 }
@@ -75,7 +96,7 @@ impl ModelFiles for Files {
         }
         loop {
             let released = self.released.notified();
-            if !self.held.load(Ordering::SeqCst) {
+            if !self.held.lock().unwrap().is(&spec.model) {
                 break;
             }
             released.await;
@@ -128,6 +149,17 @@ impl House {
         }
         house.plane.persist().unwrap();
         house
+    }
+
+    /// Its models as those of a platform, of which none is loaded.
+    pub(crate) fn hosted(&self) -> HostedModels {
+        let folders = Arc::clone(&self.files.folders);
+        HostedModels::new(self.plane.clone(), folders, PROJECT, self.folder.path().to_owned())
+    }
+
+    /// Where a model lies.
+    pub(crate) fn url(&self, i: usize) -> String {
+        self.folder.path().join(name(i)).to_string_lossy().into_owned()
     }
 
     pub(crate) fn spec(&self, i: usize) -> ModelSpec {

@@ -8,7 +8,7 @@ use house::{House, ask, endpoint, name, size, wait_until};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use trueline_serving::rollout::{Shadow, ShadowPhase};
-use trueline_serving::{ModelMemory, ServingError, Variant};
+use trueline_serving::{HostError, ModelMemory, ServingError, Variant};
 use trueline_stats::hash::mix64;
 
 const MODELS: usize = 60;
@@ -179,4 +179,40 @@ async fn a_start_does_not_wait_for_a_candidate_in_shadow_which_is_tried_until_it
     assert_eq!(house.plane.shadowed("r").1, 1, "that it was not asked is counted");
     house.files.repair();
     wait_until("it is asked", async || house.ask("shadowing", None).await.unwrap().shadow.is_some()).await;
+}
+
+/// Loads `m0`, which is slow, and `m1`, which came later and is loaded before it; there is room for one of them.
+async fn one_behind_a_slow_one(house: &House) -> [Result<(), HostError>; 2] {
+    house.files.hold_one("m0");
+    let hosted = house.hosted();
+    let load = |i: usize| {
+        let (hosted, url) = (hosted.clone(), house.url(i));
+        tokio::spawn(async move { hosted.load(&name(i), &url).await })
+    };
+    let slow = load(0);
+    wait_until("the first is on its way", async || house.files.begun("m0") == 1).await;
+    let quick = load(1);
+    wait_until("the second is in memory", async || house.plane.memory().loaded == 1).await;
+    assert!(!quick.is_finished() && hosted.get("m1").is_err(), "nothing is decided before its turn");
+    house.files.release();
+    [slow.await.unwrap(), quick.await.unwrap()]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_models_that_are_loaded_beside_each_other_the_one_that_came_first_stays() {
+    let one = size().await;
+    let house = House::new(3, ModelMemory::Fixed(one * 3 / 2));
+    let [slow, quick] = one_behind_a_slow_one(&house).await;
+    assert!(slow.is_ok(), "{slow:?}");
+    assert!(matches!(quick, Err(HostError::NoMemory { needed, .. }) if needed == 2 * one), "{quick:?}");
+    assert_eq!(house.plane.memory().bytes, one, "what was refused is gone");
+    house.hosted().load("m2", &house.url(2)).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_comes_to_nothing_takes_no_room_from_the_one_behind_it() {
+    let house = House::new(2, ModelMemory::Fixed(size().await * 3 / 2));
+    house.files.damage("m0");
+    let [slow, quick] = one_behind_a_slow_one(&house).await;
+    assert!(slow.is_err() && quick.is_ok(), "{slow:?} {quick:?}");
 }
