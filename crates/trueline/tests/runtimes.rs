@@ -212,6 +212,70 @@ fn a_python_model_is_deployed_answers_over_a_restart_and_its_worker_is_replaced_
     wait_until("another worker answers", || ask(&server).0 == 200);
 }
 
+/// What the two models take that are asked in turn, in a memory that has room for one of them.
+fn in_turn(server: &Server, models: [(&str, &Case); 2]) -> [u64; 2] {
+    let variant =
+        |name: &str| server.get(&format!("/api/v1/endpoints/{name}")).1["live"]["variants"][0].clone();
+    let ask = |(name, case): (&str, &Case)| {
+        let (status, answer) = server.post(&format!("/endpoints/{name}/invocations"), case.body.clone());
+        assert_eq!((status, &answer["predictions"]), (200, &case.predictions), "{name}: {answer}");
+    };
+    for _ in 0..2 {
+        for (asked, other) in [(models[0], models[1]), (models[1], models[0])] {
+            ask(asked);
+            assert_eq!(variant(asked.0)["loaded"], true, "{}", asked.0);
+            wait_until("the other one made room", || variant(other.0)["loaded"] == false);
+        }
+    }
+    models.map(|(name, _)| variant(name)["heap_bytes"].as_u64().unwrap())
+}
+
+#[test]
+fn onnx_and_python_models_are_loaded_when_asked_and_make_room_for_each_other() {
+    let clients = std::env::var("TRUELINE_SERVING_PYTHON").expect("an environment with ONNX");
+    let (onnx, library) = made_by(&clients, "onnx_models.py");
+    let (pickled, _) = made_by(&python(), "runtime_models.py");
+    let interpreter = python();
+    let server = Server::start_with_flags(&[
+        "--python-workers",
+        &interpreter,
+        "--onnxruntime",
+        &library,
+        "--model-memory",
+        "1MiB",
+    ]);
+    for (name, folder) in [("network", onnx.path()), ("pipeline", pickled.path())] {
+        models::register_files(&server, &models::files_below(&folder.join(name)), name);
+        server.ok("/api/v1/endpoints", json!({ "name": name }));
+        let version = format!("{name}/1");
+        server.ok(&format!("/api/v1/endpoints/{name}/routes"), json!({ "variants": [version] }));
+    }
+    let workers = || {
+        let of_python = |pid: &u32| command(*pid).contains("worker");
+        children(server.pid()).into_iter().filter(of_python).collect::<Vec<u32>>()
+    };
+    let network = cases(onnx.path(), "network").remove(0);
+    let pipeline = cases(pickled.path(), "pipeline").remove(0);
+    let [session, worker] = in_turn(&server, [("network", &network), ("pipeline", &pipeline)]);
+    let file = std::fs::metadata(onnx.path().join("network/model.onnx")).unwrap().len();
+    assert!(session >= file, "{session} bytes of a model whose file has {file}");
+    // An interpreter with its libraries: what the system says of its processes, within what they share and what came since.
+    let resident: u64 = workers().iter().map(|pid| proportional(*pid)).sum();
+    assert!(worker > resident / 2 && worker < resident * 2, "{worker} bytes of {resident}");
+    assert!(worker > 30 << 20, "{worker} bytes");
+
+    let (status, answer) = server.post("/endpoints/network/invocations", network.body.clone());
+    assert_eq!((status, &answer["predictions"]), (200, &network.predictions), "{answer}");
+    wait_until("the worker has ended", || workers().is_empty());
+}
+
+/// What a process takes of memory, its share of what several have, in bytes.
+fn proportional(pid: u32) -> u64 {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = told.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+}
+
 /// The processes that a process started.
 fn children(of: u32) -> Vec<u32> {
     let told = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
