@@ -3,7 +3,9 @@
 
 use crate::body::unique;
 use crate::lacking::Lacking;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -230,12 +232,40 @@ impl<'de> Visitor<'de> for Split {
 }
 
 /// A column's name; pandas has columns that are named by numbers.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
 enum Name<'n> {
-    #[serde(borrow)]
     Text(Cow<'n, str>),
-    Number(serde_json::Number),
+    Number(Number),
+}
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(Named)
+    }
+}
+
+/// Reads a column's name. There are as many of them as values in a request of one row, so none is read twice, as serde does
+/// where it has to find out of which kind something is.
+struct Named;
+
+impl<'de> Visitor<'de> for Named {
+    type Value = Name<'de>;
+    expects!("a text or a number");
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name::Text(Cow::Borrowed(text)))
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Name<'de>, E> {
+        Ok(Name::Text(Cow::Owned(text.to_owned())))
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Name<'de>, E> {
+        Ok(Name::Number(number.into()))
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Name<'de>, E> {
+        Ok(Name::Number(number.into()))
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Name<'de>, E> {
+        Number::from_f64(number).map(Name::Number).ok_or_else(|| E::custom(IRREGULAR))
+    }
 }
 
 impl Name<'_> {

@@ -103,6 +103,7 @@ impl Builder {
     pub fn push_float(&mut self, float: f64) {
         match &mut self.values {
             Gathered::Float(list) => list.push(float),
+            Gathered::Missing(0) => self.values = Gathered::Float(vec![float]),
             Gathered::Missing(n) => {
                 let mut list = vec![f64::NAN; *n];
                 list.push(float);
@@ -123,6 +124,7 @@ impl Builder {
     pub fn push_text(&mut self, text: String) {
         match &mut self.values {
             Gathered::Text(list) => list.push(Some(text)),
+            Gathered::Missing(0) => self.values = Gathered::Text(vec![Some(text)]),
             Gathered::Missing(n) => {
                 let mut list = vec![None; *n];
                 list.push(Some(text));
