@@ -121,7 +121,8 @@ impl Predictor {
             return self.predict_here(request).await;
         }
         let own = self.clone();
-        let predicted = self.common.run(async move { own.predict_here(request).await }).await;
+        // In a box, so that short ones don't carry the room about that this needs.
+        let predicted = Box::pin(self.common.run(async move { own.predict_here(request).await })).await;
         predicted.unwrap_or_else(|| Err(ServingError::Busy("the server is stopping".to_owned()).into()))
     }
 

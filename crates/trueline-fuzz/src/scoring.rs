@@ -1,12 +1,11 @@
 //! Requests of all scoring wires to a model that is served in this process.
 
 use crate::Finding;
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use std::sync::Arc;
-use tower::ServiceExt;
 use trueline_flows::{CommonThreads, Knock, Predictor, RedactionKey};
+use trueline_inference::Wires;
 use trueline_ledger::{ProjectId, Sources};
 use trueline_serving::{
     Access, DataPlane, EndpointSnapshot, Folders, ModelLoader, NoFeatures, Runtimes, Variant,
@@ -37,7 +36,7 @@ const FAULTS: [&str; 4] = ["2", "13", "14", "15"];
 #[derive(Debug)]
 pub struct Scoring {
     runtime: tokio::runtime::Runtime,
-    app: Router,
+    wires: Wires,
     _folder: tempfile::TempDir,
 }
 
@@ -70,7 +69,7 @@ impl Scoring {
             sources: Sources::system(),
             common,
         };
-        Ok(Self { runtime, app: trueline_inference::router(predictor), _folder: folder })
+        Ok(Self { runtime, wires: trueline_inference::wires(predictor), _folder: folder })
     }
 
     /// Sends an input: the first byte chooses the wire, the rest is the body.
@@ -104,10 +103,9 @@ impl Scoring {
         };
         let request = request.extension(knock).body(Body::from(body.clone()));
         let request = request.map_err(|e| finding(e.to_string()))?;
-        let app = self.app.clone();
+        let wires = &self.wires;
         let (status, code, answer) = self.runtime.block_on(async move {
-            let Ok(response) = app.oneshot(request).await;
-            let (head, body) = response.into_parts();
+            let (head, body) = wires.answer(request).await.into_parts();
             let code = head.headers.get("grpc-status").and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
             (head.status, code, to_bytes(body, LARGEST).await.unwrap_or_default())
         });

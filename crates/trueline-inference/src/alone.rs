@@ -4,7 +4,7 @@
 use crate::ask::{Arrived, Caller};
 use crate::error::{Refusal, Wording};
 use crate::invocations::score;
-use crate::{App, multi_model, write};
+use crate::{App, Wires, multi_model, write};
 use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, Request, State};
@@ -74,8 +74,9 @@ struct Root {
     alone: Arc<Alone>,
 }
 
-/// The routes of a container with one model.
-pub fn router(predictor: Predictor, alone: Alone) -> Router {
+/// The scoring wires of a container with one model.
+#[must_use]
+pub fn wires(predictor: Predictor, alone: Alone) -> Wires {
     let app = Arc::new(predictor);
     let root = Root { app: Arc::clone(&app), alone: Arc::new(alone) };
     let mut routes = Router::new()
@@ -104,7 +105,7 @@ pub fn router(predictor: Predictor, alone: Alone) -> Router {
     if let Some(hosted) = hosted {
         routes = routes.merge(multi_model::router(app, hosted));
     }
-    crate::furnished(routes)
+    Wires::new(routes)
 }
 
 /// Whether the model answers. Before it does, platforms send nothing; one that loads models itself is to send those.

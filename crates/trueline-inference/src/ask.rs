@@ -6,15 +6,15 @@ use crate::{App, LARGEST_BODY, admit, header, time_ms, unhurried};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use std::time::Instant;
 use trueline_flows::{Knock, PredictError, Predicted, PredictionRequest};
 use trueline_serving::{Cause, Frame, ModelCard};
 
 /// Whose prediction it is: callers with one key stay with one variant.
-const KEY: &str = "x-trueline-key";
+static KEY: HeaderName = HeaderName::from_static("x-trueline-key");
 /// When what is predicted happens, for those who may say so.
-const EVENT_TIME: &str = "x-trueline-event-time";
+static EVENT_TIME: HeaderName = HeaderName::from_static("x-trueline-event-time");
 
 /// A caller at an endpoint's door.
 pub(crate) struct Caller<'c> {
@@ -57,7 +57,7 @@ impl<'c> Caller<'c> {
     pub(crate) async fn ask(self, headers: &HeaderMap, frame: Frame) -> Result<Predicted, Refusal> {
         let (event_time_ms, deadline) = self.counted(self.times(headers))?;
         let sticky = self.app.plane.sticky_header(&self.knock.project, &self.endpoint);
-        let key = sticky.as_deref().and_then(|name| header(headers, name)).or_else(|| header(headers, KEY));
+        let key = sticky.as_deref().and_then(|name| header(headers, name)).or_else(|| header(headers, &KEY));
         let request = PredictionRequest {
             project: self.knock.project,
             endpoint: self.endpoint,
@@ -80,7 +80,7 @@ impl<'c> Caller<'c> {
 
     /// When what is predicted happens, if the caller says so, and until when the caller waits.
     fn times(&self, headers: &HeaderMap) -> Result<(Option<i64>, Option<Instant>), Refusal> {
-        let event_time_ms = header(headers, EVENT_TIME).map(time_ms).transpose()?;
+        let event_time_ms = header(headers, &EVENT_TIME).map(time_ms).transpose()?;
         if event_time_ms.is_some() && !self.replay {
             return Err(Refusal::no_replay());
         }

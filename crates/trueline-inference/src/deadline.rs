@@ -2,32 +2,32 @@
 
 use crate::error::Refusal;
 use crate::header;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use std::time::{Duration, Instant};
 
 /// Our own header, in milliseconds.
-const OWN: &str = "x-trueline-timeout-ms";
+static OWN: HeaderName = HeaderName::from_static("x-trueline-timeout-ms");
 /// What Envoy tells those behind it, in milliseconds.
-const ENVOY: &str = "x-envoy-expected-rq-timeout-ms";
+static ENVOY: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// What clients of gRPC tell: up to eight digits and a unit.
-const GRPC: &str = "grpc-timeout";
+static GRPC: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// All headers that tell it.
 #[cfg(test)]
-pub(crate) const HEADERS: [&str; 3] = [OWN, ENVOY, GRPC];
+pub(crate) static HEADERS: [&HeaderName; 3] = [&OWN, &ENVOY, &GRPC];
 
 /// The deadline of a request that began then, if its caller names one.
 pub(crate) fn deadline(headers: &HeaderMap, began: Instant) -> Result<Option<Instant>, Refusal> {
-    let read = |name: &'static str, parse: fn(&str) -> Option<Duration>, form: &str| {
+    let read = |name: &HeaderName, parse: fn(&str) -> Option<Duration>, form: &str| {
         let Some(told) = header(headers, name) else { return Ok(None) };
         let wrong = || Refusal::bad(format!("the header {name} is `{told}`: it takes {form}"));
         // One that is centuries away is none.
         parse(told).ok_or_else(wrong).map(|timeout| began.checked_add(timeout))
     };
     let all = [
-        read(OWN, milliseconds, "a whole number of milliseconds")?,
-        read(ENVOY, milliseconds, "a whole number of milliseconds")?,
-        read(GRPC, of_grpc, "up to eight digits and a unit: H, M, S, m, u or n")?,
+        read(&OWN, milliseconds, "a whole number of milliseconds")?,
+        read(&ENVOY, milliseconds, "a whole number of milliseconds")?,
+        read(&GRPC, of_grpc, "up to eight digits and a unit: H, M, S, m, u or n")?,
     ];
     Ok(all.into_iter().flatten().min())
 }
@@ -55,7 +55,7 @@ fn of_grpc(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
 
     fn wait(told: &[(&'static str, &'static str)]) -> Result<Option<Duration>, String> {
         let one =

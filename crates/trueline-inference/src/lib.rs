@@ -18,17 +18,19 @@ mod parquet_body;
 mod v1;
 mod write;
 
-pub use alone::{Alone, VertexRoutes, router as router_alone};
+pub use alone::{Alone, VertexRoutes, wires as wires_alone};
 
 use axum::Router;
 use axum::body::HttpBody as _;
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::header::{self, AsHeaderName};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use error::{Refusal, Wording};
 use std::sync::Arc;
+use tower::ServiceExt as _;
 use tower_http::decompression::RequestDecompressionLayer;
 use trueline_flows::{CommonThreads, Knock, Predictor};
 use trueline_serving::Admission;
@@ -64,9 +66,42 @@ pub fn is_short(request: &Request) -> bool {
 /// What the handlers share.
 type App = Arc<Predictor>;
 
-/// The routes of this face, below a project; the outer layer leaves a [`Knock`] with each request.
-pub fn router(predictor: Predictor) -> Router {
-    furnished(routes().with_state(Arc::new(predictor)))
+/// The routes of this face, below a project. Whoever asks them leaves a [`Knock`] with each request.
+#[derive(Clone, Debug)]
+pub struct Wires {
+    /// For bodies as they come.
+    plain: Router,
+    /// For those that have to be decompressed.
+    folded: Router,
+}
+
+/// The scoring wires of all endpoints.
+#[must_use]
+pub fn wires(predictor: Predictor) -> Wires {
+    Wires::new(routes().with_state(Arc::new(predictor)))
+}
+
+impl Wires {
+    fn new(routes: Router) -> Self {
+        let plain = routes.fallback(no_route).method_not_allowed_fallback(no_method);
+        let folded = plain.clone().layer(RequestDecompressionLayer::new()).layer(from_fn(say_what_is_read));
+        Self { plain, folded }
+    }
+
+    /// With a layer around each route. Every one of them is paid for by every request.
+    #[must_use]
+    pub fn within(self, layered: impl Fn(Router) -> Router) -> Self {
+        Self { plain: layered(self.plain), folded: layered(self.folded) }
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, mut request: Request) -> Response {
+        DefaultBodyLimit::max(LARGEST_BODY).apply(&mut request);
+        let is_folded = request.headers().contains_key(header::CONTENT_ENCODING);
+        let routes = if is_folded { &self.folded } else { &self.plain };
+        let Ok(response) = routes.clone().oneshot(request).await;
+        response
+    }
 }
 
 fn routes() -> Router<App> {
@@ -78,16 +113,6 @@ fn routes() -> Router<App> {
         .route("/inference.GRPCInferenceService/{method}", post(oip::grpc::call))
         .merge(oip::rest::routes())
         .merge(v1::routes())
-}
-
-/// What holds for all routes.
-fn furnished(routes: Router) -> Router {
-    routes
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(RequestDecompressionLayer::new())
-        .layer(from_fn(say_what_is_read))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
 }
 
 async fn no_route(uri: Uri) -> Response {
@@ -143,7 +168,7 @@ fn admit(app: &Predictor, knock: &Knock, endpoint: &str) -> Result<bool, Refusal
     }
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty())
 }
 

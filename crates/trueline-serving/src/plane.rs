@@ -262,7 +262,7 @@ impl DataPlane {
         let mut woken = Duration::ZERO;
         let model = match variant.slot.ask(began) {
             Some(model) => model,
-            None => match self.inner.cache.wake(&variant.slot, ask.deadline).await {
+            None => match Box::pin(self.inner.cache.wake(&variant.slot, ask.deadline)).await {
                 Ok(model) => {
                     woken = began.elapsed();
                     began = Instant::now();

@@ -266,7 +266,10 @@ mod tests {
                 });
                 let named: BTreeSet<&str> = named.collect();
                 let asks = path.ends_with("/infer");
-                assert!(crate::deadline::HEADERS.iter().all(|name| named.contains(name) == asks), "{path}");
+                assert!(
+                    crate::deadline::HEADERS.iter().all(|name| named.contains(name.as_str()) == asks),
+                    "{path}"
+                );
             }
         }
     }

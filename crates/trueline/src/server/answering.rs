@@ -10,12 +10,14 @@
 //! What takes long is no work for these threads, since the other connections of one would wait for it: see `apart`.
 
 use super::heads::{Heads, Requests};
-use axum::Router;
+use super::http::App;
 use axum::body::Body;
 use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +27,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tower::ServiceExt as _;
 
 /// The fewest threads. The scheduler takes one of a few off its core for milliseconds when others want to run, and all that
 /// it was given waits; the more they are, the fewer wait.
@@ -44,7 +45,7 @@ const EXHAUSTED: Duration = Duration::from_secs(1);
 /// What answers on every thread.
 #[derive(Clone)]
 struct Answering {
-    app: Router,
+    app: App,
     /// How long the head of a request may take to come.
     head: Duration,
     /// The common threads.
@@ -82,7 +83,7 @@ impl Drop for Open {
 /// When a thread can't be started.
 pub(super) async fn answer(
     listener: TcpListener,
-    app: Router,
+    app: App,
     head: Duration,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -216,11 +217,12 @@ impl Answering {
     /// Answers the requests of a connection.
     async fn converse(self, connection: Heads<TcpStream>, requests: Arc<Requests>) {
         let Self { app, mut stopping, working: _working, .. } = self;
-        let app = service_fn(move |request: Request<_>| {
-            requests.answered_by(app.clone().oneshot(request.map(Body::new)))
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let answer = app.clone().answer(request.map(Body::new));
+            requests.answered_by(async { Ok::<_, Infallible>(answer.await) })
         });
         let builder = Builder::new(TokioExecutor::new());
-        let mut talk = pin!(builder.serve_connection(TokioIo::new(connection), app));
+        let mut talk = pin!(builder.serve_connection(TokioIo::new(connection), answer));
         let done = tokio::select! {
             done = talk.as_mut() => done,
             () = told(&mut stopping) => {

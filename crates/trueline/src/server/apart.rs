@@ -1,7 +1,7 @@
 //! Requests that may take long, on threads that others wait for: they are answered on the common ones.
 
 use axum::body::{Body, HttpBody, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::stream;
@@ -11,10 +11,15 @@ use trueline_flows::CommonThreads;
 pub(super) const STOPPING: &str = "the server is stopping; ask again when it is back";
 
 /// Has a request of a scoring wire answered where it takes nobody's time.
-pub(super) async fn apart(State(common): State<CommonThreads>, request: Request, next: Next) -> Response {
+pub(super) async fn apart(common: &CommonThreads, request: Request, next: Next) -> Response {
     if !CommonThreads::are_elsewhere() || trueline_inference::is_short(&request) {
         return next.run(request).await;
     }
+    // In a box, so that short ones don't carry the room about that this needs.
+    Box::pin(elsewhere(common, request, next)).await
+}
+
+async fn elsewhere(common: &CommonThreads, request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
     let request = whole(request).await;
     let answered = common.run(async { next.run(request).await }).await;

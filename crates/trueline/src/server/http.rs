@@ -1,9 +1,9 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
-use super::apart::{STOPPING, apart};
+use super::apart::STOPPING;
 use super::exposition;
-use super::limits::{self, Gate, Limits, Unavailable};
+use super::limits::{self, Gate, Limits};
 use super::linger::lingering;
 use super::meters::Meters;
 use super::observe;
@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -24,11 +24,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tower::ServiceExt;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use trueline_flows::{Access, CommonThreads, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
-use trueline_inference::Alone;
+use trueline_inference::{Alone, Wires};
 use trueline_ledger::{Ledger, Sources};
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
 use trueline_predictions::PredictionLog;
@@ -78,20 +77,16 @@ impl Control {
             .merge(trueline_web::router(web));
         let readiness = Readiness::new(ledger.clone());
         let faces = faces.layer(CompressionLayer::new().compress_when(is_page));
-        Self { access, ledger, readiness, faces: furnished(faces, limits, limits::unavailable_control) }
+        let gate = Gate::new(limits, limits::unavailable_control, None);
+        Self { access, ledger, readiness, faces: faces.layer(from_fn_with_state(gate, limits::admit)) }
     }
-}
-
-fn furnished(faces: Router, limits: Limits, unavailable: Unavailable) -> Router {
-    let gate = Gate::new(limits, unavailable);
-    faces.layer(CatchPanicLayer::new()).layer(from_fn_with_state(gate, limits::admit))
 }
 
 /// What stands at the door.
 struct Door {
     control: ControlPlace,
     plane: DataPlane,
-    inference: Router,
+    wires: Wires,
     sources: Sources,
     metrics: PrometheusHandle,
     meters: Meters,
@@ -113,66 +108,84 @@ pub(crate) struct Guard {
     pub(crate) limits: Limits,
 }
 
+/// All that a server answers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    door: Arc<Door>,
+    /// What needs no caller.
+    open: Router,
+}
+
 pub(crate) fn app(
     control: ControlPlace,
     predictor: Predictor,
     metrics: PrometheusHandle,
     guard: Guard,
-) -> Router {
-    let (plane, sources, common) =
-        (predictor.plane.clone(), predictor.sources.clone(), predictor.common.clone());
+) -> App {
     let log = predictor.log.clone();
-    let Guard { origins, limits } = guard;
-    // Places of its own: however busy the rest is, predictions are answered.
-    let wires = trueline_inference::router(predictor).layer(from_fn_with_state(common.clone(), apart));
-    let inference = furnished(wires, limits, trueline_inference::unavailable);
-    let meters = Meters::default();
-    let door =
-        Door { control, plane, inference, sources, metrics, meters, log, origins, common, alone: false };
-    let routes = Router::new()
-        .route("/health", get(async || "OK"))
-        .route("/version", get(async || MLFLOW_VERSION))
-        .route("/ready", get(ready));
-    behind(door, routes)
+    let door = door(predictor, trueline_inference::wires, metrics, guard);
+    App::new(Door { control, log, alone: false, ..door })
 }
 
 /// The data plane with one model and no control plane.
-pub(crate) fn app_alone(
+pub(crate) fn app_alone(predictor: Predictor, alone: Alone, metrics: PrometheusHandle, guard: Guard) -> App {
+    let wires = |predictor| trueline_inference::wires_alone(predictor, alone);
+    App::new(door(predictor, wires, metrics, guard))
+}
+
+/// A door with nothing but endpoints behind it.
+fn door(
     predictor: Predictor,
-    alone: Alone,
+    wires: impl FnOnce(Predictor) -> Wires,
     metrics: PrometheusHandle,
-    guard: Guard,
-) -> Router {
+    Guard { origins, limits }: Guard,
+) -> Door {
     let (plane, sources, common) =
         (predictor.plane.clone(), predictor.sources.clone(), predictor.common.clone());
-    let Guard { origins, limits } = guard;
-    let wires = trueline_inference::router_alone(predictor, alone);
-    let wires = wires.layer(from_fn_with_state(common.clone(), apart));
-    let inference = furnished(wires, limits, trueline_inference::unavailable);
-    let control = ControlPlace::default();
-    let meters = Meters::default();
-    let door =
-        Door { control, plane, inference, sources, metrics, meters, log: None, origins, common, alone: true };
-    behind(door, Router::new())
+    // Places of its own: however busy the rest is, predictions are answered.
+    let gate = Gate::new(limits, trueline_inference::unavailable, Some(common.clone()));
+    let admitted = |routes: Router| routes.layer(from_fn_with_state(Arc::clone(&gate), limits::admit));
+    let wires = wires(predictor).within(admitted);
+    let (control, meters) = (ControlPlace::default(), Meters::default());
+    Door { control, plane, wires, sources, metrics, meters, log: None, origins, common, alone: true }
 }
 
-/// The routes that need no caller, and the door.
-fn behind(door: Door, routes: Router<Arc<Door>>) -> Router {
-    let origins = Arc::new(door.origins.clone());
-    routes
-        .route("/ready/serving", get(ready_to_serve))
-        .route("/metrics", get(metrics_text))
-        .fallback(enter)
-        .with_state(Arc::new(door))
-        .layer(from_fn_with_state(origins, surround))
-}
+impl App {
+    fn new(door: Door) -> Self {
+        let door = Arc::new(door);
+        let mut open =
+            Router::new().route("/ready/serving", get(ready_to_serve)).route("/metrics", get(metrics_text));
+        if !door.alone {
+            open = open
+                .route("/health", get(async || "OK"))
+                .route("/version", get(async || MLFLOW_VERSION))
+                .route("/ready", get(ready));
+        }
+        Self { open: open.with_state(Arc::clone(&door)), door }
+    }
 
-/// Sees to it that a body is read to its end, and adds the headers that browsers heed.
-async fn surround(State(origins): State<Arc<OriginRules>>, request: Request, next: Next) -> Response {
-    let asked = Asked::of(request.uri().path(), request.headers());
-    let mut response = next.run(lingering(request)).await;
-    origins.mark(&asked, response.headers_mut());
-    response
+    /// Whether nobody is asked who calls. A container has other things at some of these paths.
+    fn is_open(&self, path: &str) -> bool {
+        match path {
+            "/ready/serving" | "/metrics" => true,
+            "/health" | "/version" | "/ready" => !self.door.alone,
+            _ => false,
+        }
+    }
+
+    /// Answers a request. Sees to it that its body is read to its end, and adds the headers that browsers heed.
+    pub(super) async fn answer(self, request: Request) -> Response {
+        let asked = Asked::of(request.uri().path(), request.headers());
+        let request = lingering(request);
+        let mut response = if self.is_open(request.uri().path()) {
+            let Ok(response) = self.open.oneshot(request).await;
+            response
+        } else {
+            enter(&self.door, request).await
+        };
+        self.door.origins.mark(&asked, response.headers_mut());
+        response
+    }
 }
 
 async fn ready(State(door): State<Arc<Door>>) -> Response {
@@ -222,7 +235,7 @@ fn metrics_of(door: &Door) -> Response {
     (kind, door.metrics.render() + &exposition::endpoints(&door.plane)).into_response()
 }
 
-async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
+async fn enter(door: &Door, mut request: Request) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers(), &door.sources);
     let method = request.method().clone();
@@ -233,8 +246,9 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
         None => {
             let project = take_project(&mut request);
             match door.alone || trueline_inference::is_inference(request.uri().path()) {
-                true => predict(&door, project, id.clone(), began, request).await,
-                false => control(&door, project, id.clone(), request).await,
+                true => predict(door, project, id.clone(), began, request).await,
+                // Apart, so that what it needs room for is not moved about with each prediction.
+                false => Box::pin(control(door, project, id.clone(), request)).await,
             }
         }
     };
@@ -279,8 +293,7 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
 async fn predict(door: &Door, project: String, id: String, began: Instant, mut request: Request) -> Response {
     let knock = Knock { project, token: token(request.headers()), request: id, began };
     request.extensions_mut().insert(knock);
-    let Ok(response) = door.inference.clone().oneshot(request).await;
-    response
+    door.wires.answer(request).await
 }
 
 /// A method as a label. Anybody can make methods up, and each would be a time series that stays for good.

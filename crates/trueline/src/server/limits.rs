@@ -1,15 +1,23 @@
 //! How many requests are worked on at a time and for how long each (rule 12). What is beyond that is told to come again,
-//! and never waits here.
+//! and never waits here. One that makes the server panic takes nobody with it.
 
+use super::apart::apart;
 use super::patience::within;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use trueline_flows::CommonThreads;
 use trueline_rest::Problem;
+
+/// What a caller is told whose request made the server panic.
+const PANICKED: &str = "the server failed on this request; its log says where";
 
 /// The limits at the door.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +39,14 @@ pub(crate) struct Gate {
     places: Semaphore,
     timeout: Duration,
     unavailable: Unavailable,
+    /// Where requests that take long are answered, if not where they come.
+    common: Option<CommonThreads>,
 }
 
 impl Gate {
-    pub(crate) fn new(limits: Limits, unavailable: Unavailable) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits, unavailable: Unavailable, common: Option<CommonThreads>) -> Arc<Self> {
         let places = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
-        Arc::new(Self { places, timeout: limits.timeout, unavailable })
+        Arc::new(Self { places, timeout: limits.timeout, unavailable, common })
     }
 }
 
@@ -52,8 +62,8 @@ pub(crate) async fn admit(
     let refuse = |why| (gate.unavailable)(uri.path(), why);
     let mut response = match gate.places.try_acquire() {
         Err(_) => refuse("the server works on as many requests as it may; send this one again in a second"),
-        Ok(_place) if uploads(request.method(), request.uri().path()) => next.run(request).await,
-        Ok(_place) => within(gate.timeout, next.run(request)).await.unwrap_or_else(|| {
+        Ok(_place) if uploads(request.method(), request.uri().path()) => answer(&gate, request, next).await,
+        Ok(_place) => within(gate.timeout, answer(&gate, request, next)).await.unwrap_or_else(|| {
             refuse("the request took too long and was given up; what it asked for may have been done")
         }),
     };
@@ -61,6 +71,25 @@ pub(crate) async fn admit(
         response.extensions_mut().insert(route);
     }
     response
+}
+
+/// Answers a request, whatever happens to it.
+async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
+    let answered = async {
+        match &gate.common {
+            Some(common) => apart(common, request, next).await,
+            None => next.run(request).await,
+        }
+    };
+    // What it left half-done is its own: nothing that others use is held across a panic but behind locks that say so.
+    AssertUnwindSafe(answered).catch_unwind().await.unwrap_or_else(|panic| panicked(&*panic))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    tracing::error!(said, "a request made the server panic");
+    (StatusCode::INTERNAL_SERVER_ERROR, PANICKED).into_response()
 }
 
 /// Whether a request brings a file, has one put together, has a version's files copied or a model loaded: their size has no bound
