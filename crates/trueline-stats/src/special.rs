@@ -57,6 +57,26 @@ pub fn ln_beta_tails(a: f64, b: f64, x: f64) -> (f64, f64) {
     }
 }
 
+/// The upper bound of a rate after `hits` of `trials`, by Clopper & Pearson (1934): the θ with P(Bin(trials, θ) <= hits) =
+/// `miss`, above which the rate lies with a chance of at most `miss`. 1 where every trial was a hit.
+#[must_use]
+pub fn upper_rate(hits: u64, trials: u64, miss: f64) -> f64 {
+    if hits >= trials {
+        return 1.0;
+    }
+    let (mut low, mut high) = (hits as f64 / trials as f64, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        // P(Bin <= k) = 1 - I_θ(k+1, n-k)
+        if ln_beta_tails((hits + 1) as f64, (trials - hits) as f64, middle).1 > miss.ln() {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
 fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
     const TINY: f64 = 1e-300;
     const MOST_TERMS: u32 = 1_000_000;

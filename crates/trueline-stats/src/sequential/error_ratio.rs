@@ -1,6 +1,8 @@
 //! Does the canary err more than its share of traffic explains, while that share changes from step to step?
 //! A finite mixture over the ratio of error rates; exact for every predictable allocation.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Arm, Interval, p_from_log_e};
@@ -13,6 +15,10 @@ const GRID: usize = 32;
 /// null's.
 const NEAREST: f64 = 0.02;
 const FARTHEST: f64 = 5.0;
+/// Where the ends of an interval are looked for: ratios from e^-60 to e^60.
+const REACH: f64 = 60.0;
+/// Steps after which an end of an interval is where it is; some ten are enough.
+const MOST_STEPS: usize = 100;
 /// Different allocations in one rollout; more is an error, so that memory stays constant.
 const MOST_ALLOCATIONS: usize = 64;
 
@@ -91,8 +97,10 @@ impl ErrorRatioTest {
         if self.allocations.is_empty() {
             return 0.0;
         }
-        let null = self.tolerated_ratio.ln();
-        let terms: [f64; GRID] = std::array::from_fn(|i| self.log_likelihood(null + distance(i)));
+        let (ratio, null) = (self.tolerated_ratio, self.tolerated_ratio.ln());
+        let terms = POINTS
+            .each_ref()
+            .map(|point| self.log_likelihood_of(null + point.distance, ratio * point.growth + (ratio - 1.0)));
         log_sum_exp(&terms) - (GRID as f64).ln() - self.log_likelihood(null)
     }
 
@@ -110,22 +118,37 @@ impl ErrorRatioTest {
     /// # Errors
     /// `alpha` outside (0, 1).
     pub fn ratio_interval(&self, alpha: f64) -> Result<Interval, StatsError> {
-        const REACH: f64 = 60.0;
         open_unit("alpha", alpha)?;
         if self.allocations.is_empty() {
             return Ok(Interval { lower: Some(0.0), upper: None });
         }
-        let terms: Vec<f64> = (0..GRID)
-            .flat_map(|i| [self.log_likelihood(distance(i)), self.log_likelihood(-distance(i))])
-            .collect();
+        let both = |point: &Point| {
+            [(point.distance, point.growth), (-point.distance, point.shrinkage)]
+                .map(|(at, growth)| self.log_likelihood_of(at, growth))
+        };
+        let terms: Vec<f64> = POINTS.iter().flat_map(both).collect();
         let floor = log_sum_exp(&terms) - (2.0 * GRID as f64).ln() + alpha.ln();
-        let mode = bisect(-REACH, REACH, |u| self.slope(u) > 0.0);
-        let lower = bisect(-REACH, mode, |u| self.log_likelihood(u) <= floor);
-        let upper = bisect(mode, REACH, |u| self.log_likelihood(u) > floor);
         Ok(Interval {
-            lower: Some(if self.canary == 0 { 0.0 } else { lower.exp() }),
-            upper: (self.canary < self.total()).then(|| upper.exp()),
+            lower: Some(if self.canary == 0 { 0.0 } else { self.rise_to(floor, -REACH).exp() }),
+            upper: (self.canary < self.total()).then(|| self.rise_to(floor, REACH).exp()),
         })
+    }
+
+    /// Where the log likelihood, coming from `far` outside, first reaches `floor`: Newton's method. The log likelihood is
+    /// concave, so a tangent lies above it and reaches the floor too early: each step comes nearer and none goes beyond, which
+    /// leaves the interval a rounding error too wide and never too narrow.
+    fn rise_to(&self, floor: f64, far: f64) -> f64 {
+        let mut at = far;
+        for _ in 0..MOST_STEPS {
+            let lacking = floor - self.log_likelihood(at);
+            let step = lacking / self.slope(at);
+            let inwards = lacking > 0.0 && step * far < 0.0;
+            if !inwards || step.abs() <= 1e-14 * at.abs() {
+                break;
+            }
+            at += step;
+        }
+        at
     }
 
     fn total(&self) -> u64 {
@@ -134,7 +157,11 @@ impl ErrorRatioTest {
 
     /// K u - Σ n_s ln(p_s e^u + q_s), u = ln ρ; the part that does not depend on u is left out.
     fn log_likelihood(&self, log_ratio: f64) -> f64 {
-        let growth = log_ratio.exp_m1();
+        self.log_likelihood_of(log_ratio, log_ratio.exp_m1())
+    }
+
+    /// The same, with e^u - 1 at hand.
+    fn log_likelihood_of(&self, log_ratio: f64, growth: f64) -> f64 {
         let load: f64 =
             self.allocations.iter().map(|a| a.errors as f64 * (a.canary_share * growth).ln_1p()).sum();
         self.canary as f64 * log_ratio - load
@@ -153,18 +180,23 @@ impl ErrorRatioTest {
     }
 }
 
-fn distance(i: usize) -> f64 {
-    NEAREST * (FARTHEST / NEAREST).powf(i as f64 / (GRID - 1) as f64)
+/// A point of the mixture on each side of the null.
+struct Point {
+    /// Its ln-distance from the null, u.
+    distance: f64,
+    /// e^u - 1.
+    growth: f64,
+    /// e^-u - 1.
+    shrinkage: f64,
 }
 
-/// The point where `holds` turns from true (left) to false (right).
-fn bisect(mut left: f64, mut right: f64, holds: impl Fn(f64) -> bool) -> f64 {
-    for _ in 0..80 {
-        let middle = 0.5 * (left + right);
-        if holds(middle) { left = middle } else { right = middle }
-    }
-    0.5 * (left + right)
-}
+/// The points of the mixture, reckoned once.
+static POINTS: LazyLock<[Point; GRID]> = LazyLock::new(|| {
+    std::array::from_fn(|i| {
+        let distance = NEAREST * (FARTHEST / NEAREST).powf(i as f64 / (GRID - 1) as f64);
+        Point { distance, growth: distance.exp_m1(), shrinkage: (-distance).exp_m1() }
+    })
+});
 
 #[cfg(test)]
 mod tests {
@@ -235,6 +267,35 @@ mod tests {
             let missed = crossing_probability(300, chance, missed);
             assert!(missed > 0.005 && missed <= 0.05, "{ratio}: {missed}");
             println!("interval misses {ratio}: {missed:.4}; rolled back at 1: {rollback:.4}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_an_interval_are_where_the_likelihood_falls_to_its_floor() {
+        let counts = [(1, 0), (0, 1), (1, 1), (40, 300), (7, 90_000), (60_000, 2), (5_000_000, 4_000_000)];
+        for (canary, champion) in counts {
+            for share in [1e-4, 0.05, 0.5, 0.99] {
+                let test = after(canary, champion, share);
+                let interval = test.ratio_interval(0.05).unwrap();
+                let terms: Vec<f64> = POINTS
+                    .iter()
+                    .flat_map(|p| [test.log_likelihood(p.distance), test.log_likelihood(-p.distance)])
+                    .collect();
+                let floor = log_sum_exp(&terms) - (2.0 * GRID as f64).ln() + 0.05_f64.ln();
+                let above = |u: f64| test.log_likelihood(u) > floor;
+                let near = 1e-6;
+                if canary > 0 {
+                    let lower = interval.lower.unwrap().ln();
+                    // Far from all points of the mixture the floor may lie below everything within reach.
+                    let outside = lower - near < -REACH || !above(lower - near);
+                    assert!(outside && above(lower + near), "{canary} {champion} {interval:?}");
+                }
+                if champion > 0 {
+                    let upper = interval.upper.unwrap().ln();
+                    let outside = upper + near > REACH || !above(upper + near);
+                    assert!(above(upper - near) && outside, "{canary} {champion} {interval:?}");
+                }
+            }
         }
     }
 

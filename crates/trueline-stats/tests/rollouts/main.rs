@@ -14,7 +14,7 @@ mod worlds;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trueline_stats::special::ln_beta_tails;
+use trueline_stats::special::upper_rate;
 
 /// Runs `rollout` for each seed on two threads and counts how often each flag is raised.
 pub(crate) fn count<const N: usize>(rollouts: u64, rollout: impl Fn(u64) -> [bool; N] + Sync) -> [u64; N] {
@@ -37,25 +37,13 @@ pub(crate) fn count<const N: usize>(rollouts: u64, rollout: impl Fn(u64) -> [boo
     counts.map(AtomicU64::into_inner)
 }
 
-/// The upper 99 % Clopper-Pearson bound of a rate: the θ with P(Bin(n, θ) <= k) = 0.01.
+/// The upper 99 % bound of a rate.
 pub(crate) fn upper_99(k: u64, n: u64) -> f64 {
-    if k == n {
-        return 1.0;
-    }
-    let (mut low, mut high) = (k as f64 / n as f64, 1.0);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        // P(Bin <= k) = 1 - I_θ(k+1, n-k)
-        if ln_beta_tails((k + 1) as f64, (n - k) as f64, middle).1 > 0.01_f64.ln() {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    high
+    upper_rate(k, n, 0.01)
 }
 
 #[test]
 fn the_rule_of_three_holds_for_the_bound() {
     assert!((upper_99(0, 1_000) - 4.6 / 1_000.0).abs() < 1e-4);
+    assert!((upper_99(1_000, 1_000) - 1.0).abs() < 1e-12);
 }
