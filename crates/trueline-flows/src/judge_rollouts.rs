@@ -116,7 +116,7 @@ impl Case {
     async fn reopen(parts: &Deployments, rollout: Rollout) -> Result<Self, ServingError> {
         let evidence = match parts.rollouts.saved(&rollout).await? {
             Some(saved) => saved,
-            None => Evidence::new(&rollout.plan).map_err(broken)?,
+            None => Evidence::new(&rollout.plan).map_err(broken)?.of_rollout(&rollout.id),
         };
         Ok(Self { rollout, evidence, numbers: None, saved_at_ms: 0, unsaved: false, without_labels: false })
     }

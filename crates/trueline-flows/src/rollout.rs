@@ -9,7 +9,7 @@ use trueline_serving::{EndpointName, Variant};
 ///
 /// # Errors
 /// As for `deploy`; [`trueline_serving::ServingError::State`] when a rollout is under way there, nothing answers yet, or
-/// the version does already.
+/// the version does already; [`trueline_serving::ServingError::Invalid`] for a plan that makes no sense for these versions.
 pub async fn start_rollout(
     parts: &Deployments,
     leave: &DeployLeave,
@@ -18,11 +18,13 @@ pub async fn start_rollout(
     plan: Plan,
     reason: String,
 ) -> Result<Moved, DeployError> {
-    parts.endpoints.get(&leave.read, endpoint).await?;
+    let found = parts.endpoints.get(&leave.read, endpoint).await?;
     plan.check()?;
     let candidate = spec(&parts.registry, &leave.read, wanted).await?;
     let tried = Variant::new(candidate.clone(), 1);
     parts.plane.prepare(&leave.project.id, std::slice::from_ref(&tried)).await?;
+    let baseline = found.route.map(|route| route.variants).unwrap_or_default();
+    parts.plane.check_segments(&leave.project.id, (&candidate, &baseline), &plan).await?;
     let moved = parts.rollouts.start(&leave.deploy, endpoint, candidate, plan, reason).await?;
     publish(&parts.plane, &leave.project, &moved.endpoint).await?;
     Ok(moved)

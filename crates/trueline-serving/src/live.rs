@@ -420,6 +420,34 @@ mod tests {
     }
 
     #[test]
+    fn who_is_tried_in_one_rollout_says_nothing_of_who_is_tried_in_the_next() {
+        const KEYS: u32 = 40_000;
+        let weights = [70_u32, 30];
+        let tried = |rollout: &str, key: &str| {
+            drawn(weights.into_iter(), 100, hash_of("delays", key), hash_of(rollout, key)) == 1
+        };
+        // Neighbours by their ids, as rollouts that follow one another are.
+        let (one, next) = ("0198c1f0-0000-7000-8000-000000000001", "0198c1f0-0000-7000-8000-000000000002");
+        let mut cells = [[0_u32; 2]; 2];
+        for i in 0..KEYS {
+            let key = format!("caller-{i}");
+            cells[usize::from(tried(one, &key))][usize::from(tried(next, &key))] += 1;
+        }
+        let row = |i: usize| f64::from(cells[i][0] + cells[i][1]);
+        let column = |j: usize| f64::from(cells[0][j] + cells[1][j]);
+        let chi_square: f64 = [(0, 0), (0, 1), (1, 0), (1, 1)]
+            .map(|(i, j)| {
+                let expected = row(i) * column(j) / f64::from(KEYS);
+                (f64::from(cells[i][j]) - expected).powi(2) / expected
+            })
+            .iter()
+            .sum();
+        // The 99.9 % point of one degree of freedom; with one lot for all rollouts it would be 40,000.
+        assert!(chi_square < 10.83, "{chi_square}: {cells:?}");
+        assert!((row(1) / f64::from(KEYS) - 0.3).abs() < 0.01, "{cells:?}");
+    }
+
+    #[test]
     fn shares_follow_the_weights() {
         let weights = [90_u32, 10];
         let mut counts = [0_u32; 2];

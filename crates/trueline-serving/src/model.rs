@@ -133,6 +133,13 @@ impl LoadedModel {
         &self.signature
     }
 
+    /// The names of the columns that requests to it have. None where its signature does not name all of them, or where it reads
+    /// features, by keys that no signature names.
+    #[must_use]
+    pub fn columns(&self) -> Option<Vec<&str>> {
+        self.signature.names().filter(|_| self.feature_views.is_empty())
+    }
+
     /// Whether it may compute for long, on the thread that asks it.
     pub(crate) fn computes_long(&self) -> bool {
         self.runtime.computes_long()

@@ -128,6 +128,16 @@ impl Signature {
         }
     }
 
+    /// The names of what it takes; none where something of it has none.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Columns(columns) => Some(columns.iter().map(|column| column.name.as_str()).collect()),
+            Self::Tensors(tensors) => tensors.iter().map(|tensor| tensor.name.as_deref()).collect(),
+            Self::Places(_) | Self::Unknown => None,
+        }
+    }
+
     /// Rows of so many numbers without names.
     #[must_use]
     pub fn matrix(width: usize) -> Self {

@@ -334,8 +334,12 @@ fn labels_that_arrive_take_a_version_off_whose_answers_are_the_same_and_wrong() 
     let text_of_plan = "steps: [{ share_percent: 50, least_requests: 100000 }]\n\
                         segments: [{ column: day, values: [1] }]\n\
                         limits:\n  alpha: 0.5\n  quality: { measure: accuracy, margin: 0.1 }\n";
-    std::fs::write(&plan, text_of_plan).unwrap();
     let path = plan.to_str().unwrap();
+    std::fs::write(&plan, text_of_plan.replace("column: day", "column: month")).unwrap();
+    let refused = server.cli(&["rollout", "start", "delays", "delays/2", "--plan", path]);
+    let told = text(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("column `month`") && told.contains("`day`"), "{told}");
+    std::fs::write(&plan, text_of_plan).unwrap();
     let started =
         server.cli(&["rollout", "start", "delays", "delays/2", "--plan", path, "--alpha", "0.01", "--json"]);
     assert!(started.status.success(), "{}", text(&started.stderr));

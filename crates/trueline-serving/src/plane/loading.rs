@@ -6,10 +6,11 @@ use crate::cache::{ModelCache, Slot};
 use crate::error::ServingError;
 use crate::live::{Live, LiveEndpoint, LiveVariant};
 use crate::model::{LoadedModel, ModelSpec};
-use crate::rollout::LiveShadow;
+use crate::rollout::{LiveShadow, Plan, check_known};
 use crate::route::Variant;
 use crate::served::Served;
 use crate::snapshot::{EndpointSnapshot, KnownModel, Snapshot};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -78,6 +79,34 @@ impl DataPlane {
             self.model(project, &variant.spec).await?;
         }
         Ok(())
+    }
+
+    /// Checks that requests have the columns by which a plan parts them, as far as that is known: what the signatures of the
+    /// candidate and of what answers now name together. Where one of them names none, requests may have any.
+    ///
+    /// # Errors
+    /// [`ServingError::Invalid`] for a column that none of them names; [`ServingError::Unservable`] for the candidate.
+    pub async fn check_segments(
+        &self,
+        project: &ProjectId,
+        (candidate, baseline): (&ModelSpec, &[Variant]),
+        plan: &Plan,
+    ) -> Result<(), ServingError> {
+        if plan.segments.is_empty() {
+            return Ok(());
+        }
+        let mut loaded = vec![self.model(project, candidate).await?];
+        for variant in baseline {
+            // A version may be replaced because it can't be loaded.
+            let Ok(model) = self.model(project, &variant.spec).await else { return Ok(()) };
+            loaded.push(model);
+        }
+        let mut known = BTreeSet::new();
+        for model in &loaded {
+            let Some(columns) = model.columns() else { return Ok(()) };
+            known.extend(columns.into_iter().map(ToOwned::to_owned));
+        }
+        check_known(&plan.segments, &known).map_err(ServingError::Invalid)
     }
 
     /// A loaded version, ready to be asked, whether or not an endpoint routes to it.

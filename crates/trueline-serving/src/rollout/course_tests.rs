@@ -2,22 +2,14 @@
 
 use super::*;
 use crate::comparison::Difference;
+use crate::rollout::simulation::{self, Nature, Run, draw};
 use crate::rollout::{
-    Evidence, InSegments, Limits, Names, Observation, Outcome, ShadowObservation, ShadowOutcome, ShadowPhase,
-    Step, explain,
+    Evidence, InSegments, Names, Observation, ShadowObservation, ShadowOutcome, ShadowPhase, Step, explain,
 };
 use trueline_stats::prng::SplitMix64;
 use trueline_stats::sequential::Arm;
 
-/// How an arm does.
-#[derive(Clone, Copy)]
-struct Nature {
-    failures: f64,
-    mean: f64,
-    latency_ms: f64,
-}
-
-const GOOD: Nature = Nature { failures: 0.005, mean: 0.2, latency_ms: 4.0 };
+const GOOD: Nature = Nature { failures: 0.005, mean: 0.2, latency_ms: 4.0, wrong: 0.0 };
 
 /// The segments of a plan that has none.
 fn nowhere() -> InSegments {
@@ -27,56 +19,15 @@ fn nowhere() -> InSegments {
 const AT_START: Progress =
     Progress { shadowing: false, step: 0, step_since_ms: 0, in_step: 0, started_at_ms: 0, held: false };
 
-struct Run {
-    end: Move,
-    step: usize,
-    seconds: i64,
-    report: Report,
-}
-
 fn quick() -> Plan {
     let steps = [5.0, 20.0, 50.0].map(|p| Step { least_requests: 50, least_seconds: 2, ..Step::to(p) });
     Plan { steps: steps.to_vec(), longest_seconds: 600, ..Plan::default() }
 }
 
-fn draw(random: &mut SplitMix64, nature: Nature) -> Outcome {
-    if random.next_f64() < nature.failures {
-        return Outcome::Failed;
-    }
-    let prediction = nature.mean + 0.3 * (random.next_f64() - 0.5);
-    Outcome::Answered { prediction, latency_ms: -nature.latency_ms * (1.0 - random.next_f64()).ln() }
-}
-
 /// Until something ends it, or for `seconds`; with `keys`, each request comes from one of so many at random.
 fn run(plan: &Plan, seed: u64, candidate: Nature, each_second: u64, seconds: i64, keys: Option<u64>) -> Run {
-    let mut random = SplitMix64::new(seed);
-    let salt = random.next_u64();
-    let mut evidence = Evidence::new(plan).unwrap();
-    let mut progress = AT_START;
-    for second in 1..=seconds {
-        let share = plan.share(progress.step).unwrap();
-        for _ in 0..each_second {
-            let key = keys.map(|n| random.next_u64() % n);
-            let lot = key.map_or_else(
-                || random.next_f64(),
-                |k| SplitMix64::new(salt ^ k.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_f64(),
-            );
-            let arm = if lot >= 1.0 - share.fraction() { Arm::Canary } else { Arm::Champion };
-            let outcome = draw(&mut random, if arm == Arm::Canary { candidate } else { GOOD });
-            evidence.observe(&Observation { arm, share, key, segments: nowhere(), outcome }).unwrap();
-        }
-        progress.in_step = evidence.in_step();
-        let report = evidence.look().unwrap();
-        match decide(plan, &progress, &report, second * 1_000) {
-            Move::Stay => {}
-            Move::Step(step) => {
-                evidence.begin_step(step);
-                progress = Progress { step, step_since_ms: second * 1_000, in_step: 0, ..progress };
-            }
-            end => return Run { end, step: progress.step, seconds: second, report },
-        }
-    }
-    Run { end: Move::Stay, step: progress.step, seconds, report: evidence.look().unwrap() }
+    let natures = |arm: Arm, _: Option<&str>| if arm == Arm::Canary { candidate } else { GOOD };
+    simulation::run(plan, seed, simulation::requests(each_second, keys), seconds, natures)
 }
 
 fn told(run: &Run) -> String {
@@ -185,58 +136,6 @@ fn what_is_written_down_goes_on_as_if_nothing_had_happened() {
     let mut again: Evidence = serde_json::from_str(&written).unwrap();
     let mut same = random.clone();
     assert_eq!(feed(&mut evidence, &mut random), feed(&mut again, &mut same));
-}
-
-/// How often a candidate with nothing wrong is rolled back, of so many rollouts that run for long.
-fn false_rollbacks(runs: u64, seconds: i64, keys: Option<u64>) -> u64 {
-    // Margins at nothing, so that the candidate is on the border of what is allowed: the worst case of the bound.
-    let limits = Limits {
-        error_ratio: 1.0,
-        prediction_shift: 1e-9,
-        latency_ratio: 1.0,
-        latency_floor_ms: 0.0,
-        ..Limits::default()
-    };
-    let plan = Plan { limits, ..quick() };
-    let nature = Nature { failures: 0.05, ..GOOD };
-    let one = |seed: u64| {
-        let mut random = SplitMix64::new(seed ^ 0xABCD);
-        let mut evidence = Evidence::new(&plan).unwrap();
-        let salt = random.next_u64();
-        (0..seconds).any(|second| {
-            let step = usize::try_from(second * 3 / seconds).unwrap();
-            let share = plan.share(step).unwrap();
-            for _ in 0..40 {
-                let key = keys.map(|n| random.next_u64() % n);
-                let lot = key.map_or_else(
-                    || random.next_f64(),
-                    |k| SplitMix64::new(salt ^ k.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_f64(),
-                );
-                let arm = if lot >= 1.0 - share.fraction() { Arm::Canary } else { Arm::Champion };
-                let outcome = draw(&mut random, nature);
-                evidence.observe(&Observation { arm, share, key, segments: nowhere(), outcome }).unwrap();
-            }
-            evidence.look().unwrap().verdict == Verdict::RollBack
-        })
-    };
-    (0..runs).map(|seed| u64::from(one(seed))).sum()
-}
-
-#[test]
-fn a_good_candidate_is_hardly_ever_rolled_back() {
-    // At most 5 % may be, ever: of 60, more than 8 would happen with a chance below 1 %.
-    assert!(false_rollbacks(60, 60, None) <= 8);
-}
-
-#[test]
-#[ignore = "minutes: the bound on false rollbacks, on many long rollouts, with and without keys"]
-fn over_many_long_rollouts_fewer_than_alpha_are_rolled_back_for_nothing() {
-    for keys in [None, Some(3_000)] {
-        let rolled_back = false_rollbacks(1_000, 400, keys);
-        println!("keys {keys:?}: {rolled_back} of 1000");
-        // 50 expected at the very most; plus three standard deviations.
-        assert!(rolled_back <= 70, "{rolled_back}");
-    }
 }
 
 /// A plan with a shadow of two seconds before its steps.

@@ -10,10 +10,10 @@ use super::report::{LatencyReport, Report};
 use super::segment_tests::{Noted, SegmentTest, metric};
 use super::segments::{self, Segment};
 use super::shadow::{DIFFERING, FAILING, ShadowObservation, ShadowTest};
+use super::units::{admit, salt_of};
 use super::watch::{Observation, Outcome};
 use serde::{Deserialize, Serialize};
 use trueline_stats::StatsError;
-use trueline_stats::hash::mix64;
 use trueline_stats::sequential::{
     Arm, Decision, FirstPerKey, Judge, LatencyBins, LatencyHistogram, MetricEvidence, MetricRule, Missing,
     SlowThreshold, Verdict,
@@ -26,12 +26,6 @@ const METRICS: [&str; 3] = [ERRORS, PREDICTION, LATENCY];
 
 /// Requests after which a threshold for slow ones is drawn.
 const LEAST_PAST: u64 = 500;
-/// Bits of the filter of keys as a power of 2: 128 KiB, good for some 130,000 keys; beyond, new ones are overlooked more
-/// and more, which costs power, not validity.
-pub(super) const FILTER_BITS: u32 = 20;
-/// Apart from what routes a key, so that which keys the filter overlooks says nothing of their arm.
-pub(super) const FILTER_SEED: u64 = 0x7275_6e6e_656c_6521;
-
 /// What an event of a key is to the filter.
 #[derive(Clone, Copy)]
 enum First {
@@ -94,6 +88,9 @@ pub struct Evidence {
     /// The part of alpha of what requests show; all of it without labels.
     #[serde(default = "all")]
     part: f64,
+    /// Of the filters of keys. None was taken before there were salts; a filter that is there keeps its own.
+    #[serde(default)]
+    salt: u64,
 }
 
 fn all() -> f64 {
@@ -149,15 +146,6 @@ fn together(requests: Decision, labels: Option<Decision>, alpha: f64, part: f64)
     }
 }
 
-/// Whether this is the first of its kind of its key; without a key it always is.
-fn admit(keys: &mut Option<FirstPerKey>, key: Option<u64>, kind: u64) -> Result<bool, StatsError> {
-    let Some(key) = key else { return Ok(true) };
-    if keys.is_none() {
-        *keys = Some(FirstPerKey::new(FILTER_BITS, FILTER_SEED)?);
-    }
-    Ok(keys.as_mut().is_none_or(|keys| keys.admit(mix64(key ^ mix64(kind)))))
-}
-
 impl Evidence {
     /// Nothing seen yet.
     ///
@@ -202,7 +190,19 @@ impl Evidence {
             segment_keys: None,
             quality,
             part,
+            salt: 0,
         })
+    }
+
+    /// The same for one rollout, whose filters of keys overlook other keys than those of the rollouts before it: else the same
+    /// callers would be missing from each.
+    #[must_use]
+    pub fn of_rollout(mut self, id: &str) -> Self {
+        self.salt = salt_of(id);
+        if let Some(quality) = &mut self.quality {
+            quality.set_salt(self.salt);
+        }
+        self
     }
 
     /// Requests of the candidate since this step began.
@@ -230,9 +230,10 @@ impl Evidence {
     }
 
     /// Says how far the labels were read, and what of them was not taken in. It is kept together with what they said.
-    pub fn labels_read(&mut self, next: String, left_out: LabelsLeftOut) {
+    pub fn labels_read(&mut self, next: String, left_out: Arms<LabelsLeftOut>) {
         if let Some(quality) = &mut self.quality {
-            quality.leave_out(left_out);
+            quality.leave_out(Arm::Champion, left_out.baseline);
+            quality.leave_out(Arm::Canary, left_out.candidate);
             quality.read_to(next);
         }
     }
@@ -361,12 +362,12 @@ impl Evidence {
 
     /// Whether this is the first of its kind of its key; without a key it always is.
     fn first(&mut self, key: Option<u64>, kind: First) -> Result<bool, StatsError> {
-        admit(&mut self.keys, key, kind as u64)
+        admit(&mut self.keys, self.salt, key, kind as u64)
     }
 
     /// The same in a segment.
     fn first_in(&mut self, place: usize, key: Option<u64>, kind: First) -> Result<bool, StatsError> {
-        admit(&mut self.segment_keys, key, (place as u64 + 1) << 8 | kind as u64)
+        admit(&mut self.segment_keys, self.salt, key, (place as u64 + 1) << 8 | kind as u64)
     }
 
     /// Looks at it all: what it says, with its numbers. The evidence of harm is kept: a later look can't take it back.
@@ -374,16 +375,19 @@ impl Evidence {
     /// # Errors
     /// As for [`Evidence::observe`].
     pub fn look(&mut self) -> Result<Report, StatsError> {
+        // The intervals of rates are the dearest of it, and are reckoned once, for the verdict and for the report.
+        let (errors, latency) = (self.errors.report()?, self.latency()?);
+        let segments: Vec<_> = self.segments.iter().map(SegmentTest::report).collect::<Result<_, _>>()?;
         let mut seen = vec![
-            self.errors.evidence(ERRORS)?,
+            errors.evidence(ERRORS),
             self.prediction.evidence(PREDICTION)?,
-            self.slow.evidence(LATENCY)?,
+            latency.slow.evidence(LATENCY),
         ];
         if let Some(shadow) = &self.shadow {
             seen.extend(shadow.evidence()?);
         }
-        for segment in &self.segments {
-            seen.extend(segment.evidence(METRICS)?);
+        for (segment, report) in self.segments.iter().zip(&segments) {
+            seen.extend(segment.evidence(report, METRICS)?);
         }
         let decision = self.judge.look(&seen)?;
         let labels = self.quality.as_mut().map(QualityTest::look).transpose()?;
@@ -403,11 +407,11 @@ impl Evidence {
             alpha: decision.alpha,
             requests: self.requests,
             uncounted: self.uncounted,
-            errors: self.errors.report()?,
+            errors,
             prediction: self.prediction.report()?,
-            latency: self.latency()?,
+            latency,
             shadow: self.shadow.as_ref().map(ShadowTest::report).transpose()?,
-            segments: self.segments.iter().map(SegmentTest::report).collect::<Result<_, _>>()?,
+            segments,
             quality: self.quality.as_ref().map(QualityTest::report).transpose()?,
             missing,
         })

@@ -58,7 +58,21 @@ impl Measure {
         }
     }
 
-    /// The loss; none where this measure can't compare the two.
+    /// Whether a label is one that answers can be compared with. It asks the label alone, so it says the same whichever arm
+    /// answered.
+    pub(super) fn takes(self, truth: &Said) -> bool {
+        match (self, truth) {
+            (Self::Accuracy, Said::Truth(_) | Said::Text(_)) => true,
+            (Self::Accuracy, Said::Several(_)) => false,
+            (Self::Accuracy | Self::AbsoluteError | Self::SquaredError, truth) => {
+                number(truth).is_some_and(f64::is_finite)
+            }
+            (Self::LogLoss, truth) => class(truth).is_some(),
+        }
+    }
+
+    /// The loss; none where this measure can't compare the two. Where it takes the label, that is for the answer to answer for:
+    /// it is of another kind, or has no place for the class that is true.
     #[must_use]
     pub fn loss(self, answered: &Said, truth: &Said) -> Option<f64> {
         let loss = match self {
@@ -135,6 +149,18 @@ mod tests {
         assert_eq!(wrong(Said::Several(vec![0.2, 0.5, 0.3]), Said::Number(1.0)), Some(0.0));
         assert_eq!(wrong(Said::Several(vec![0.2, 0.5, 0.3]), Said::Number(7.0)), None, "no such class");
         assert_eq!(wrong(Said::Number(0.7), Said::Text("yes".into())), None);
+    }
+
+    #[test]
+    fn whether_a_label_can_be_compared_with_is_asked_of_the_label_alone() {
+        let yes = [Said::Truth(true), Said::Number(7.0), Said::Text("dog".into())];
+        assert!(yes.iter().all(|truth| Measure::Accuracy.takes(truth)));
+        assert!(!Measure::Accuracy.takes(&Said::Number(f64::NAN)));
+        assert!(Measure::SquaredError.takes(&Said::Number(-2.5)) && Measure::AbsoluteError.takes(&yes[0]));
+        assert!(!Measure::SquaredError.takes(&yes[2]) && !Measure::AbsoluteError.takes(&yes[2]));
+        assert!(Measure::LogLoss.takes(&yes[1]) && !Measure::LogLoss.takes(&Said::Number(0.5)), "no class");
+        // The class is one, and the answer has no place for it.
+        assert_eq!(loss(Measure::LogLoss, Said::Several(vec![0.2, 0.5, 0.3]), Said::Number(7.0)), None);
     }
 
     #[test]

@@ -24,7 +24,12 @@ mod rollouts;
 mod segment_tests;
 mod segments;
 pub(crate) mod shadow;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_tests;
 pub(crate) mod store;
+mod units;
 mod watch;
 mod words;
 
@@ -39,6 +44,7 @@ pub use replay::{Mismatch, RolloutReplay};
 pub use report::{LatencyReport, MeanReport, RateReport, Report};
 pub use rollouts::{Moved, Rollouts};
 pub use segment_tests::SegmentReport;
+pub(crate) use segments::check_known;
 pub use segments::{InSegments, SegmentColumn, segments_of};
 use serde::{Deserialize, Serialize};
 pub(crate) use shadow::LiveShadow;
@@ -61,7 +67,8 @@ pub struct Arms<T> {
 }
 
 impl<T> Arms<T> {
-    fn of(&mut self, arm: Arm) -> &mut T {
+    /// That of an arm.
+    pub fn of(&mut self, arm: Arm) -> &mut T {
         match arm {
             Arm::Champion => &mut self.baseline,
             Arm::Canary => &mut self.candidate,

@@ -2,21 +2,21 @@
 //! sequence and an e-value for what the candidate adds to it.
 
 use super::Arms;
-use super::evidence::{FILTER_BITS, FILTER_SEED};
 use super::loss::{Measure, Said};
 use super::segment_tests::metric;
 use super::segments::{InSegments, Segment};
+use super::units::admit;
 use serde::{Deserialize, Serialize};
 use trueline_stats::StatsError;
-use trueline_stats::hash::mix64;
 use trueline_stats::sequential::{
     AllocatedDifference, Arm, BoundedMean, Decision, FirstPerKey, Interval, Judge, MetricEvidence, MetricRule,
 };
 
 /// The name of the metric.
 const QUALITY: &str = "quality";
-/// So many losses out of range, as a share of all, and nothing is said to be safe.
-const MOST_OUTSIDE: f64 = 0.01;
+/// More losses out of range than this, as a share of all, and nothing is said to be safe; the same for answers of the baseline
+/// that can't be compared.
+const MOST_ODD: f64 = 0.01;
 /// The largest number of labels that promotion may wait for.
 const MOST_LABELS: u64 = 1_000_000_000;
 
@@ -51,8 +51,8 @@ pub struct LabelSeen {
     pub unit: Option<u64>,
     /// The segments in which it lies.
     pub segments: InSegments,
-    /// What was answered.
-    pub answered: Said,
+    /// What was answered; none where it is nothing that a label could say.
+    pub answered: Option<Said>,
     /// What was true.
     pub truth: Said,
 }
@@ -64,10 +64,29 @@ pub struct LabelsLeftOut {
     pub corrections: u64,
     /// Their prediction failed.
     pub failed: u64,
-    /// The measure can't compare them with what was answered.
+    /// The measure can compare no answer with them.
     pub incomparable: u64,
     /// The key that was assigned is not in the log.
     pub without_key: u64,
+    /// The answer is not in the log.
+    #[serde(default)]
+    pub redacted: u64,
+}
+
+impl LabelsLeftOut {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.corrections + self.failed + self.incomparable + self.without_key + self.redacted
+    }
+
+    fn add(&mut self, more: Self) {
+        self.corrections += more.corrections;
+        self.failed += more.failed;
+        self.incomparable += more.incomparable;
+        self.without_key += more.without_key;
+        self.redacted += more.redacted;
+    }
 }
 
 /// The quality of both arms at one look.
@@ -84,6 +103,9 @@ pub struct QualityReport {
     pub segments: Vec<SegmentLoss>,
     /// What was not taken in.
     pub left_out: LabelsLeftOut,
+    /// The same by arm, as far as it was counted so.
+    #[serde(default)]
+    pub left_out_by_arm: Arms<LabelsLeftOut>,
 }
 
 /// The quality in one segment.
@@ -111,8 +133,26 @@ pub struct LossReport {
     pub outside: Arms<u64>,
     /// Whether those are few enough.
     pub range_fits: bool,
+    /// Units whose answer can't be compared with their label: they count as the largest loss.
+    #[serde(default)]
+    pub incomparable: Arms<u64>,
+    /// Whether the baseline has few enough of them.
+    #[serde(default = "yes")]
+    pub comparable: bool,
     /// ln of the e-value.
     pub log_e: f64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl LossReport {
+    /// Whether the numbers may speak for the candidate.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.range_fits && self.comparable
+    }
 }
 
 impl QualityLimit {
@@ -159,11 +199,19 @@ impl QualityLimit {
 }
 
 /// Losses of one arm beside those of the other, over everything or in a segment.
+///
+/// **Answers that can't be compared** with a label that others can be compared with are missing for what the arm said, not for
+/// what the request was. Leaving them out would compare the requests that one arm chose with all of the other's, and a
+/// candidate that is silent where it would be wrong would look good. So they count, as the largest loss: what the worst answer
+/// costs. That inflates the loss of whichever arm has them; the candidate's own can only speak against it, but many of the
+/// baseline's would hide what the candidate adds, so with many of those nothing is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LossTest {
     effect: AllocatedDifference,
     means: Arms<BoundedMean>,
     outside: Arms<u64>,
+    #[serde(default)]
+    incomparable: Arms<u64>,
 }
 
 impl LossTest {
@@ -173,11 +221,14 @@ impl LossTest {
             effect: AllocatedDifference::new(alpha, first_share)?,
             means: Arms { baseline: mean()?, candidate: mean()? },
             outside: Arms::default(),
+            incomparable: Arms::default(),
         })
     }
 
-    /// A unit's loss, scaled to its range.
-    fn observe(&mut self, arm: Arm, scaled: f64, share: f64) -> Result<(), StatsError> {
+    /// A unit's loss, scaled to its range; none where its answer can't be compared.
+    fn observe(&mut self, arm: Arm, scaled: Option<f64>, share: f64) -> Result<(), StatsError> {
+        *self.incomparable.of(arm) += u64::from(scaled.is_none());
+        let scaled = scaled.unwrap_or(1.0);
         let value = scaled.clamp(0.0, 1.0);
         *self.outside.of(arm) += u64::from(!(0.0..=1.0).contains(&scaled));
         self.means.of(arm).observe(value)?;
@@ -185,18 +236,21 @@ impl LossTest {
     }
 
     /// What is cut off is not compared: a range that fits badly must not pass a candidate.
-    #[allow(clippy::cast_precision_loss)]
     fn mostly_inside(&self) -> bool {
-        let few = |outside: u64, seen: u64| outside as f64 <= MOST_OUTSIDE * seen as f64;
         let (baseline, candidate) = self.effect.counts();
         few(self.outside.baseline, baseline) && few(self.outside.candidate, candidate)
+    }
+
+    /// Whether the baseline's answers can be compared: what it loses for others can't stand for what it is worth.
+    fn mostly_comparable(&self) -> bool {
+        few(self.incomparable.baseline, self.effect.counts().0)
     }
 
     /// With a margin in units of the width.
     fn evidence(&self, name: String, margin: f64) -> Result<MetricEvidence, StatsError> {
         let effect = self.effect.interval();
         let multiple = |side: Option<f64>| side.map(|value| value / margin);
-        let harm = match self.mostly_inside() {
+        let harm = match self.mostly_inside() && self.mostly_comparable() {
             true => Interval { lower: multiple(effect.lower), upper: multiple(effect.upper) },
             false => Interval::UNKNOWN,
         };
@@ -222,9 +276,17 @@ impl LossTest {
             allowed_difference: margin,
             outside: self.outside,
             range_fits: self.mostly_inside(),
+            incomparable: self.incomparable,
+            comparable: self.mostly_comparable(),
             log_e: self.effect.log_e_raised(margin / width)?,
         })
     }
+}
+
+/// Whether so many are so few of all that they say little.
+#[allow(clippy::cast_precision_loss)]
+fn few(odd: u64, seen: u64) -> bool {
+    odd as f64 <= MOST_ODD * seen as f64
 }
 
 /// The state of the test.
@@ -247,7 +309,12 @@ pub(super) struct QualityTest {
     whole: LossTest,
     segments: Vec<(String, LossTest)>,
     keys: Option<FirstPerKey>,
+    /// As that of the whole evidence.
+    #[serde(default)]
+    salt: u64,
     left_out: LabelsLeftOut,
+    #[serde(default)]
+    left_out_by_arm: Arms<LabelsLeftOut>,
     judge: Judge,
     /// Where the labels are read on; empty before the first look.
     cursor: String,
@@ -282,7 +349,9 @@ impl QualityTest {
             whole: LossTest::new(alpha, first_share)?,
             segments: tests.collect::<Result<_, StatsError>>()?,
             keys: None,
+            salt: 0,
             left_out: LabelsLeftOut::default(),
+            left_out_by_arm: Arms::default(),
             judge: Judge::new(part, rules)?,
             cursor: String::new(),
         })
@@ -294,12 +363,13 @@ impl QualityTest {
     }
 
     pub(super) fn observe(&mut self, seen: &LabelSeen) -> Result<(), StatsError> {
-        let Some(loss) = self.measure.loss(&seen.answered, &seen.truth) else {
-            self.left_out.incomparable += 1;
+        if !self.measure.takes(&seen.truth) {
+            self.leave_out(seen.arm, LabelsLeftOut { incomparable: 1, ..LabelsLeftOut::default() });
             return Ok(());
-        };
+        }
+        let loss = seen.answered.as_ref().and_then(|answered| self.measure.loss(answered, &seen.truth));
         let [low, high] = self.range;
-        let scaled = (loss - low) / (high - low);
+        let scaled = loss.map(|loss| (loss - low) / (high - low));
         if self.first(seen.unit, 0)? {
             self.whole.observe(seen.arm, scaled, seen.share)?;
         }
@@ -313,19 +383,16 @@ impl QualityTest {
 
     /// Whether this is the first of its unit in the whole, or in a segment.
     fn first(&mut self, unit: Option<u64>, of: u64) -> Result<bool, StatsError> {
-        let Some(unit) = unit else { return Ok(true) };
-        if self.keys.is_none() {
-            self.keys = Some(FirstPerKey::new(FILTER_BITS, FILTER_SEED)?);
-        }
-        Ok(self.keys.as_mut().is_none_or(|keys| keys.admit(mix64(unit ^ mix64(of)))))
+        admit(&mut self.keys, self.salt, unit, of)
     }
 
-    pub(super) fn leave_out(&mut self, more: LabelsLeftOut) {
-        let sum = &mut self.left_out;
-        sum.corrections += more.corrections;
-        sum.failed += more.failed;
-        sum.incomparable += more.incomparable;
-        sum.without_key += more.without_key;
+    pub(super) fn set_salt(&mut self, salt: u64) {
+        self.salt = salt;
+    }
+
+    pub(super) fn leave_out(&mut self, arm: Arm, more: LabelsLeftOut) {
+        self.left_out.add(more);
+        self.left_out_by_arm.of(arm).add(more);
     }
 
     pub(super) fn cursor(&self) -> &str {
@@ -365,6 +432,7 @@ impl QualityTest {
             loss: self.whole.report(self.range, self.margin)?,
             segments: self.segments.iter().map(of).collect::<Result<_, StatsError>>()?,
             left_out: self.left_out,
+            left_out_by_arm: self.left_out_by_arm,
         })
     }
 }

@@ -54,22 +54,6 @@ impl RateTest {
         self.ratio.observe(arm, share)
     }
 
-    pub(super) fn evidence(&self, name: &str) -> Result<MetricEvidence, StatsError> {
-        let (ratio, difference) = (self.ratio_interval()?, self.difference.interval());
-        let multiple = |i: Interval, of: f64| Interval {
-            lower: i.lower.map(|v| v / of),
-            upper: i.upper.map(|v| v / of),
-        };
-        let harm =
-            either_worse(multiple(ratio, self.allowed_ratio), multiple(difference, self.allowed_difference));
-        Ok(MetricEvidence {
-            name: name.to_owned(),
-            log_e: self.ratio.log_e(),
-            harm,
-            observations: self.difference.counts().1,
-        })
-    }
-
     fn ratio_interval(&self) -> Result<Interval, StatsError> {
         self.ratio.ratio_interval(self.alpha / 2.0)
     }
@@ -87,5 +71,23 @@ impl RateTest {
             allowed_difference: self.allowed_difference,
             log_e: self.ratio.log_e(),
         })
+    }
+}
+
+impl RateReport {
+    /// What the numbers say, as a metric.
+    pub(super) fn evidence(&self, name: &str) -> MetricEvidence {
+        let multiple = |i: Interval, of: f64| Interval {
+            lower: i.lower.map(|v| v / of),
+            upper: i.upper.map(|v| v / of),
+        };
+        let by_ratio = multiple(self.ratio, self.allowed_ratio);
+        let by_difference = multiple(self.difference, self.allowed_difference);
+        MetricEvidence {
+            name: name.to_owned(),
+            log_e: self.log_e,
+            harm: either_worse(by_ratio, by_difference),
+            observations: self.units.candidate,
+        }
     }
 }

@@ -116,6 +116,16 @@ pub(super) fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, Ser
 }
 
 impl Rollout {
+    /// For how long, counted back from now, the predictions and labels of its endpoint are needed to judge it by quality: since
+    /// it began, and no longer than its plan lets it run, however long a person lets it wait. None where it is not judged by
+    /// labels, or has ended.
+    #[must_use]
+    pub fn needs_labels_of_ms(&self, now: Millis) -> Option<Millis> {
+        let judged = self.plan.limits.quality.is_some() && self.state.is_open();
+        let longest = self.plan.deadline(0);
+        judged.then(|| now.saturating_sub(self.started_at_ms).clamp(0, longest))
+    }
+
     /// From a row of [`COLUMNS`].
     pub(super) fn from_row(row: &mut Row) -> Result<Self, ServingError> {
         Ok(Self {
@@ -205,6 +215,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::rollout::Step;
+    use serde_json::json;
 
     fn spec(version: i64) -> ModelSpec {
         ModelSpec {
@@ -238,5 +249,38 @@ mod tests {
             assert_eq!(RolloutState::parse(state.as_str()).unwrap(), state);
         }
         assert!(RolloutState::parse("lost").is_err());
+    }
+
+    #[test]
+    fn what_late_labels_belong_to_is_needed_since_it_began_and_no_longer_than_it_may_run() {
+        let plan = json!({
+            "longest_seconds": 3_600,
+            "limits": { "quality": { "measure": "accuracy", "margin": 0.1 } },
+        });
+        let mut rollout = Rollout {
+            id: "r".into(),
+            project: ProjectId::default_project(),
+            endpoint: EndpointName::parse("delays").unwrap(),
+            baseline: Vec::new(),
+            candidate: spec(2),
+            plan: serde_json::from_value(plan).unwrap(),
+            state: RolloutState::Running,
+            shadowing: false,
+            step: 0,
+            step_since_ms: 0,
+            reason: String::new(),
+            started_by: String::new(),
+            started_at_ms: 1_000_000,
+            ended_at_ms: None,
+        };
+        assert_eq!(rollout.needs_labels_of_ms(1_060_000), Some(60_000));
+        assert_eq!(rollout.needs_labels_of_ms(900_000), Some(0), "a clock that was set back");
+        rollout.state = RolloutState::Held;
+        assert_eq!(rollout.needs_labels_of_ms(90_000_000), Some(3_600_000), "it waits for a person");
+        rollout.state = RolloutState::Promoted;
+        assert_eq!(rollout.needs_labels_of_ms(1_060_000), None);
+        rollout.state = RolloutState::Running;
+        rollout.plan.limits.quality = None;
+        assert_eq!(rollout.needs_labels_of_ms(1_060_000), None);
     }
 }

@@ -97,13 +97,17 @@ impl SegmentTest {
         Ok(())
     }
 
-    /// The evidence of each metric, by its name in the whole: errors, prediction, latency.
-    pub(super) fn evidence(&self, names: [&str; 3]) -> Result<[MetricEvidence; 3], StatsError> {
+    /// The evidence of each metric, by its name in the whole: errors, prediction, latency. The report is of the same look.
+    pub(super) fn evidence(
+        &self,
+        report: &SegmentReport,
+        names: [&str; 3],
+    ) -> Result<[MetricEvidence; 3], StatsError> {
         let [errors, prediction, latency] = names.map(|name| metric(name, &self.name));
         Ok([
-            self.errors.evidence(&errors)?,
+            report.errors.evidence(&errors),
             self.prediction.evidence(&prediction)?,
-            self.slow.evidence(&latency)?,
+            report.slow.evidence(&latency),
         ])
     }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// The largest number of segments, the rest of each column among them: each has tests of its own, and each takes of alpha.
 const MOST_SEGMENTS: usize = 8;
@@ -101,6 +102,21 @@ pub(super) fn check(declared: &[SegmentColumn]) -> Result<(), String> {
     }
 }
 
+/// Checks that each column of the segments is one of those that requests have.
+pub(crate) fn check_known(declared: &[SegmentColumn], known: &BTreeSet<String>) -> Result<(), String> {
+    match declared.iter().find(|own| !known.contains(&own.column)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            Err(format!(
+                "the segments' column `{}` is none that the versions take, whose signatures name {}: name one of these",
+                unknown.column,
+                known.join(", ")
+            ))
+        }
+    }
+}
+
 /// All segments of a plan, column by column, each column's rest last.
 pub(super) fn all(declared: &[SegmentColumn]) -> Vec<Segment> {
     let of = |own: &SegmentColumn| {
@@ -155,6 +171,14 @@ mod tests {
         let rest = |name: &str| (name.to_owned(), false);
         assert_eq!(names[1], ("country = FR".to_owned(), true));
         assert_eq!(names[2..], [rest("country = any other"), rest("class = 1"), rest("class = any other")]);
+    }
+
+    #[test]
+    fn a_column_that_nobody_takes_is_refused_with_those_that_there_are() {
+        let known = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(check_known(&declared(), &known(&["class", "country", "hour"])), Ok(()));
+        let told = check_known(&declared(), &known(&["hour", "class"])).unwrap_err();
+        assert!(told.contains("column `country`") && told.contains("name `class`, `hour`:"), "{told}");
     }
 
     #[test]

@@ -107,8 +107,16 @@ fn quality_harm(quality: &QualityReport, names: &Names) -> Vec<(f64, String)> {
 }
 
 fn loss(loss: &LossReport, quality: &QualityReport, names: &Names) -> String {
+    let odd = loss.incomparable;
+    let silent = match odd.candidate + odd.baseline {
+        0 => String::new(),
+        _ => format!(
+            " ({} answers of {} and {} of {} can't be compared with their labels: each is the largest loss)",
+            odd.candidate, names.candidate, odd.baseline, names.baseline
+        ),
+    };
     format!(
-        "the mean loss ({}) of {} is {} over {} labelled, of {} {} over {}: a difference {} where {} is allowed",
+        "the mean loss ({}) of {} is {} over {} labelled, of {} {} over {}: a difference {} where {} is allowed{silent}",
         quality.measure.as_str().replace('_', " "),
         names.candidate,
         between(loss.mean.candidate),

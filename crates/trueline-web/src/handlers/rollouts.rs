@@ -331,7 +331,7 @@ fn loss(name: String, loss: &LossReport) -> RolloutCheck {
         evidence: digits(loss.log_e.exp()),
         says: match (loss.difference.lower, loss.difference.upper) {
             (Some(low), _) if low > most => harm(),
-            (_, Some(high)) if high <= most && loss.range_fits && loss.units.candidate > 0 => within(),
+            (_, Some(high)) if high <= most && loss.may_pass() && loss.units.candidate > 0 => within(),
             _ => open(),
         },
     }
@@ -339,14 +339,18 @@ fn loss(name: String, loss: &LossReport) -> RolloutCheck {
 
 /// How many labels were compared, and which were not.
 fn labels(quality: &QualityReport) -> String {
-    let (units, out) = (quality.loss.units, quality.left_out);
-    let left_out = out.corrections + out.failed + out.incomparable + out.without_key;
-    format!(
+    let (units, odd) = (quality.loss.units, quality.loss.incomparable);
+    let told = format!(
         "{} of the candidate, {} of the baseline, {} left out",
         count(units.candidate),
         count(units.baseline),
-        count(left_out)
-    )
+        count(quality.left_out.all())
+    );
+    if odd.candidate + odd.baseline == 0 {
+        return told;
+    }
+    let (candidate, baseline) = (count(odd.candidate), count(odd.baseline));
+    format!("{told}; {candidate} and {baseline} answers can't be compared and count as the largest loss")
 }
 
 fn times(ratio: f64) -> String {
