@@ -1,5 +1,5 @@
 //! What the prediction log has kept for long enough is deleted: the ledger is told of each segment first, then it goes. What a
-//! monitor or a bandit has still to read, and what they still wait for labels of, stays.
+//! monitor or a bandit has still to read, and what they and rollouts still wait for labels of, stays.
 
 use crate::record_segments::{name_of, segment_of};
 use std::collections::{BTreeSet, HashMap};
@@ -10,6 +10,7 @@ use trueline_ledger::{Ledger, Millis};
 use trueline_monitoring::{Monitoring, MonitoringError};
 use trueline_predictions::{Cursor, LogError, PredictionLog, Sealed, StreamName};
 use trueline_serving::bandit::Bandits;
+use trueline_serving::rollout::Rollouts;
 use trueline_serving::{Deletion, Endpoints, LogRules, SealedSegments, ServingError};
 
 /// The log is swept no more often than this, and no less often than that.
@@ -45,6 +46,8 @@ pub struct PredictionSweeper {
     pub monitoring: Monitoring,
     /// Who reads it, too.
     pub bandits: Bandits,
+    /// Who waits for labels of it.
+    pub rollouts: Rollouts,
     /// The clock.
     pub ledger: Ledger,
     /// Whether there is an archive, which has what goes first.
@@ -63,7 +66,11 @@ struct Followed {
 impl Followed {
     fn take_in(&mut self, at: &str, waits_ms: Millis) {
         self.cursors.push(Cursor::parse(at).unwrap_or(Cursor::START));
-        self.waits_ms = self.waits_ms.max(waits_ms);
+        self.wait(waits_ms);
+    }
+
+    fn wait(&mut self, ms: Millis) {
+        self.waits_ms = self.waits_ms.max(ms);
     }
 }
 
@@ -161,7 +168,24 @@ impl PredictionSweeper {
             followed.entry(predictions).or_default().take_in(&seen.records, waits_ms);
         }
         self.followed_by_bandits(&mut followed).await?;
+        self.followed_by_rollouts(&mut followed).await?;
         Ok(followed)
+    }
+
+    /// Adds what rollouts that are judged by quality may still get labels for. Of labels they need those that they have read,
+    /// too: by these a correction is known.
+    async fn followed_by_rollouts(
+        &self,
+        followed: &mut HashMap<StreamName, Followed>,
+    ) -> Result<(), ServingError> {
+        let now = self.ledger.sources().now();
+        for rollout in self.rollouts.open().await? {
+            let Some(needed_ms) = rollout.needs_labels_of_ms(now) else { continue };
+            let (project, endpoint) = (rollout.project.to_string(), rollout.endpoint.to_string());
+            followed.entry(StreamName::Labels { project: project.clone() }).or_default().wait(needed_ms);
+            followed.entry(StreamName::Predictions { project, endpoint }).or_default().wait(needed_ms);
+        }
+        Ok(())
     }
 
     /// Adds what bandits that are under way have still to read, and the labels that they wait for.
@@ -178,7 +202,7 @@ impl PredictionSweeper {
             let labels = followed.entry(StreamName::Labels { project: project.clone() }).or_default();
             // Labels of what it has still to read came since then.
             let behind_ms = self.ledger.sources().now().saturating_sub(read_to_ms);
-            labels.waits_ms = labels.waits_ms.max(waits_ms).max(behind_ms);
+            labels.wait(waits_ms.max(behind_ms));
             let predictions = StreamName::Predictions { project, endpoint: bandit.endpoint.to_string() };
             followed.entry(predictions).or_default().take_in(&seen, waits_ms);
         }

@@ -260,13 +260,13 @@ fn what_was_kept_for_long_enough_is_deleted_and_everybody_says_so() {
 }
 
 #[test]
-fn what_a_monitor_waits_for_is_not_deleted_and_what_is_declared_holds() {
+fn what_a_monitor_or_a_rollout_waits_for_is_not_deleted_and_what_is_declared_holds() {
     let server = Server::start_with(&[
         ("TRUELINE_TEST_SEGMENT_BYTES", "1000"),
         ("TRUELINE_PREDICTION_RETENTION", "1s"),
     ]);
-    Models::saved().register(&server, "binary", "delays");
-    for name in ["a-declared", "b-watched", "c-usual"] {
+    (0..2).for_each(|_| Models::saved().register(&server, "binary", "delays"));
+    for name in ["a-declared", "b-tried", "b-watched", "c-usual"] {
         server.ok("/api/v1/endpoints", json!({ "name": name, "log": "required" }));
         server.ok(&format!("/api/v1/endpoints/{name}/routes"), json!({ "variants": ["delays/1"] }));
     }
@@ -275,13 +275,22 @@ fn what_a_monitor_waits_for_is_not_deleted_and_what_is_declared_holds() {
     assert!(server.cli(&["endpoint", "log", "a-declared", "--keep-days", "2"]).status.success());
     let made = server.cli(&["monitor", "create", "watching", "--endpoint", "b-watched", "--window", "1d"]);
     assert!(made.status.success(), "{}", text(&made.stderr));
-    for name in ["a-declared", "b-watched", "c-usual"] {
+    let plan = json!({
+        "steps": [{ "share_percent": 50, "least_requests": 100_000 }],
+        "limits": { "quality": { "measure": "accuracy", "margin": 0.1 } },
+    });
+    let wanted = json!({ "version": "delays/2", "plan": plan, "reason": "late labels" });
+    let tried = server.ok("/api/v1/endpoints/b-tried/rollouts", wanted);
+    for name in ["a-declared", "b-tried", "b-watched", "c-usual"] {
         (0..9).for_each(|_| drop(ask(&server, name)));
     }
     // They are swept in the order of their names.
     wait_until("the last is swept", || logged(&server, "c-usual")["records"] == 0);
-    for name in ["a-declared", "b-watched"] {
+    for name in ["a-declared", "b-tried", "b-watched"] {
         assert_eq!(logged(&server, name)["records"], 9, "{name}");
     }
+    let id = tried["id"].as_str().unwrap();
+    server.ok(&format!("/api/v1/rollouts/{id}/cancellation"), json!({}));
+    wait_until("nothing waits for labels any more", || logged(&server, "b-tried")["records"] == 0);
     assert_eq!(logged(&server, "a-declared")["kept_ms"], 2 * 86_400_000);
 }

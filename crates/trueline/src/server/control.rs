@@ -194,6 +194,7 @@ async fn run(
         endpoints: parts.deployments.endpoints.clone(),
         monitoring: parts.monitoring.clone(),
         bandits: parts.deployments.bandits.clone(),
+        rollouts: parts.deployments.rollouts.clone(),
         ledger: parts.ledger.clone(),
         archived: parts.archive.is_some(),
         usual_ms: parts.retention.predictions_ms,
