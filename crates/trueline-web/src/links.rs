@@ -305,6 +305,12 @@ impl Links {
         format!("{}/rollback", self.endpoint(name))
     }
 
+    /// Where the bandit of an endpoint is stopped, by POST of `to` and `reason`.
+    #[must_use]
+    pub fn stop_bandit(&self, endpoint: &str) -> String {
+        format!("{}/bandit", self.endpoint(endpoint))
+    }
+
     /// Where a rollout is ended, by POST of `decision` and `reason`.
     #[must_use]
     pub fn rollout(&self, endpoint: &str, id: &str) -> String {

@@ -260,6 +260,22 @@ fn a_rollout_tells_its_steps_its_evidence_and_who_may_end_it() {
 }
 
 #[test]
+fn a_bandit_that_runs_can_be_stopped_by_who_may_with_its_shares_or_for_one_version() {
+    let html = page("endpoint");
+    for part in [
+        "popovertarget=\"bandit-stop\"",
+        "action=\"/p/churn-prediction/endpoints/churn-score/bandit\"",
+        "<option value=\"\">the shares stay as they are</option>",
+        "<option value=\"churn/7\">churn 7 answers alone</option>",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    let mut reviewed = samples::endpoint(true);
+    reviewed.bandit.as_mut().unwrap().can_stop = false;
+    assert!(!reviewed.render().unwrap().contains("bandit-stop"));
+}
+
+#[test]
 fn a_monitor_says_unknown_while_labels_are_missing_and_names_what_is_beyond_its_level() {
     let html = page("monitor");
     assert!(html.contains("<td class=\"num muted\">unknown</td>"));

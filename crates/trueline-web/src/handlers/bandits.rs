@@ -1,10 +1,16 @@
-//! The newest bandit of an endpoint, with what is known of its versions.
+//! The newest bandit of an endpoint, with what is known of its versions, and a person's word that ends it.
 
-use super::{Failure, Visitor, Web, timestamp};
+use super::settings::field;
+use super::{Answer, App, Failure, Form, Visitor, Web, endpoints, timestamp};
 use crate::format::{counted, number};
+use crate::links::Links;
 use crate::pages::{BanditArm, BanditDecisionRow, BanditPart};
 use crate::parts::{Badge, Reference, Tone};
 use crate::shell::Shell;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect};
+use trueline_flows::stop_bandit;
+use trueline_identity::Deploy;
 use trueline_serving::EndpointName;
 use trueline_serving::bandit::{Bandit, BanditDecision, BanditReport, BanditState, Goal, Measure, Tally};
 
@@ -26,6 +32,7 @@ pub(super) async fn part(
         endpoint: endpoint.to_string(),
         state: state(newest.state),
         open: newest.state.is_open(),
+        can_stop: newest.state.is_open() && visitor.session.leave::<Deploy>().is_ok(),
         rewarded: rewarded(&newest),
         arms: arms(shell, &newest, numbers.as_ref()),
         started_by: crate::words::person(&newest.started_by).to_owned(),
@@ -38,6 +45,20 @@ pub(super) async fn part(
         id: newest.id,
         shell: shell.clone(),
     }))
+}
+
+/// A person ends it: the shares stay as they are, or one version answers alone.
+pub(super) async fn stop(
+    State(app): App,
+    visitor: Visitor,
+    Path((_, name)): Path<(String, String)>,
+    Form(form): Form,
+) -> Answer {
+    let (reason, leave) = (endpoints::reason(&form)?, endpoints::deploy_leave(&visitor)?);
+    let (name, to) = (EndpointName::parse(&name)?, Some(field(&form, "to")).filter(|to| !to.is_empty()));
+    stop_bandit(&app.deployments, &leave, &name, to, reason).await?;
+    let to = Links::new(Some(visitor.project())).endpoint(name.as_str());
+    Ok(Redirect::to(&format!("{to}#bandit")).into_response())
 }
 
 fn state(state: BanditState) -> Badge {
@@ -76,6 +97,7 @@ fn arms(shell: &Shell, bandit: &Bandit, numbers: Option<&BanditReport>) -> Vec<B
                 format!("{} {version}", spec.model),
                 shell.to.version(&spec.model, &version),
             ),
+            name: spec.name(),
             share: format!("{} %", number(share)),
             rewards: known.map_or(0, |k| k.rewards),
             mean: or_none(known.and_then(|k| k.mean)),

@@ -152,6 +152,7 @@ pub fn router(web: Web) -> Router {
         .route("/p/{project}/endpoints/{name}/live", get(endpoint_live::live))
         .route("/p/{project}/endpoints/{name}/predictions", get(logged_predictions::list))
         .route("/p/{project}/endpoints/{name}/rollback", post(endpoints::roll_back))
+        .route("/p/{project}/endpoints/{name}/bandit", post(bandits::stop))
         .route("/p/{project}/endpoints/{name}/rollouts/{id}", post(rollouts::decide))
         .route("/p/{project}/predictions", get(predictions::find))
         .route("/p/{project}/predictions/{id}", get(predictions::one))

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 pub struct BanditArm {
     /// The version.
     pub version: Reference,
+    /// The same as people name it, `model/3`.
+    pub name: String,
     /// Its share of the traffic in percent.
     pub share: String,
     /// How many rewards it had.
@@ -51,6 +53,8 @@ pub struct BanditPart {
     pub state: Badge,
     /// Whether it goes on.
     pub open: bool,
+    /// Whether it goes on and the visitor may stop it.
+    pub can_stop: bool,
     /// What is rewarded, in words.
     pub rewarded: String,
     /// Its versions.

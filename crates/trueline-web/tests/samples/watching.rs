@@ -21,6 +21,7 @@ fn version(number: &str) -> Reference {
 pub fn bandit() -> BanditPart {
     let arm = |number: &str, share: &str, mean: &str, interval: &str, best: &str| BanditArm {
         version: version(number),
+        name: format!("churn/{number}"),
         share: share.into(),
         rewards: 1_200,
         mean: mean.into(),
@@ -40,6 +41,7 @@ pub fn bandit() -> BanditPart {
         id: hash(9)[..32].to_owned(),
         state: Badge::new(Tone::Busy, "Running"),
         open: true,
+        can_stop: true,
         rewarded: "for right predictions".into(),
         arms: vec![
             arm("6", "8.25 %", "0.61", "0.55 to 0.66", "1.2 %"),
