@@ -34,10 +34,9 @@ pub use tx::{Dialect, Row, Tx};
 pub use value::{FromValue, Value};
 
 /// The tables that may be written without an event (rule 2). They hold positions in the log, leases, attempts, caches,
-/// counts that the prediction log gives again, and what a rollout has seen so far; its decisions, with their numbers, are
-/// events.
+/// counts that the prediction log gives again, and what rollouts and bandits have seen so far; their decisions, with their
+/// numbers, are events.
 pub const BOOKKEEPING: &[&str] = &[
-    "bandit_evidence",
     "bucket_uploads",
     "ledger_cursors",
     "ledger_heartbeats",
@@ -45,8 +44,9 @@ pub const BOOKKEEPING: &[&str] = &[
     "monitor_progress",
     "monitor_windows",
     "object_digests",
-    "rollout_evidence",
     "tasks",
+    "trial_batches",
+    "trial_evidence",
     "webhook_attempts",
 ];
 

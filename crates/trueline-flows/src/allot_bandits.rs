@@ -1,47 +1,39 @@
-//! Bandits allot: every second, the rewards that are due are read, and the shares follow them. It needs the database and the
-//! log, the requests do not.
+//! Bandits allot: the rewards that are due are read, and the shares follow them. When that is done, and by which server, is
+//! `sit_on_trials`'s.
 
-use crate::deploy::{Deployments, publish};
-use crate::read_rewards::{RewardsRead, read_rewards};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use trueline_identity::Project;
-use trueline_ledger::{Millis, Sources};
-use trueline_predictions::{Cursor, LogError, PredictionLog};
-use trueline_serving::ServingError;
+use crate::deploy::Deployments;
+use crate::read_rewards::{DrawnReward, RewardsRead, read_rewards};
+use crate::sit_on_trials::{Gathered, Sits, Sitting, TrialKind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use trueline_ledger::Millis;
+use trueline_predictions::{Cursor, LogError, PredictionLog, StreamName};
 use trueline_serving::bandit::{Bandit, BanditEvidence, BanditMove, BanditProgress, BanditReport, decide};
+use trueline_serving::trial::{Lease, Position, TrialKey};
+use trueline_serving::{Endpoint, ServingError};
 use trueline_stats::StatsError;
 
-/// How often what was seen is written down, in milliseconds.
-const SAVE: Millis = 1_000;
-/// The same once keys are remembered, which takes some hundred kilobytes.
-const SAVE_WITH_KEYS: Millis = 5_000;
-/// How long one bandit may read at a sitting, so that others have their turn; it goes on a second later.
-const READING: Duration = Duration::from_millis(500);
+/// Another server, which started the bandit, may have a clock that is so far ahead.
+const CLOCKS_DIFFER: Millis = 5 * 60_000;
 
 /// Allots for all bandits of a server.
-#[derive(Debug)]
-pub struct BanditAllotter {
-    parts: Deployments,
-    log: Arc<PredictionLog>,
-    sources: Sources,
-    /// What was seen so far, by bandit.
-    cases: HashMap<String, Case>,
+pub type BanditAllotter = Sitting<Bandit>;
+
+/// What one server saw of a bandit.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BanditSeen {
+    pub(crate) rewards: Vec<DrawnReward>,
+    /// When the last prediction came that was read, another's among them.
+    pub(crate) read_to_ms: Option<Millis>,
 }
 
-#[derive(Debug)]
-struct Case {
-    bandit: Bandit,
-    evidence: BanditEvidence,
+/// What a server knows of a bandit between two sittings.
+#[derive(Debug, Default)]
+pub struct BanditMemory {
     /// The shares under which lots were drawn, by the generation of the route.
     allotments: BTreeMap<i64, Vec<u32>>,
-    /// The last look; none before the first one.
-    numbers: Option<BanditReport>,
     /// Nothing is to be read before, though predictions wait.
     due_ms: Option<Millis>,
-    saved_at_ms: Millis,
-    unsaved: bool,
 }
 
 fn broken(error: StatsError) -> ServingError {
@@ -52,142 +44,120 @@ fn unreadable(error: &LogError) -> ServingError {
     ServingError::State(format!("a bandit can't read the prediction log: {error}"))
 }
 
-impl BanditAllotter {
-    /// With nothing seen yet; what was written down is read when a bandit has its first turn.
-    #[must_use]
-    pub fn new(parts: Deployments, log: Arc<PredictionLog>, sources: Sources) -> Self {
-        Self { parts, log, sources, cases: HashMap::new() }
-    }
-
-    /// Gives every bandit that is under way its turn, once.
-    ///
-    /// # Errors
-    /// The first failure; the others have their turn all the same, and what failed is tried again at the next sitting.
-    pub async fn sit(&mut self, projects: &[Project]) -> Result<(), ServingError> {
-        let open = self.parts.bandits.open().await?;
-        self.cases.retain(|id, _| open.iter().any(|bandit| bandit.id == *id));
-        let mut failed = None;
-        for bandit in open {
-            let Some(project) = projects.iter().find(|p| p.id == bandit.project) else { continue };
-            if let Err(error) = self.turn(project, bandit).await {
-                failed.get_or_insert(error);
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Writes down what was seen since the last time, at a stop.
-    pub async fn adjourn(&mut self) {
-        for case in self.cases.values_mut() {
-            if let Err(error) = case.save(&self.parts, self.sources.now()).await {
-                tracing::warn!(%error, bandit = case.bandit.id, "what a bandit saw last is read again at the next start");
-            }
-        }
-    }
-
-    async fn turn(&mut self, project: &Project, bandit: Bandit) -> Result<(), ServingError> {
-        let (id, now) = (bandit.id.clone(), self.sources.now());
-        if !self.cases.contains_key(&id) {
-            self.cases.insert(id.clone(), Case::reopen(&self.parts, bandit.clone()).await?);
-        }
-        let Some(case) = self.cases.get_mut(&id) else { return Ok(()) };
-        case.follow(&self.parts, bandit).await?;
-        // It may be thousands of predictions, which would keep others from being answered.
-        let (what, numbers) = tokio::task::block_in_place(|| case.look(&self.log, now))?;
-        if what == BanditMove::Stay {
-            return case.save_when_due(&self.parts, now).await;
-        }
-        case.save(&self.parts, now).await?;
-        let reason = words(&what, &numbers);
-        let acted = self.parts.bandits.act(&case.bandit, what, reason, numbers).await?;
-        let Some(moved) = acted else { return Ok(()) };
-        publish(&self.parts.plane, project, &moved.endpoint).await?;
-        let (state, reason) = (moved.bandit.state.as_str(), &moved.bandit.reason);
-        tracing::info!(endpoint = %moved.bandit.endpoint, bandit = id, state, reason, "a bandit moved");
-        if moved.bandit.generation != case.bandit.generation {
-            case.evidence.allotted();
-            case.unsaved = true;
-        }
-        case.follow(&self.parts, moved.bandit).await?;
-        case.save(&self.parts, now).await
-    }
+/// Where the log of a server is read from that has nothing of the bandit yet: before all that its lots can have drawn, at the
+/// beginning of a segment.
+fn beginning(log: &PredictionLog, bandit: &Bandit) -> Cursor {
+    let (project, endpoint) = (bandit.project.to_string(), bandit.endpoint.to_string());
+    let sealed = log.sealed_after(&StreamName::Predictions { project, endpoint }, 0);
+    let since_ms = bandit.started_at_ms.saturating_sub(CLOCKS_DIFFER);
+    let first = sealed.iter().find(|segment| segment.received_at_ms.1 >= since_ms).or(sealed.last());
+    first.map_or(Cursor::START, |segment| Cursor::of_segment(segment.segment))
 }
 
-impl Case {
-    /// Goes on from what was written down, or begins.
-    async fn reopen(parts: &Deployments, bandit: Bandit) -> Result<Self, ServingError> {
-        let evidence = match parts.bandits.saved(&bandit).await? {
-            Some(saved) => saved,
-            None => {
-                BanditEvidence::new(&bandit.plan, bandit.arms.len(), bandit.cursor.clone()).map_err(broken)?
-            }
-        };
-        let allotments = parts.bandits.allotments(&bandit).await?;
-        Ok(Self { bandit, evidence, allotments, numbers: None, due_ms: None, saved_at_ms: 0, unsaved: true })
+impl TrialKind for Bandit {
+    const FAILS: &'static str = "the shares of bandits stay as they are, for they can't allot";
+    const IS_BACK: &'static str = "bandits allot again";
+    const MOVED: &'static str = "a bandit moved";
+
+    type Evidence = BanditEvidence;
+    type Numbers = BanditReport;
+    type Seen = BanditSeen;
+    type Memory = BanditMemory;
+    type Move = BanditMove;
+
+    fn key(&self) -> TrialKey {
+        Self::key(self)
     }
 
-    /// Knows the bandit as it is now, with the shares it had.
-    async fn follow(&mut self, parts: &Deployments, bandit: Bandit) -> Result<(), ServingError> {
-        if !self.allotments.contains_key(&bandit.generation) && bandit.state.is_open() {
-            self.allotments = parts.bandits.allotments(&bandit).await?;
+    fn state(&self) -> (&'static str, &str) {
+        (self.state.as_str(), &self.reason)
+    }
+
+    async fn all_open(parts: &Deployments) -> Result<Vec<Self>, ServingError> {
+        parts.bandits.open().await
+    }
+
+    async fn remember(&self, parts: &Deployments, memory: &mut BanditMemory) -> Result<(), ServingError> {
+        if !memory.allotments.contains_key(&self.generation) {
+            memory.allotments = parts.bandits.allotments(self).await?;
         }
-        self.bandit = bandit;
         Ok(())
     }
 
-    /// Takes in what is due, and says what is to be done.
-    fn look(&mut self, log: &PredictionLog, now: Millis) -> Result<(BanditMove, BanditReport), ServingError> {
-        let began = Instant::now();
-        while self.due_ms.is_none_or(|due| due <= now) && self.read_on(log, now)? {
-            if began.elapsed() >= READING {
-                break;
-            }
+    fn nothing_seen(&self) -> Result<BanditEvidence, ServingError> {
+        BanditEvidence::new(&self.plan, self.arms.len()).map_err(broken)
+    }
+
+    fn take_cursor(evidence: &mut BanditEvidence) -> String {
+        evidence.take_cursor()
+    }
+
+    fn has_keys(evidence: &BanditEvidence) -> bool {
+        evidence.has_keys()
+    }
+
+    fn gather(
+        &self,
+        with: &Sits,
+        memory: &mut BanditMemory,
+        at: &mut Position,
+    ) -> Result<Gathered<BanditSeen>, ServingError> {
+        let now = with.sources.now();
+        if memory.due_ms.is_some_and(|due| due > now) {
+            return Ok(Gathered { seen: None, more: false });
         }
-        let numbers = self.evidence.look(&self.bandit).map_err(broken)?;
+        let from = match at.cursor.as_str() {
+            "" => beginning(&with.log, self),
+            text => Cursor::parse(text).ok_or_else(|| unreadable(&LogError::Cursor(text.to_owned())))?,
+        };
+        let read = read_rewards(&with.log, self, &memory.allotments, from, now);
+        let RewardsRead { rewards, next, read_to_ms, more, due_ms } = read.map_err(|e| unreadable(&e))?;
+        memory.due_ms = due_ms;
+        let some = next != from || at.cursor.is_empty();
+        at.cursor = next.to_string();
+        at.read_to_ms = at.read_to_ms.max(read_to_ms);
+        Ok(Gathered { seen: some.then_some(BanditSeen { rewards, read_to_ms }), more })
+    }
+
+    fn take_in(&self, evidence: &mut BanditEvidence, seen: BanditSeen) -> Result<(), ServingError> {
+        for one in &seen.rewards {
+            evidence.observe(&self.plan, &one.reward, &one.shares).map_err(broken)?;
+        }
+        seen.read_to_ms.into_iter().for_each(|at| evidence.read_to(at));
+        Ok(())
+    }
+
+    fn look(&self, evidence: &mut BanditEvidence) -> Result<BanditReport, ServingError> {
+        evidence.look(self).map_err(broken)
+    }
+
+    fn decide(&self, evidence: &BanditEvidence, numbers: &BanditReport, now: Millis) -> Option<BanditMove> {
         let progress = BanditProgress {
-            state: self.bandit.state,
-            shares: self.bandit.shares.clone(),
-            allotted_at_ms: self.bandit.allotted_at_ms,
-            since_allotment: self.evidence.since_allotment(),
-            started_at_ms: self.bandit.started_at_ms,
+            state: self.state,
+            shares: self.shares.clone(),
+            allotted_at_ms: self.allotted_at_ms,
+            since_allotment: evidence.since_allotment(),
+            started_at_ms: self.started_at_ms,
         };
-        let what = decide(&self.bandit.plan, &progress, &numbers, now);
-        self.numbers = Some(numbers.clone());
-        Ok((what, numbers))
+        Some(decide(&self.plan, &progress, numbers, now)).filter(|what| *what != BanditMove::Stay)
     }
 
-    /// Reads a page of the log; whether there is more.
-    fn read_on(&mut self, log: &PredictionLog, now: Millis) -> Result<bool, ServingError> {
-        let text = self.evidence.cursor.as_str();
-        let from = Cursor::parse(text).ok_or_else(|| unreadable(&LogError::Cursor(text.to_owned())))?;
-        let read =
-            read_rewards(log, &self.bandit, &self.allotments, from, now).map_err(|e| unreadable(&e))?;
-        let RewardsRead { rewards, next, read_to_ms, more, due_ms } = read;
-        // All of a page or nothing: a state that has some of it would count that again.
-        let mut evidence = self.evidence.clone();
-        for one in &rewards {
-            evidence.observe(&self.bandit.plan, &one.reward, &one.shares).map_err(broken)?;
+    async fn act(
+        &self,
+        parts: &Deployments,
+        lease: &Lease,
+        what: BanditMove,
+        numbers: BanditReport,
+    ) -> Result<Option<(Self, Endpoint)>, ServingError> {
+        let reason = words(&what, &numbers);
+        let moved = parts.bandits.act(lease, self, what, reason, numbers).await?;
+        Ok(moved.map(|moved| (moved.bandit, moved.endpoint)))
+    }
+
+    fn follow(&self, before: Option<&Self>, evidence: &mut BanditEvidence) {
+        if before.is_some_and(|before| before.generation != self.generation) {
+            evidence.allotted();
         }
-        read_to_ms.into_iter().for_each(|at| evidence.read_to(at));
-        evidence.cursor = next.to_string();
-        self.unsaved |= next != from;
-        (self.evidence, self.due_ms) = (evidence, due_ms);
-        Ok(more)
-    }
-
-    async fn save_when_due(&mut self, parts: &Deployments, now: Millis) -> Result<(), ServingError> {
-        let wait = if self.evidence.has_keys() { SAVE_WITH_KEYS } else { SAVE };
-        if now.saturating_sub(self.saved_at_ms) < wait {
-            return Ok(());
-        }
-        self.save(parts, now).await
-    }
-
-    async fn save(&mut self, parts: &Deployments, now: Millis) -> Result<(), ServingError> {
-        let (Some(numbers), true) = (&self.numbers, self.unsaved) else { return Ok(()) };
-        parts.bandits.save(&self.bandit, &self.evidence, numbers).await?;
-        (self.saved_at_ms, self.unsaved) = (now, false);
-        Ok(())
     }
 }
 

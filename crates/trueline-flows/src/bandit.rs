@@ -1,19 +1,16 @@
 //! A bandit is started by a person, and ended by one before its time. What happens in between is `allot_bandits`.
 
 use crate::deploy::{DeployError, DeployLeave, Deployments, WantedVariant, publish, spec};
-use trueline_predictions::PredictionLog;
 use trueline_serving::bandit::{BanditMoved, BanditPlan};
 use trueline_serving::{EndpointName, ServingError, Variant};
 
 /// Has a bandit allot the traffic of an endpoint among versions, beginning with even shares. They are loaded and tried first.
-/// What `log` has by now is not looked at.
 ///
 /// # Errors
 /// As for `deploy`; [`ServingError::Invalid`] for a plan that makes no sense or versions with weights;
 /// [`ServingError::State`] while a rollout or another bandit is under way.
 pub async fn start_bandit(
     parts: &Deployments,
-    log: &PredictionLog,
     leave: &DeployLeave,
     endpoint: &EndpointName,
     wanted: &[WantedVariant],
@@ -31,8 +28,7 @@ pub async fn start_bandit(
     }
     let tried: Vec<Variant> = arms.iter().map(|arm| Variant::new(arm.clone(), 1)).collect();
     parts.plane.prepare(&leave.project.id, &tried).await?;
-    let cursor = log.end_of(leave.project.id.as_str(), endpoint.as_str()).to_string();
-    let moved = parts.bandits.start(&leave.deploy, endpoint, (arms, cursor), plan, reason).await?;
+    let moved = parts.bandits.start(&leave.deploy, endpoint, arms, plan, reason).await?;
     publish(&parts.plane, &leave.project, &moved.endpoint).await?;
     Ok(moved)
 }

@@ -5,6 +5,7 @@ use crate::release::may_take;
 use std::collections::HashMap;
 use trueline_identity::{Authorized, Deploy, Project, ReadProject};
 use trueline_registry::{Manifest, ManifestFile, Registry, RegistryError, Version, VersionKey};
+use trueline_serving::trial::TrialEvidence;
 use trueline_serving::{
     DataPlane, Endpoint, EndpointName, EndpointSnapshot, Endpoints, LogRules, ModelFile, ModelSpec,
     ServingError, Variant, bandit::Bandits, rollout::Rollouts,
@@ -54,6 +55,8 @@ pub struct Deployments {
     pub rollouts: Rollouts,
     /// Bandits among their versions.
     pub bandits: Bandits,
+    /// What those have seen.
+    pub evidence: TrialEvidence,
     /// Endpoints that answer.
     pub plane: DataPlane,
     /// Endpoints that do not answer by what their aliases point at.

@@ -11,6 +11,7 @@ use trueline_monitoring::{Monitoring, MonitoringError};
 use trueline_predictions::{Cursor, LogError, PredictionLog, Sealed, StreamName};
 use trueline_serving::bandit::Bandits;
 use trueline_serving::rollout::Rollouts;
+use trueline_serving::trial::TrialEvidence;
 use trueline_serving::{Deletion, Endpoints, LogRules, SealedSegments, ServingError};
 
 /// The log is swept no more often than this, and no less often than that.
@@ -48,6 +49,8 @@ pub struct PredictionSweeper {
     pub bandits: Bandits,
     /// Who waits for labels of it.
     pub rollouts: Rollouts,
+    /// How far those have read it here.
+    pub evidence: TrialEvidence,
     /// The clock.
     pub ledger: Ledger,
     /// Whether there is an archive, which has what goes first.
@@ -194,17 +197,15 @@ impl PredictionSweeper {
         followed: &mut HashMap<StreamName, Followed>,
     ) -> Result<(), ServingError> {
         for bandit in self.bandits.open().await? {
-            let saved = self.bandits.saved(&bandit).await?;
-            let read_to_ms =
-                saved.as_ref().and_then(|seen| seen.last_read_ms()).unwrap_or(bandit.started_at_ms);
-            let seen = saved.map_or(bandit.cursor, |seen| seen.cursor);
+            let seen = self.evidence.own_position(&bandit.key()).await?.unwrap_or_default();
+            let read_to_ms = seen.read_to_ms.unwrap_or(bandit.started_at_ms);
             let (project, waits_ms) = (bandit.project.to_string(), bandit.plan.label_due(0));
             let labels = followed.entry(StreamName::Labels { project: project.clone() }).or_default();
             // Labels of what it has still to read came since then.
             let behind_ms = self.ledger.sources().now().saturating_sub(read_to_ms);
             labels.wait(waits_ms.max(behind_ms));
             let predictions = StreamName::Predictions { project, endpoint: bandit.endpoint.to_string() };
-            followed.entry(predictions).or_default().take_in(&seen, waits_ms);
+            followed.entry(predictions).or_default().take_in(&seen.cursor, waits_ms);
         }
         Ok(())
     }

@@ -1,54 +1,50 @@
-//! What labels say of a rollout: read on from where they were read last, joined with the predictions that its lots have drawn,
-//! and handed to its evidence.
+//! What labels say of a rollout: read on from where they were read last, and joined with the predictions that its lots have
+//! drawn.
 
 use crate::labelled::{LabelBounds, LabelledPrediction, labels_since};
 use crate::predict::json_of;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::time::Duration;
 use trueline_predictions::{Cursor, LogError, Outputs, PredictionLog, Record, Scalar, Unit};
 use trueline_serving::Predictions;
 use trueline_serving::rollout::{
-    Arms, Evidence, InSegments, LabelSeen, LabelsLeftOut, Rollout, Said, SegmentColumn, segments_of,
+    Arms, InSegments, LabelSeen, LabelsLeftOut, Rollout, Said, SegmentColumn, segments_of,
 };
-use trueline_stats::StatsError;
 use trueline_stats::sequential::Arm;
 
 /// Labels that are read at one sitting: so many a second, and not for long, since others wait to be judged.
 const LABELS: LabelBounds = LabelBounds { most: 5_000, longest: Duration::from_millis(300) };
 
-/// A failure to take labels in.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LabelError {
-    /// The log can't be read.
-    #[error("the labels of a rollout's predictions can't be read, so its quality is not judged: {0}")]
-    Log(#[from] LogError),
-    /// The tests do not take a value.
-    #[error("a rollout can't be judged by its labels: {0}")]
-    Stats(#[from] StatsError),
+/// Labels of a rollout's predictions that came at a server.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Labels {
+    pub(crate) seen: Vec<LabelSeen>,
+    /// Those that say nothing.
+    pub(crate) left_out: Arms<LabelsLeftOut>,
 }
 
-/// Takes in the labels that came since the last time; whether there were any. The first time nothing is read: a rollout begins
-/// with what comes from then on. It reads files.
-pub(crate) fn take_in_labels(
+/// The labels that came at this server since a position, which is moved on; none where the plan has no limit of quality. The
+/// first time nothing is read: a rollout begins with what comes from then on. It reads files.
+pub(crate) fn labels_since_then(
     log: &PredictionLog,
     rollout: &Rollout,
-    evidence: &mut Evidence,
-) -> Result<bool, LabelError> {
-    let Some(from) = evidence.labels_from() else { return Ok(false) };
-    let project = rollout.project.as_str();
-    let Some(from) = Cursor::parse(from) else {
-        evidence.labels_read(log.end_of_labels(project).to_string(), Arms::default());
-        return Ok(true);
-    };
-    let seen = labels_since(log, project, rollout.endpoint.as_str(), from, LABELS)?;
-    let mut left_out = Arms::default();
-    for labelled in &seen.labelled {
-        if let Some(label) = label_seen(rollout, labelled, &mut left_out) {
-            evidence.observe_label(&label)?;
-        }
+    at: &mut String,
+) -> Result<Labels, LogError> {
+    let mut labels = Labels::default();
+    if rollout.plan.limits.quality.is_none() {
+        return Ok(labels);
     }
-    evidence.labels_read(seen.next.to_string(), left_out);
-    Ok(seen.next != from)
+    let project = rollout.project.as_str();
+    let Some(from) = Cursor::parse(at) else {
+        *at = log.end_of_labels(project).to_string();
+        return Ok(labels);
+    };
+    let found = labels_since(log, project, rollout.endpoint.as_str(), from, LABELS)?;
+    let Labels { seen, left_out } = &mut labels;
+    seen.extend(found.labelled.iter().filter_map(|labelled| label_seen(rollout, labelled, left_out)));
+    *at = found.next.to_string();
+    Ok(labels)
 }
 
 /// A label as the tests take it; none where its prediction was not drawn for this rollout, or says nothing.
@@ -108,7 +104,10 @@ fn answered(record: &Record) -> Option<Said> {
     match &record.outputs {
         Outputs::None => None,
         Outputs::One(value) => said(value),
-        Outputs::Many(values) => Some(Said::Several(values.clone())),
+        // What is no number can't be compared, and JSON has no word for it.
+        Outputs::Many(values) => {
+            values.iter().all(|value| value.is_finite()).then(|| Said::Several(values.clone()))
+        }
     }
 }
 
@@ -118,7 +117,7 @@ fn said(value: &Scalar) -> Option<Said> {
         Scalar::Bool(on) => Some(Said::Truth(*on)),
         #[allow(clippy::cast_precision_loss)]
         Scalar::Int(whole) => Some(Said::Number(*whole as f64)),
-        Scalar::Float(float) => Some(Said::Number(*float)),
+        Scalar::Float(float) => float.is_finite().then_some(Said::Number(*float)),
         // What has more than one value is logged as JSON, and is no class.
         Scalar::Text(text) if text.starts_with(['{', '[']) => None,
         Scalar::Text(text) => Some(Said::Text(text.clone())),

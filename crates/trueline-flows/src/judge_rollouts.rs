@@ -1,42 +1,39 @@
-//! Rollouts are judged: every second, what both arms answered is taken in, looked at, and acted on. It needs the database,
-//! the requests do not: what they showed waits in memory until the next sitting.
+//! Rollouts are judged: what both arms answered, what a candidate in shadow would have answered, and the labels that came. When
+//! that is done, and by which server, is `sit_on_trials`'s.
 
-use crate::deploy::{Deployments, publish};
-use crate::judge_labels::take_in_labels;
-use std::collections::HashMap;
-use std::sync::Arc;
-use trueline_identity::Project;
-use trueline_ledger::{Millis, Sources};
-use trueline_predictions::PredictionLog;
-use trueline_serving::ServingError;
-use trueline_serving::rollout::{Evidence, Move, Progress, Report, Rollout, RolloutState, decide, explain};
+use crate::deploy::Deployments;
+use crate::judge_labels::{Labels, labels_since_then};
+use crate::sit_on_trials::{Gathered, Sits, Sitting, TrialKind};
+use serde::{Deserialize, Serialize};
+use trueline_ledger::Millis;
+use trueline_serving::rollout::{
+    Evidence, Move, Observation, Progress, Report, Rollout, RolloutState, ShadowObservation, decide, explain,
+};
+use trueline_serving::trial::{Lease, Position, TrialKey};
+use trueline_serving::{Endpoint, ServingError};
 use trueline_stats::StatsError;
 
-/// How often what was seen is written down, in milliseconds.
-const SAVE: Millis = 1_000;
-/// The same once keys are remembered, which takes some hundred kilobytes.
-const SAVE_WITH_KEYS: Millis = 5_000;
+/// Requests that are taken in, or handed over, at once.
+const AT_ONCE: usize = 5_000;
 
 /// The judge of all rollouts of a server.
-#[derive(Debug)]
-pub struct RolloutJudge {
-    parts: Deployments,
-    /// Where labels are read.
-    log: Arc<PredictionLog>,
-    sources: Sources,
-    /// What was seen so far, by rollout.
-    cases: HashMap<String, Case>,
-    swept: bool,
+pub type RolloutJudge = Sitting<Rollout>;
+
+/// What one server saw of a rollout.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RolloutSeen {
+    observations: Vec<Observation>,
+    /// Requests that were not observed.
+    overlooked: u64,
+    shadowed: Vec<ShadowObservation>,
+    /// Requests that the candidate was not asked in shadow.
+    shed: u64,
+    labels: Labels,
 }
 
-#[derive(Debug)]
-struct Case {
-    rollout: Rollout,
-    evidence: Evidence,
-    /// The last look; none before the first one.
-    numbers: Option<Report>,
-    saved_at_ms: Millis,
-    unsaved: bool,
+/// What a server knows of a rollout between two sittings.
+#[derive(Debug, Default)]
+pub struct RolloutMemory {
     /// Whether its labels could not be read the last time, which is told once.
     without_labels: bool,
 }
@@ -45,149 +42,113 @@ fn broken(error: StatsError) -> ServingError {
     ServingError::State(format!("a rollout can't be judged: {error}"))
 }
 
-impl RolloutJudge {
-    /// With nothing seen yet; what was written down is read when a rollout is first judged.
-    #[must_use]
-    pub fn new(parts: Deployments, log: Arc<PredictionLog>, sources: Sources) -> Self {
-        Self { parts, log, sources, cases: HashMap::new(), swept: false }
+impl TrialKind for Rollout {
+    const FAILS: &'static str = "rollouts stay as they are, for they can't be judged";
+    const IS_BACK: &'static str = "rollouts are judged again";
+    const MOVED: &'static str = "a rollout moved";
+
+    type Evidence = Evidence;
+    type Numbers = Report;
+    type Seen = RolloutSeen;
+    type Memory = RolloutMemory;
+    type Move = Move;
+
+    fn key(&self) -> TrialKey {
+        Self::key(self)
     }
 
-    /// Judges every rollout that is under way, once.
-    ///
-    /// # Errors
-    /// The first failure; the others are judged all the same, and what failed is tried again at the next sitting.
-    pub async fn sit(&mut self, projects: &[Project]) -> Result<(), ServingError> {
-        let open = self.parts.rollouts.open().await?;
-        let before = self.cases.len();
-        self.cases.retain(|id, _| open.iter().any(|r| r.id == *id));
-        if self.cases.len() < before || !self.swept {
-            self.parts.rollouts.sweep().await?;
-            self.swept = true;
-        }
-        let mut failed = None;
-        for rollout in open {
-            let Some(project) = projects.iter().find(|p| p.id == rollout.project) else { continue };
-            if let Err(error) = self.judge(project, rollout).await {
-                failed.get_or_insert(error);
-            }
-        }
-        failed.map_or(Ok(()), Err)
+    fn state(&self) -> (&'static str, &str) {
+        (self.state.as_str(), &self.reason)
     }
 
-    /// Writes down what was seen since the last time, at a stop.
-    pub async fn adjourn(&mut self) {
-        for case in self.cases.values_mut() {
-            if let Err(error) = case.save(&self.parts, self.sources.now()).await {
-                tracing::warn!(%error, rollout = case.rollout.id, "what a rollout saw last is lost");
-            }
-        }
+    async fn all_open(parts: &Deployments) -> Result<Vec<Self>, ServingError> {
+        parts.rollouts.open().await
     }
 
-    async fn judge(&mut self, project: &Project, rollout: Rollout) -> Result<(), ServingError> {
-        let id = rollout.id.clone();
-        if !self.cases.contains_key(&id) {
-            let case = Case::reopen(&self.parts, rollout.clone()).await?;
-            self.cases.insert(id.clone(), case);
-        }
-        let Some(case) = self.cases.get_mut(&id) else { return Ok(()) };
-        case.rollout = rollout;
-        // It may be a hundred thousand requests, which would keep others from being answered.
-        let (what, numbers) = tokio::task::block_in_place(|| {
-            case.look_at_labels(&self.log);
-            case.look(&self.parts, self.sources.now())
-        })?;
-        if what == Move::Stay {
-            return case.save_when_due(&self.parts, self.sources.now()).await;
-        }
-        let reason = explain(what, &case.rollout.plan, &numbers, &case.rollout.names());
-        let acted = self.parts.rollouts.act(&case.rollout, what, reason, numbers).await?;
-        let Some(moved) = acted else { return Ok(()) };
-        publish(&self.parts.plane, project, &moved.endpoint).await?;
-        let (state, reason) = (moved.rollout.state.as_str(), &moved.rollout.reason);
-        tracing::info!(endpoint = %moved.rollout.endpoint, rollout = id, state, reason, "a rollout moved");
-        case.rollout = moved.rollout;
-        case.begin();
-        case.save(&self.parts, self.sources.now()).await
-    }
-}
-
-impl Case {
-    /// Goes on from what was written down, or begins.
-    async fn reopen(parts: &Deployments, rollout: Rollout) -> Result<Self, ServingError> {
-        let evidence = match parts.rollouts.saved(&rollout).await? {
-            Some(saved) => saved,
-            None => Evidence::new(&rollout.plan).map_err(broken)?.of_rollout(&rollout.id),
-        };
-        Ok(Self { rollout, evidence, numbers: None, saved_at_ms: 0, unsaved: false, without_labels: false })
-    }
-
-    /// Has the evidence know where the rollout is.
-    fn begin(&mut self) {
-        self.evidence.set_shadowing(self.rollout.shadowing);
-        self.evidence.begin_step(self.rollout.step);
-    }
-
-    /// Takes in what the candidate would have answered.
-    fn look_at_shadow(&mut self, parts: &Deployments) -> Result<(), ServingError> {
-        let (seen, shed) = parts.plane.shadowed(&self.rollout.id);
-        self.unsaved |= !seen.is_empty() || shed > 0;
-        self.evidence.shed(shed);
-        seen.iter().try_for_each(|one| self.evidence.observe_shadow(one)).map_err(broken)
-    }
-
-    /// Takes in the labels that came. What goes wrong with them does not keep requests from being judged.
-    fn look_at_labels(&mut self, log: &PredictionLog) {
-        match take_in_labels(log, &self.rollout, &mut self.evidence) {
-            Ok(some) => (self.unsaved, self.without_labels) = (self.unsaved || some, false),
-            Err(error) if !self.without_labels => {
-                tracing::warn!(%error, rollout = self.rollout.id, "labels are tried again every second");
-                self.without_labels = true;
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Takes in what came since the last time, and says what is to be done.
-    fn look(&mut self, parts: &Deployments, now: Millis) -> Result<(Move, Report), ServingError> {
-        let (seen, overlooked) = parts.plane.observed(&self.rollout.id);
-        self.begin();
-        self.evidence.overlooked(overlooked);
-        self.unsaved |= !seen.is_empty() || overlooked > 0;
-        self.look_at_shadow(parts)?;
-        for one in &seen {
-            self.evidence.observe(one).map_err(broken)?;
-        }
-        let numbers = self.evidence.look().map_err(broken)?;
-        let progress = Progress {
-            shadowing: self.rollout.shadowing,
-            step: self.rollout.step,
-            step_since_ms: self.rollout.step_since_ms,
-            in_step: match self.rollout.shadowing {
-                true => self.evidence.in_shadow(),
-                false => self.evidence.in_step(),
-            },
-            started_at_ms: self.rollout.started_at_ms,
-            held: self.rollout.state == RolloutState::Held,
-        };
-        let what = decide(&self.rollout.plan, &progress, &numbers, now);
-        self.numbers = Some(numbers.clone());
-        Ok((what, numbers))
-    }
-
-    async fn save_when_due(&mut self, parts: &Deployments, now: Millis) -> Result<(), ServingError> {
-        let wait = if self.evidence.has_keys() { SAVE_WITH_KEYS } else { SAVE };
-        if now.saturating_sub(self.saved_at_ms) < wait {
-            return Ok(());
-        }
-        self.save(parts, now).await
-    }
-
-    async fn save(&mut self, parts: &Deployments, now: Millis) -> Result<(), ServingError> {
-        let (Some(numbers), true) = (&self.numbers, self.unsaved && self.rollout.state.is_open()) else {
-            return Ok(());
-        };
-        parts.rollouts.save(&self.rollout, &self.evidence, numbers).await?;
-        (self.saved_at_ms, self.unsaved) = (now, false);
+    async fn remember(&self, _parts: &Deployments, _memory: &mut RolloutMemory) -> Result<(), ServingError> {
         Ok(())
+    }
+
+    fn nothing_seen(&self) -> Result<Evidence, ServingError> {
+        Ok(Evidence::new(&self.plan).map_err(broken)?.of_rollout(&self.id))
+    }
+
+    fn take_cursor(evidence: &mut Evidence) -> String {
+        evidence.take_cursor()
+    }
+
+    fn has_keys(evidence: &Evidence) -> bool {
+        evidence.has_keys()
+    }
+
+    fn gather(
+        &self,
+        with: &Sits,
+        memory: &mut RolloutMemory,
+        at: &mut Position,
+    ) -> Result<Gathered<RolloutSeen>, ServingError> {
+        let before = at.cursor.clone();
+        // What goes wrong with labels does not keep requests from being judged.
+        let labels = match labels_since_then(&with.log, self, &mut at.cursor) {
+            Ok(labels) => {
+                memory.without_labels = false;
+                labels
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut memory.without_labels, true) {
+                    tracing::warn!(%error, rollout = self.id, "labels are tried again every second");
+                }
+                Labels::default()
+            }
+        };
+        let (observations, overlooked) = with.parts.plane.observed(&self.id, AT_ONCE);
+        let (shadowed, shed) = with.parts.plane.shadowed(&self.id, AT_ONCE);
+        let more = observations.len() == AT_ONCE || shadowed.len() == AT_ONCE;
+        let seen = RolloutSeen { observations, overlooked, shadowed, shed, labels };
+        let some = at.cursor != before || seen != RolloutSeen::default();
+        Ok(Gathered { seen: some.then_some(seen), more })
+    }
+
+    fn take_in(&self, evidence: &mut Evidence, seen: RolloutSeen) -> Result<(), ServingError> {
+        evidence.overlooked(seen.overlooked);
+        evidence.shed(seen.shed);
+        seen.shadowed.iter().try_for_each(|one| evidence.observe_shadow(one)).map_err(broken)?;
+        seen.observations.iter().try_for_each(|one| evidence.observe(one)).map_err(broken)?;
+        seen.labels.seen.iter().try_for_each(|one| evidence.observe_label(one)).map_err(broken)?;
+        evidence.leave_out(seen.labels.left_out);
+        Ok(())
+    }
+
+    fn look(&self, evidence: &mut Evidence) -> Result<Report, ServingError> {
+        evidence.look().map_err(broken)
+    }
+
+    fn decide(&self, evidence: &Evidence, numbers: &Report, now: Millis) -> Option<Move> {
+        let progress = Progress {
+            shadowing: self.shadowing,
+            step: self.step,
+            step_since_ms: self.step_since_ms,
+            in_step: if self.shadowing { evidence.in_shadow() } else { evidence.in_step() },
+            started_at_ms: self.started_at_ms,
+            held: self.state == RolloutState::Held,
+        };
+        Some(decide(&self.plan, &progress, numbers, now)).filter(|what| *what != Move::Stay)
+    }
+
+    async fn act(
+        &self,
+        parts: &Deployments,
+        lease: &Lease,
+        what: Move,
+        numbers: Report,
+    ) -> Result<Option<(Self, Endpoint)>, ServingError> {
+        let reason = explain(what, &self.plan, &numbers, &self.names());
+        let moved = parts.rollouts.act(lease, self, what, reason, numbers).await?;
+        Ok(moved.map(|moved| (moved.rollout, moved.endpoint)))
+    }
+
+    fn follow(&self, _before: Option<&Self>, evidence: &mut Evidence) {
+        evidence.set_shadowing(self.shadowing);
+        evidence.begin_step(self.step);
     }
 }

@@ -305,7 +305,7 @@ fn assignment(drawn: &Drawn, row: usize, rows: usize) -> Assignment {
     };
     // A chance lies between 0 and 1.
     let millionths = (drawn.chance * f64::from(EVERY)).round() as u32;
-    Assignment { trial: drawn.rollout.clone(), chance: millionths.clamp(1, EVERY), unit }
+    Assignment { trial: drawn.trial.clone(), chance: millionths.clamp(1, EVERY), unit }
 }
 
 /// The answer to one row: a value, numbers, or what is neither as JSON.

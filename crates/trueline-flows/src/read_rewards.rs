@@ -2,6 +2,7 @@
 //! label must be there. It reads files: call it where blocking is allowed.
 
 use crate::labelled::unit_of;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trueline_ledger::Millis;
 use trueline_predictions::{
@@ -14,6 +15,7 @@ use trueline_serving::bandit::{Bandit, Measure, Told, UnitOutcome, UnitReward};
 const PAGE: usize = 2_000;
 
 /// A reward with the shares under which its lot was drawn.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DrawnReward {
     pub(crate) reward: UnitReward,
     pub(crate) shares: Vec<u32>,
@@ -33,7 +35,7 @@ pub(crate) struct RewardsRead {
 }
 
 /// The rewards behind a position whose labels are due by `now`, in the order of the log. The predictions behind the first one
-/// that is not due wait, so that each is looked at once.
+/// that is not due wait, so that each is looked at once; so do those of shares that another server has just declared.
 pub(crate) fn read_rewards(
     log: &PredictionLog,
     bandit: &Bandit,
@@ -45,7 +47,7 @@ pub(crate) fn read_rewards(
     let scan = |limit| log.scan(project, endpoint, &Scan { from, event_time_ms: None, limit, until: None });
     let page = scan(PAGE)?;
     let due = |record: &Record| bandit.plan.label_due(record.received_at_ms);
-    let ripe = page.items.iter().take_while(|record| due(record) <= now).count();
+    let ripe = page.items.iter().take_while(|r| due(r) <= now && is_known(r, bandit)).count();
     // Only the log can tell the position of one that waits.
     let next = match ripe {
         0 if !page.items.is_empty() => from,
@@ -66,6 +68,17 @@ pub(crate) fn read_rewards(
     })
 }
 
+/// The generation of the route by whose shares the bandit's lot drew a prediction; none where another lot did, or none.
+fn generation(record: &Record, bandit: &Bandit) -> Option<i64> {
+    let trial = record.assignment.as_ref()?.trial.as_str();
+    trial.strip_prefix(bandit.id.as_str())?.strip_prefix('/')?.parse().ok()
+}
+
+/// Whether the bandit was read since it had the shares by which a prediction was drawn.
+fn is_known(record: &Record, bandit: &Bandit) -> bool {
+    generation(record, bandit).is_none_or(|generation| generation <= bandit.generation)
+}
+
 /// What a prediction is worth to a bandit; nothing when another lot has drawn it, or none.
 fn reward_of(
     record: &Record,
@@ -74,8 +87,7 @@ fn reward_of(
     finder: &mut Finder,
 ) -> Result<Option<DrawnReward>, LogError> {
     let Some(assignment) = &record.assignment else { return Ok(None) };
-    let generation = assignment.trial.strip_prefix(bandit.id.as_str()).and_then(|g| g.strip_prefix('/'));
-    let shares = generation.and_then(|g| g.parse().ok()).and_then(|g: i64| allotments.get(&g));
+    let shares = generation(record, bandit).and_then(|generation| allotments.get(&generation));
     let version = format!("{}/{}", record.variant.model, record.variant.version);
     let (Some(shares), Some(arm)) = (shares, bandit.arm(&version)) else { return Ok(None) };
     let unit = unit_of(record);

@@ -82,8 +82,8 @@ pub(crate) async fn start(
     let wanted = ask.versions.iter().map(|v| WantedVariant::parse(v)).collect::<Result<Vec<_>, _>>();
     let wanted = wanted.map_err(Problem::invalid)?;
     let (name, why) = (EndpointName::parse(&name)?, reason(ask.reason)?);
-    let (leave, log) = (leave(&session)?, &app.tracer.log);
-    let moved = start_bandit(&app.deployments, log, &leave, &name, &wanted, (ask.plan, why)).await?;
+    let leave = leave(&session)?;
+    let moved = start_bandit(&app.deployments, &leave, &name, &wanted, (ask.plan, why)).await?;
     Ok((StatusCode::CREATED, Json(whole_json(&app, &session, &moved.bandit).await?)))
 }
 

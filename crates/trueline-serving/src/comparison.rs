@@ -17,7 +17,7 @@ pub struct Tolerance {
 }
 
 /// How two answers to one row differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// Whether they are different answers.
     pub differs: bool,

@@ -44,6 +44,7 @@ mod served;
 mod signature;
 mod snapshot;
 mod status;
+pub mod trial;
 
 pub use archived_segments::{Archived, ArchivedObject, ArchivedSegment, SegmentDigest};
 pub use batching::Batched;

@@ -341,17 +341,17 @@ impl DataPlane {
 
     /// What was observed of a rollout since the last time, and how many requests were overlooked.
     #[must_use]
-    pub fn observed(&self, rollout: &str) -> (Vec<Observation>, u64) {
-        self.inner.live.load().watch(rollout).map(|watch| watch.take()).unwrap_or_default()
+    pub fn observed(&self, rollout: &str, most: usize) -> (Vec<Observation>, u64) {
+        self.inner.live.load().watch(rollout).map(|watch| watch.take(most)).unwrap_or_default()
     }
 
     /// What was seen of a rollout in shadow since the last time, and how many requests its candidate was not asked because too
     /// many waited.
     #[must_use]
-    pub fn shadowed(&self, rollout: &str) -> (Vec<ShadowObservation>, u64) {
+    pub fn shadowed(&self, rollout: &str, most: usize) -> (Vec<ShadowObservation>, u64) {
         let live = self.inner.live.load();
         let found = live.endpoints.iter().find_map(|e| e.shadow_of(rollout));
-        found.map(|shadow| shadow.take()).unwrap_or_default()
+        found.map(|shadow| shadow.take(most)).unwrap_or_default()
     }
 
     /// The names of a project's endpoints, in order.

@@ -3,8 +3,10 @@
 use trueline_db::{Migration, Module};
 
 /// Serving's part of the schema.
-pub const MODULE: Module =
-    Module { name: "serving", migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE, BANDITS] };
+pub const MODULE: Module = Module {
+    name: "serving",
+    migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE, BANDITS, TRIALS],
+};
 
 const FIRST: Migration = Migration {
     version: 1,
@@ -150,6 +152,42 @@ CREATE TABLE bandit_evidence (
     numbers TEXT NOT NULL,
     saved_at_ms BIGINT NOT NULL,
     PRIMARY KEY (project, bandit)
+);
+",
+};
+
+/// Evidence of rollouts and of bandits alike: one row of each trial, written by one server at a time, and what the others have
+/// seen, on its way there.
+const TRIALS: Migration = Migration {
+    version: 7,
+    sql: "
+CREATE TABLE trial_evidence (
+    project TEXT NOT NULL,
+    trial TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    epoch BIGINT NOT NULL,
+    held_until_ms BIGINT NOT NULL,
+    positions TEXT NOT NULL,
+    state TEXT,
+    numbers TEXT,
+    saved_at_ms BIGINT,
+    PRIMARY KEY (project, trial)
+);
+INSERT INTO trial_evidence (project, trial, holder, epoch, held_until_ms, positions, state, numbers, saved_at_ms)
+    SELECT project, rollout, '', 0, 0, '{}', state, numbers, saved_at_ms FROM rollout_evidence;
+INSERT INTO trial_evidence (project, trial, holder, epoch, held_until_ms, positions, state, numbers, saved_at_ms)
+    SELECT project, bandit, '', 0, 0, '{}', state, numbers, saved_at_ms FROM bandit_evidence;
+DROP TABLE rollout_evidence;
+DROP TABLE bandit_evidence;
+CREATE TABLE trial_batches (
+    project TEXT NOT NULL,
+    trial TEXT NOT NULL,
+    server TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    position TEXT NOT NULL,
+    body TEXT NOT NULL,
+    sent_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (project, trial, server, number)
 );
 ",
 };

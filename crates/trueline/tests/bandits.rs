@@ -4,11 +4,9 @@
 
 mod common;
 
-use common::rollouts::{comes, row, with_delays};
+use common::rollouts::{ask, ask_until_drawn, comes, with_delays};
 use common::{On, Server, sqlite, text, verify};
 use serde_json::{Value, json};
-
-const ASK: &str = "/endpoints/delays/invocations";
 
 fn with_endpoint(on: On) -> Server {
     with_delays(Server::start(on), &["binary", "binary", "binary-other"])
@@ -25,16 +23,6 @@ fn quick(more: Value) -> Value {
     let mut plan = json!({ "label_within_seconds": 5, "every_seconds": 1, "least_rewards": 20 });
     plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({ "versions": ["delays/1", "delays/2", "delays/3"], "plan": plan, "reason": "test" })
-}
-
-/// Asks for a prediction; answers its id and the version that it came from.
-fn ask(server: &Server, i: u64, key: Option<&str>) -> (String, String) {
-    let body = Some(row(i).to_string().into_bytes());
-    let headers: Vec<(&str, &str)> = key.iter().map(|key| ("x-trueline-key", *key)).collect();
-    let (status, answer, head) = server.call_with_headers("POST", ASK, body, &headers);
-    assert_eq!(status, 200);
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    (answer["prediction_ids"][0].as_str().unwrap().to_owned(), head["x-trueline-variant"].clone())
 }
 
 /// Asks twenty times and tells what became of it: `delays/3` is right nine times of ten, the others twice.
@@ -119,6 +107,50 @@ fn the_same_on_postgres() {
 }
 
 #[test]
+fn of_two_servers_one_counts_what_both_have_seen_once_and_the_other_goes_on_when_it_dies() {
+    let one = with_endpoint(On::Postgres);
+    let (status, started) = one.post("/api/v1/endpoints/delays/bandits", quick(json!({})));
+    assert_eq!(status, 201, "{started}");
+    let other = one.beside();
+    ask_until_drawn(&other);
+    let mut asked = 1;
+    for from in 0..3 {
+        traffic(&one, from * 20);
+        traffic(&other, 1_000 + from * 20);
+        asked += 40;
+    }
+    assert!(comes(|| counted(&bandit(&one)) == asked), "{asked}: {}", bandit(&one));
+    assert_eq!(bandit(&other)["numbers"]["tally"], bandit(&one)["numbers"]["tally"]);
+
+    // What the one has logged when it dies, and nobody has counted, waits until it is back.
+    traffic(&one, 60);
+    one.kill();
+    traffic(&other, 1_060);
+    asked += 20;
+    assert!(comes(|| counted(&bandit(&other)) == asked), "{asked}: {}", bandit(&other));
+    let one = one.kill_and_restart();
+    asked += 20;
+    assert!(comes(|| counted(&bandit(&other)) == asked), "{asked}: {}", bandit(&other));
+
+    // It hands over from now on what it sees, and takes over when the other stops.
+    traffic(&one, 80);
+    asked += 20;
+    assert!(comes(|| counted(&bandit(&one)) == asked), "{asked}: {}", bandit(&one));
+    drop(other.stop());
+    traffic(&one, 100);
+    asked += 20;
+    assert!(comes(|| counted(&bandit(&one)) >= asked), "{asked}: {}", bandit(&one));
+    assert_eq!(counted(&bandit(&one)), asked, "each once: {}", bandit(&one));
+
+    one.ok("/api/v1/endpoints/delays/bandits/end", json!({}));
+    let numbers = bandit(&one)["numbers"].clone();
+    assert_eq!(counted(&bandit(&one)), asked, "what is known stays with the decision: {numbers}");
+    let rows = "DO $$ BEGIN IF EXISTS (SELECT 1 FROM trial_evidence) OR EXISTS (SELECT 1 FROM trial_batches)
+                THEN RAISE EXCEPTION 'left'; END IF; END $$";
+    assert!(comes(|| one.try_sql(rows)), "the evidence of what has ended is swept");
+}
+
+#[test]
 fn people_start_see_and_end_bandits_and_a_deployment_ends_them_too() {
     let server = with_endpoint(On::Sqlite);
     let cli = |args: &[&str]| {
@@ -169,6 +201,34 @@ fn people_start_see_and_end_bandits_and_a_deployment_ends_them_too() {
     assert!(now["reason"].as_str().unwrap().contains("by hand"), "{now}");
     let (_, events) = server.get("/api/v1/ledger/events?action=bandit.overruled");
     assert_eq!(events["events"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_page_of_an_endpoint_stops_its_bandit() {
+    let server = with_endpoint(On::Sqlite);
+    let page = || {
+        let (status, body) = server.call_bytes("GET", "/p/default/endpoints/delays", None, &[]);
+        assert_eq!(status, 200);
+        text(&body)
+    };
+    assert!(!page().contains("bandit-stop"));
+    let (status, started) = server.post("/api/v1/endpoints/delays/bandits", quick(json!({})));
+    assert_eq!(status, 201, "{started}");
+    let action = "action=\"/p/default/endpoints/delays/bandit\"";
+    assert!(page().contains(action) && page().contains("<option value=\"delays/3\">"));
+
+    let stop = |form: &str| {
+        let form_type = [("content-type", "application/x-www-form-urlencoded")];
+        let body = Some(form.as_bytes().to_vec());
+        server.call_with_headers("POST", "/p/default/endpoints/delays/bandit", body, &form_type)
+    };
+    let (status, refused, _) = stop("to=delays%2F4&reason=");
+    assert!((400..500).contains(&status) && text(&refused).contains("is no arm of this bandit"), "{status}");
+    stop("to=delays%2F3&reason=seen+enough");
+    let now = bandit(&server);
+    assert_eq!((&now["state"], &now["reason"]), (&json!("stopped"), &json!("seen enough")), "{now}");
+    assert_eq!(ask(&server, 1, None).1, "delays/3");
+    assert!(!page().contains(action), "what has ended can't be stopped");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::rollouts::{comes, rollout, row, with_delays};
+use common::rollouts::{ask, ask_until_drawn, comes, rollout, row, with_delays};
 use common::{BINARY, On, Server, python, text, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -213,6 +213,34 @@ fn keys_stay_while_the_share_grows_and_a_crash_loses_little() {
     let cancelled = server.cli(&["rollout", "cancel", &id, "--reason", "enough", "--json"]);
     assert!(cancelled.status.success(), "{}", text(&cancelled.stderr));
     assert_eq!(ask_all(&server).values().filter(|on| *on == "delays/2").count(), 0);
+}
+
+#[test]
+fn of_two_servers_one_judges_what_both_have_seen_and_a_stop_loses_nothing() {
+    let one = with_endpoint(On::Postgres);
+    let step = json!({ "share_percent": 50, "least_requests": 1_000_000, "least_seconds": 1 });
+    let id = start(&one, "delays/2", json!({ "steps": [step] }))["id"].as_str().unwrap().to_owned();
+    let other = one.beside();
+    ask_until_drawn(&other);
+    let twenty = |server: &Server| (0..20).for_each(|i| drop(ask(server, i, None)));
+    let seen = |server: &Server| {
+        let numbers = &rollout(server, &id)["numbers"];
+        assert_eq!(numbers["uncounted"].as_u64().unwrap_or(0), 0, "{numbers}");
+        let of = |arm: &str| numbers["requests"][arm].as_u64().unwrap_or(0);
+        of("baseline") + of("candidate")
+    };
+    twenty(&one);
+    twenty(&other);
+    assert!(comes(|| seen(&one) == 41), "{}", rollout(&one, &id));
+    twenty(&one);
+    twenty(&other);
+    // It writes down what it saw last, and lets the other judge at once.
+    drop(one.stop());
+    assert!(comes(|| seen(&other) == 81), "{}", rollout(&other, &id));
+    twenty(&other);
+    assert!(comes(|| seen(&other) == 101), "{}", rollout(&other, &id));
+    other.ok(&format!("/api/v1/rollouts/{id}/promotion"), json!({ "reason": "enough" }));
+    assert_eq!(rollout(&other, &id)["state"], "promoted");
 }
 
 #[test]

@@ -1,15 +1,16 @@
-//! Bandits in the database: started, moved, ended, read; and what they have seen so far, for the next start.
+//! Bandits in the database: started, moved, ended, read. What they have seen so far is `trial`'s.
 
 use super::course::BanditMove;
-use super::evidence::BanditEvidence;
 use super::plan::BanditPlan;
-use super::record::{Bandit, BanditDecision, BanditState, COLUMNS, json as parsed};
+use super::record::{Bandit, BanditDecision, BanditState};
 use super::report::BanditReport;
 use super::store;
 use crate::endpoints::get;
 use crate::error::ServingError;
 use crate::model::ModelSpec;
 use crate::route::{Endpoint, EndpointName};
+use crate::trial::rows::{self, LARGEST_PAGE, by_id};
+use crate::trial::{Lease, parsed};
 use std::collections::BTreeMap;
 use trueline_db::Tx;
 use trueline_identity::{Authorized, Deploy, ReadProject};
@@ -19,8 +20,6 @@ use trueline_stats::allotment::allot;
 
 /// The largest number of arms: as many as an endpoint has variants.
 const MOST_ARMS: usize = 16;
-/// The largest page of a list, and of decisions, newest first.
-const LARGEST_PAGE: u32 = 500;
 
 /// Bandits of all endpoints. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,7 +47,7 @@ impl Bandits {
         Self { ledger }
     }
 
-    /// Starts one: its arms answer with even shares. The log of predictions is read from `cursor` on.
+    /// Starts one: its arms answer with even shares.
     ///
     /// # Errors
     /// [`ServingError::Invalid`] for a plan or arms that make no sense, [`ServingError::State`] while another bandit or a
@@ -57,7 +56,7 @@ impl Bandits {
         &self,
         leave: &Authorized<Deploy>,
         endpoint: &EndpointName,
-        (arms, cursor): (Vec<ModelSpec>, String),
+        arms: Vec<ModelSpec>,
         plan: BanditPlan,
         reason: String,
     ) -> Result<BanditMoved, ServingError> {
@@ -77,7 +76,6 @@ impl Bandits {
             shares,
             generation: 0,
             allotted_at_ms: 0,
-            cursor,
             reason,
             started_by: String::new(),
             started_at_ms: 0,
@@ -107,21 +105,25 @@ impl Bandits {
             .await
     }
 
-    /// Does what was decided on one that was read from here; nothing when somebody else was faster.
+    /// Does what was decided on one that was read from here; nothing when somebody else was faster, or judges by now.
     ///
     /// # Errors
     /// What the database says.
     pub async fn act(
         &self,
+        lease: &Lease,
         seen: &Bandit,
         what: BanditMove,
         reason: String,
         numbers: BanditReport,
     ) -> Result<Option<BanditMoved>, ServingError> {
-        let seen = seen.clone();
+        let (lease, seen) = (lease.clone(), seen.clone());
         let actor = Actor { on_behalf_of: Some(seen.started_by.clone()), ..Actor::system("bandit") };
         self.ledger
             .write(&actor, move |tx| {
+                if !lease.holds(tx)? {
+                    return Ok(None);
+                }
                 let done = store::act(tx, &seen, &what, &reason, Some(&numbers))?;
                 let Some(bandit) = done else { return Ok(None) };
                 let endpoint = get(tx, &bandit.project, &bandit.endpoint)?;
@@ -135,7 +137,7 @@ impl Bandits {
     /// # Errors
     /// What the database says.
     pub async fn open(&self) -> Result<Vec<Bandit>, ServingError> {
-        self.ledger.db().read(store::open).await
+        self.ledger.db().read(rows::all_open).await
     }
 
     /// The newest of an endpoint, under way or ended.
@@ -148,7 +150,7 @@ impl Bandits {
         endpoint: &EndpointName,
     ) -> Result<Option<Bandit>, ServingError> {
         let (project, endpoint) = (leave.project().clone(), endpoint.clone());
-        self.ledger.db().read(move |tx| store::newest(tx, &project, &endpoint, false)).await
+        self.ledger.db().read(move |tx| rows::newest(tx, &project, &endpoint, false)).await
     }
 
     /// Those of an endpoint, newest first.
@@ -162,14 +164,7 @@ impl Bandits {
         limit: u32,
     ) -> Result<Vec<Bandit>, ServingError> {
         let (project, endpoint) = (leave.project().clone(), endpoint.clone());
-        let read = move |tx: &mut Tx<'_>| {
-            let sql = format!(
-                "SELECT {COLUMNS} FROM bandits WHERE project = ?1 AND endpoint = ?2
-                 ORDER BY started_at_ms DESC, id DESC LIMIT ?3"
-            );
-            let params = [(&project).into(), endpoint.as_str().into(), limit.min(LARGEST_PAGE).into()];
-            tx.query(&sql, &params)?.iter_mut().map(Bandit::from_row).collect()
-        };
+        let read = move |tx: &mut Tx<'_>| rows::list(tx, &project, Some(&endpoint), None, limit);
         self.ledger.db().read(read).await
     }
 
@@ -184,7 +179,7 @@ impl Bandits {
     ) -> Result<Vec<BanditDecision>, ServingError> {
         let (project, id) = (leave.project().clone(), id.to_owned());
         let read = move |tx: &mut Tx<'_>| {
-            store::by_id(tx, &project, &id)?;
+            by_id::<Bandit>(tx, &project, &id)?;
             let sql = format!(
                 "SELECT {} FROM bandit_decisions WHERE project = ?1 AND bandit = ?2 ORDER BY number DESC LIMIT ?3",
                 BanditDecision::COLUMNS
@@ -205,8 +200,9 @@ impl Bandits {
             let sql = "SELECT generation, shares FROM bandit_decisions
                        WHERE project = ?1 AND bandit = ?2 AND decision IN ('started', 'allotted')";
             let rows = tx.query(sql, &[(&project).into(), id.as_str().into()])?;
-            let of =
-                |mut row: trueline_db::Row| Ok((row.take(0)?, parsed(&row.take::<String>(1)?, "shares")?));
+            let of = |mut row: trueline_db::Row| {
+                Ok((row.take(0)?, parsed(&row.take::<String>(1)?, "bandit", "shares")?))
+            };
             rows.into_iter().map(of).collect()
         };
         self.ledger.db().read(read).await
@@ -219,53 +215,6 @@ impl Bandits {
     pub async fn numbers(&self, bandit: &Bandit) -> Result<Option<BanditReport>, ServingError> {
         let bandit = bandit.clone();
         self.ledger.db().read(move |tx| store::numbers(tx, &bandit)).await
-    }
-
-    /// Writes down what was seen, so that a restart goes on from it. What is kept is one row, with how far the log was read.
-    ///
-    /// # Errors
-    /// What the database says; the next time tries again.
-    pub async fn save(
-        &self,
-        bandit: &Bandit,
-        evidence: &BanditEvidence,
-        numbers: &BanditReport,
-    ) -> Result<(), ServingError> {
-        let text = |done: Result<String, serde_json::Error>| {
-            done.map_err(|e| {
-                ServingError::State(format!("what a bandit has seen can't be written down: {e}"))
-            })
-        };
-        let (state, numbers) =
-            (text(serde_json::to_string(evidence))?, text(serde_json::to_string(numbers))?);
-        let (project, id, now) = (bandit.project.clone(), bandit.id.clone(), self.ledger.sources().now());
-        self.ledger
-            .db()
-            .bookkeep(move |tx| {
-                tx.execute(
-                    "INSERT INTO bandit_evidence (project, bandit, state, numbers, saved_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT (project, bandit) DO UPDATE
-                     SET state = excluded.state, numbers = excluded.numbers, saved_at_ms = excluded.saved_at_ms",
-                    &[(&project).into(), id.as_str().into(), state.as_str().into(), numbers.as_str().into(), now.into()],
-                )?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// What was written down last.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn saved(&self, bandit: &Bandit) -> Result<Option<BanditEvidence>, ServingError> {
-        let (project, id) = (bandit.project.clone(), bandit.id.clone());
-        let read = move |tx: &mut Tx<'_>| {
-            let sql = "SELECT state FROM bandit_evidence WHERE project = ?1 AND bandit = ?2";
-            let row = tx.query_opt(sql, &[(&project).into(), id.as_str().into()])?;
-            row.map(|mut row| parsed(&row.take::<String>(0)?, "evidence")).transpose()
-        };
-        self.ledger.db().read(read).await
     }
 }
 

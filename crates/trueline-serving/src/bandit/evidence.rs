@@ -16,7 +16,7 @@ const KEY_BITS: u32 = 20;
 const KEY_SEED: u64 = 0x6261_6e64_6974_2121;
 
 /// A prediction that was drawn by the bandit's lot, and whose label is there or will not count any more.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitReward {
     /// The arm that answered, by its place.
     pub arm: usize,
@@ -31,7 +31,8 @@ pub struct UnitReward {
 }
 
 /// What a prediction came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnitOutcome {
     /// A reward, from 0 to 1.
     Rewarded(f64),
@@ -46,8 +47,9 @@ pub enum UnitOutcome {
 /// What was seen so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BanditEvidence {
-    /// How far the log of predictions was read.
-    pub cursor: String,
+    /// How far the log of predictions was read, as it was kept here once.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    cursor: String,
     counts: Vec<RewardCounts>,
     /// When the counts were discounted last.
     as_of_ms: Millis,
@@ -63,13 +65,13 @@ pub struct BanditEvidence {
 }
 
 impl BanditEvidence {
-    /// Nothing seen yet; the log is read from there.
+    /// Nothing seen yet.
     ///
     /// # Errors
     /// A plan that was not checked.
-    pub fn new(plan: &BanditPlan, arms: usize, cursor: String) -> Result<Self, StatsError> {
+    pub fn new(plan: &BanditPlan, arms: usize) -> Result<Self, StatsError> {
         Ok(Self {
-            cursor,
+            cursor: String::new(),
             counts: vec![RewardCounts::default(); arms],
             as_of_ms: 0,
             means: ArmMeans::new(arms, plan.alpha)?,
@@ -79,6 +81,12 @@ impl BanditEvidence {
             since_allotment: 0,
             read_to_ms: None,
         })
+    }
+
+    /// Where the log is read on, of a state from before that was kept apart; once, and empty otherwise.
+    #[must_use]
+    pub fn take_cursor(&mut self) -> String {
+        std::mem::take(&mut self.cursor)
     }
 
     /// Whether keys are remembered, which takes some hundred kilobytes.
@@ -101,12 +109,6 @@ impl BanditEvidence {
     /// Predictions were read that came until then.
     pub fn read_to(&mut self, at_ms: Millis) {
         self.read_to_ms = self.read_to_ms.max(Some(at_ms));
-    }
-
-    /// Until when predictions were read that came; none before the first.
-    #[must_use]
-    pub fn last_read_ms(&self) -> Option<Millis> {
-        self.read_to_ms
     }
 
     /// Takes in what became of a prediction that was drawn when the arms had these shares.

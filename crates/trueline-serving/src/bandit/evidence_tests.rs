@@ -17,7 +17,7 @@ fn rewarded(arm: usize, of: u64, reward: f64) -> UnitReward {
 }
 
 fn evidence(plan: &BanditPlan) -> BanditEvidence {
-    BanditEvidence::new(plan, 2, "0-0-0".to_owned()).unwrap()
+    BanditEvidence::new(plan, 2).unwrap()
 }
 
 #[test]

@@ -5,7 +5,8 @@ use super::report::BanditReport;
 use crate::error::ServingError;
 use crate::model::ModelSpec;
 use crate::route::{EndpointName, Variant};
-use serde::de::DeserializeOwned;
+use crate::trial::rows::TrialRow;
+use crate::trial::{TrialKey, parsed};
 use serde::{Deserialize, Serialize};
 use trueline_db::Row;
 use trueline_ledger::{Millis, ProjectId};
@@ -78,8 +79,6 @@ pub struct Bandit {
     pub generation: i64,
     /// Since when.
     pub allotted_at_ms: Millis,
-    /// Where the log of predictions ended when it began.
-    pub cursor: String,
     /// Why it is where it is.
     pub reason: String,
     /// Who started it.
@@ -111,18 +110,22 @@ pub struct BanditDecision {
     pub decided_at_ms: Millis,
 }
 
-pub(super) const COLUMNS: &str =
-    "id, project, endpoint, arms, plan, state, shares, generation, allotted_at_ms,
-     log_cursor, reason, started_by, started_at_ms, ended_at_ms";
-
-pub(super) fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, ServingError> {
-    serde_json::from_str(text)
-        .map_err(|e| ServingError::State(format!("the {what} of a bandit can't be read: {e}")))
+fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, ServingError> {
+    parsed(text, "bandit", what)
 }
 
-impl Bandit {
-    /// From a row of [`COLUMNS`].
-    pub(super) fn from_row(row: &mut Row) -> Result<Self, ServingError> {
+impl TrialRow for Bandit {
+    const TABLE: &'static str = "bandits";
+    const COLUMNS: &'static str =
+        "id, project, endpoint, arms, plan, state, shares, generation, allotted_at_ms,
+     reason, started_by, started_at_ms, ended_at_ms";
+    const OPEN: &'static str = "'running', 'proposed'";
+
+    fn missing(id: &str) -> String {
+        format!("there is no bandit `{id}`")
+    }
+
+    fn from_row(row: &mut Row) -> Result<Self, ServingError> {
         Ok(Self {
             id: row.take(0)?,
             project: ProjectId::new(row.take::<String>(1)?),
@@ -133,12 +136,19 @@ impl Bandit {
             shares: json(&row.take::<String>(6)?, "shares")?,
             generation: row.take(7)?,
             allotted_at_ms: row.take(8)?,
-            cursor: row.take(9)?,
-            reason: row.take(10)?,
-            started_by: row.take(11)?,
-            started_at_ms: row.take(12)?,
-            ended_at_ms: row.take(13)?,
+            reason: row.take(9)?,
+            started_by: row.take(10)?,
+            started_at_ms: row.take(11)?,
+            ended_at_ms: row.take(12)?,
         })
+    }
+}
+
+impl Bandit {
+    /// What its evidence is found by.
+    #[must_use]
+    pub fn key(&self) -> TrialKey {
+        TrialKey { project: self.project.clone(), id: self.id.clone() }
     }
 
     /// The arms that have a share, as variants.
@@ -197,7 +207,6 @@ pub(super) mod tests {
             shares: vec![5_000, 5_000],
             generation: 2,
             allotted_at_ms: 0,
-            cursor: String::new(),
             reason: String::new(),
             started_by: String::new(),
             started_at_ms: 0,

@@ -1,8 +1,9 @@
 //! Bandits as the ledger tells them, compared with their rows, for `trueline ledger verify --state`.
 
-use super::record::{Bandit, COLUMNS};
+use super::record::Bandit;
 use crate::error::ServingError;
 use crate::rollout::{Mismatch, disagreements};
+use crate::trial::rows;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use trueline_db::Tx;
@@ -57,8 +58,7 @@ impl BanditReplay {
     /// What the database says.
     pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
         let mut found = BTreeMap::new();
-        for mut row in tx.query(&format!("SELECT {COLUMNS} FROM bandits"), &[])? {
-            let b = Bandit::from_row(&mut row)?;
+        for b in rows::all::<Bandit>(tx)? {
             let arms: Vec<_> = b.arms.iter().zip(&b.shares).map(|(a, s)| (a.name(), u64::from(*s))).collect();
             let said = words(b.endpoint.as_str(), b.state.as_str(), b.generation, &arms);
             found.insert((b.project.as_str().to_owned(), b.id), said);

@@ -2,48 +2,19 @@
 //! transaction with their events.
 
 use super::course::BanditMove;
-use super::record::{Bandit, BanditDecision, BanditState, COLUMNS, json as parsed};
+use super::record::{Bandit, BanditDecision, BanditState};
 use super::report::BanditReport;
 use crate::endpoints::{Next, append, get};
 use crate::error::ServingError;
 use crate::log_rules::LogShare;
 use crate::rollout;
 use crate::route::{Endpoint, EndpointName, RouteChange, check_variants};
+use crate::trial;
+use crate::trial::rows::{by_id, newest};
 use serde_json::{Value as Json, json};
 use trueline_db::Tx;
 use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
 use trueline_stats::allotment::WHOLE;
-
-const OPEN: &str = "state IN ('running', 'proposed')";
-
-pub(super) fn by_id(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Bandit, ServingError> {
-    let sql = format!("SELECT {COLUMNS} FROM bandits WHERE project = ?1 AND id = ?2");
-    let row = tx.query_opt(&sql, &[project.into(), id.into()])?;
-    let mut row = row.ok_or_else(|| ServingError::NotFound(format!("there is no bandit `{id}`")))?;
-    Bandit::from_row(&mut row)
-}
-
-/// The newest of an endpoint; of those that still allot, where that is asked.
-pub(super) fn newest(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    endpoint: &EndpointName,
-    open: bool,
-) -> Result<Option<Bandit>, ServingError> {
-    let only = if open { format!("AND {OPEN}") } else { String::new() };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM bandits WHERE project = ?1 AND endpoint = ?2 {only}
-         ORDER BY started_at_ms DESC, id DESC LIMIT 1"
-    );
-    let row = tx.query_opt(&sql, &[project.into(), endpoint.as_str().into()])?;
-    row.map(|mut row| Bandit::from_row(&mut row)).transpose()
-}
-
-/// All that still allot.
-pub(super) fn open(tx: &mut Tx<'_>) -> Result<Vec<Bandit>, ServingError> {
-    let sql = format!("SELECT {COLUMNS} FROM bandits WHERE {OPEN} ORDER BY id");
-    tx.query(&sql, &[])?.iter_mut().map(Bandit::from_row).collect()
-}
 
 /// Refuses what would change the shares under a bandit's hands.
 pub(crate) fn refuse_while_open(
@@ -51,7 +22,7 @@ pub(crate) fn refuse_while_open(
     project: &ProjectId,
     endpoint: &Endpoint,
 ) -> Result<(), ServingError> {
-    match newest(tx, project, &endpoint.name, true)? {
+    match newest::<Bandit>(tx, project, &endpoint.name, true)? {
         None => Ok(()),
         Some(_) => Err(ServingError::State(format!(
             "a bandit allots the traffic of endpoint `{0}`: end it first with `trueline bandit stop {0}`",
@@ -68,10 +39,10 @@ pub(crate) fn overrule(
     what: &str,
     reason: &str,
 ) -> Result<(), ServingError> {
-    let Some(mut open) = newest(tx, project, &endpoint.name, true)? else { return Ok(()) };
+    let Some(mut open) = newest::<Bandit>(tx, project, &endpoint.name, true)? else { return Ok(()) };
+    let known = numbers(tx, &open)?;
     open.state = BanditState::Overruled;
     let why = if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") };
-    let known = numbers(tx, &open)?;
     record(tx, &mut open, &why, known.as_ref())
 }
 
@@ -106,7 +77,8 @@ pub(super) fn start(tx: &mut LedgerTx<'_, '_>, mut new: Bandit) -> Result<Bandit
             text(json!(new.shares)).into(),
             new.generation.into(),
             new.allotted_at_ms.into(),
-            new.cursor.as_str().into(),
+            // Where the log is read on is kept by server, with the evidence.
+            "".into(),
             new.reason.as_str().into(),
             new.started_by.as_str().into(),
             new.started_at_ms.into(),
@@ -127,7 +99,7 @@ pub(super) fn act(
     reason: &str,
     numbers: Option<&BanditReport>,
 ) -> Result<Option<Bandit>, ServingError> {
-    let mut now = by_id(tx, &seen.project, &seen.id)?;
+    let mut now: Bandit = by_id(tx, &seen.project, &seen.id)?;
     let before = get(tx, &now.project, &now.endpoint)?;
     let routed = before.route.as_ref().map(|r| r.generation);
     if (now.state, now.generation) != (seen.state, seen.generation) || routed != Some(now.generation) {
@@ -165,7 +137,7 @@ pub(super) fn stop(
     reason: &str,
 ) -> Result<Bandit, ServingError> {
     let before = get(tx, project, endpoint)?;
-    let mut open = newest(tx, project, endpoint, true)?.ok_or_else(|| {
+    let mut open: Bandit = newest(tx, project, endpoint, true)?.ok_or_else(|| {
         ServingError::State(format!("no bandit allots the traffic of endpoint `{endpoint}`"))
     })?;
     let known = numbers(tx, &open)?;
@@ -197,11 +169,15 @@ fn finish(
     reroute(tx, bandit, before, RouteChange::Promoted)
 }
 
-/// What is known of one by now.
+/// What is known of one by now: while it is under way by its evidence, afterwards by the last decision that has numbers.
 pub(super) fn numbers(tx: &mut Tx<'_>, bandit: &Bandit) -> Result<Option<BanditReport>, ServingError> {
-    let sql = "SELECT numbers FROM bandit_evidence WHERE project = ?1 AND bandit = ?2";
+    if bandit.state.is_open() {
+        return Ok(trial::numbers(tx, &bandit.project, &bandit.id)?.map(|(known, _)| known));
+    }
+    let sql = "SELECT numbers FROM bandit_decisions
+               WHERE project = ?1 AND bandit = ?2 AND numbers IS NOT NULL ORDER BY number DESC LIMIT 1";
     let row = tx.query_opt(sql, &[(&bandit.project).into(), bandit.id.as_str().into()])?;
-    row.map(|mut row| parsed(&row.take::<String>(0)?, "numbers")).transpose()
+    row.map(|mut row| trial::parsed(&row.take::<String>(0)?, "bandit", "numbers")).transpose()
 }
 
 /// The route that has the bandit's shares. One that an arm has alone is no bandit's any more: a rollback may return to it.

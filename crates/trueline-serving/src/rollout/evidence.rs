@@ -223,18 +223,17 @@ impl Evidence {
         self.keys.is_some() || self.quality.as_ref().is_some_and(QualityTest::has_keys)
     }
 
-    /// Where the labels are read on, empty before the first look at them; none where the plan has no limit of quality.
+    /// Where the labels are read on, of a state from before that was kept apart; once, and empty otherwise.
     #[must_use]
-    pub fn labels_from(&self) -> Option<&str> {
-        self.quality.as_ref().map(QualityTest::cursor)
+    pub fn take_cursor(&mut self) -> String {
+        self.quality.as_mut().map(QualityTest::take_cursor).unwrap_or_default()
     }
 
-    /// Says how far the labels were read, and what of them was not taken in. It is kept together with what they said.
-    pub fn labels_read(&mut self, next: String, left_out: Arms<LabelsLeftOut>) {
+    /// Says what of the labels was not taken in.
+    pub fn leave_out(&mut self, labels: Arms<LabelsLeftOut>) {
         if let Some(quality) = &mut self.quality {
-            quality.leave_out(Arm::Champion, left_out.baseline);
-            quality.leave_out(Arm::Canary, left_out.candidate);
-            quality.read_to(next);
+            quality.leave_out(Arm::Champion, labels.baseline);
+            quality.leave_out(Arm::Canary, labels.candidate);
         }
     }
 

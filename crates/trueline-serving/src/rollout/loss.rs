@@ -24,7 +24,8 @@ pub enum Measure {
 }
 
 /// A value as an answer or a label says it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Said {
     /// Yes or no.
     Truth(bool),

@@ -242,10 +242,13 @@ fn what_labels_and_segments_showed_is_kept_and_what_was_kept_before_there_were_a
     let whole = plan(true, Some(json!({ "measure": "accuracy", "margin": 0.05 })));
     let mut evidence = Evidence::new(&whole).unwrap();
     let candidate = LabelsLeftOut { corrections: 2, ..LabelsLeftOut::default() };
-    evidence.labels_read("3-14-1".into(), Arms { candidate, ..Arms::default() });
-    let mut again: Evidence = serde_json::from_str(&serde_json::to_string(&evidence).unwrap()).unwrap();
+    evidence.leave_out(Arms { candidate, ..Arms::default() });
+    let mut written = serde_json::to_value(&evidence).unwrap();
+    // How far labels were read was once kept here, too.
+    written["quality"]["cursor"] = json!("3-14-1");
+    let mut again: Evidence = serde_json::from_value(written).unwrap();
     assert_eq!(again.look().unwrap(), evidence.look().unwrap());
-    assert_eq!(again.labels_from(), Some("3-14-1"));
+    assert_eq!((again.take_cursor(), again.take_cursor()), ("3-14-1".to_owned(), String::new()));
     let quality = again.look().unwrap().quality.unwrap();
     assert_eq!((quality.left_out.all(), quality.left_out_by_arm.candidate.corrections), (2, 2));
 
@@ -266,7 +269,7 @@ fn what_labels_and_segments_showed_is_kept_and_what_was_kept_before_there_were_a
     }
     let mut old: Evidence = serde_json::from_value(old).unwrap();
     let mut report = serde_json::to_value(old.look().unwrap()).unwrap();
-    assert_eq!(old.labels_from(), None);
+    assert_eq!(old.take_cursor(), "");
     let fields = report.as_object_mut().unwrap();
     assert!(fields.remove("segments").is_some() && fields.remove("quality").is_some());
     assert_eq!(serde_json::from_value::<Report>(report).unwrap(), old.look().unwrap());

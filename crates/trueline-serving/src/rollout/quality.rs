@@ -41,7 +41,7 @@ pub struct QualityLimit {
 }
 
 /// A prediction whose label has come, as the test takes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelSeen {
     /// Which arm answered.
     pub arm: Arm,
@@ -316,7 +316,8 @@ pub(super) struct QualityTest {
     #[serde(default)]
     left_out_by_arm: Arms<LabelsLeftOut>,
     judge: Judge,
-    /// Where the labels are read on; empty before the first look.
+    /// Where the labels are read on, as it was kept here once.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     cursor: String,
 }
 
@@ -395,12 +396,8 @@ impl QualityTest {
         self.left_out_by_arm.of(arm).add(more);
     }
 
-    pub(super) fn cursor(&self) -> &str {
-        &self.cursor
-    }
-
-    pub(super) fn read_to(&mut self, cursor: String) {
-        self.cursor = cursor;
+    pub(super) fn take_cursor(&mut self) -> String {
+        std::mem::take(&mut self.cursor)
     }
 
     /// Whether units are remembered, which makes the state large.

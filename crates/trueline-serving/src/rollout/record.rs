@@ -6,7 +6,8 @@ use super::words::Names;
 use crate::error::ServingError;
 use crate::model::ModelSpec;
 use crate::route::{EndpointName, Variant};
-use serde::de::DeserializeOwned;
+use crate::trial::rows::TrialRow;
+use crate::trial::{TrialKey, parsed};
 use serde::{Deserialize, Serialize};
 use trueline_db::Row;
 use trueline_ledger::{Millis, ProjectId};
@@ -106,13 +107,8 @@ pub struct RolloutDecision {
     pub decided_at_ms: Millis,
 }
 
-pub(super) const COLUMNS: &str =
-    "id, project, endpoint, baseline, candidate, plan, state, step, step_since_ms, reason,
-     started_by, started_at_ms, ended_at_ms, shadowing";
-
-pub(super) fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, ServingError> {
-    serde_json::from_str(text)
-        .map_err(|e| ServingError::State(format!("the {what} of a rollout can't be read: {e}")))
+fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, ServingError> {
+    parsed(text, "rollout", what)
 }
 
 impl Rollout {
@@ -125,9 +121,20 @@ impl Rollout {
         let longest = self.plan.deadline(0);
         judged.then(|| now.saturating_sub(self.started_at_ms).clamp(0, longest))
     }
+}
 
-    /// From a row of [`COLUMNS`].
-    pub(super) fn from_row(row: &mut Row) -> Result<Self, ServingError> {
+impl TrialRow for Rollout {
+    const TABLE: &'static str = "rollouts";
+    const COLUMNS: &'static str =
+        "id, project, endpoint, baseline, candidate, plan, state, step, step_since_ms, reason,
+     started_by, started_at_ms, ended_at_ms, shadowing";
+    const OPEN: &'static str = "'running', 'held'";
+
+    fn missing(id: &str) -> String {
+        format!("there is no rollout `{id}`; `trueline rollout list` shows those there are")
+    }
+
+    fn from_row(row: &mut Row) -> Result<Self, ServingError> {
         Ok(Self {
             id: row.take(0)?,
             project: ProjectId::new(row.take::<String>(1)?),
@@ -144,6 +151,14 @@ impl Rollout {
             ended_at_ms: row.take(12)?,
             shadowing: row.take::<i64>(13)? != 0,
         })
+    }
+}
+
+impl Rollout {
+    /// What its evidence is found by.
+    #[must_use]
+    pub fn key(&self) -> TrialKey {
+        TrialKey { project: self.project.clone(), id: self.id.clone() }
     }
 
     /// The candidate's share of the traffic in percent.

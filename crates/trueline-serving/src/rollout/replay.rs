@@ -1,7 +1,8 @@
 //! Rollouts as the ledger tells them, compared with their rows, for `trueline ledger verify --state`.
 
-use super::record::{COLUMNS, Rollout};
+use super::record::Rollout;
 use crate::error::ServingError;
+use crate::trial::rows;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use trueline_db::Tx;
@@ -63,8 +64,7 @@ impl RolloutReplay {
     /// What the database says.
     pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
         let mut found = BTreeMap::new();
-        for mut row in tx.query(&format!("SELECT {COLUMNS} FROM rollouts"), &[])? {
-            let r = Rollout::from_row(&mut row)?;
+        for r in rows::all::<Rollout>(tx)? {
             let at = (r.shadowing, r.step as u64);
             let said = words(r.endpoint.as_str(), &r.candidate.name(), r.state.as_str(), at);
             found.insert((r.project.as_str().to_owned(), r.id), said);

@@ -1,20 +1,18 @@
-//! Rollouts in the database: started, moved, ended, read; and what they have seen so far, for the next start.
+//! Rollouts in the database: started, moved, ended, read. What they have seen so far is `trial`'s.
 
 use super::course::Move;
-use super::evidence::Evidence;
 use super::plan::Plan;
-use super::record::{COLUMNS, Rollout, RolloutDecision, RolloutState, json as parsed};
+use super::record::{Rollout, RolloutDecision, RolloutState};
 use super::report::Report;
 use super::store;
 use crate::endpoints::get;
 use crate::error::ServingError;
 use crate::model::ModelSpec;
 use crate::route::{Endpoint, EndpointName};
+use crate::trial::rows::{self, by_id};
+use crate::trial::{self, Lease};
 use trueline_identity::{Authorized, Deploy, ReadProject};
 use trueline_ledger::{Actor, Ledger, Millis};
-
-/// The largest page of a list.
-const LARGEST_PAGE: u32 = 500;
 
 /// Rollouts of all endpoints. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -110,7 +108,7 @@ impl Rollouts {
         self.ledger
             .write(leave.actor(), move |tx| {
                 let seen = store::open(tx, &project, &id)?;
-                let numbers = store::numbers(tx, &seen)?.map(|(numbers, _)| numbers);
+                let numbers = store::known(tx, &seen)?;
                 let moved = store::act(tx, &seen, Move::Promote, &reason, numbers.as_ref())?;
                 let rollout = moved.unwrap_or(seen);
                 Ok(Moved { endpoint: get(tx, &project, &rollout.endpoint)?, rollout })
@@ -118,21 +116,25 @@ impl Rollouts {
             .await
     }
 
-    /// Does what the judge decided on one that it read from here; nothing when somebody else was faster.
+    /// Does what the judge decided on one that it read from here; nothing when somebody else was faster, or judges by now.
     ///
     /// # Errors
     /// What the database says.
     pub async fn act(
         &self,
+        lease: &Lease,
         seen: &Rollout,
         what: Move,
         reason: String,
         numbers: Report,
     ) -> Result<Option<Moved>, ServingError> {
-        let seen = seen.clone();
+        let (lease, seen) = (lease.clone(), seen.clone());
         let actor = Actor { on_behalf_of: Some(seen.started_by.clone()), ..Actor::system("rollout") };
         self.ledger
             .write(&actor, move |tx| {
+                if !lease.holds(tx)? {
+                    return Ok(None);
+                }
                 let moved = store::act(tx, &seen, what, &reason, Some(&numbers))?;
                 moved
                     .map(|rollout| Ok(Moved { endpoint: get(tx, &seen.project, &seen.endpoint)?, rollout }))
@@ -146,12 +148,7 @@ impl Rollouts {
     /// # Errors
     /// What the database says.
     pub async fn open(&self) -> Result<Vec<Rollout>, ServingError> {
-        let read = |tx: &mut trueline_db::Tx<'_>| {
-            let sql =
-                format!("SELECT {COLUMNS} FROM rollouts WHERE state IN ('running', 'held') ORDER BY id");
-            tx.query(&sql, &[])?.iter_mut().map(Rollout::from_row).collect()
-        };
-        self.ledger.db().read(read).await
+        self.ledger.db().read(rows::all_open).await
     }
 
     /// One of them.
@@ -160,7 +157,7 @@ impl Rollouts {
     /// [`ServingError::NotFound`].
     pub async fn get(&self, leave: &Authorized<ReadProject>, id: &str) -> Result<Rollout, ServingError> {
         let (project, id) = (leave.project().clone(), id.to_owned());
-        self.ledger.db().read(move |tx| store::by_id(tx, &project, &id)).await
+        self.ledger.db().read(move |tx| by_id(tx, &project, &id)).await
     }
 
     /// The newest of an endpoint, under way or ended.
@@ -173,7 +170,7 @@ impl Rollouts {
         endpoint: &EndpointName,
     ) -> Result<Option<Rollout>, ServingError> {
         let (project, endpoint) = (leave.project().clone(), endpoint.clone());
-        self.ledger.db().read(move |tx| store::newest(tx, &project, &endpoint, false)).await
+        self.ledger.db().read(move |tx| rows::newest(tx, &project, &endpoint, false)).await
     }
 
     /// Those of an endpoint, or of all, newest first; those behind one (by its start and id), when it is given.
@@ -189,16 +186,7 @@ impl Rollouts {
     ) -> Result<Vec<Rollout>, ServingError> {
         let (project, endpoint) = (leave.project().clone(), endpoint.cloned());
         let read = move |tx: &mut trueline_db::Tx<'_>| {
-            let sql = format!(
-                "SELECT {COLUMNS} FROM rollouts
-                 WHERE project = ?1 AND (?2 = '' OR endpoint = ?2) AND (started_at_ms < ?3 OR (started_at_ms = ?3 AND id < ?4))
-                 ORDER BY started_at_ms DESC, id DESC LIMIT ?5"
-            );
-            let name = endpoint.as_ref().map_or("", EndpointName::as_str);
-            let (at, id) = behind.clone().unwrap_or((i64::MAX, String::new()));
-            let limit = limit.min(LARGEST_PAGE);
-            let params = [(&project).into(), name.into(), at.into(), id.into(), limit.into()];
-            tx.query(&sql, &params)?.iter_mut().map(Rollout::from_row).collect()
+            rows::list(tx, &project, endpoint.as_ref(), behind.as_ref(), limit)
         };
         self.ledger.db().read(read).await
     }
@@ -214,7 +202,7 @@ impl Rollouts {
     ) -> Result<Vec<RolloutDecision>, ServingError> {
         let (project, id) = (leave.project().clone(), id.to_owned());
         let read = move |tx: &mut trueline_db::Tx<'_>| {
-            store::by_id(tx, &project, &id)?;
+            by_id::<Rollout>(tx, &project, &id)?;
             let sql = format!(
                 "SELECT {} FROM rollout_decisions WHERE project = ?1 AND rollout = ?2 ORDER BY number",
                 RolloutDecision::COLUMNS
@@ -230,73 +218,7 @@ impl Rollouts {
     /// # Errors
     /// What the database says.
     pub async fn numbers(&self, rollout: &Rollout) -> Result<Option<(Report, Millis)>, ServingError> {
-        let rollout = rollout.clone();
-        self.ledger.db().read(move |tx| store::numbers(tx, &rollout)).await
-    }
-
-    /// Writes down what was seen, so that a restart goes on from it.
-    ///
-    /// # Errors
-    /// What the database says; the next time tries again.
-    pub async fn save(
-        &self,
-        rollout: &Rollout,
-        evidence: &Evidence,
-        numbers: &Report,
-    ) -> Result<(), ServingError> {
-        let text = |done: Result<String, serde_json::Error>| {
-            done.map_err(|e| {
-                ServingError::State(format!("what a rollout has seen can't be written down: {e}"))
-            })
-        };
-        let (state, numbers) =
-            (text(serde_json::to_string(evidence))?, text(serde_json::to_string(numbers))?);
-        let (project, id, now) = (rollout.project.clone(), rollout.id.clone(), self.ledger.sources().now());
-        self.ledger
-            .db()
-            .bookkeep(move |tx| {
-                tx.execute(
-                    "INSERT INTO rollout_evidence (project, rollout, state, numbers, saved_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT (project, rollout) DO UPDATE
-                     SET state = excluded.state, numbers = excluded.numbers, saved_at_ms = excluded.saved_at_ms",
-                    &[(&project).into(), id.as_str().into(), state.as_str().into(), numbers.as_str().into(), now.into()],
-                )?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// Drops what was written down of rollouts that have ended; the decisions keep their numbers.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn sweep(&self) -> Result<(), ServingError> {
-        self.ledger
-            .db()
-            .bookkeep(|tx| {
-                tx.execute(
-                    "DELETE FROM rollout_evidence WHERE NOT EXISTS (
-                         SELECT 1 FROM rollouts r WHERE r.project = rollout_evidence.project
-                         AND r.id = rollout_evidence.rollout AND r.state IN ('running', 'held'))",
-                    &[],
-                )?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// What was written down last.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn saved(&self, rollout: &Rollout) -> Result<Option<Evidence>, ServingError> {
-        let (project, id) = (rollout.project.clone(), rollout.id.clone());
-        let read = move |tx: &mut trueline_db::Tx<'_>| {
-            let sql = "SELECT state FROM rollout_evidence WHERE project = ?1 AND rollout = ?2";
-            let row = tx.query_opt(sql, &[(&project).into(), id.as_str().into()])?;
-            row.map(|mut row| parsed(&row.take::<String>(0)?, "evidence")).transpose()
-        };
-        self.ledger.db().read(read).await
+        let key = rollout.key();
+        self.ledger.db().read(move |tx| trial::numbers(tx, &key.project, &key.id)).await
     }
 }

@@ -34,7 +34,8 @@ pub(super) struct Segment {
 }
 
 /// The segments in which something lies, at most one of each column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct InSegments(u8);
 
 impl InSegments {

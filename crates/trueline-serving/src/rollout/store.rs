@@ -2,47 +2,21 @@
 //! one transaction with their events.
 
 use super::course::Move;
-use super::record::{COLUMNS, Rollout, RolloutDecision, RolloutState, json as parsed, shares};
+use super::record::{Rollout, RolloutDecision, RolloutState, shares};
 use super::report::Report;
 use crate::bandit;
 use crate::endpoints::{Next, append, get};
 use crate::error::ServingError;
-use crate::route::{Endpoint, EndpointName, RouteChange, Variant};
+use crate::route::{Endpoint, RouteChange, Variant};
+use crate::trial::numbers;
+use crate::trial::rows::{by_id, newest};
 use serde_json::{Value as Json, json};
 use trueline_db::Tx;
-use trueline_ledger::{Edge, LedgerTx, Millis, NewEvent, Node, ProjectId};
+use trueline_ledger::{Edge, LedgerTx, NewEvent, Node, ProjectId};
 
-pub(super) fn by_id(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Rollout, ServingError> {
-    let sql = format!("SELECT {COLUMNS} FROM rollouts WHERE project = ?1 AND id = ?2");
-    let row = tx.query_opt(&sql, &[project.into(), id.into()])?;
-    let mut row = row.ok_or_else(|| {
-        ServingError::NotFound(format!(
-            "there is no rollout `{id}`; `trueline rollout list` shows those there are"
-        ))
-    })?;
-    Rollout::from_row(&mut row)
-}
-
-pub(super) fn newest(
-    tx: &mut Tx<'_>,
-    project: &ProjectId,
-    endpoint: &EndpointName,
-    open: bool,
-) -> Result<Option<Rollout>, ServingError> {
-    let only = if open { "AND state IN ('running', 'held')" } else { "" };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM rollouts WHERE project = ?1 AND endpoint = ?2 {only}
-         ORDER BY started_at_ms DESC, id DESC LIMIT 1"
-    );
-    let row = tx.query_opt(&sql, &[project.into(), endpoint.as_str().into()])?;
-    row.map(|mut row| Rollout::from_row(&mut row)).transpose()
-}
-
-/// What is known of one by now, and as of when.
-pub(super) fn numbers(tx: &mut Tx<'_>, rollout: &Rollout) -> Result<Option<(Report, Millis)>, ServingError> {
-    let sql = "SELECT numbers, saved_at_ms FROM rollout_evidence WHERE project = ?1 AND rollout = ?2";
-    let row = tx.query_opt(sql, &[(&rollout.project).into(), rollout.id.as_str().into()])?;
-    row.map(|mut row| Ok((parsed(&row.take::<String>(0)?, "numbers")?, row.take(1)?))).transpose()
+/// The numbers of one by now.
+pub(super) fn known(tx: &mut Tx<'_>, rollout: &Rollout) -> Result<Option<Report>, ServingError> {
+    Ok(numbers(tx, &rollout.project, &rollout.id)?.map(|(known, _)| known))
 }
 
 /// Refuses what would change the shares under a rollout's hands.
@@ -51,7 +25,7 @@ pub(crate) fn refuse_while_open(
     project: &ProjectId,
     endpoint: &Endpoint,
 ) -> Result<(), ServingError> {
-    match newest(tx, project, &endpoint.name, true)? {
+    match newest::<Rollout>(tx, project, &endpoint.name, true)? {
         None => Ok(()),
         Some(open) => Err(ServingError::State(format!(
             "a rollout of {} is under way on endpoint `{}`: wait for its end, or end it with `trueline rollout cancel {}`",
@@ -69,8 +43,8 @@ pub(crate) fn cancel_open(
     endpoint: &Endpoint,
     reason: &str,
 ) -> Result<(), ServingError> {
-    let Some(mut open) = newest(tx, project, &endpoint.name, true)? else { return Ok(()) };
-    let known = numbers(tx, &open)?.map(|(known, _)| known);
+    let Some(mut open) = newest::<Rollout>(tx, project, &endpoint.name, true)? else { return Ok(()) };
+    let known = known(tx, &open)?;
     open.state = RolloutState::Cancelled;
     record(tx, &mut open, "rollout.cancelled", reason, known.as_ref())
 }
@@ -132,7 +106,7 @@ pub(super) fn act(
     reason: &str,
     numbers: Option<&Report>,
 ) -> Result<Option<Rollout>, ServingError> {
-    let mut now = by_id(tx, &seen.project, &seen.id)?;
+    let mut now: Rollout = by_id(tx, &seen.project, &seen.id)?;
     let moved = (now.state, now.shadowing, now.step) != (seen.state, seen.shadowing, seen.step);
     if moved || !now.state.is_open() {
         return Ok(None);
@@ -167,7 +141,7 @@ pub(super) fn cancel(
 ) -> Result<Rollout, ServingError> {
     let mut rollout = open(tx, project, id)?;
     let before = get(tx, project, &rollout.endpoint)?;
-    let known = numbers(tx, &rollout)?.map(|(known, _)| known);
+    let known = known(tx, &rollout)?;
     rollout.state = RolloutState::Cancelled;
     record(tx, &mut rollout, "rollout.cancelled", reason, known.as_ref())?;
     reroute(tx, &rollout, &before, RouteChange::RolledBack, reason)?;
@@ -176,7 +150,7 @@ pub(super) fn cancel(
 
 /// One that has not ended.
 pub(super) fn open(tx: &mut Tx<'_>, project: &ProjectId, id: &str) -> Result<Rollout, ServingError> {
-    let rollout = by_id(tx, project, id)?;
+    let rollout: Rollout = by_id(tx, project, id)?;
     match rollout.state.is_open() {
         true => Ok(rollout),
         false => {

@@ -3,6 +3,7 @@
 use super::plan::Share;
 use super::segments::InSegments;
 use crate::predictions::Predictions;
+use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use trueline_stats::sequential::Arm;
@@ -11,7 +12,7 @@ use trueline_stats::sequential::Arm;
 const MOST_WAITING: usize = 1 << 17;
 
 /// A request as it was assigned and what came of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Which arm took it.
     pub arm: Arm,
@@ -29,7 +30,7 @@ pub struct Observation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
     /// The rollout's id; of a bandit its id and the generation of the route, `<id>/<generation>`.
-    pub rollout: String,
+    pub trial: String,
     /// How likely it was to draw the arm that it drew.
     pub chance: f64,
     /// Whether the caller's key drew it, for all of its requests.
@@ -42,17 +43,18 @@ impl Drawn {
             Arm::Canary => share.fraction(),
             Arm::Champion => 1.0 - share.fraction(),
         };
-        Self { rollout: rollout.to_owned(), chance, by_key }
+        Self { trial: rollout.to_owned(), chance, by_key }
     }
 
     /// Of a bandit, whose shares belong to a generation of the route.
     pub(crate) fn of_bandit(bandit: &str, generation: i64, chance: f64, by_key: bool) -> Self {
-        Self { rollout: format!("{bandit}/{generation}"), chance, by_key }
+        Self { trial: format!("{bandit}/{generation}"), chance, by_key }
     }
 }
 
 /// What came of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was refused, it failed, or its answer is not a number.
     Failed,
@@ -116,10 +118,11 @@ impl<T> Watch<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).overlooked += 1;
     }
 
-    /// What waits, and how many requests were left out since the last time.
-    pub(crate) fn take(&self) -> (Vec<T>, u64) {
+    /// The `most` that wait for longest, and how many requests were left out since the last time.
+    pub(crate) fn take(&self, most: usize) -> (Vec<T>, u64) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::take(&mut *waiting);
-        (taken.seen, taken.overlooked)
+        let most = most.min(waiting.seen.len());
+        let rest = waiting.seen.split_off(most);
+        (std::mem::replace(&mut waiting.seen, rest), std::mem::take(&mut waiting.overlooked))
     }
 }

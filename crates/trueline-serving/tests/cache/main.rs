@@ -176,7 +176,7 @@ async fn a_start_does_not_wait_for_a_candidate_in_shadow_which_is_tried_until_it
     assert_eq!(house.plane.restore().await.unwrap(), 1);
     wait_until("it failed", async || house.files.begun("m1") > 0).await;
     assert!(house.ask("shadowing", None).await.unwrap().shadow.is_none());
-    assert_eq!(house.plane.shadowed("r").1, 1, "that it was not asked is counted");
+    assert_eq!(house.plane.shadowed("r", 1).1, 1, "that it was not asked is counted");
     house.files.repair();
     wait_until("it is asked", async || house.ask("shadowing", None).await.unwrap().shadow.is_some()).await;
 }

@@ -16,8 +16,8 @@ use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
     Access, AliasFollower, ArchiveReader, BanditAllotter, CheckedFolders, Collector, Deployments, LogQueries,
     MATERIALISE_TASK, PredictionArchive, PredictionArchiver, PredictionSweeper, Reach, Rehearsals, Releases,
-    Retention, RolloutJudge, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone, VERIFY_TASK,
-    Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
+    Retention, RolloutJudge, Sits, StepRunner, TRAINING_SET_TASK, Tracer, TrainingReferences, Undone,
+    VERIFY_TASK, Watcher, deliver_alert, materialise_task, react_triggers, reconcile, run_segment_recorder,
     training_set_task, verify_task,
 };
 use trueline_identity::{Identity, Policy};
@@ -30,6 +30,7 @@ use trueline_registry::Registry;
 use trueline_rest::Rest;
 use trueline_serving::bandit::Bandits;
 use trueline_serving::rollout::Rollouts;
+use trueline_serving::trial::TrialEvidence;
 use trueline_serving::{DataPlane, Endpoints, ModelLoader, SealedSegments};
 use trueline_tasks::{Tasks, Worker};
 use trueline_traces::Traces;
@@ -158,16 +159,15 @@ async fn run(
     let steps =
         tokio::spawn(run_steps(parts.ledger.clone(), parts.tasks.clone(), parts.steps, stopping.clone()));
     let keeper = tokio::spawn(keeper.run(stopping.clone()));
-    let judge = tokio::spawn({
-        let (log, sources) = (Arc::clone(&parts.log), parts.ledger.sources().clone());
-        let judge = RolloutJudge::new(parts.deployments.clone(), log, sources);
-        sittings::run(judge, parts.access.clone(), stopping.clone())
-    });
-    let allotter = tokio::spawn({
-        let sources = parts.ledger.sources().clone();
-        let allotter = BanditAllotter::new(parts.deployments.clone(), Arc::clone(&parts.log), sources);
-        sittings::run(allotter, parts.access.clone(), stopping.clone())
-    });
+    let sits = Sits {
+        parts: parts.deployments.clone(),
+        log: Arc::clone(&parts.log),
+        sources: parts.ledger.sources().clone(),
+    };
+    let judge = RolloutJudge::new(sits.clone());
+    let judge = tokio::spawn(sittings::run(judge, parts.access.clone(), stopping.clone()));
+    let allotter = BanditAllotter::new(sits);
+    let allotter = tokio::spawn(sittings::run(allotter, parts.access.clone(), stopping.clone()));
     let follower = AliasFollower {
         parts: parts.deployments.clone(),
         ledger: parts.ledger.clone(),
@@ -195,6 +195,7 @@ async fn run(
         monitoring: parts.monitoring.clone(),
         bandits: parts.deployments.bandits.clone(),
         rollouts: parts.deployments.rollouts.clone(),
+        evidence: parts.deployments.evidence.clone(),
         ledger: parts.ledger.clone(),
         archived: parts.archive.is_some(),
         usual_ms: parts.retention.predictions_ms,
@@ -358,34 +359,35 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     let tasks = Tasks::new(ledger.db().clone(), sources.clone());
     let tracking = Tracking::new(ledger.clone(), blobs.clone()).with_places(config.places.clone());
     tracking.adopt_old_points().await?;
-    let deployments = Deployments {
-        registry: Registry::new(ledger.clone()),
-        endpoints: Endpoints::new(ledger.clone()),
-        rollouts: Rollouts::new(ledger.clone()),
-        bandits: Bandits::new(ledger.clone()),
-        plane: plane.clone(),
-        undone: Undone::default(),
-    };
-    let collector = Collector {
-        ledger: ledger.clone(),
-        identity: identity.clone(),
-        tracking: tracking.clone(),
-        traces: Traces::new(ledger.clone()),
-        registry: deployments.registry.clone(),
-        blobs: blobs.clone(),
-    };
     let steps = StepRunner::new(
         &ledger,
         tasks.clone(),
         tracking.clone(),
         blobs.clone(),
-        identity,
+        identity.clone(),
         policy,
         config.data_dir.join(layout::PIPELINES),
         std::env::current_exe()?,
         address.clone(),
         stopping.clone(),
     )?;
+    let deployments = Deployments {
+        registry: Registry::new(ledger.clone()),
+        endpoints: Endpoints::new(ledger.clone()),
+        rollouts: Rollouts::new(ledger.clone()),
+        bandits: Bandits::new(ledger.clone()),
+        evidence: TrialEvidence::new(ledger.clone(), steps.worker()),
+        plane: plane.clone(),
+        undone: Undone::default(),
+    };
+    let collector = Collector {
+        ledger: ledger.clone(),
+        identity,
+        tracking: tracking.clone(),
+        traces: Traces::new(ledger.clone()),
+        registry: deployments.registry.clone(),
+        blobs: blobs.clone(),
+    };
     let data = Data::new(ledger.clone(), blobs.clone());
     let features = Features::new(ledger.clone(), online.clone());
     features.sync_online().await?;

@@ -132,6 +132,20 @@ impl Server {
         again
     }
 
+    /// Another server on the same PostgreSQL database, with the same files of models and a log of its own.
+    pub fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = folder.path().join("data");
+        copy_tree(&self.data_dir, &data_dir);
+        for own in ["predictions", "pipelines"] {
+            drop(std::fs::remove_dir_all(data_dir.join(own)));
+        }
+        let database = self.database.clone().expect("servers share a database on PostgreSQL");
+        let mut server = Self::launch(&data_dir, Some(database), &[], &[]);
+        server._folder = Some(folder);
+        server
+    }
+
     /// Asks the server to stop and waits until it has; the data directory stays for as long as the answer lives.
     pub fn stop(mut self) -> Stopped {
         let pid = self.child.id().to_string();
@@ -218,6 +232,13 @@ impl Server {
             }
             None => sqlite(&self.data_dir, statement),
         }
+    }
+
+    /// Whether a statement runs on the database.
+    pub fn try_sql(&self, statement: &str) -> bool {
+        let url = self.database.as_ref().expect("a PostgreSQL database");
+        let mut client = postgres::Client::connect(url, postgres::NoTls).expect("PostgreSQL answers");
+        client.batch_execute(statement).is_ok()
     }
 
     /// A call that must succeed.

@@ -36,6 +36,31 @@ pub fn rollout(server: &Server, id: &str) -> Value {
     found
 }
 
+/// Asks for a prediction; answers its id and the version that it came from.
+pub fn ask(server: &Server, i: u64, key: Option<&str>) -> (String, String) {
+    let body = Some(row(i).to_string().into_bytes());
+    let headers: Vec<(&str, &str)> = key.iter().map(|key| ("x-trueline-key", *key)).collect();
+    let (status, answer, head) =
+        server.call_with_headers("POST", "/endpoints/delays/invocations", body, &headers);
+    assert_eq!(status, 200);
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    (answer["prediction_ids"][0].as_str().unwrap().to_owned(), head["x-trueline-variant"].clone())
+}
+
+/// Asks until a lot of a trial has drawn what answers, as it does on a server once that knows of the route. That one
+/// prediction counts.
+pub fn ask_until_drawn(server: &Server) {
+    assert!(comes(|| {
+        let path = format!("/api/v1/predictions/{}", ask(server, 0, None).0);
+        let mut found = Value::Null;
+        assert!(comes(|| {
+            found = server.get(&path).1;
+            found["prediction"].is_object()
+        }));
+        !found["prediction"]["assignment"].is_null()
+    }));
+}
+
 /// The values of rows of many kinds, so that predictions vary.
 pub fn values(i: u64) -> [f64; 3] {
     [(i % 24) as f64, ((i * 37) % 2_500) as f64, (i % 7) as f64]

@@ -10,6 +10,7 @@ use crate::frame::Frame;
 use crate::model::LoadedModel;
 use crate::predictions::Predictions;
 use crate::rollout::watch::Watch;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -29,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 const LONGEST_REASON: usize = 300;
 
 /// What came of asking the candidate of a shadow.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowObservation {
     /// The hash of the caller's key; none without one.
     pub key: Option<u64>,
@@ -42,7 +43,8 @@ pub struct ShadowObservation {
 }
 
 /// An answer of a candidate that nobody was given.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ShadowOutcome {
     /// It failed or refused what had been answered.
     Failed {
@@ -168,9 +170,9 @@ impl LiveShadow {
         Some(ShadowDraw { live, model, key, answered_by, took })
     }
 
-    /// What came of it since the last time, and how many requests were not asked because too many waited.
-    pub(crate) fn take(&self) -> (Vec<ShadowObservation>, u64) {
-        self.seen.take()
+    /// What came of it since the last time, as much as `most` of it, and how many requests were not asked because too many waited.
+    pub(crate) fn take(&self, most: usize) -> (Vec<ShadowObservation>, u64) {
+        self.seen.take(most)
     }
 }
 
