@@ -57,25 +57,29 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn wait(told: &[(&'static str, &'static str)]) -> Result<Option<Duration>, String> {
-        let one =
-            |(n, v): &(&'static str, &'static str)| (HeaderName::from_static(n), HeaderValue::from_static(v));
+    fn wait(told: &[(&HeaderName, &'static str)]) -> Result<Option<Duration>, String> {
+        let headers = told.iter().map(|(name, value)| ((*name).clone(), HeaderValue::from_static(value)));
         let began = Instant::now();
-        let found = deadline(&told.iter().map(one).collect(), began).map_err(|e| e.message().to_owned());
+        let found = deadline(&headers.collect(), began).map_err(|e| e.message().to_owned());
         Ok(found?.map(|at| at - began))
     }
 
     #[test]
     fn the_shortest_of_what_a_caller_and_its_proxies_say_counts() {
         assert_eq!(wait(&[]), Ok(None));
-        assert_eq!(wait(&[(OWN, "250")]), Ok(Some(Duration::from_millis(250))));
-        assert_eq!(wait(&[(OWN, "250"), (ENVOY, "15")]), Ok(Some(Duration::from_millis(15))));
-        assert_eq!(wait(&[(GRPC, "2S")]), Ok(Some(Duration::from_secs(2))));
-        assert_eq!(wait(&[(GRPC, "99999999H"), (OWN, "1")]), Ok(Some(Duration::from_millis(1))));
-        for (name, bad) in
-            [(OWN, "soon"), (OWN, "-1"), (ENVOY, "1.5"), (GRPC, "S"), (GRPC, "123456789m"), (GRPC, "1x")]
-        {
-            assert!(wait(&[(name, bad)]).unwrap_err().contains(name), "{bad}");
+        assert_eq!(wait(&[(&OWN, "250")]), Ok(Some(Duration::from_millis(250))));
+        assert_eq!(wait(&[(&OWN, "250"), (&ENVOY, "15")]), Ok(Some(Duration::from_millis(15))));
+        assert_eq!(wait(&[(&GRPC, "2S")]), Ok(Some(Duration::from_secs(2))));
+        assert_eq!(wait(&[(&GRPC, "99999999H"), (&OWN, "1")]), Ok(Some(Duration::from_millis(1))));
+        for (name, bad) in [
+            (&OWN, "soon"),
+            (&OWN, "-1"),
+            (&ENVOY, "1.5"),
+            (&GRPC, "S"),
+            (&GRPC, "123456789m"),
+            (&GRPC, "1x"),
+        ] {
+            assert!(wait(&[(name, bad)]).unwrap_err().contains(name.as_str()), "{bad}");
         }
     }
 }
