@@ -4,12 +4,14 @@
 
 mod common;
 
-use common::rollouts::{ask, ask_until_drawn, comes, with_delays};
+use common::rollouts::{ask, ask_until_drawn, comes, with_delays_as};
 use common::{On, Server, sqlite, text, verify};
 use serde_json::{Value, json};
 
+/// What is answered is in the log: the tests kill servers and count.
 fn with_endpoint(on: On) -> Server {
-    with_delays(Server::start(on), &["binary", "binary", "binary-other"])
+    let endpoint = json!({ "name": "delays", "log": "required" });
+    with_delays_as(Server::start(on), &["binary", "binary", "binary-other"], endpoint)
 }
 
 fn bandit(server: &Server) -> Value {

@@ -9,11 +9,16 @@ use std::time::{Duration, Instant};
 
 /// Registers the models as versions of `delays` in this order; the first answers at an endpoint of that name.
 pub fn with_delays(server: Server, saved: &[&str]) -> Server {
+    with_delays_as(server, saved, json!({ "name": "delays" }))
+}
+
+/// The same with more declared of the endpoint.
+pub fn with_delays_as(server: Server, saved: &[&str], endpoint: Value) -> Server {
     let models = Models::saved();
     for name in saved {
         models.register(&server, name, "delays");
     }
-    server.ok("/api/v1/endpoints", json!({ "name": "delays" }));
+    server.ok("/api/v1/endpoints", endpoint);
     server.ok("/api/v1/endpoints/delays/routes", json!({ "variants": ["delays/1"] }));
     server
 }
