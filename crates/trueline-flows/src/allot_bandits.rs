@@ -119,9 +119,14 @@ impl TrialKind for Bandit {
         Ok(Gathered { seen: some.then_some(BanditSeen { rewards, read_to_ms }), more })
     }
 
-    fn take_in(&self, evidence: &mut BanditEvidence, seen: BanditSeen) -> Result<(), ServingError> {
+    fn take_in(
+        &self,
+        evidence: &mut BanditEvidence,
+        server: &str,
+        seen: BanditSeen,
+    ) -> Result<(), ServingError> {
         for one in &seen.rewards {
-            evidence.observe(&self.plan, &one.reward, &one.shares).map_err(broken)?;
+            evidence.observe(&self.plan, (server, &one.reward), &one.shares).map_err(broken)?;
         }
         seen.read_to_ms.into_iter().for_each(|at| evidence.read_to(at));
         Ok(())

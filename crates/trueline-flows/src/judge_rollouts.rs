@@ -109,7 +109,7 @@ impl TrialKind for Rollout {
         Ok(Gathered { seen: some.then_some(seen), more })
     }
 
-    fn take_in(&self, evidence: &mut Evidence, seen: RolloutSeen) -> Result<(), ServingError> {
+    fn take_in(&self, evidence: &mut Evidence, _: &str, seen: RolloutSeen) -> Result<(), ServingError> {
         evidence.overlooked(seen.overlooked);
         evidence.shed(seen.shed);
         seen.shadowed.iter().try_for_each(|one| evidence.observe_shadow(one)).map_err(broken)?;

@@ -311,12 +311,6 @@ impl PredictionLog {
         self.streams.get(project, None).map_or(Cursor::START, |stream| scan::end(&stream.segments))
     }
 
-    /// Where the records of an endpoint end now: who reads on from here sees those alone that come later.
-    #[must_use]
-    pub fn end_of(&self, project: &str, endpoint: &str) -> Cursor {
-        self.streams.get(project, Some(endpoint)).map_or(Cursor::START, |stream| scan::end(&stream.segments))
-    }
-
     /// Everything that ever was appended to, by name.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamName> {

@@ -69,10 +69,10 @@ impl<T: TrialKind> Desk<T> {
             judging.numbers = None;
         }
         self.trial.follow(None, &mut judging.evidence);
-        if !self.take_in_all(with).await? {
-            return Ok(());
-        }
-        self.decide(with, project).await
+        let own = self.take_in_all(with).await?;
+        // Also when this server's log can't be read: what the others see goes on counting.
+        self.decide(with, project).await?;
+        own
     }
 
     /// Judges, if nobody else does.
@@ -93,9 +93,10 @@ impl<T: TrialKind> Desk<T> {
         Ok(())
     }
 
-    /// Takes in what others have handed over, then what was seen here; whether it came to the latter.
-    async fn take_in_all(&mut self, with: &Sits) -> Result<bool, ServingError> {
-        let Role::Judges(judging) = &mut self.role else { return Ok(false) };
+    /// Takes in what others have handed over, then what was seen here; why that could not be read, apart. While more waits than
+    /// can be taken in at a time, what was seen here waits too.
+    async fn take_in_all(&mut self, with: &Sits) -> Result<Result<(), ServingError>, ServingError> {
+        let Role::Judges(judging) = &mut self.role else { return Ok(Ok(())) };
         let (trial, key, shared) = (&self.trial, self.trial.key(), &with.parts.evidence);
         let began = Instant::now();
         loop {
@@ -109,7 +110,7 @@ impl<T: TrialKind> Desk<T> {
                 waiting.try_for_each(|b| judging.take_in(trial, &b.server, b.position, b.seen))
             })?;
             if began.elapsed() >= READING {
-                return judging.save_when_due(trial, with).await.map(|_| false);
+                return Ok(Ok(()));
             }
         }
         while let Some(own) = self.unsent.pop_front() {
@@ -118,8 +119,7 @@ impl<T: TrialKind> Desk<T> {
             }
         }
         let memory = &mut self.memory;
-        tokio::task::block_in_place(|| judging.take_in_own(trial, with, memory))?;
-        Ok(true)
+        Ok(tokio::task::block_in_place(|| judging.take_in_own(trial, with, memory)))
     }
 
     /// Looks at it all, and does what is to be done.
@@ -127,19 +127,20 @@ impl<T: TrialKind> Desk<T> {
         let Role::Judges(judging) = &mut self.role else { return Ok(()) };
         let (trial, now) = (&self.trial, with.sources.now());
         let numbers = tokio::task::block_in_place(|| judging.look(trial))?;
-        let Some(what) = trial.decide(&judging.evidence, &numbers, now) else {
-            if !judging.save_when_due(trial, with).await? {
-                self.role = Role::Unknown;
-            }
+        let what = trial.decide(&judging.evidence, &numbers, now);
+        // Before it acts, too: that may fail for as long as a model can't be loaded.
+        if !judging.save_when_due(trial, with).await? {
+            self.role = Role::Unknown;
             return Ok(());
-        };
+        }
+        let Some(what) = what else { return Ok(()) };
         let done = trial.act(&with.parts, &judging.lease, what, numbers).await?;
         let Some((moved, endpoint)) = done else { return Ok(()) };
+        moved.follow(Some(trial), &mut judging.evidence);
+        judging.unsaved = true;
         publish(&with.parts.plane, project, &endpoint).await?;
         let ((state, reason), id) = (moved.state(), trial.key().id);
         tracing::info!(endpoint = %endpoint.name, trial = id, state, reason, "{}", T::MOVED);
-        moved.follow(Some(trial), &mut judging.evidence);
-        judging.unsaved = true;
         // One that has ended is swept; until then nobody asks for its evidence.
         if !judging.save(trial, with).await? {
             self.role = Role::Unknown;
@@ -189,10 +190,11 @@ impl<T: TrialKind> Desk<T> {
         if matches!(self.role, Role::Sends(_)) {
             return self.send(with).await;
         }
-        self.take_in_all(with).await?;
+        let own = self.take_in_all(with).await?;
         let Role::Judges(judging) = &mut self.role else { return Ok(()) };
         judging.save(&self.trial, with).await?;
-        with.parts.evidence.release(&judging.lease).await
+        with.parts.evidence.release(&judging.lease).await?;
+        own
     }
 }
 
@@ -223,7 +225,7 @@ impl<T: TrialKind> Judging<T> {
         seen: T::Seen,
     ) -> Result<(), ServingError> {
         let mut evidence = self.evidence.clone();
-        trial.take_in(&mut evidence, seen)?;
+        trial.take_in(&mut evidence, server, seen)?;
         self.evidence = evidence;
         self.positions.insert(server.to_owned(), position);
         (self.numbers, self.unsaved) = (None, true);

@@ -60,7 +60,7 @@ async fn nothing_is_reckoned_again_while_nothing_comes() {
     let (trial, mut judging) = (bandit(), judging(&folder).await);
     let first = judging.look(&trial).unwrap();
     // Evidence that nobody told the desk of shows whether it looks.
-    trial.take_in(&mut judging.evidence, seen(0, 1)).unwrap();
+    trial.take_in(&mut judging.evidence, "one", seen(0, 1)).unwrap();
     assert_eq!(judging.look(&trial).unwrap(), first);
 
     let at = Position { batch: 1, ..Position::default() };

@@ -5,6 +5,7 @@ use super::plan::{BanditPlan, WithoutLabel};
 use super::record::Bandit;
 use super::report::{ArmReport, BanditReport, Tally};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use trueline_ledger::Millis;
 use trueline_stats::StatsError;
 use trueline_stats::allotment::{ArmMeans, RewardCounts, WHOLE, allot, probability_best};
@@ -56,8 +57,9 @@ pub struct BanditEvidence {
     means: ArmMeans,
     /// Keys that have counted; none before the first.
     keys: Option<FirstPerKey>,
-    /// The request that counted last: its other rows follow it in the log.
-    last_request: Option<u64>,
+    /// The request that counted last of each server's log: its other rows follow it there.
+    #[serde(default)]
+    last_requests: BTreeMap<String, u64>,
     tally: Tally,
     /// Rewards since the last allotment.
     since_allotment: u64,
@@ -76,7 +78,7 @@ impl BanditEvidence {
             as_of_ms: 0,
             means: ArmMeans::new(arms, plan.alpha)?,
             keys: None,
-            last_request: None,
+            last_requests: BTreeMap::new(),
             tally: Tally::default(),
             since_allotment: 0,
             read_to_ms: None,
@@ -111,14 +113,14 @@ impl BanditEvidence {
         self.read_to_ms = self.read_to_ms.max(Some(at_ms));
     }
 
-    /// Takes in what became of a prediction that was drawn when the arms had these shares.
+    /// Takes in what became of a prediction of a server's log that was drawn when the arms had these shares.
     ///
     /// # Errors
     /// An arm that there is not, or shares that are none; nothing is counted then.
     pub fn observe(
         &mut self,
         plan: &BanditPlan,
-        seen: &UnitReward,
+        (server, seen): (&str, &UnitReward),
         shares: &[u32],
     ) -> Result<(), StatsError> {
         let reward = match (seen.outcome, plan.without_label) {
@@ -138,7 +140,7 @@ impl BanditEvidence {
                 return Ok(());
             }
         };
-        if !self.is_first(seen)? {
+        if !self.is_first(server, seen)? {
             self.tally.repeated += 1;
             return Ok(());
         }
@@ -154,7 +156,7 @@ impl BanditEvidence {
     }
 
     /// Whether what drew the lot did not count before: a key once in all, a request by its first row.
-    fn is_first(&mut self, seen: &UnitReward) -> Result<bool, StatsError> {
+    fn is_first(&mut self, server: &str, seen: &UnitReward) -> Result<bool, StatsError> {
         if seen.by_key {
             let keys = match &mut self.keys {
                 Some(keys) => keys,
@@ -162,7 +164,12 @@ impl BanditEvidence {
             };
             return Ok(keys.admit(seen.unit));
         }
-        Ok(self.last_request.replace(seen.unit) != Some(seen.unit))
+        // Logs are read by turns, a page at a time, and a page may end within a request.
+        if let Some(last) = self.last_requests.get_mut(server) {
+            return Ok(std::mem::replace(last, seen.unit) != seen.unit);
+        }
+        self.last_requests.insert(server.to_owned(), seen.unit);
+        Ok(true)
     }
 
     /// Has what is there count for less, by how long ago it was.

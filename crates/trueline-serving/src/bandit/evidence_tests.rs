@@ -8,6 +8,9 @@ use trueline_stats::prng::SplitMix64;
 
 const EVEN: [u32; 2] = [5_000, 5_000];
 
+/// Whose log it is that is read.
+const LOG: &str = "one";
+
 fn unit(arm: usize, unit: u64, outcome: UnitOutcome) -> UnitReward {
     UnitReward { arm, unit, by_key: false, at_ms: 0, outcome }
 }
@@ -26,11 +29,22 @@ fn a_key_counts_once_in_all_and_a_request_by_its_first_row() {
     let mut seen = evidence(&plan);
     let key = |of: u64| UnitReward { by_key: true, ..rewarded(0, of, 1.0) };
     for one in [key(1), key(2), key(1), rewarded(1, 7, 1.0), rewarded(1, 7, 0.0), rewarded(1, 8, 0.0)] {
-        seen.observe(&plan, &one, &EVEN).unwrap();
+        seen.observe(&plan, (LOG, &one), &EVEN).unwrap();
     }
     let report = seen.look(&bandit(plan)).unwrap();
     assert_eq!((report.tally.rewards, report.tally.repeated), (4, 2));
     assert_eq!((report.arms[0].rewards, report.arms[1].mean), (2, Some(0.5)));
+}
+
+#[test]
+fn the_rows_of_a_request_count_once_though_logs_are_read_by_turns() {
+    let plan = BanditPlan::default();
+    let mut seen = evidence(&plan);
+    for (log, request) in [(LOG, 7), ("other", 8), (LOG, 7), ("other", 8), (LOG, 9)] {
+        seen.observe(&plan, (log, &rewarded(1, request, 1.0)), &EVEN).unwrap();
+    }
+    let tally = seen.look(&bandit(plan)).unwrap().tally;
+    assert_eq!((tally.rewards, tally.repeated), (3, 2));
 }
 
 #[test]
@@ -42,7 +56,7 @@ fn what_has_no_label_is_what_was_declared_a_failure_too() {
         for (i, outcome) in
             [UnitOutcome::Failed, UnitOutcome::WithoutLabel, UnitOutcome::Unusable].into_iter().enumerate()
         {
-            seen.observe(plan, &unit(0, i as u64, outcome), &EVEN).unwrap();
+            seen.observe(plan, (LOG, &unit(0, i as u64, outcome)), &EVEN).unwrap();
         }
         let report = seen.look(&bandit(plan.clone())).unwrap();
         (report.arms[0].mean, report.tally)
@@ -60,7 +74,7 @@ fn older_rewards_count_for_less_where_a_half_life_is_declared() {
     let plan = BanditPlan { half_life_seconds: Some(10), ..BanditPlan::default() };
     let mut seen = evidence(&plan);
     for (i, at_ms) in [(0, 5_000), (1, 15_000)] {
-        seen.observe(&plan, &UnitReward { at_ms, ..rewarded(0, i, 1.0) }, &EVEN).unwrap();
+        seen.observe(&plan, (LOG, &UnitReward { at_ms, ..rewarded(0, i, 1.0) }), &EVEN).unwrap();
     }
     let report = seen.look(&bandit(plan)).unwrap();
     assert!((report.arms[0].weighs - 1.5).abs() < 1e-12);
@@ -77,7 +91,7 @@ fn less_is_more_where_less_is_wanted() {
     for i in 0..20_000 {
         let arm = usize::from(random.next_bool());
         let error = if arm == 0 { 2.0 } else { 4.0 };
-        seen.observe(&plan, &rewarded(arm, i, 1.0 - error / 10.0), &EVEN).unwrap();
+        seen.observe(&plan, (LOG, &rewarded(arm, i, 1.0 - error / 10.0)), &EVEN).unwrap();
     }
     let report = seen.look(&bandit(plan)).unwrap();
     assert_eq!((report.settled, report.likeliest()), (Some(0), 0));
@@ -98,8 +112,8 @@ fn what_is_written_down_and_read_again_goes_on_the_same() {
     let all: Vec<UnitReward> = (0..1_000).map(&mut one).collect();
     let mut halves = whole.clone();
     for (i, seen) in all.iter().enumerate() {
-        whole.observe(&plan, seen, &[3_000, 7_000]).unwrap();
-        halves.observe(&plan, seen, &[3_000, 7_000]).unwrap();
+        whole.observe(&plan, (LOG, seen), &[3_000, 7_000]).unwrap();
+        halves.observe(&plan, (LOG, seen), &[3_000, 7_000]).unwrap();
         if i == 500 {
             halves = serde_json::from_str(&serde_json::to_string(&halves).unwrap()).unwrap();
         }

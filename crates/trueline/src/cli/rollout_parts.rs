@@ -51,14 +51,29 @@ pub(super) fn label_lines(quality: &Value) {
     let cell = |of: &Value, field: &str| table::cell(of, field);
     let (units, out) = (&quality["units"], &quality["left_out"]);
     table::line(format!(
-        "labels: {} of the version, {} beside it; left out: {} corrections, {} of failed requests, {} that can't be compared, {} without their key",
+        "labels: {} of the version, {} beside it; left out: {} corrections, {} of failed requests, {} that can't be compared, {} without their key, {} of answers that are redacted",
         cell(units, "candidate"),
         cell(units, "baseline"),
         cell(out, "corrections"),
         cell(out, "failed"),
         cell(out, "incomparable"),
-        cell(out, "without_key")
+        cell(out, "without_key"),
+        cell(out, "redacted")
     ));
+    let odd = &quality["incomparable"];
+    if odd["baseline"] != 0 || odd["candidate"] != 0 {
+        table::line(format!(
+            "answers that can't be compared with their label count as the largest loss: {} of the version, {} beside it",
+            cell(odd, "candidate"),
+            cell(odd, "baseline")
+        ));
+    }
+    if quality["comparable"] == false {
+        table::line(
+            "more than 1 % of the answers beside the version can't be compared with their label, so quality can't be shown to be \
+             within limits",
+        );
+    }
     if quality["range_fits"] == false {
         table::line(
             "more than 1 % of the losses are out of range, so quality can't be shown to be within limits",
