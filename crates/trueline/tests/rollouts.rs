@@ -364,7 +364,7 @@ fn labels_that_arrive_take_a_version_off_whose_answers_are_the_same_and_wrong() 
                         limits:\n  alpha: 0.5\n  quality: { measure: accuracy, margin: 0.1 }\n";
     let path = plan.to_str().unwrap();
     std::fs::write(&plan, text_of_plan.replace("column: day", "column: month")).unwrap();
-    let refused = server.cli(&["rollout", "start", "delays", "delays/2", "--plan", path]);
+    let refused = server.cli(&["rollout", "start", "delays", "delays/2", "--plan", path, "--alpha", "0.01"]);
     let told = text(&refused.stderr);
     assert!(!refused.status.success() && told.contains("column `month`") && told.contains("`day`"), "{told}");
     std::fs::write(&plan, text_of_plan).unwrap();
