@@ -1,14 +1,17 @@
-//! As little HTTP/1.1 as a load generator needs: one kept connection, a request's bytes out, an answer in. Blocking, and
-//! without retries, so that a failure is one.
+//! As little HTTP/1.1 as a load generator needs: a request's bytes out, an answer in, over a kept connection. Without
+//! retries, so that a failure is one.
 
-use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
+use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Larger than any head of these tests.
-const LARGEST_HEAD: u64 = 64 << 10;
+const LARGEST_HEAD: usize = 64 << 10;
+const MOST_HEADERS: usize = 64;
 /// Larger than any body of these tests.
 const LARGEST_BODY: u64 = 1 << 30;
+/// What is read at once, at least.
+const SPACE: usize = 16 << 10;
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +22,11 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// A connection that is kept from request to request.
+/// A connection that is kept from request to request, for one caller who waits.
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
-    closes: bool,
+    stream: TcpStream,
+    inbox: Inbox,
 }
 
 /// The bytes of a request with a JSON body.
@@ -66,7 +69,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream: BufReader::new(stream), closes: false })
+        Ok(Self { stream, inbox: Inbox::default() })
     }
 
     /// Sends a request and reads its answer to the end. After an error the connection is of no more use.
@@ -74,88 +77,160 @@ impl Connection {
     /// # Errors
     /// What the network says, or `InvalidData` when what came is no HTTP/1.1 answer.
     pub fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
-        self.stream.get_mut().write_all(request)?;
+        self.stream.write_all(request)?;
         loop {
-            let answer = self.read_answer()?;
-            // 1xx tells that the answer is still to come.
-            if answer.status >= 200 {
+            if let Some(answer) = self.inbox.answer()? {
                 return Ok(answer);
             }
+            self.inbox.read(&mut self.stream)?;
         }
     }
 
     /// Whether the server has said that it closes the connection now.
     #[must_use]
     pub fn closes(&self) -> bool {
-        self.closes
+        self.inbox.closes
+    }
+}
+
+/// What has come over a connection and was not asked for yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    /// Up to where `bytes` are what came.
+    end: usize,
+    /// The head of the answer whose body is still to come.
+    head: Option<Head>,
+    /// Whether the server has said that it closes the connection.
+    pub(crate) closes: bool,
+}
+
+#[derive(Debug)]
+struct Head {
+    status: u16,
+    /// Where what has not been looked at begins.
+    at: usize,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Of(usize),
+    /// What came of it so far.
+    Chunked(Vec<u8>),
+    /// Its last chunk is there; trailers follow.
+    Trailers(Vec<u8>),
+}
+
+impl Inbox {
+    /// Reads once. `Ok` says whether more may be there already.
+    pub(crate) fn read(&mut self, mut from: impl Read) -> io::Result<bool> {
+        if self.bytes.len() - self.end < SPACE {
+            let whole = match &self.head {
+                Some(Head { at, body: Body::Of(length), .. }) => at + length,
+                _ => 0,
+            };
+            self.bytes.resize(whole.max(self.end + SPACE), 0);
+        }
+        let space = &mut self.bytes[self.end..];
+        let n = from.read(space)?;
+        if n == 0 {
+            return Err(Error::new(ErrorKind::UnexpectedEof, "the connection ended before the answer"));
+        }
+        let full = n == space.len();
+        self.end += n;
+        Ok(full)
     }
 
-    fn read_answer(&mut self) -> io::Result<Answer> {
-        let status_line = self.line()?;
-        let code = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        let status: u16 = code.ok_or_else(|| bad(format!("`{status_line}` is no status line")))?;
-        let (mut length, mut chunked) = (None, false);
+    /// The next answer, if it is there whole. What says 1xx only tells that the answer is still to come.
+    pub(crate) fn answer(&mut self) -> io::Result<Option<Answer>> {
         loop {
-            let line = self.line()?;
-            if line.is_empty() {
-                break;
+            if self.head.is_none() {
+                self.head = self.read_head()?;
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| bad(format!("`{line}` is no header")))?;
-            let value = value.trim();
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => {
-                    length = Some(value.parse::<u64>().map_err(|_| bad(format!("`{line}` is no length")))?);
-                }
-                "transfer-encoding" => chunked = value.eq_ignore_ascii_case("chunked"),
-                "connection" => self.closes |= value.eq_ignore_ascii_case("close"),
-                _ => {}
+            let Some(mut head) = self.head.take() else { return Ok(None) };
+            let Some(body) = self.read_body(&mut head)? else {
+                self.head = Some(head);
+                return Ok(None);
+            };
+            self.bytes.copy_within(head.at..self.end, 0);
+            self.end -= head.at;
+            if head.status >= 200 {
+                return Ok(Some(Answer { status: head.status, body }));
+            }
+        }
+    }
+
+    fn read_head(&mut self) -> io::Result<Option<Head>> {
+        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        let parsed = response.parse(&self.bytes[..self.end]).map_err(|e| bad(e.to_string()))?;
+        let httparse::Status::Complete(at) = parsed else {
+            let too_long = self.end > LARGEST_HEAD;
+            return if too_long { Err(bad("a head without an end".to_owned())) } else { Ok(None) };
+        };
+        let status = response.code.unwrap_or_default();
+        let (mut length, mut chunked) = (None, false);
+        for header in response.headers.iter() {
+            let value = std::str::from_utf8(header.value).map_err(|e| bad(e.to_string()))?.trim();
+            if header.name.eq_ignore_ascii_case("content-length") {
+                length = Some(value.parse().map_err(|_| bad(format!("`{value}` is no length")))?);
+            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+                chunked = value.eq_ignore_ascii_case("chunked");
+            } else if header.name.eq_ignore_ascii_case("connection") {
+                self.closes |= value.eq_ignore_ascii_case("close");
             }
         }
         let body = match (status, length) {
-            (100..=199 | 204 | 304, _) => Vec::new(),
-            _ if chunked => self.chunks()?,
-            (_, Some(length)) => self.exactly(length)?,
+            (100..=199 | 204 | 304, _) => Body::Of(0),
+            _ if chunked => Body::Chunked(Vec::new()),
+            (_, Some(length)) => Body::Of(bounded(length)?),
             (_, None) => return Err(bad("an answer without a length".to_owned())),
         };
-        Ok(Answer { status, body })
+        Ok(Some(Head { status, at, body }))
     }
 
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.stream.by_ref().take(LARGEST_HEAD).read_line(&mut line)?;
-        match line.strip_suffix("\r\n") {
-            Some(line) => Ok(line.to_owned()),
-            None => Err(Error::new(ErrorKind::UnexpectedEof, "the connection ended before the answer")),
-        }
-    }
-
-    fn exactly(&mut self, length: u64) -> io::Result<Vec<u8>> {
-        if length > LARGEST_BODY {
-            return Err(bad(format!("a body of {length} bytes")));
-        }
-        let mut body = vec![0; usize::try_from(length).map_err(|e| bad(e.to_string()))?];
-        self.stream.read_exact(&mut body)?;
-        Ok(body)
-    }
-
-    fn chunks(&mut self) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
+    /// The body, if it is there whole; `head` then tells where the next answer begins.
+    fn read_body(&self, head: &mut Head) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let line = self.line()?;
-            let size = line.split(';').next().unwrap_or_default();
-            let size =
-                u64::from_str_radix(size.trim(), 16).map_err(|_| bad(format!("a chunk of `{line}`")))?;
-            if size == 0 {
-                // Trailers, then an empty line.
-                while !self.line()?.is_empty() {}
-                return Ok(body);
-            }
-            body.extend(self.exactly(size)?);
-            if !self.line()?.is_empty() {
-                return Err(bad("a chunk that is longer than it says".to_owned()));
+            let came = &self.bytes[head.at..self.end];
+            match &mut head.body {
+                Body::Of(length) => {
+                    let Some(body) = came.get(..*length) else { return Ok(None) };
+                    head.at += *length;
+                    return Ok(Some(body.to_vec()));
+                }
+                Body::Chunked(body) => {
+                    let size = httparse::parse_chunk_size(came).map_err(|e| bad(e.to_string()))?;
+                    let httparse::Status::Complete((from, size)) = size else { return Ok(None) };
+                    let size = bounded(size)?;
+                    if size == 0 {
+                        head.at += from;
+                        head.body = Body::Trailers(std::mem::take(body));
+                        continue;
+                    }
+                    let Some(chunk) = came.get(from..from + size + 2) else { return Ok(None) };
+                    let Some(chunk) = chunk.strip_suffix(b"\r\n") else {
+                        return Err(bad("a chunk that is longer than it says".to_owned()));
+                    };
+                    body.extend_from_slice(chunk);
+                    head.at += from + size + 2;
+                }
+                Body::Trailers(body) => {
+                    let Some(line) = came.windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
+                    head.at += line + 2;
+                    if line == 0 {
+                        return Ok(Some(std::mem::take(body)));
+                    }
+                }
             }
         }
     }
+}
+
+fn bounded(length: u64) -> io::Result<usize> {
+    let fits = usize::try_from(length).ok().filter(|_| length <= LARGEST_BODY);
+    fits.ok_or_else(|| bad(format!("a body of {length} bytes")))
 }
 
 fn bad(what: String) -> Error {
@@ -165,6 +240,7 @@ fn bad(what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 
     /// A connection to a peer that says `text` and closes.
@@ -193,6 +269,39 @@ mod tests {
         let second = connection.ask(b"").unwrap();
         assert_eq!((second.status, second.body.as_slice()), (404, &b"abcd"[..]));
         assert!(connection.closes());
+    }
+
+    #[test]
+    fn an_answer_reads_the_same_however_its_bytes_come() {
+        let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello\
+             HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n1\r\nd\r\n0\r\nt: 1\r\n\r\n";
+        for step in 1..text.len() {
+            let (mut inbox, mut answers) = (Inbox::default(), Vec::new());
+            for some in text.as_bytes().chunks(step) {
+                inbox.read(some).unwrap();
+                while let Some(answer) = inbox.answer().unwrap() {
+                    answers.push((answer.status, answer.body));
+                }
+            }
+            assert_eq!(answers, [(200, b"hello".to_vec()), (201, b"abcd".to_vec())], "{step} bytes at once");
+            assert_eq!(inbox.end, 0, "nothing is left");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        for text in [
+            "220 mail.example\r\n".to_owned(),
+            "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+            "HTTP/1.1 200 OK\r\ncontent-length: 2147483648\r\n\r\n".to_owned(),
+            format!("{chunked}x\r\n"),
+            format!("{chunked}2\r\nabc\r\n"),
+        ] {
+            let mut inbox = Inbox::default();
+            inbox.read(text.as_bytes()).unwrap();
+            assert_eq!(inbox.answer().unwrap_err().kind(), ErrorKind::InvalidData, "{text}");
+        }
     }
 
     #[test]

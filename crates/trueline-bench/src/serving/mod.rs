@@ -3,14 +3,12 @@
 //! Beside them the scorer of trees alone, in a loop.
 
 mod asked;
-mod awake;
 mod bare;
 mod grpc;
 mod sides;
 
 use crate::{LoadReport, Table};
 use asked::{Asked, Request};
-use awake::Awake;
 use sides::{Callers, Figure, Side};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -241,23 +239,24 @@ impl<'m> Stage<'m> {
         Ok(())
     }
 
-    /// One caller of Trueline and of a server that does nothing, as the machine is and with its processors kept awake.
+    /// One caller of Trueline and of a server that does nothing: one that sleeps until its answer comes, and one that waits
+    /// awake. The first one's waking is in what it measures, on a virtual processor more than all the rest; the second sees
+    /// what the server takes.
     fn nearly_idle(&self, side: &Side, table: &mut Table) -> anyhow::Result<()> {
         let Request::Http(bytes) = &self.one.json else {
             anyhow::bail!("the protocol over REST is HTTP/1.1")
         };
         let idle = bare::idle_server(bytes.len())?;
-        let both = |table: &mut Table, how: &str| -> anyhow::Result<f64> {
-            let nothing = format!("a server that does nothing{how}");
-            self.alone(&nothing, |callers| sides::closed_loop(idle, bytes, callers), table)?;
-            let ours = format!("{}{how}", side.name());
-            self.alone(&ours, |callers| side.send(&self.one.json, callers), table)
-        };
-        let over = both(table, "")?;
-        let name = "Trueline, p50 over the scorer alone, again";
+        let ours = side.address();
+        let sleeping = |to| move |callers| sides::closed_loop(to, bytes, callers);
+        let awake = |to| move |callers| sides::closed_loop_awake(to, bytes, callers);
+        let nothing = "a server that does nothing";
+        self.alone(nothing, sleeping(idle), table)?;
+        self.alone(side.name(), sleeping(ours), table)?;
+        self.alone(&format!("{nothing}, caller awake"), awake(idle), table)?;
+        let over = self.alone(&format!("{}, caller awake", side.name()), awake(ours), table)?;
+        let name = "Trueline, caller awake, p50 over the scorer alone, again";
         table.add_with_budget(ONE, name, over, "µs", OVERHEAD_US);
-        let _awake = Awake::start()?;
-        both(table, ", processors kept awake")?;
         Ok(())
     }
 

@@ -98,6 +98,11 @@ impl Side {
         self.name
     }
 
+    /// Where HTTP is answered.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.process.address()
+    }
+
     /// Notes how it started and what it holds.
     pub(super) fn told(&self, table: &mut Table, group: &str) -> anyhow::Result<()> {
         let name = self.name;
@@ -183,7 +188,7 @@ pub(super) fn open_loop(
     rate_per_s: f64,
     Callers(connections, duration): Callers,
 ) -> anyhow::Result<LoadReport> {
-    let request = |_| bytes.to_vec();
+    let request = |_| bytes;
     Ok(OpenLoop { address, rate_per_s, duration, connections, timeout: TIMEOUT, request }.run()?)
 }
 
@@ -193,8 +198,18 @@ pub(super) fn closed_loop(
     bytes: &[u8],
     Callers(connections, time): Callers,
 ) -> anyhow::Result<LoadReport> {
-    let request = |_| bytes.to_vec();
-    Ok(ClosedLoop { address, until: Until::Elapsed(time), connections, timeout: TIMEOUT, request }.run()?)
+    let until = Until::Elapsed(time);
+    Ok(ClosedLoop { address, until, connections, timeout: TIMEOUT, request: |_| bytes }.run()?)
+}
+
+/// The same from callers that wait awake.
+pub(super) fn closed_loop_awake(
+    address: SocketAddr,
+    bytes: &[u8],
+    Callers(connections, time): Callers,
+) -> anyhow::Result<LoadReport> {
+    let until = Until::Elapsed(time);
+    Ok(ClosedLoop { address, until, connections, timeout: TIMEOUT, request: |_| bytes }.run_awake()?)
 }
 
 impl Figure {

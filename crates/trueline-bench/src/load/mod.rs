@@ -8,17 +8,24 @@
 //!   conn 1 ├──────────────┤├──┤├─┤             the next free connection takes the next request;
 //!   conn 2      ├──┤├─────────┤ …              when none is free it is sent late, and its latency grows
 //! ```
+//!
+//! The load shares its processors with what it measures, so it takes as little of them as it can: [`lines`].
+
+mod lines;
 
 use crate::Histogram;
-use crate::http::{Answer, Connection};
+use crate::http::Answer;
+use lines::{Lines, Plan};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// How many failures are kept with their words.
 const TOLD: usize = 10;
+/// Between which the connections are shared out.
+const THREADS: usize = 2;
 
 /// Requests at a fixed rate.
 #[derive(Clone, Debug)]
@@ -29,7 +36,7 @@ pub struct OpenLoop<R> {
     pub rate_per_s: f64,
     /// For how long requests are due.
     pub duration: Duration,
-    /// Connections, each with a thread: the most requests that can be under way.
+    /// The most requests that can be under way.
     pub connections: usize,
     /// A request without an answer for so long has failed.
     pub timeout: Duration,
@@ -44,12 +51,21 @@ pub struct ClosedLoop<R> {
     pub address: SocketAddr,
     /// When it ends.
     pub until: Until,
-    /// Connections, each with a thread and one request under way.
+    /// Connections, each with one request under way.
     pub connections: usize,
     /// A request without an answer for so long has failed.
     pub timeout: Duration,
     /// The bytes of request `n`, from 0.
     pub request: R,
+}
+
+/// How a load waits for what comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// As a program does that has nothing else to do: its processor may sleep, and being woken is part of what it measures.
+    Asleep,
+    /// Awake, on a processor that does nothing else: what it measures is the server and the network.
+    Awake,
 }
 
 /// When a closed loop ends.
@@ -140,7 +156,7 @@ impl LoadReport {
     }
 }
 
-impl<R: Fn(u64) -> Vec<u8> + Sync> OpenLoop<R> {
+impl<B: AsRef<[u8]> + Send, R: Fn(u64) -> B + Sync> OpenLoop<R> {
     /// Sends the load.
     ///
     /// # Errors
@@ -159,65 +175,68 @@ impl<R: Fn(u64) -> Vec<u8> + Sync> OpenLoop<R> {
             let after = Duration::try_from_secs_f64(n as f64 / self.rate_per_s).unwrap_or(Duration::MAX);
             (after < self.duration).then(|| start + after)
         };
-        drive(self.address, self.connections, self.timeout, &self.request, due, each)
+        let to = To { address: self.address, timeout: self.timeout, waits: Waits::Asleep };
+        drive(&to, self.connections, &self.request, due, each)
     }
 }
 
-impl<R: Fn(u64) -> Vec<u8> + Sync> ClosedLoop<R> {
+impl<B: AsRef<[u8]> + Send, R: Fn(u64) -> B + Sync> ClosedLoop<R> {
     /// Sends the load; a request is due when its connection is free.
     ///
     /// # Errors
     /// As for [`OpenLoop::run`].
     pub fn run(&self) -> io::Result<LoadReport> {
+        self.run_with(Waits::Asleep)
+    }
+
+    /// The same from a caller that waits [awake](Waits::Awake).
+    ///
+    /// # Errors
+    /// As for [`OpenLoop::run`].
+    pub fn run_awake(&self) -> io::Result<LoadReport> {
+        self.run_with(Waits::Awake)
+    }
+
+    fn run_with(&self, waits: Waits) -> io::Result<LoadReport> {
         let due = |start: Instant, n: u64| match self.until {
             Until::Elapsed(time) => (start.elapsed() < time).then(Instant::now),
             Until::Sent(all) => (n < all).then(Instant::now),
         };
-        drive(self.address, self.connections, self.timeout, &self.request, due, |_| ())
+        let to = To { address: self.address, timeout: self.timeout, waits };
+        drive(&to, self.connections, &self.request, due, |_| ())
     }
 }
 
-/// Sends requests over all connections; `due` answers when a request is due, or that there are no more.
-fn drive(
+/// Where requests go, and how their answers are waited for.
+struct To {
     address: SocketAddr,
-    connections: usize,
     timeout: Duration,
-    request: &(impl Fn(u64) -> Vec<u8> + Sync),
+    waits: Waits,
+}
+
+/// Sends requests over all connections; `due` answers when a request is due, or that there are no more.
+fn drive<B: AsRef<[u8]> + Send>(
+    to: &To,
+    connections: usize,
+    request: &(impl Fn(u64) -> B + Sync),
     due: impl Fn(Instant, u64) -> Option<Instant> + Sync,
     each: impl Fn(&Exchange<'_>) + Sync,
 ) -> io::Result<LoadReport> {
-    let open = || Connection::open(address, timeout);
-    let opened = (0..connections.max(1)).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
+    let connections = connections.max(1);
+    let threads = THREADS.min(connections);
     let next = AtomicU64::new(0);
+    let share = |thread: usize| connections / threads + usize::from(thread < connections % threads);
+    let opened = (0..threads).map(|thread| Lines::open(to, share(thread))).collect::<io::Result<Vec<_>>>()?;
     let start = Instant::now();
-    let work = |first: Connection| {
-        let mut report = LoadReport::default();
-        let mut kept = Some(first);
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let bytes = request(number);
-            let Some(due_at) = due(start, number) else { return report };
-            std::thread::sleep(due_at.saturating_duration_since(Instant::now()));
-            let sent_at = Instant::now();
-            let answer = kept.take().map_or_else(open, Ok).and_then(|mut connection| {
-                let answer = connection.ask(&bytes)?;
-                kept = (!connection.closes()).then_some(connection);
-                Ok(answer)
-            });
-            let received_at = Instant::now();
-            let exchange = Exchange { number, due_at, sent_at, received_at, answer: answer.as_ref() };
-            report.add(&exchange);
-            each(&exchange);
-        }
-    };
-    let work = &work;
+    let plan = &Plan { to, next: &next, start, request, due: &due, each: &each };
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = opened.into_iter().map(|c| scope.spawn(move || work(c))).collect();
+        let threads: Vec<_> = opened.into_iter().map(|lines| scope.spawn(move || lines.run(plan))).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        threads.into_iter().map(join).reduce(LoadReport::merge).unwrap_or_default()
-    });
+        let merged = |all: io::Result<LoadReport>, more: io::Result<LoadReport>| Ok(all?.merge(more?));
+        threads.into_iter().map(join).fold(Ok(LoadReport::default()), merged)
+    })?;
     Ok(LoadReport { elapsed: start.elapsed(), ..reports })
 }
 
@@ -263,7 +282,7 @@ mod tests {
         address
     }
 
-    fn open_loop<R: Fn(u64) -> Vec<u8> + Sync>(connections: usize, request: R) -> OpenLoop<R> {
+    fn open_loop<R: Fn(u64) -> Vec<u8>>(connections: usize, request: R) -> OpenLoop<R> {
         let (address, timeout) = (server(), Duration::from_secs(5));
         OpenLoop {
             address,
