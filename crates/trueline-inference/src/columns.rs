@@ -2,13 +2,14 @@
 //! time of a request with many rows. What is not regular is left to `body`, which reads anything and tells what is wrong.
 
 use crate::body::unique;
+use crate::column_names::ColumnNames;
 use crate::lacking::Lacking;
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use trueline_serving::Frame;
 use trueline_tensors::{Builder, Tensor};
 
@@ -165,8 +166,10 @@ impl<'de> Visitor<'de> for Row<'_> {
     }
 }
 
-/// `[[…], …]` into columns.
-struct Table;
+/// `[[…], …]` into columns, of which there are so many if that was said before.
+struct Table {
+    width: usize,
+}
 
 impl<'de> DeserializeSeed<'de> for Table {
     type Value = (usize, Vec<Builder>);
@@ -180,7 +183,7 @@ impl<'de> Visitor<'de> for Table {
     expects!("a list of rows");
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let (mut rows, mut columns) = (0, Vec::new());
+        let (mut rows, mut columns) = (0, Vec::with_capacity(self.width));
         while list.next_element_seed(Row { columns: &mut columns, is_first: rows == 0 })?.is_some() {
             rows += 1;
         }
@@ -203,82 +206,37 @@ impl<'de> Visitor<'de> for Split {
     expects!("a dictionary of columns and data");
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Frame, A::Error> {
-        let (mut names, mut data) = (None::<Vec<Name<'de>>>, None);
+        let (mut names, mut data) = (None, None);
         let mut index = None::<Vec<IgnoredAny>>;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match key.as_ref() {
-                "columns" => names = map.next_value()?,
-                "data" => data = Some(map.next_value_seed(Table)?),
+                "columns" => {
+                    let written = map.next_value::<Option<&'de RawValue>>()?;
+                    names = written.map(ColumnNames::read).transpose().map_err(A::Error::custom)?;
+                }
+                "data" => {
+                    let width = names.as_ref().map_or(0, ColumnNames::len);
+                    data = Some(map.next_value_seed(Table { width })?);
+                }
                 "index" => index = map.next_value()?,
                 _ => return Err(A::Error::custom(IRREGULAR)),
             }
         }
         let (rows, columns) = data.ok_or_else(|| A::Error::custom(IRREGULAR))?;
-        let is_whole = rows > 0 && index.is_none_or(|index| index.len() == rows);
+        if rows == 0 || index.is_some_and(|index| index.len() != rows) {
+            return Err(A::Error::custom(IRREGULAR));
+        }
+        let values = columns.into_iter().map(Builder::finish);
         match names {
-            Some(names) if is_whole && names.len() == columns.len() => {
-                if names.iter().enumerate().all(|(i, name)| name.is(i)) {
-                    let values = columns.into_iter().map(Builder::finish);
-                    return Frame::numbered(values).map_err(A::Error::custom);
-                }
-                let named = names.into_iter().zip(columns);
-                unique(named.map(|(name, values)| Tensor::column(name.text(), values.finish())).collect())
+            None => Frame::numbered(values),
+            Some(names) if names.len() != values.len() => Err(IRREGULAR.to_owned()),
+            Some(ColumnNames::Numbers(_)) => Frame::numbered(values),
+            Some(ColumnNames::Names(names)) => {
+                let named = names.iter().zip(values);
+                Frame::named(named.map(|(name, values)| Tensor::column(Arc::clone(name), values)).collect())
             }
-            None if is_whole => Frame::numbered(columns.into_iter().map(Builder::finish)),
-            _ => Err(IRREGULAR.to_owned()),
         }
         .map_err(A::Error::custom)
-    }
-}
-
-/// A column's name; pandas has columns that are named by numbers.
-enum Name<'n> {
-    Text(Cow<'n, str>),
-    Number(Number),
-}
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_any(Named)
-    }
-}
-
-/// Reads a column's name. There are as many of them as values in a request of one row, so none is read twice, as serde does
-/// where it has to find out of which kind something is.
-struct Named;
-
-impl<'de> Visitor<'de> for Named {
-    type Value = Name<'de>;
-    expects!("a text or a number");
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name::Text(Cow::Borrowed(text)))
-    }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Name<'de>, E> {
-        Ok(Name::Text(Cow::Owned(text.to_owned())))
-    }
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Name<'de>, E> {
-        Ok(Name::Number(number.into()))
-    }
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Name<'de>, E> {
-        Ok(Name::Number(number.into()))
-    }
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Name<'de>, E> {
-        Number::from_f64(number).map(Name::Number).ok_or_else(|| E::custom(IRREGULAR))
-    }
-}
-
-impl Name<'_> {
-    /// Whether it is the number of a place.
-    fn is(&self, place: usize) -> bool {
-        matches!(self, Self::Number(number) if number.as_u64().map(usize::try_from) == Some(Ok(place)))
-    }
-
-    fn text(self) -> String {
-        match self {
-            Self::Text(text) => text.into_owned(),
-            Self::Number(number) => number.to_string(),
-        }
     }
 }
 

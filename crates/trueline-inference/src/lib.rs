@@ -5,6 +5,7 @@
 mod alone;
 mod ask;
 mod body;
+mod column_names;
 mod columns;
 mod csv_body;
 mod deadline;

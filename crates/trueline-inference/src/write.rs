@@ -69,6 +69,13 @@ fn list<T>(
 }
 
 pub(crate) fn text(out: &mut String, text: &str) {
+    let as_it_is = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(as_it_is) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let _ = write!(out, "{}", serde_json::Value::from(text));
 }
 
@@ -122,6 +129,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_text_reads_as_it_was(given in any::<String>()) {
+            let mut out = String::new();
+            text(&mut out, &given);
+            prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), given);
+        }
+
         #[test]
         fn floats_look_like_debugs(bits in any::<u64>(), near in -1e16..1e16, small in -2.0..2.0, half in any::<f32>()) {
             for value in [f64::from_bits(bits), near, near.round(), small, small / 1e3, small / 1e4, half.into()] {

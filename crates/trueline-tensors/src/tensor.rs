@@ -1,12 +1,15 @@
 //! Values with a shape.
 
 use crate::values::Values;
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
-/// Values in rows: row-major, the first dimension is the rows.
+/// Values in rows: row-major, the first dimension is the rows. A request of one row has as many of them as columns, so a
+/// name is shared by all requests that use it, and a shape is where the rest is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    name: String,
-    shape: Vec<usize>,
+    name: Arc<str>,
+    shape: SmallVec<[usize; 2]>,
     values: Values,
 }
 
@@ -25,18 +28,18 @@ impl Tensor {
     ///
     /// # Errors
     /// [`ShapeError`] when the shape has no dimension or holds another number of values.
-    pub fn new(name: impl Into<String>, shape: Vec<usize>, values: Values) -> Result<Self, ShapeError> {
+    pub fn new(name: impl Into<Arc<str>>, shape: Vec<usize>, values: Values) -> Result<Self, ShapeError> {
         let holds = shape.iter().try_fold(1_usize, |held, n| held.checked_mul(*n));
         if shape.is_empty() || holds != Some(values.len()) {
             return Err(ShapeError { values: values.len(), shape });
         }
-        Ok(Self { name: name.into(), shape, values })
+        Ok(Self { name: name.into(), shape: SmallVec::from_slice(&shape), values })
     }
 
     /// A column of a table: one value for each row.
     #[must_use]
-    pub fn column(name: impl Into<String>, values: Values) -> Self {
-        Self { name: name.into(), shape: vec![values.len()], values }
+    pub fn column(name: impl Into<Arc<str>>, values: Values) -> Self {
+        Self { name: name.into(), shape: smallvec![values.len()], values }
     }
 
     /// Its name.
@@ -47,7 +50,7 @@ impl Tensor {
 
     /// The same under another name.
     #[must_use]
-    pub fn named(self, name: impl Into<String>) -> Self {
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), ..self }
     }
 
@@ -115,7 +118,7 @@ impl Tensor {
         let width = self.width();
         let mut shape = self.shape.clone();
         shape[0] = end - begin;
-        Self { name: self.name.clone(), shape, values: self.values.slice(begin * width, end * width) }
+        Self { name: Arc::clone(&self.name), shape, values: self.values.slice(begin * width, end * width) }
     }
 }
 

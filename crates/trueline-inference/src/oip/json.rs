@@ -316,9 +316,16 @@ pub(super) struct Written {
     pub(super) tail: Vec<u8>,
 }
 
+/// Bytes of an answer of one output, without its ids and values.
+const USUAL_HEAD: usize = 256;
+/// Bytes of a value and of what parts it from the next.
+const USUAL_VALUE: usize = 20;
+
 /// Writes an answer; each output as its own wish says, else as the request does.
 pub(super) fn write(request: &Request, model: &str, version: &str, ids: &str, outputs: &[Tensor]) -> Written {
-    let (mut json, mut tail) = (String::with_capacity(256), Vec::new());
+    let values: usize = outputs.iter().map(|output| output.values().len()).sum();
+    let (mut json, mut tail) =
+        (String::with_capacity(USUAL_HEAD + ids.len() + USUAL_VALUE * values), Vec::new());
     json.push_str("{\"model_name\": ");
     write::text(&mut json, model);
     json.push_str(", \"model_version\": ");

@@ -13,6 +13,7 @@ use super::heads::{Heads, Requests};
 use super::http::App;
 use axum::body::Body;
 use axum::extract::Request;
+use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -218,8 +219,9 @@ impl Answering {
     async fn converse(self, connection: Heads<TcpStream>, requests: Arc<Requests>) {
         let Self { app, mut stopping, working: _working, .. } = self;
         let answer = service_fn(move |request: Request<Incoming>| {
-            let answer = app.clone().answer(request.map(Body::new));
-            requests.answered_by(async { Ok::<_, Infallible>(answer.await) })
+            // Moved about by whoever takes it, so it lies where it need not move.
+            let answer = Box::pin(app.clone().answer(request.map(Body::new)));
+            requests.answered_by(answer.map(Ok::<_, Infallible>))
         });
         let builder = Builder::new(TokioExecutor::new());
         let mut talk = pin!(builder.serve_connection(TokioIo::new(connection), answer));
