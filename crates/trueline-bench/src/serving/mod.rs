@@ -8,6 +8,7 @@ mod grpc;
 mod sides;
 
 use crate::{LoadReport, Table};
+use anyhow::ensure;
 use asked::{Asked, Request};
 use sides::{Callers, Figure, Side};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ const CALLERS: usize = 64;
 const BATCH_CALLERS: usize = 8;
 const BATCH: usize = 1_000;
 const PEAK: Duration = Duration::from_secs(6);
+/// Of requests at half the peak.
+const ROUNDS: usize = 5;
 /// For what is told besides.
 const SHORT: Duration = Duration::from_secs(4);
 
@@ -135,7 +138,7 @@ impl<'m> Stage<'m> {
         side.told(table, STARTS)?;
         let (group, callers) = (single(), Callers(CALLERS, PEAK));
         let mlflow = self.sound(&side, table, &group, "MLflow's scoring", &self.one.mlflow, callers)?;
-        self.half_the_peak(&side, mlflow.rate / 2.0, table)?;
+        self.half_the_peak(&side, table)?;
         let json = self.sound(&side, table, &group, "OIP as JSON", &self.one.json, callers)?;
         let short = Callers(CALLERS, SHORT);
         let binary = self.sound(&side, table, &group, "OIP with binary tensors", &self.one.binary, short)?;
@@ -225,17 +228,32 @@ impl<'m> Stage<'m> {
     }
 
     /// Requests that come at half the rate of the peak, to Trueline and to a server that does nothing: what the machine and
-    /// the load itself make them wait.
-    fn half_the_peak(&self, side: &Side, rate_per_s: f64, table: &mut Table) -> anyhow::Result<()> {
-        let (group, callers) = (single(), Callers(CALLERS, PEAK));
+    /// the load itself make them wait. A machine of others is not the same from one second to the next, so the peak is
+    /// looked for anew in each of several rounds, and what is told is the round in the middle.
+    fn half_the_peak(&self, side: &Side, table: &mut Table) -> anyhow::Result<()> {
+        let (group, callers) = (single(), Callers(CALLERS, SHORT));
         let Request::Http(bytes) = &self.one.mlflow else { anyhow::bail!("MLflow's scoring is HTTP/1.1") };
-        let idle = sides::open_loop(bare::idle_server(bytes.len())?, bytes, rate_per_s, callers)?;
-        table.add_load(&group, "a server that does nothing, open loop at half our peak", &idle);
-        let ours = side.open_loop(&self.one.mlflow, rate_per_s, callers)?;
-        let what = "MLflow's scoring, open loop at half the peak";
-        table.add_load(&group, what, &ours);
-        let p99 = ours.latency.quantile(0.99).as_secs_f64() * 1e3;
+        let idle = bare::idle_server(bytes.len())?;
+        let mut rounds = Vec::new();
+        for round in 1..=ROUNDS {
+            let half = side.send(&self.one.mlflow, Callers(CALLERS, SHORT / 2))?.rate_per_s() / 2.0;
+            let nothing = sides::open_loop(idle, bytes, half, Callers(CALLERS, SHORT / 2))?;
+            let ours = side.open_loop(&self.one.mlflow, half, callers)?;
+            for (who, load) in [("a server that does nothing", &nothing), ("MLflow's scoring", &ours)] {
+                let p99 = load.latency.quantile(0.99).as_secs_f64() * 1e3;
+                let what = format!("{who}, open loop at half our peak ({half:.0}/s), round {round}, p99");
+                table.add(&group, &what, p99, "ms");
+            }
+            rounds.push(ours);
+        }
+        rounds.sort_by_key(|load| load.latency.quantile(0.99));
+        let middle = &rounds[ROUNDS / 2];
+        let what = "MLflow's scoring, open loop at half the peak, the round in the middle";
+        table.add_load(&group, what, middle);
+        let p99 = middle.latency.quantile(0.99).as_secs_f64() * 1e3;
         table.add_with_budget(&group, &format!("{what}, its p99 again"), p99, "ms", OPEN_LOOP_P99_MS);
+        let failed: u64 = rounds.iter().map(|load| load.failed).sum();
+        ensure!(failed == 0, "{failed} requests failed at half the peak");
         Ok(())
     }
 
