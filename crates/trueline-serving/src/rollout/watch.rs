@@ -120,9 +120,66 @@ impl<T> Watch<T> {
 
     /// The `most` that wait for longest, and how many requests were left out since the last time.
     pub(crate) fn take(&self, most: usize) -> (Vec<T>, u64) {
+        let mut taken = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        if taken.seen.len() > most {
+            self.put_back(taken.seen.split_off(most));
+        }
+        (taken.seen, taken.overlooked)
+    }
+
+    /// Puts what was not wanted yet before what has come meanwhile, which is little: requests wait for no more than its being
+    /// moved. Should it be too much together, it is the later ones that are left out, as ever.
+    fn put_back(&self, mut rest: Vec<T>) {
+        let fits = MOST_WAITING.saturating_sub(rest.len());
+        // Room for all that may come is made before anybody waits.
+        rest.reserve(fits);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = most.min(waiting.seen.len());
-        let rest = waiting.seen.split_off(most);
-        (std::mem::replace(&mut waiting.seen, rest), std::mem::take(&mut waiting.overlooked))
+        let came = std::mem::take(&mut waiting.seen);
+        waiting.overlooked += came.len().saturating_sub(fits) as u64;
+        rest.extend(came.into_iter().take(fits));
+        waiting.seen = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(seen: std::ops::Range<usize>) -> Watch<usize> {
+        let watch = Watch::default();
+        seen.for_each(|n| watch.put(n));
+        watch
+    }
+
+    #[test]
+    fn those_that_wait_for_longest_are_taken_first_and_the_others_keep_their_turn() {
+        let watch = watch(0..5);
+        watch.overlook();
+        assert_eq!(watch.take(2), (vec![0, 1], 1));
+        watch.put(5);
+        assert_eq!(watch.take(3), (vec![2, 3, 4], 0));
+        assert_eq!(watch.take(9), (vec![5], 0));
+        assert_eq!(watch.take(9), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn what_came_while_some_were_taken_stands_behind_what_is_put_back() {
+        let watch = watch(7..9);
+        watch.put_back(vec![3, 4]);
+        assert_eq!(watch.take(9), (vec![3, 4, 7, 8], 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_whether_it_comes_to_a_full_list_or_while_some_were_taken() {
+        let full = watch(0..MOST_WAITING + 3);
+        let (taken, overlooked) = full.take(1);
+        assert_eq!((taken, overlooked), (vec![0], 3));
+        let (rest, _) = full.take(MOST_WAITING);
+        assert_eq!(rest.len(), MOST_WAITING - 1);
+        full.put(MOST_WAITING);
+        full.put(MOST_WAITING + 1);
+        full.put_back(rest);
+        let (all, overlooked) = full.take(MOST_WAITING);
+        assert_eq!((all.len(), all.last(), overlooked), (MOST_WAITING, Some(&MOST_WAITING), 1));
     }
 }
