@@ -153,34 +153,78 @@ fn a_request_that_takes_too_long_is_given_up() {
     assert_eq!(server.get("/api/v1/whoami").0, 200);
 }
 
+const WHOLE: &str = "GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+
+/// Sends this and reads what answers each `WHOLE` in it.
+fn ask_on(stream: &mut TcpStream, sent: &str) {
+    stream.write_all(sent.as_bytes()).unwrap();
+    sent.matches(WHOLE).for_each(|_| read_on(stream, b"\r\n\r\nOK"));
+}
+
+/// Reads up to this end, and no further, for the connection stays.
+fn read_on(stream: &mut TcpStream, end: &[u8]) {
+    let mut told = Vec::new();
+    while !told.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e} after {:?}", text(&told)));
+        told.extend_from_slice(&byte);
+    }
+}
+
+/// Sends this and waits until the server closes the connection, which it does not within 20 s otherwise.
+fn closes(mut stream: TcpStream, half: &str) {
+    stream.write_all(half.as_bytes()).unwrap();
+    let mut told = Vec::new();
+    stream.read_to_end(&mut told).unwrap_or_else(|e| panic!("{half:?} is waited for: {e}"));
+}
+
+/// A request whose answer has no body, and which has one itself.
+fn refused_with(length: &str, body: &str) -> String {
+    format!("POST /health HTTP/1.1\r\nhost: 127.0.0.1\r\n{length}\r\n\r\n{body}")
+}
+
 #[test]
 fn a_connection_that_brings_half_a_head_is_closed_and_one_that_rests_is_not() {
-    const WHOLE: &str = "GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
     let server = Server::start_with(&[("TRUELINE_HEAD_TIMEOUT", "1")]);
-    let ask = |stream: &mut TcpStream| {
-        stream.write_all(WHOLE.as_bytes()).unwrap();
-        let mut told = Vec::new();
-        while !told.ends_with(b"\r\n\r\nOK") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            told.extend_from_slice(&byte);
-        }
-    };
-    let closes = |mut stream: TcpStream, half: &str| {
-        stream.write_all(half.as_bytes()).unwrap();
-        // Otherwise it fails after 20 s.
-        let mut told = Vec::new();
-        stream.read_to_end(&mut told).unwrap_or_else(|e| panic!("{half:?} is waited for: {e}"));
-    };
     let mut resting = connect(&server);
-    ask(&mut resting);
+    ask_on(&mut resting, WHOLE);
     closes(connect(&server), "POST /endpoints/e/invo");
     closes(connect(&server), "PRI * HTTP/2.0\r\n");
     let mut asked_before = connect(&server);
-    ask(&mut asked_before);
+    ask_on(&mut asked_before, WHOLE);
     closes(asked_before, "GET /health HTTP/1.1\r\nx-slow: ");
     // It has rested for longer by now than a head may take.
-    ask(&mut resting);
+    ask_on(&mut resting, WHOLE);
+}
+
+#[test]
+fn half_a_head_that_comes_with_the_request_before_it_is_not_waited_for_either() {
+    let server = Server::start_with(&[("TRUELINE_HEAD_TIMEOUT", "1")]);
+    let counted = refused_with("content-length: 2", "{}");
+    let in_pieces = refused_with("transfer-encoding: chunked", "2\r\n{}\r\n0\r\n\r\n");
+    let mut resting = Vec::new();
+    for before in [WHOLE, &counted, &in_pieces, &format!("{counted}{WHOLE}")] {
+        closes(connect(&server), &format!("{before}GET /health HT"));
+        let mut whole = connect(&server);
+        ask_on(&mut whole, &format!("{before}{WHOLE}"));
+        resting.push(whole);
+    }
+    closes(connect(&server), "GET /heal");
+    resting.iter_mut().for_each(|stream| ask_on(stream, WHOLE));
+}
+
+#[test]
+fn a_body_that_is_read_on_after_its_answer_has_its_time() {
+    let server = Server::start_with(&[("TRUELINE_HEAD_TIMEOUT", "1")]);
+    let mut sending = connect(&server);
+    sending.write_all(refused_with("content-length: 4", "").as_bytes()).unwrap();
+    read_on(&mut sending, b"\r\n\r\n");
+    for piece in ["{ ", " }"] {
+        sending.write_all(piece.as_bytes()).unwrap();
+        // That takes as long as a head may.
+        closes(connect(&server), "GET /heal");
+    }
+    ask_on(&mut sending, WHOLE);
 }
 
 /// Sends a request whole and reads the answer, in lower case.

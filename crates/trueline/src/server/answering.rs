@@ -9,9 +9,9 @@
 //!
 //! What takes long is no work for these threads, since the other connections of one would wait for it: see `apart`.
 
-use super::heads::{Heads, Requests};
+use super::heads::Heads;
 use super::http::App;
-use axum::body::Body;
+use super::requests::Requests;
 use axum::extract::Request;
 use futures::FutureExt as _;
 use hyper::body::Incoming;
@@ -220,7 +220,7 @@ impl Answering {
         let Self { app, mut stopping, working: _working, .. } = self;
         let answer = service_fn(move |request: Request<Incoming>| {
             // Moved about by whoever takes it, so it lies where it need not move.
-            let answer = Box::pin(app.clone().answer(request.map(Body::new)));
+            let answer = Box::pin(app.clone().answer(requests.take(request)));
             requests.answered_by(answer.map(Ok::<_, Infallible>))
         });
         let builder = Builder::new(TokioExecutor::new());

@@ -20,6 +20,7 @@ mod offline;
 mod origin;
 mod patience;
 mod ready;
+mod requests;
 mod sittings;
 mod webhooks;
 
