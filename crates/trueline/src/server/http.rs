@@ -2,6 +2,7 @@
 //! metrics, and the routes that need no session.
 
 use super::apart::STOPPING;
+use super::compressed::{compressed, compressing};
 use super::exposition;
 use super::limits::{self, Gate, Limits};
 use super::linger::lingering;
@@ -13,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -24,7 +25,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tower::ServiceExt;
-use tower_http::compression::CompressionLayer;
 use trueline_flows::{Access, CommonThreads, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
 use trueline_inference::{Alone, Wires};
@@ -76,7 +76,7 @@ impl Control {
             .merge(trueline_rest::router(rest))
             .merge(trueline_web::router(web));
         let readiness = Readiness::new(ledger.clone());
-        let faces = faces.layer(CompressionLayer::new().compress_when(is_page));
+        let faces = compressing(faces);
         let gate = Gate::new(limits, limits::unavailable_control, None);
         Self { access, ledger, readiness, faces: faces.layer(from_fn_with_state(gate, limits::admit)) }
     }
@@ -284,7 +284,7 @@ async fn control(door: &Door, project: String, id: String, mut request: Request)
         let entry = Entry(control.access.enter(credentials, &project).await.map_err(Arc::new));
         request.extensions_mut().insert(entry);
         let Ok(response) = control.faces.clone().oneshot(request).await;
-        response
+        compressed(response).await
     });
     answered.await.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response())
 }
@@ -333,12 +333,6 @@ fn take_project(request: &mut Request<Body>) -> String {
 
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-/// Pages and their files are worth compressing; artifacts mostly are compressed, and JSON of a loopback client need not be.
-fn is_page(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    ["text/html", "text/css", "text/javascript", "image/svg+xml"].iter().any(|page| kind.starts_with(page))
 }
 
 fn split_project(uri: &Uri) -> Option<(String, Uri)> {

@@ -6,6 +6,7 @@ mod answering;
 mod apart;
 mod assemble;
 mod collections;
+mod compressed;
 mod control;
 mod data_dir;
 mod exposition;
