@@ -13,8 +13,8 @@ use trueline_predictions::{
 };
 use trueline_serving::rollout::{Beside, Drawn};
 use trueline_serving::{
-    Admission, Answer, Ask, Cause, Cost, DataPlane, FeatureSource, Frame, LogMode, Predictions, QUICK_ROWS,
-    Served, ServingError,
+    Admission, Answer, Ask, Cause, Cost, DataPlane, FeatureSource, FoundEndpoint, Frame, LogMode,
+    Predictions, Served, ServingError,
 };
 use trueline_tensors::{Tensor, Values};
 
@@ -117,25 +117,26 @@ impl Predictor {
     /// # Errors
     /// [`PredictError`].
     pub async fn predict(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
-        if self.is_short(&request) {
-            return self.predict_here(request).await;
+        let endpoint = self.plane.find(&request.project, &request.endpoint)?;
+        if !endpoint.computes_long(request.frame.rows()) {
+            return self.predict_here(endpoint, request).await;
         }
         let own = self.clone();
         // In a box, so that short ones don't carry the room about that this needs.
-        let predicted = Box::pin(self.common.run(async move { own.predict_here(request).await })).await;
+        let predicted =
+            Box::pin(self.common.run(async move { own.predict_here(endpoint, request).await })).await;
         predicted.unwrap_or_else(|| Err(ServingError::Busy("the server is stopping".to_owned()).into()))
     }
 
-    /// Whether no other request is held up by this one where it came.
-    fn is_short(&self, request: &PredictionRequest) -> bool {
-        request.frame.rows() <= QUICK_ROWS && !self.plane.computes_long(&request.project, &request.endpoint)
-    }
-
-    async fn predict_here(&self, request: PredictionRequest) -> Result<Predicted, PredictError> {
+    async fn predict_here(
+        &self,
+        endpoint: FoundEndpoint,
+        request: PredictionRequest,
+    ) -> Result<Predicted, PredictError> {
         let asked = Instant::now();
         let received_at_ms = self.sources.now();
         let at_ms = request.event_time_ms.unwrap_or(received_at_ms);
-        let mut answer = self.ask(&request, at_ms).await?;
+        let mut answer = self.ask(&endpoint, &request, at_ms).await?;
         let shadow = answer.shadow.take();
         let features_us = u64::try_from(answer.features_took.as_micros()).unwrap_or(u64::MAX);
         let queued_us = u64::try_from(answer.batched.queued.as_micros()).unwrap_or(u64::MAX);
@@ -187,10 +188,14 @@ impl Predictor {
         kept
     }
 
-    async fn ask(&self, request: &PredictionRequest, at_ms: Millis) -> Result<Answer, ServingError> {
+    async fn ask(
+        &self,
+        endpoint: &FoundEndpoint,
+        request: &PredictionRequest,
+        at_ms: Millis,
+    ) -> Result<Answer, ServingError> {
         let ask = Ask {
-            project: &request.project,
-            endpoint: &request.endpoint,
+            endpoint,
             version: request.version,
             frame: &request.frame,
             sticky: request.key.as_deref(),

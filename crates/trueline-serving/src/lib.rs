@@ -65,7 +65,7 @@ pub use log_rules::{KeepLog, LogRules, LogShare, Redaction, SampleBy};
 pub use meters::{BOUNDS_US, Metered, Meters, Times};
 pub use mlmodel::{Flavor, InputExample, MlModel, RawSignature};
 pub use model::{LoadedModel, ModelFile, ModelLoader, ModelSpec, QUICK_ROWS};
-pub use plane::{Admission, Answer, Ask, DataPlane};
+pub use plane::{Admission, Answer, Ask, DataPlane, FoundEndpoint};
 pub use predictions::Predictions;
 pub use recent::{Errors, Lately, Quantiles, Stretch};
 pub use rehearsal::{RehearsalFailure, RehearsalReport, Rehearsed, RehearsedRow};

@@ -140,9 +140,9 @@ impl LoadedModel {
         self.signature.names().filter(|_| self.feature_views.is_empty())
     }
 
-    /// Whether it may compute for long, on the thread that asks it.
-    pub(crate) fn computes_long(&self) -> bool {
-        self.runtime.computes_long()
+    /// Whether it may compute for long over so many rows, on the thread that asks it.
+    pub(crate) fn computes_long(&self, rows: usize) -> bool {
+        rows > QUICK_ROWS || self.runtime.computes_long(rows)
     }
 
     /// Whether asking it is mostly waiting for a worker or a queue, and not computing on the thread that asks.
@@ -208,12 +208,13 @@ impl LoadedModel {
         (answer, batched)
     }
 
-    /// The runtime's answer; many rows hold up none of the requests that wait for this thread.
+    /// The runtime's answer; what takes long holds up none of the requests that wait for this thread.
     async fn compute(&self, frame: &Frame, deadline: Option<Instant>) -> Result<Predictions, RunError> {
         let answer = self.runtime.predict(&self.signature, frame, deadline);
         match Handle::try_current() {
             Ok(handle)
-                if frame.rows() > QUICK_ROWS && handle.runtime_flavor() == RuntimeFlavor::MultiThread =>
+                if self.computes_long(frame.rows())
+                    && handle.runtime_flavor() == RuntimeFlavor::MultiThread =>
             {
                 tokio::task::block_in_place(|| handle.block_on(answer))
             }

@@ -1,6 +1,7 @@
 //! The data plane: endpoints with loaded models behind one atomic pointer. A request reads it without a lock; a change
 //! loads first, then swaps, then persists. It knows no database.
 
+mod found;
 mod loading;
 
 use crate::batching::Batched;
@@ -20,6 +21,7 @@ use crate::served::Served;
 use crate::snapshot::{Access, EndpointSnapshot, Snapshot};
 use crate::status::{EndpointStatus, Readiness};
 use arc_swap::ArcSwap;
+pub use found::FoundEndpoint;
 use loading::known;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,10 +34,8 @@ use trueline_tensors::Tensor;
 
 /// A request to an endpoint.
 pub struct Ask<'a> {
-    /// The project's name.
-    pub project: &'a str,
-    /// The endpoint's name.
-    pub endpoint: &'a str,
+    /// The endpoint, as it was found.
+    pub endpoint: &'a FoundEndpoint,
     /// The version that is wanted, whatever the weights say; a rollout takes no notice of such a request.
     pub version: Option<i64>,
     /// The input.
@@ -243,17 +243,16 @@ impl DataPlane {
     /// before the model did ([`ServingError::TimedOut`]), in which case the request never gets there.
     ///
     /// # Errors
-    /// [`ServingError::NotFound`] without the endpoint.
+    /// [`ServingError::NotFound`] without the version that is wanted.
     pub async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, ServingError> {
-        let endpoint = self.inner.live.load().endpoint(ask.project, ask.endpoint).map(Arc::clone);
-        let endpoint = endpoint.ok_or_else(|| self.does_not_answer(ask.project, ask.endpoint))?;
+        let endpoint = &*ask.endpoint.0;
         let picked = match ask.version {
             None => endpoint.pick(ask.sticky, ask.lot),
             Some(version) => endpoint.named(version).ok_or_else(|| {
                 endpoint.meters.refuse(Cause::Unreadable, Instant::now());
                 ServingError::NotFound(format!(
                     "version {version} does not answer for endpoint `{}`: leave the version out, or deploy it",
-                    ask.endpoint
+                    endpoint.snapshot.name
                 ))
             })?,
         };
@@ -268,7 +267,7 @@ impl DataPlane {
                     began = Instant::now();
                     model
                 }
-                Err(error) => return Ok(unwoken(&endpoint, &picked, ask.frame, error)),
+                Err(error) => return Ok(unwoken(endpoint, &picked, ask.frame, error)),
             },
         };
         let features = match model.feature_views() {
@@ -297,21 +296,6 @@ impl DataPlane {
         let log_rules = endpoint.log_rules.clone();
         let drawn = picked.drawn();
         Ok(Answer { served, log_rules, features, features_took, batched, drawn, predictions, shadow })
-    }
-
-    fn does_not_answer(&self, project: &str, endpoint: &str) -> ServingError {
-        match self.why_left_out(project, endpoint) {
-            Some(reason) => {
-                self.refused(project, endpoint, Cause::NotLoaded);
-                ServingError::NotLoaded(format!(
-                    "endpoint `{endpoint}` can't answer until its model can be loaded: {reason}"
-                ))
-            }
-            None => ServingError::NotFound(format!(
-                "no endpoint `{endpoint}` answers in project `{project}`: deploy a version to it with \
-                 `trueline endpoint deploy`"
-            )),
-        }
     }
 
     /// Why an endpoint that should answer does not, if there is one: its models can't be loaded, or not again.
@@ -369,13 +353,6 @@ impl DataPlane {
         let live = self.inner.live.load();
         let variants = live.endpoint(project, endpoint).map(|e| e.variants.as_slice()).unwrap_or_default();
         variants.iter().filter_map(|v| v.slot.card().cloned()).collect()
-    }
-
-    /// Whether a version behind an endpoint may compute for long, on the thread that asks it.
-    #[must_use]
-    pub fn computes_long(&self, project: &str, endpoint: &str) -> bool {
-        let live = self.inner.live.load();
-        live.endpoint(project, endpoint).is_some_and(|e| e.variants.iter().any(|v| v.slot.computes_long()))
     }
 
     /// The header that makes callers of an endpoint stay with one variant.

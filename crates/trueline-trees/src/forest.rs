@@ -236,6 +236,11 @@ impl Forest {
         self.spans.len()
     }
 
+    /// The steps that a row takes at most.
+    pub(crate) fn steps(&self) -> usize {
+        walk::steps(&self.spans)
+    }
+
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let nodes = match &self.nodes {

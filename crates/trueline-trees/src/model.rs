@@ -187,6 +187,12 @@ impl Model {
         &self.intercept
     }
 
+    /// The steps from node to node that a row takes at most: the depths of all trees together. What a row costs grows with them,
+    /// also where many rows are scored without a walk.
+    pub fn steps(&self) -> usize {
+        self.forest.steps()
+    }
+
     /// Bytes that the model takes on the heap. An estimate: what the allocator adds is not counted.
     pub fn heap_bytes(&self) -> usize {
         let text = |s: &String| size_of::<String>() + s.capacity();

@@ -15,6 +15,11 @@ pub(crate) struct Span {
     pub(crate) group: u32,
 }
 
+/// The steps that a row takes at most, through all trees.
+pub(crate) fn steps(spans: &[Span]) -> usize {
+    spans.iter().map(|span| span.depth as usize).sum()
+}
+
 /// Trees laid out such that one array holds all nodes, and a leaf steps to itself: lanes that have arrived stay where
 /// they are, and the loop needs no branch.
 pub(crate) trait Trees {

@@ -104,9 +104,9 @@ impl Slot {
         self.model.load().as_ref().is_some_and(|model| Arc::strong_count(model) > 1)
     }
 
-    /// Whether it may compute for long, on the thread that asks it, or has to be loaded first.
-    pub(crate) fn computes_long(&self) -> bool {
-        self.model.load().as_ref().is_none_or(|model| model.computes_long())
+    /// Whether it may compute for long over so many rows, on the thread that asks it, or has to be loaded first.
+    pub(crate) fn computes_long(&self, rows: usize) -> bool {
+        self.model.load().as_ref().is_none_or(|model| model.computes_long(rows))
     }
 
     /// What it takes of memory while it is loaded, as it was last measured.

@@ -132,9 +132,8 @@ impl DataPlane {
         endpoint: &str,
         deadline: Option<Instant>,
     ) -> Result<(), ServingError> {
-        let found = self.inner.live.load().endpoint(project, endpoint).map(Arc::clone);
-        let found = found.ok_or_else(|| self.does_not_answer(project, endpoint))?;
-        for variant in &found.variants {
+        let found = self.find(project, endpoint)?;
+        for variant in &found.0.variants {
             if variant.slot.ask(Instant::now()).is_none() {
                 self.inner.cache.wake(&variant.slot, deadline).await?;
             }

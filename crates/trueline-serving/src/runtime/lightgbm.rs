@@ -1,6 +1,6 @@
 //! LightGBM's text models, scored here bit for bit as the library does.
 
-use super::{RunError, Runtime, Unloadable, of_numbers};
+use super::{RunError, Runtime, Unloadable, of_numbers, walks_long};
 use crate::card::TensorCard;
 use crate::frame::Frame;
 use crate::predictions::Predictions;
@@ -20,6 +20,8 @@ pub(crate) fn is_text(class: Option<&str>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Lightgbm {
     model: Model,
+    /// The steps that a row takes through it.
+    steps: usize,
 }
 
 impl Lightgbm {
@@ -31,7 +33,7 @@ impl Lightgbm {
                     .to_owned(),
             ));
         }
-        Ok(Self { model })
+        Ok(Self { steps: model.steps(), model })
     }
 
     /// The names of its features; none when LightGBM made them up.
@@ -75,5 +77,9 @@ impl Runtime for Lightgbm {
 
     fn heap_bytes(&self) -> usize {
         self.model.heap_bytes()
+    }
+
+    fn computes_long(&self, rows: usize) -> bool {
+        walks_long(self.steps, rows)
     }
 }

@@ -113,7 +113,7 @@ impl Runtime for Onnx {
         self.model.heap_bytes()
     }
 
-    fn computes_long(&self) -> bool {
+    fn computes_long(&self, _: usize) -> bool {
         true
     }
 }

@@ -1,6 +1,6 @@
 //! XGBoost's models, scored here bit for bit as the library does.
 
-use super::{RunError, Runtime, Unloadable, of_numbers};
+use super::{RunError, Runtime, Unloadable, of_numbers, walks_long};
 use crate::card::TensorCard;
 use crate::frame::Frame;
 use crate::predictions::Predictions;
@@ -41,6 +41,8 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Trees {
     model: Model,
+    /// The steps that a row takes through it.
+    steps: usize,
     answer: Answer,
     /// Whether rounds after the best one are left out, as the scikit-learn wrappers do after early stopping.
     to_best: bool,
@@ -56,7 +58,7 @@ impl Trees {
             }
             _ => Answer::Values,
         };
-        Ok(Self { model, answer, to_best: class != "Booster" })
+        Ok(Self { steps: model.steps(), model, answer, to_best: class != "Booster" })
     }
 }
 
@@ -96,6 +98,10 @@ impl Runtime for Trees {
 
     fn heap_bytes(&self) -> usize {
         self.model.heap_bytes()
+    }
+
+    fn computes_long(&self, rows: usize) -> bool {
+        walks_long(self.steps, rows)
     }
 }
 

@@ -228,8 +228,7 @@ pub(crate) async fn ask(
     deadline: Option<Instant>,
 ) -> Result<Answer, ServingError> {
     let ask = Ask {
-        project: PROJECT,
-        endpoint,
+        endpoint: &plane.find(PROJECT, endpoint)?,
         version: None,
         frame: &row(),
         sticky: None,

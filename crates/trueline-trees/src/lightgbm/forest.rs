@@ -172,6 +172,11 @@ impl Forest {
         self.blocks.is_some()
     }
 
+    /// The steps that a row takes at most.
+    pub(super) fn steps(&self) -> usize {
+        walk::steps(&self.spans)
+    }
+
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         let nodes = match &self.nodes {
