@@ -78,7 +78,8 @@ impl Difference {
             (Json::Number(a), Json::Number(b)) if a.is_f64() || b.is_f64() => {
                 let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
                 let by = (a - b).abs();
-                Self { differs: !tolerance.allows(a, by), in_kind: false, by }
+                // Farther apart than there are numbers is as far as there are: what is kept of it is a number.
+                Self { differs: !tolerance.allows(a, by), in_kind: false, by: by.min(f64::MAX) }
             }
             (Json::Array(a), Json::Array(b)) if a.len() == b.len() => {
                 a.iter().zip(b).map(|(a, b)| Self::of(a, b, tolerance)).fold(Self::default(), Self::and)
@@ -180,6 +181,12 @@ mod tests {
         assert!(!differs(&json!(1), &json!(1.05)), "a number and a float are numbers");
         assert!(differs(&json!("late"), &json!("on time")) && differs(&json!(true), &json!(1)));
         assert!(!differs(&json!(null), &json!(null)) && differs(&json!(null), &json!(0.0)));
+    }
+
+    #[test]
+    fn numbers_that_are_farther_apart_than_there_are_numbers_have_a_distance() {
+        let apart = Difference::of(&json!(1e308), &json!(-1e308), NEAR);
+        assert_eq!((apart.differs, apart.by), (true, f64::MAX));
     }
 
     #[test]

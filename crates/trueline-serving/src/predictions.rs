@@ -3,6 +3,9 @@
 use serde_json::Value as Json;
 use trueline_tensors::{Tensor, Values};
 
+/// A power of two by which numbers are made so small that there is a sum of all of an answer.
+const SMALL: f64 = f64::from_bits((1_023 - 100) << 52);
+
 /// The answer to one request, in the form that the model gave it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Predictions {
@@ -107,15 +110,23 @@ impl Predictions {
             return f64::NAN;
         };
         let width = tensor.width().max(1);
-        let value = |at| tensor.values().number(at).unwrap_or(f64::NAN);
-        let row = |row: usize| match width {
-            1 => value(row),
-            many => {
-                let weighted = (0..many).map(|class| class as f64 * value(row * many + class));
-                weighted.sum::<f64>() / (many - 1) as f64
-            }
+        let of = |scale: f64| {
+            let value = |at| tensor.values().number(at).unwrap_or(f64::NAN) * scale;
+            let row = |row: usize| match width {
+                1 => value(row),
+                many => {
+                    let weighted = (0..many).map(|class| class as f64 * value(row * many + class));
+                    weighted.sum::<f64>() / (many - 1) as f64
+                }
+            };
+            (0..tensor.rows()).map(row).sum::<f64>() / tensor.rows() as f64
         };
-        (0..tensor.rows()).map(row).sum::<f64>() / tensor.rows() as f64
+        let mean = of(1.0);
+        if mean.is_finite() || tensor.rows() == 0 || !self.is_finite() {
+            return mean;
+        }
+        // Numbers near the largest have a mean, though their sum is none.
+        (of(SMALL) / SMALL).clamp(f64::MIN, f64::MAX)
     }
 }
 
@@ -159,6 +170,9 @@ mod tests {
         assert_eq!(Predictions::column(Values::Bool(vec![true, false])).mean(), 0.5);
         assert_eq!(Predictions::column(Values::Uint8(vec![3, 4])).mean(), 3.5);
         assert_eq!(Predictions::array(vec![1, 3], Values::Fp64(vec![0.0, 0.5, 0.5])).mean(), 0.75);
+        let large = |values: [f64; 2]| Predictions::column(Values::Fp64(values.to_vec())).mean();
+        assert_eq!((large([1e308, 1e308]), large([f64::MAX, f64::MIN])), (1e308, 0.0));
+        assert!(!large([f64::INFINITY, 1.0]).is_finite() && large([f64::NAN, 1.0]).is_nan());
         assert!(Predictions::Json(json!("x")).mean().is_nan());
         assert!(Predictions::column(Values::Fp32(vec![])).mean().is_nan());
     }

@@ -10,6 +10,10 @@ use trueline_stats::sequential::{AllocatedDifference, Arm, BoundedMean, Interval
 
 /// Predictions of the baseline from which a relative margin is taken.
 const FIRST_SEEN: u64 = 200;
+/// Predictions beyond this, either way, are taken as this where a margin is fixed: the sum of the first ones is a number then.
+const LARGEST: f64 = f64::MAX / 256.0;
+/// The widest margin, in units of the width: nothing can move the mean by more than one of them.
+const WIDEST: f64 = 1e6;
 /// So many predictions out of range, as a share of all, and nothing is said to be safe.
 const MOST_OUTSIDE: f64 = 0.01;
 
@@ -62,11 +66,13 @@ impl MeanTest {
             return self.effect.observe(arm, value, share);
         }
         if arm == Arm::Champion {
-            self.first = (self.first.0 + 1, self.first.1 + prediction);
+            self.first = (self.first.0 + 1, self.first.1 + prediction.clamp(-LARGEST, LARGEST));
             if self.first.0 == FIRST_SEEN {
                 #[allow(clippy::cast_precision_loss)]
                 let mean = self.first.1 / self.first.0 as f64;
-                self.margin = Some(self.shift.max(self.relative * mean.abs()) / self.width);
+                let margin = self.shift.max(self.relative * mean.abs()) / self.width;
+                // It is told in the predictions' own unit, too, where it must be a number as well.
+                self.margin = Some(margin.min(WIDEST).min(f64::MAX / self.width.max(1.0)));
             }
         }
         Ok(())

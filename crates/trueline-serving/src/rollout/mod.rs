@@ -8,6 +8,8 @@
 //!                                            └─► store     one write: the route, the decision, its numbers
 //! ```
 
+#[cfg(test)]
+mod any_number_tests;
 mod course;
 mod evidence;
 mod loss;
