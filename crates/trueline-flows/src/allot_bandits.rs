@@ -133,6 +133,10 @@ impl TrialKind for Bandit {
     }
 
     fn look(&self, evidence: &mut BanditEvidence) -> Result<BanditReport, ServingError> {
+    fn lose_batch(evidence: &mut BanditEvidence) {
+        evidence.lose_batch();
+    }
+
         evidence.look(self).map_err(broken)
     }
 

@@ -119,6 +119,10 @@ impl TrialKind for Rollout {
         Ok(())
     }
 
+    fn lose_batch(evidence: &mut Evidence) {
+        evidence.lose_batch();
+    }
+
     fn look(&self, evidence: &mut Evidence) -> Result<Report, ServingError> {
         evidence.look().map_err(broken)
     }

@@ -109,6 +109,9 @@ pub trait TrialKind: Clone + PartialEq + fmt::Debug + Send + Sync + Sized + 'sta
         seen: Self::Seen,
     ) -> Result<(), ServingError>;
 
+    /// Says in the evidence that a batch of a server is no part of it, since it could not be read.
+    fn lose_batch(evidence: &mut Self::Evidence);
+
     /// What all of it says.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use trueline_db::{Migration, Module};
 /// Serving's part of the schema.
 pub const MODULE: Module = Module {
     name: "serving",
-    migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE, BANDITS, TRIALS],
+    migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE, BANDITS, TRIALS, SET_ASIDE],
 };
 
 const FIRST: Migration = Migration {
@@ -191,3 +191,7 @@ CREATE TABLE trial_batches (
 );
 ",
 };
+
+/// Why a batch is no part of the evidence of its trial, where it could not be taken in; null while it waits.
+const SET_ASIDE: Migration =
+    Migration { version: 8, sql: "ALTER TABLE trial_batches ADD COLUMN set_aside TEXT;" };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use trueline_identity::Project;
 use trueline_ledger::Millis;
 use trueline_serving::ServingError;
-use trueline_serving::trial::{Hold, Kept, Lease, Outgoing, Position, Positions};
+use trueline_serving::trial::{Batch, Hold, Kept, Lease, Outgoing, Position, Positions, SetAside};
 
 /// How often what was seen is written down, in milliseconds.
 const SAVE: Millis = 1_000;
@@ -47,6 +47,8 @@ struct Judging<T: TrialKind> {
     numbers: Option<T::Numbers>,
     saved_at_ms: Millis,
     unsaved: bool,
+    /// Batches that could not be taken in since it was written down last.
+    aside: Vec<SetAside>,
 }
 
 impl<T: TrialKind> Desk<T> {
@@ -106,16 +108,16 @@ impl<T: TrialKind> Desk<T> {
             }
             // It may be a hundred thousand requests, which would keep others from being answered.
             tokio::task::block_in_place(|| {
-                let mut waiting = waiting.into_iter();
-                waiting.try_for_each(|b| judging.take_in(trial, &b.server, b.position, b.seen))
-            })?;
+                waiting.into_iter().for_each(|batch| judging.take_in_batch(trial, batch));
+            });
             if began.elapsed() >= READING {
                 return Ok(Ok(()));
             }
         }
         while let Some(own) = self.unsent.pop_front() {
             if own.position.batch > judging.own(shared.server()).batch {
-                judging.take_in(trial, shared.server(), own.position.clone(), own.seen()?)?;
+                let (server, seen) = (shared.server().to_owned(), own.seen().map_err(|e| e.to_string()));
+                judging.take_in_batch(trial, Batch { server, position: own.position, seen });
             }
         }
         let memory = &mut self.memory;
@@ -209,7 +211,8 @@ impl<T: TrialKind> Judging<T> {
         if positions.is_empty() && !cursor.is_empty() {
             positions.insert(own.to_owned(), Position { cursor, ..Position::default() });
         }
-        Ok(Self { lease, evidence, positions, numbers: None, saved_at_ms: 0, unsaved: false })
+        let (numbers, aside) = (None, Vec::new());
+        Ok(Self { lease, evidence, positions, numbers, saved_at_ms: 0, unsaved: false, aside })
     }
 
     fn own(&self, server: &str) -> Position {
@@ -230,6 +233,27 @@ impl<T: TrialKind> Judging<T> {
         self.positions.insert(server.to_owned(), position);
         (self.numbers, self.unsaved) = (None, true);
         Ok(())
+    }
+
+    /// Takes in a batch; one that can't be is set aside, and keeps those behind it from nothing. That it is missing is told,
+    /// since it may be missing for what it showed.
+    fn take_in_batch(&mut self, trial: &T, batch: Batch<T::Seen>) {
+        let Batch { server, position, seen } = batch;
+        let number = position.batch;
+        let taken = seen
+            .and_then(|seen| self.take_in(trial, &server, position.clone(), seen).map_err(|e| e.to_string()));
+        let Err(reason) = taken else { return };
+        tracing::warn!(
+            trial = trial.key().id,
+            server,
+            batch = number,
+            reason,
+            "what a server saw can't be read, and is lost for the judgement: nothing is promoted without a person"
+        );
+        T::lose_batch(&mut self.evidence);
+        self.positions.insert(server.clone(), position);
+        self.aside.push(SetAside { server, number, reason });
+        (self.numbers, self.unsaved) = (None, true);
     }
 
     fn take_in_own(&mut self, trial: &T, with: &Sits, memory: &mut T::Memory) -> Result<(), ServingError> {
@@ -271,12 +295,13 @@ impl<T: TrialKind> Judging<T> {
         }
         let numbers = tokio::task::block_in_place(|| self.look(trial))?;
         let (shared, seen) = (&with.parts.evidence, (&self.evidence, &numbers));
-        if !shared.save(&self.lease, seen, &self.positions).await? {
+        if !shared.save(&self.lease, seen, &self.positions, &self.aside).await? {
             let id = trial.key().id;
             tracing::warn!(trial = id, "another server judges by now; it goes on from what was written down");
             return Ok(false);
         }
         (self.saved_at_ms, self.unsaved) = (with.sources.now(), false);
+        self.aside.clear();
         Ok(true)
     }
 }

@@ -80,3 +80,23 @@ async fn what_can_not_be_taken_in_whole_is_not_taken_in_at_all() {
     assert_eq!(judging.look(&trial).unwrap().tally.rewards, 0);
     assert_eq!(judging.own("other"), Position::default());
 }
+
+#[tokio::test]
+async fn a_batch_that_can_not_be_taken_in_is_told_and_those_behind_it_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trial, mut judging) = (bandit(), judging(&folder).await);
+    let batch = |number: i64, seen: Result<BanditSeen, String>| {
+        let position = Position { batch: number, ..Position::default() };
+        Batch { server: "other".to_owned(), position, seen }
+    };
+    judging.take_in_batch(&trial, batch(1, Err("it is no JSON, at column 1".to_owned())));
+    judging.take_in_batch(&trial, batch(2, Ok(seen(7, 1))));
+    judging.take_in_batch(&trial, batch(3, Ok(seen(1, 2))));
+    let numbers = judging.look(&trial).unwrap();
+    assert_eq!((numbers.tally.unreadable_batches, numbers.tally.rewards), (2, 1), "there is no arm 7");
+    assert!(numbers.words().contains("2 batches of other servers"), "{}", numbers.words());
+    assert_eq!(judging.own("other").batch, 3);
+    let aside: Vec<_> = judging.aside.iter().map(|one| (one.server.as_str(), one.number)).collect();
+    assert_eq!(aside, [("other", 1), ("other", 2)]);
+    assert!(judging.unsaved);
+}

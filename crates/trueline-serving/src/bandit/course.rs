@@ -37,7 +37,8 @@ pub struct BanditProgress {
 }
 
 /// What is to be done now. An arm that is known to be the best goes first; then the end of its time; then new shares, when
-/// there were the time and the rewards for it and one of them would change by what was declared.
+/// there were the time and the rewards for it and one of them would change by what was declared. Where rewards were lost that
+/// nobody could read, they may be missing for what they were: the best arm is proposed to a person then, whatever was declared.
 #[must_use]
 pub fn decide(
     plan: &BanditPlan,
@@ -45,7 +46,8 @@ pub fn decide(
     report: &BanditReport,
     now: Millis,
 ) -> BanditMove {
-    match (report.settled, plan.finish.then) {
+    let then = if report.tally.unreadable_batches == 0 { plan.finish.then } else { Then::Propose };
+    match (report.settled, then) {
         (Some(arm), Then::Promote) => return BanditMove::Finish(arm),
         (Some(arm), Then::Propose) if progress.state == BanditState::Running => {
             return BanditMove::Propose(arm);
@@ -117,6 +119,10 @@ mod tests {
         let told = BanditProgress { state: BanditState::Proposed, ..progress() };
         assert_eq!(decide(&propose, &told, &settled, 60_000), BanditMove::Allot(vec![9_500, 500]));
         assert_eq!(decide(&promote, &told, &settled, 1), BanditMove::Finish(0));
+        let tally = Tally { unreadable_batches: 1, ..Tally::default() };
+        let lost = BanditReport { tally, ..settled.clone() };
+        assert_eq!(decide(&promote, &progress(), &lost, 1), BanditMove::Propose(0), "a person looks at it");
+        assert_eq!(decide(&promote, &told, &lost, 1), BanditMove::Stay);
         let end = propose.deadline(0);
         assert_eq!(decide(&propose, &told, &settled, end), BanditMove::Expire);
     }

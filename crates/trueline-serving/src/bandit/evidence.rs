@@ -123,6 +123,11 @@ impl BanditEvidence {
         (server, seen): (&str, &UnitReward),
         shares: &[u32],
     ) -> Result<(), StatsError> {
+    /// Says that a batch of another server could not be read.
+    pub fn lose_batch(&mut self) {
+        self.tally.unreadable_batches += 1;
+    }
+
         let reward = match (seen.outcome, plan.without_label) {
             (UnitOutcome::Rewarded(reward), _) => reward,
             (UnitOutcome::Failed | UnitOutcome::WithoutLabel, WithoutLabel::Worst) => 0.0,

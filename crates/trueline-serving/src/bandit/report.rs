@@ -18,6 +18,9 @@ pub struct Tally {
     pub repeated: u64,
     /// Predictions whose label, answer or key can't be used.
     pub unusable: u64,
+    /// Batches of other servers that could not be read: their rewards are in none of these numbers, so no arm is made the only
+    /// one without a person.
+    pub unreadable_batches: u64,
 }
 
 /// What is known of an arm.
@@ -72,6 +75,12 @@ impl BanditReport {
                 .map_or_else(|| "no rewards yet".to_owned(), |m| format!("mean {m:.4} of {}", a.rewards));
             format!("{}: {mean}, best with {:.1} %", a.version, a.probability_best * 100.0)
         };
-        self.arms.iter().map(arm).collect::<Vec<_>>().join("; ")
+        let lost = match self.tally.unreadable_batches {
+            0 => None,
+            many => {
+                Some(format!("without the rewards of {many} batches of other servers that can't be read"))
+            }
+        };
+        self.arms.iter().map(arm).chain(lost).collect::<Vec<_>>().join("; ")
     }
 }

@@ -47,6 +47,9 @@ pub struct Progress {
 /// 1/√alpha: half the way (in its logarithm) to a rollback is no time for it. After a shadow it is given only once that has
 /// shown both of its shares to be within limits. That is a matter of prudence; the error bounds hold however the steps are
 /// taken.
+///
+/// They don't hold where something was lost for what it showed, and nobody knows why a batch can't be read. Then the rest is
+/// still good for taking a version off, which is the safe side; to promote it is left to a person.
 #[must_use]
 pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) -> Move {
     if report.verdict == Verdict::RollBack {
@@ -62,7 +65,8 @@ pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) ->
             (true, ..) if shown(report) => return Move::Step(0),
             (true, ..) => {}
             (false, false, _) => return Move::Step(progress.step + 1),
-            (false, true, Verdict::Promote) => return Move::Promote,
+            (false, true, Verdict::Promote) if report.unreadable_batches == 0 => return Move::Promote,
+            (false, true, Verdict::Promote) => return Move::Hold,
             (false, true, _) => {}
         }
     }

@@ -45,6 +45,26 @@ fn a_good_candidate_goes_through_its_steps_and_is_promoted() {
 }
 
 #[test]
+fn where_a_batch_was_lost_a_person_promotes_and_harm_still_takes_the_version_off() {
+    let plan = quick();
+    let good = run(&plan, 1, GOOD, 400, 600, None).report;
+    let last = Progress { step: 2, in_step: 50, ..AT_START };
+    assert_eq!(decide(&plan, &last, &good, 10_000), Move::Promote);
+    let lost = Report { unreadable_batches: 2, ..good };
+    assert_eq!(decide(&plan, &last, &lost, 10_000), Move::Hold);
+    let names = Names { baseline: "m/3".into(), candidate: "m/4".into() };
+    let words = explain(Move::Hold, &plan, &lost, &names);
+    assert!(
+        words.starts_with("the numbers are not all that was seen, so a person decides: 2 batches"),
+        "{words}"
+    );
+    assert_eq!(decide(&plan, &Progress { held: true, ..last }, &lost, 20_000), Move::Stay, "it is held once");
+
+    let bad = run(&plan, 2, Nature { failures: 0.08, ..GOOD }, 400, 600, None).report;
+    assert_eq!(decide(&plan, &last, &Report { unreadable_batches: 2, ..bad }, 10_000), Move::RollBack);
+}
+
+#[test]
 fn a_candidate_that_fails_more_often_is_rolled_back() {
     let done = run(&quick(), 2, Nature { failures: 0.08, ..GOOD }, 400, 600, None);
     assert_eq!(done.end, Move::RollBack);

@@ -63,6 +63,8 @@ pub struct Evidence {
     in_step: u64,
     requests: Arms<u64>,
     uncounted: u64,
+    #[serde(default)]
+    unreadable_batches: u64,
     errors: RateTest,
     prediction: MeanTest,
     slow_from: SlowThreshold,
@@ -172,6 +174,7 @@ impl Evidence {
             in_step: 0,
             requests: Arms::default(),
             uncounted: 0,
+            unreadable_batches: 0,
             errors: RateTest::new(alpha, limits.error_ratio, limits.error_difference, first_share)?,
             prediction: MeanTest::new(limits, first_share)?,
             slow_from: SlowThreshold::new(limits.latency_quantile, margin, LEAST_PAST, bins)?,
@@ -264,6 +267,11 @@ impl Evidence {
     /// Says that so many requests were not observed.
     pub fn overlooked(&mut self, requests: u64) {
         self.uncounted += requests;
+    }
+
+    /// Says that a batch of another server could not be read. Unlike what is overlooked, it may be missing for what it showed.
+    pub fn lose_batch(&mut self) {
+        self.unreadable_batches += 1;
     }
 
     /// Takes in what the candidate would have answered to a request, while the rollout is in shadow.
@@ -406,6 +414,7 @@ impl Evidence {
             alpha: decision.alpha,
             requests: self.requests,
             uncounted: self.uncounted,
+            unreadable_batches: self.unreadable_batches,
             errors,
             prediction: self.prediction.report()?,
             latency,

@@ -22,6 +22,10 @@ pub struct Report {
     pub requests: Arms<u64>,
     /// Requests that could not be taken into account, because too many came at once.
     pub uncounted: u64,
+    /// Batches of other servers that could not be read: what those saw is in none of these numbers, so nothing is promoted
+    /// without a person.
+    #[serde(default)]
+    pub unreadable_batches: u64,
     /// Requests that failed.
     pub errors: RateReport,
     /// Predictions.

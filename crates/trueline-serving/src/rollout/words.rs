@@ -38,7 +38,7 @@ pub fn explain(what: Move, plan: &Plan, report: &Report, names: &Names) -> Strin
         Move::RollBack => harm(report, names),
         Move::GiveUp => format!("the time is over before the numbers speak: {}", open(report)),
         Move::Hold => {
-            format!("the time is over before the numbers speak, so a person decides: {}", open(report))
+            format!("{}, so a person decides: {}", unsettled(report), open(report))
         }
     }
 }
@@ -261,8 +261,29 @@ fn between(interval: Interval) -> String {
     }
 }
 
+/// Why the numbers do not settle it.
+fn unsettled(report: &Report) -> String {
+    match (report.unreadable_batches, report.missing.is_empty()) {
+        (0, _) | (_, false) => "the time is over before the numbers speak".to_owned(),
+        (_, true) => "the numbers are not all that was seen".to_owned(),
+    }
+}
+
 /// What promotion still waits for.
 fn open(report: &Report) -> String {
+    let lost = match report.unreadable_batches {
+        0 => return waited_for(report),
+        1 => "1 batch of another server".to_owned(),
+        many => format!("{many} batches of other servers"),
+    };
+    let rest = match report.missing.is_empty() {
+        true => "the rest shows no harm beyond what is allowed".to_owned(),
+        false => waited_for(report),
+    };
+    format!("{lost} can't be read, and what was seen there is lost; {rest}")
+}
+
+fn waited_for(report: &Report) -> String {
     let each = report.missing.iter().map(|missing| match missing.reason {
         MissingReason::Observations { needed } => {
             format!("{} needs {needed} more observations", missing.name)

@@ -12,6 +12,9 @@ use trueline_db::Tx;
 const MOST_WAITING: i64 = 100;
 /// Batches that are read at once.
 const PAGE: u32 = 20;
+/// Batches of a server that could not be taken in and are kept, for people to look at: the first ones, since those after them
+/// have mostly the same fault.
+const MOST_SET_ASIDE: i64 = 10;
 
 /// A batch as it is sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +52,19 @@ pub struct Batch<S> {
     pub server: String,
     /// How far that server is with it.
     pub position: Position,
-    /// What it saw.
-    pub seen: S,
+    /// What it saw; where that can't be read, why.
+    pub seen: Result<S, String>,
+}
+
+/// A batch that can't be part of the evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Whose it is.
+    pub server: String,
+    /// Its number among those of its server.
+    pub number: i64,
+    /// Why.
+    pub reason: String,
 }
 
 impl TrialEvidence {
@@ -63,8 +77,7 @@ impl TrialEvidence {
         let position = text(&batch.position)?;
         let write = move |tx: &mut Tx<'_>| {
             let of = || [(&key.project).into(), key.id.as_str().into(), server.as_str().into()];
-            let count =
-                "SELECT COUNT(*) FROM trial_batches WHERE project = ?1 AND trial = ?2 AND server = ?3";
+            let count = "SELECT COUNT(*) FROM trial_batches WHERE project = ?1 AND trial = ?2 AND server = ?3 AND set_aside IS NULL";
             let waiting: i64 = tx.query_opt(count, &of())?.map_or(Ok(0), |mut row| row.take(0))?;
             if waiting >= MOST_WAITING {
                 return Ok(false);
@@ -89,7 +102,7 @@ impl TrialEvidence {
     /// Batches that are no part of what these positions cover, each server's in its order, as many as are read at once.
     ///
     /// # Errors
-    /// What the database says, or a batch that can't be read.
+    /// What the database says.
     pub async fn waiting<S: DeserializeOwned + Send + 'static>(
         &self,
         key: &TrialKey,
@@ -101,7 +114,7 @@ impl TrialEvidence {
             let mut found = Vec::new();
             for mut row in tx.query(servers, &[(&key.project).into(), key.id.as_str().into()])? {
                 let server: String = row.take(0)?;
-                let behind = positions.get(&server).map_or(0, |at| at.batch);
+                let behind = positions.get(&server).cloned().unwrap_or_default();
                 found.extend(of_server(tx, &key, &server, behind)?);
             }
             Ok(found)
@@ -114,19 +127,55 @@ fn of_server<S: DeserializeOwned>(
     tx: &mut Tx<'_>,
     key: &TrialKey,
     server: &str,
-    behind: i64,
+    mut behind: Position,
 ) -> Result<Vec<Batch<S>>, ServingError> {
-    let sql = "SELECT position, body FROM trial_batches
-               WHERE project = ?1 AND trial = ?2 AND server = ?3 AND number > ?4 ORDER BY number LIMIT ?5";
-    let params = [(&key.project).into(), key.id.as_str().into(), server.into(), behind.into(), PAGE.into()];
-    let batch = |mut row: trueline_db::Row| {
-        Ok(Batch {
-            server: server.to_owned(),
-            position: parsed(&row.take::<String>(0)?, "trial", "position")?,
-            seen: parsed(&row.take::<String>(1)?, "trial", "batch")?,
-        })
-    };
-    tx.query(sql, &params)?.into_iter().map(batch).collect()
+    let sql = "SELECT number, position, body FROM trial_batches
+               WHERE project = ?1 AND trial = ?2 AND server = ?3 AND number > ?4 AND set_aside IS NULL
+               ORDER BY number LIMIT ?5";
+    let params =
+        [(&key.project).into(), key.id.as_str().into(), server.into(), behind.batch.into(), PAGE.into()];
+    let mut found = Vec::new();
+    for mut row in tx.query(sql, &params)? {
+        let (number, position, body) = (row.take(0)?, row.take::<String>(1)?, row.take::<String>(2)?);
+        // Without its position nothing of it may count: its server would go on from an earlier one, and count it again.
+        let both = read::<Position>(&position).and_then(|position| Ok((position, read(&body)?)));
+        let (position, seen) = match both {
+            Ok((position, seen)) => (position, Ok(seen)),
+            Err(reason) => (read::<Position>(&position).unwrap_or(behind), Err(reason)),
+        };
+        behind = Position { batch: number, ..position };
+        found.push(Batch { server: server.to_owned(), position: behind.clone(), seen });
+    }
+    Ok(found)
+}
+
+/// Reads JSON; else says why that can't be, without the values in it: labels may be among them.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|e| {
+        let what = if e.is_data() { "it has another form" } else { "it is no JSON" };
+        format!("{what}, at column {}", e.column())
+    })
+}
+
+/// Keeps batches that could not be taken in, as many of each server as are kept.
+pub(super) fn set_aside(tx: &mut Tx<'_>, key: &TrialKey, batches: &[SetAside]) -> Result<(), ServingError> {
+    for batch in batches {
+        let of = || [(&key.project).into(), key.id.as_str().into(), batch.server.as_str().into()];
+        let count = "SELECT COUNT(*) FROM trial_batches
+                     WHERE project = ?1 AND trial = ?2 AND server = ?3 AND set_aside IS NOT NULL";
+        let kept: i64 = tx.query_opt(count, &of())?.map_or(Ok(0), |mut row| row.take(0))?;
+        if kept >= MOST_SET_ASIDE {
+            continue;
+        }
+        let params: Vec<_> =
+            of().into_iter().chain([batch.number.into(), batch.reason.as_str().into()]).collect();
+        tx.execute(
+            "UPDATE trial_batches SET set_aside = ?5
+             WHERE project = ?1 AND trial = ?2 AND server = ?3 AND number = ?4",
+            &params,
+        )?;
+    }
+    Ok(())
 }
 
 /// How far a server is with the last of its batches that waits.
@@ -136,7 +185,7 @@ pub(super) fn last_waiting(
     server: &str,
 ) -> Result<Option<Position>, ServingError> {
     let sql = "SELECT position FROM trial_batches
-               WHERE project = ?1 AND trial = ?2 AND server = ?3 ORDER BY number DESC LIMIT 1";
+               WHERE project = ?1 AND trial = ?2 AND server = ?3 AND set_aside IS NULL ORDER BY number DESC LIMIT 1";
     let row = tx.query_opt(sql, &[(&key.project).into(), key.id.as_str().into(), server.into()])?;
     row.map(|mut row| parsed(&row.take::<String>(0)?, "trial", "position")).transpose()
 }

@@ -1,8 +1,9 @@
 //! The one row of evidence that a trial has: who may write it, until when, and what was seen. Who lost the lease can't write
 //! any more, for each holder has an epoch of its own.
 
+use super::batches::set_aside;
 use super::rows::TrialRow;
-use super::{LEASE, Position, Positions, TrialEvidence, TrialKey};
+use super::{LEASE, Position, Positions, SetAside, TrialEvidence, TrialKey};
 use crate::bandit::Bandit;
 use crate::error::ServingError;
 use crate::rollout::Rollout;
@@ -96,8 +97,8 @@ impl TrialEvidence {
         self.ledger.db().bookkeep(move |tx| take(tx, &key, &server, lease.as_ref(), now)).await
     }
 
-    /// Writes down what was seen, so that whoever goes on goes on from it, and drops the batches that are part of it; whether
-    /// the lease held. It is renewed by that.
+    /// Writes down what was seen, so that whoever goes on goes on from it, and drops the batches that are part of it, but for those
+    /// that could not be taken in; whether the lease held. It is renewed by that.
     ///
     /// # Errors
     /// What the database says; the next time tries again.
@@ -106,9 +107,11 @@ impl TrialEvidence {
         lease: &Lease,
         (evidence, numbers): (&E, &N),
         positions: &Positions,
+        aside: &[SetAside],
     ) -> Result<bool, ServingError> {
         let (state, numbers) = (text(evidence)?, text(numbers)?);
         let (lease, positions, now) = (lease.clone(), positions.clone(), self.now());
+        let aside = aside.to_vec();
         let told = text(&positions)?;
         let write = move |tx: &mut Tx<'_>| {
             let key = &lease.key;
@@ -127,6 +130,7 @@ impl TrialEvidence {
                 ],
             )?;
             if touched == 1 {
+                set_aside(tx, key, &aside)?;
                 drop_taken(tx, key, &positions)?;
             }
             Ok(touched == 1)
@@ -253,7 +257,8 @@ fn drop_taken(tx: &mut Tx<'_>, key: &TrialKey, positions: &Positions) -> Result<
     // A server that alone sees traffic sends nothing.
     for (server, at) in positions.iter().filter(|(_, at)| at.batch > 0) {
         tx.execute(
-            "DELETE FROM trial_batches WHERE project = ?1 AND trial = ?2 AND server = ?3 AND number <= ?4",
+            "DELETE FROM trial_batches
+             WHERE project = ?1 AND trial = ?2 AND server = ?3 AND number <= ?4 AND set_aside IS NULL",
             &[(&key.project).into(), key.id.as_str().into(), server.as_str().into(), at.batch.into()],
         )?;
     }

@@ -10,7 +10,7 @@ mod batches;
 mod evidence_row;
 pub(crate) mod rows;
 
-pub use batches::{Batch, Outgoing};
+pub use batches::{Batch, Outgoing, SetAside};
 pub use evidence_row::{Hold, Kept, Lease};
 pub(crate) use evidence_row::{numbers, parsed};
 
