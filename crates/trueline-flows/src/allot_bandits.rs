@@ -89,7 +89,8 @@ impl TrialKind for Bandit {
     }
 
     fn take_cursor(evidence: &mut BanditEvidence) -> String {
-        evidence.take_cursor()
+        evidence.drop_cursor();
+        String::new()
     }
 
     fn has_keys(evidence: &BanditEvidence) -> bool {
@@ -132,11 +133,11 @@ impl TrialKind for Bandit {
         Ok(())
     }
 
-    fn look(&self, evidence: &mut BanditEvidence) -> Result<BanditReport, ServingError> {
     fn lose_batch(evidence: &mut BanditEvidence) {
         evidence.lose_batch();
     }
 
+    fn look(&self, evidence: &mut BanditEvidence) -> Result<BanditReport, ServingError> {
         evidence.look(self).map_err(broken)
     }
 

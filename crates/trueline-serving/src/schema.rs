@@ -195,3 +195,7 @@ CREATE TABLE trial_batches (
 /// Why a batch is no part of the evidence of its trial, where it could not be taken in; null while it waits.
 const SET_ASIDE: Migration =
     Migration { version: 8, sql: "ALTER TABLE trial_batches ADD COLUMN set_aside TEXT;" };
+
+#[cfg(test)]
+#[path = "migration_tests.rs"]
+mod tests;

@@ -16,6 +16,9 @@ const KEY_BITS: u32 = 20;
 /// Apart from all lots, so that which keys are overlooked has nothing to do with whom they were assigned to.
 const KEY_SEED: u64 = 0x6261_6e64_6974_2121;
 
+/// Records of a log may stand out of the order in which they came by so many milliseconds; mostly by none.
+const OUT_OF_ORDER: Millis = 1_000;
+
 /// A prediction that was drawn by the bandit's lot, and whose label is there or will not count any more.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitReward {
@@ -51,6 +54,9 @@ pub struct BanditEvidence {
     /// How far the log of predictions was read, as it was kept here once.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     cursor: String,
+    /// What came until then has counted, where it was read when that was kept here; none otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counted_to_ms: Option<Millis>,
     counts: Vec<RewardCounts>,
     /// When the counts were discounted last.
     as_of_ms: Millis,
@@ -74,6 +80,7 @@ impl BanditEvidence {
     pub fn new(plan: &BanditPlan, arms: usize) -> Result<Self, StatsError> {
         Ok(Self {
             cursor: String::new(),
+            counted_to_ms: None,
             counts: vec![RewardCounts::default(); arms],
             as_of_ms: 0,
             means: ArmMeans::new(arms, plan.alpha)?,
@@ -85,10 +92,13 @@ impl BanditEvidence {
         })
     }
 
-    /// Where the log is read on, of a state from before that was kept apart; once, and empty otherwise.
-    #[must_use]
-    pub fn take_cursor(&mut self) -> String {
-        std::mem::take(&mut self.cursor)
+    /// Drops how far the log was read, of a state from before that was kept by server: nobody knows any more which server's log
+    /// it was. Each log is read from its beginning then, and what came until that time is passed over: it has counted, or is
+    /// left out by the clock, and nothing counts twice.
+    pub fn drop_cursor(&mut self) {
+        if !std::mem::take(&mut self.cursor).is_empty() {
+            self.counted_to_ms = self.read_to_ms.map(|at| at.saturating_add(OUT_OF_ORDER));
+        }
     }
 
     /// Whether keys are remembered, which takes some hundred kilobytes.
@@ -113,6 +123,11 @@ impl BanditEvidence {
         self.read_to_ms = self.read_to_ms.max(Some(at_ms));
     }
 
+    /// Says that a batch of another server could not be read.
+    pub fn lose_batch(&mut self) {
+        self.tally.unreadable_batches += 1;
+    }
+
     /// Takes in what became of a prediction of a server's log that was drawn when the arms had these shares.
     ///
     /// # Errors
@@ -123,11 +138,9 @@ impl BanditEvidence {
         (server, seen): (&str, &UnitReward),
         shares: &[u32],
     ) -> Result<(), StatsError> {
-    /// Says that a batch of another server could not be read.
-    pub fn lose_batch(&mut self) {
-        self.tally.unreadable_batches += 1;
-    }
-
+        if self.counted_to_ms.is_some_and(|to| seen.at_ms <= to) {
+            return Ok(());
+        }
         let reward = match (seen.outcome, plan.without_label) {
             (UnitOutcome::Rewarded(reward), _) => reward,
             (UnitOutcome::Failed | UnitOutcome::WithoutLabel, WithoutLabel::Worst) => 0.0,

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::bandit::record::tests::bandit;
+use proptest::prelude::*;
 use trueline_stats::prng::SplitMix64;
 
 const EVEN: [u32; 2] = [5_000, 5_000];
@@ -121,4 +122,61 @@ fn what_is_written_down_and_read_again_goes_on_the_same() {
     let (one, other) = (whole.look(&bandit(plan.clone())).unwrap(), halves.look(&bandit(plan)).unwrap());
     assert_eq!((one.tally, one.next_shares), (other.tally, other.next_shares));
     assert_eq!(one.arms[0].rewards, other.arms[0].rewards);
+}
+
+#[test]
+fn a_state_that_kept_one_cursor_for_all_logs_counts_nothing_twice_when_they_are_read_anew() {
+    let plan = BanditPlan::default();
+    let at = |of: u64, at_ms: Millis| UnitReward { at_ms, ..rewarded(1, of, 1.0) };
+    let mut kept = evidence(&plan);
+    for one in [at(1, 1_000), at(2, 5_000)] {
+        kept.observe(&plan, (LOG, &one), &EVEN).unwrap();
+    }
+    kept.read_to(5_000);
+    let mut old = serde_json::to_value(&kept).unwrap();
+    old["cursor"] = serde_json::json!("3:77");
+    let mut seen: BanditEvidence = serde_json::from_value(old).unwrap();
+    seen.drop_cursor();
+    // Whoever had read it, and whoever had not, reads all.
+    for (log, one) in [(LOG, at(1, 1_000)), ("other", at(3, 4_000)), (LOG, at(2, 5_000)), (LOG, at(4, 6_001))]
+    {
+        seen.observe(&plan, (log, &one), &EVEN).unwrap();
+    }
+    assert_eq!(seen.look(&bandit(plan.clone())).unwrap().tally.rewards, 3);
+
+    // It is known after it was written down, and a later one has nothing to drop.
+    let text = serde_json::to_string(&seen).unwrap();
+    assert!(!text.contains("cursor"), "{text}");
+    let mut again: BanditEvidence = serde_json::from_str(&text).unwrap();
+    again.read_to(9_000);
+    again.drop_cursor();
+    again.observe(&plan, (LOG, &at(1, 1_000)), &EVEN).unwrap();
+    again.observe(&plan, (LOG, &at(5, 7_000)), &EVEN).unwrap();
+    assert_eq!(again.look(&bandit(plan)).unwrap().tally.rewards, 4);
+}
+
+proptest! {
+    #[test]
+    fn rewards_of_any_numbers_are_written_down_and_read_again(
+        told in prop::collection::vec((any::<u64>(), any::<u64>()), 1..20),
+        extreme in prop::sample::select(vec![f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, 5e-324]),
+        range in prop::sample::select(vec![[0.0, 1.0], [-8e307, 8e307], [0.0, 1e-300]]),
+    ) {
+        use crate::bandit::{Measure, Told};
+        let mut plan = BanditPlan { half_life_seconds: Some(1), ..BanditPlan::default() };
+        (plan.reward.measure, plan.reward.range) = (Measure::AbsoluteError, range);
+        let mut seen = evidence(&plan);
+        let numbers = told.iter().map(|(a, b)| (f64::from_bits(*a), f64::from_bits(*b)));
+        for (i, (a, b)) in numbers.chain([(extreme, -1.0), (-1.0, extreme)]).enumerate() {
+            let reward = plan.reward.of(Some(&Told::Number(a)), &Told::Number(b));
+            let outcome = reward.map_or(UnitOutcome::Unusable, UnitOutcome::Rewarded);
+            let one = UnitReward { at_ms: i64::MAX / 2 * i64::from(i % 2 == 1), ..unit(i % 2, i as u64, outcome) };
+            seen.observe(&plan, (LOG, &one), &EVEN).unwrap();
+        }
+        let report = seen.look(&bandit(plan)).unwrap();
+        let told = serde_json::to_string(&report).unwrap();
+        prop_assert_eq!(serde_json::from_str::<BanditReport>(&told).unwrap(), report);
+        let text = serde_json::to_string(&seen).unwrap();
+        prop_assert_eq!(serde_json::from_str::<BanditEvidence>(&text).unwrap(), seen);
+    }
 }
