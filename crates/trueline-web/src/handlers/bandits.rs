@@ -115,8 +115,12 @@ fn not_counted(tally: Tally) -> String {
     let late = counted(tally.without_label, "prediction");
     let again = counted(tally.repeated, "prediction");
     let unusable = counted(tally.unusable, "prediction");
+    let lost = match tally.unreadable_batches {
+        0 => String::new(),
+        many => format!(", and what {} of other servers held that can't be read", counted(many, "batch")),
+    };
     format!(
-        "{late} without a label in time, {again} of keys or requests that counted before, {unusable} that can't be used"
+        "{late} without a label in time, {again} of keys or requests that counted before, {unusable} that can't be used{lost}"
     )
 }
 

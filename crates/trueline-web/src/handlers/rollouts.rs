@@ -208,6 +208,7 @@ fn numbers(to: &Links, report: &Report, at: Millis) -> RolloutNumbers {
             .chain(report.segments.iter().flat_map(segment))
             .collect(),
         labels: report.quality.as_ref().map(labels),
+        unreadable_batches: report.unreadable_batches,
         shadow: report.shadow.as_ref().map(|s| shadow_told(to, s)),
     }
 }

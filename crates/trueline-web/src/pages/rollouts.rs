@@ -54,6 +54,8 @@ pub struct RolloutNumbers {
     pub shadow: Option<RolloutShadow>,
     /// How many labels were compared, where quality is judged.
     pub labels: Option<String>,
+    /// Batches of other servers that can't be read.
+    pub unreadable_batches: u64,
 }
 
 /// What a candidate did while nobody got its answers.

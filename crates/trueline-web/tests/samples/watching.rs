@@ -94,6 +94,7 @@ pub fn rollout() -> RolloutPart {
             at: ago(1_000),
             candidate: 282,
             baseline: 2_649,
+            unreadable_batches: 2,
             p_value: "0.000125".into(),
             alpha: "0.05".into(),
             checks: vec![

@@ -242,6 +242,11 @@ fn arms(bandit: &Value) {
             cell("unusable"),
             table::cell(bandit, "read_to")
         ));
+        if let Some(lost @ 1..) = tally["unreadable_batches"].as_u64() {
+            table::line(format!(
+                "batches of other servers that can't be read: {lost}; their rewards are lost, and an end is only proposed"
+            ));
+        }
     }
 }
 

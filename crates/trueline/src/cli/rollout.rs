@@ -361,6 +361,11 @@ fn numbers(rollout: &Value) {
         table::cell(n, "alpha")
     ));
     missing(&n["missing"]);
+    if let Some(lost @ 1..) = n["unreadable_batches"].as_u64() {
+        table::line(format!(
+            "batches of other servers that can't be read: {lost}; what they saw is lost, so a person decides"
+        ));
+    }
 }
 
 /// What the next step out of the shadow, or promotion, waits for.
