@@ -20,7 +20,9 @@ pub use arrow_schema::{Schema, SchemaRef};
 pub use error::QueryError;
 pub use infer::infer;
 pub use json::json_column;
-pub use parquet_guard::{Contradiction, columns_lie_within, contain};
+pub use parquet_guard::{
+    Contradiction, columns_lie_within, contain, is_contained, keep_contained_panics_quiet,
+};
 pub use profile::{ColumnProfile, ColumnState, Frequent, HistogramBin, Profiler, Quantile, TableProfile};
 pub use scan::{Format, Part, Scan, rows_of, scan};
 pub use schema::{Column, arrow_schema, columns_of};

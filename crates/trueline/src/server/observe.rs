@@ -17,8 +17,9 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses what is logged.
+/// Logs go to standard error; `RUST_LOG` chooses what is logged. A panic over a damaged file is none worth a line.
 pub(crate) fn start_logging(format: LogFormat) {
+    trueline_query::keep_contained_panics_quiet();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
