@@ -56,11 +56,16 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn built_server() -> anyhow::Result<PathBuf> {
     say("building the server");
     run(cargo().args(["build", "--release", "--package", "trueline"]))?;
+    Ok(target_directory()?.join("release/trueline"))
+}
+
+/// Where cargo builds.
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     let metadata =
         output(cargo().args(["metadata", "--format-version", "1", "--no-deps"])).context("cargo metadata")?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let target = metadata["target_directory"].as_str().context("a target directory")?;
-    Ok(PathBuf::from(target).join("release/trueline"))
+    Ok(PathBuf::from(target))
 }
 
 /// Whether Debian packages can be installed here.

@@ -1,6 +1,7 @@
 //! Requests of all scoring wires to a model that is served in this process.
 
 use crate::Finding;
+use crate::tables::parquet_files;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use std::sync::Arc;
@@ -160,5 +161,6 @@ pub fn scoring_seeds() -> Vec<Vec<u8>> {
         wire(7, &[b"\x0a\x05model\x12\x011"]),
     ];
     seeds.extend(grpc.iter().map(|message| wire(6, &[message])));
+    seeds.extend(parquet_files().iter().map(|file| wire(2, &[file])));
     seeds
 }

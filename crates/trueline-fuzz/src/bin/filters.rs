@@ -1,4 +1,6 @@
 //! The filter parsers under the fuzzer.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| trueline_fuzz::filters(text));
+use trueline_fuzz::{begin, filter_seeds, filters};
+
+libfuzzer_sys::fuzz_target!(init: begin(filter_seeds()), |text: &str| filters(text));

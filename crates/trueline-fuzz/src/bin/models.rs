@@ -1,4 +1,6 @@
 //! Files of models under the fuzzer.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| trueline_fuzz::models(input));
+use trueline_fuzz::{begin, model_seeds, models};
+
+libfuzzer_sys::fuzz_target!(init: begin(model_seeds()), |input: &[u8]| models(input));
