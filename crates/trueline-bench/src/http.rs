@@ -123,8 +123,8 @@ enum Body {
 }
 
 impl Inbox {
-    /// Reads once. `Ok` says whether more may be there already.
-    pub(crate) fn read(&mut self, mut from: impl Read) -> io::Result<bool> {
+    /// Reads once.
+    pub(crate) fn read(&mut self, mut from: impl Read) -> io::Result<()> {
         if self.bytes.len() - self.end < SPACE {
             let whole = match &self.head {
                 Some(Head { at, body: Body::Of(length), .. }) => at + length,
@@ -132,14 +132,12 @@ impl Inbox {
             };
             self.bytes.resize(whole.max(self.end + SPACE), 0);
         }
-        let space = &mut self.bytes[self.end..];
-        let n = from.read(space)?;
+        let n = from.read(&mut self.bytes[self.end..])?;
         if n == 0 {
             return Err(Error::new(ErrorKind::UnexpectedEof, "the connection ended before the answer"));
         }
-        let full = n == space.len();
         self.end += n;
-        Ok(full)
+        Ok(())
     }
 
     /// The next answer, if it is there whole. What says 1xx only tells that the answer is still to come.

@@ -88,9 +88,8 @@ impl TrialKind for Bandit {
         BanditEvidence::new(&self.plan, self.arms.len()).map_err(broken)
     }
 
-    fn take_cursor(evidence: &mut BanditEvidence) -> String {
-        evidence.drop_cursor();
-        String::new()
+    fn forget_cursor(evidence: &mut BanditEvidence) {
+        evidence.forget_cursor();
     }
 
     fn has_keys(evidence: &BanditEvidence) -> bool {

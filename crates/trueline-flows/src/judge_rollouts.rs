@@ -73,8 +73,8 @@ impl TrialKind for Rollout {
         Ok(Evidence::new(&self.plan).map_err(broken)?.of_rollout(&self.id))
     }
 
-    fn take_cursor(evidence: &mut Evidence) -> String {
-        evidence.take_cursor()
+    fn forget_cursor(evidence: &mut Evidence) {
+        evidence.forget_cursor();
     }
 
     fn has_keys(evidence: &Evidence) -> bool {

@@ -123,8 +123,12 @@ impl Predictor {
         }
         let own = self.clone();
         // In a box, so that short ones don't carry the room about that this needs.
-        let predicted =
-            Box::pin(self.common.run(async move { own.predict_here(endpoint, request).await })).await;
+        let later = async move {
+            // When its turn comes, something else may answer.
+            let endpoint = own.plane.find(&request.project, &request.endpoint)?;
+            own.predict_here(endpoint, request).await
+        };
+        let predicted = Box::pin(self.common.run(later)).await;
         predicted.unwrap_or_else(|| Err(ServingError::Busy("the server is stopping".to_owned()).into()))
     }
 

@@ -81,8 +81,9 @@ pub trait TrialKind: Clone + PartialEq + fmt::Debug + Send + Sync + Sized + 'sta
     /// A plan that was not checked.
     fn nothing_seen(&self) -> Result<Self::Evidence, ServingError>;
 
-    /// How far this server's log was read, of evidence that was written down before that was kept apart; else empty.
-    fn take_cursor(evidence: &mut Self::Evidence) -> String;
+    /// Drops how far a log was read, of evidence that was written down before that was kept by server: nobody knows any more
+    /// which server's it was.
+    fn forget_cursor(evidence: &mut Self::Evidence);
 
     /// Whether keys are remembered, which takes some hundred kilobytes.
     fn has_keys(evidence: &Self::Evidence) -> bool;

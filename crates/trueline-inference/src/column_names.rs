@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// Lists that a thread remembers: one for each model that is asked by turns.
 const REMEMBERED: usize = 8;
-/// A longer one is read each time, so that nobody fills the memory with names.
-const LONGEST_REMEMBERED: usize = 16 << 10;
+/// A longer one is read each time: names take more room than their text, and each thread has its own.
+const LONGEST_REMEMBERED: usize = 4 << 10;
 
 /// What a table calls its columns. No name is in it twice.
 #[derive(Clone, Debug, PartialEq, Eq)]

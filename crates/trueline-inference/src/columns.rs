@@ -24,6 +24,9 @@ pub(crate) fn frame(body: &[u8]) -> Option<Result<Frame, String>> {
     }
 }
 
+/// Columns for which there is room from the start, where so many are named.
+const USUAL_WIDTH: usize = 1_024;
+
 /// What serde says of a body that is left to `body`; nobody sees it.
 const IRREGULAR: &str = "not regular";
 
@@ -183,7 +186,7 @@ impl<'de> Visitor<'de> for Table {
     expects!("a list of rows");
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let (mut rows, mut columns) = (0, Vec::with_capacity(self.width));
+        let (mut rows, mut columns) = (0, Vec::with_capacity(self.width.min(USUAL_WIDTH)));
         while list.next_element_seed(Row { columns: &mut columns, is_first: rows == 0 })?.is_some() {
             rows += 1;
         }

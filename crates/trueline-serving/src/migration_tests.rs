@@ -99,7 +99,7 @@ fn what_a_rollout_and_a_bandit_had_seen_before_is_gone_on_from() {
 
         let kept: Kept<BanditEvidence> = runtime.block_on(taken(&shared, "b"));
         let mut evidence = kept.evidence.unwrap();
-        evidence.drop_cursor();
+        evidence.forget_cursor();
         let text = serde_json::to_value(&evidence).unwrap();
         assert_eq!((&text["cursor"], &text["counted_to_ms"]), (&Json::Null, &Json::from(6_000)));
         assert_eq!(kept.positions, Positions::new());

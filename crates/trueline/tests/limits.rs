@@ -190,6 +190,7 @@ fn a_connection_that_brings_half_a_head_is_closed_and_one_that_rests_is_not() {
     ask_on(&mut resting, WHOLE);
     closes(connect(&server), "POST /endpoints/e/invo");
     closes(connect(&server), "PRI * HTTP/2.0\r\n");
+    closes(connect(&server), "PRIX / HTTP/1.1\r\nx-slow: no HTTP/2");
     let mut asked_before = connect(&server);
     ask_on(&mut asked_before, WHOLE);
     closes(asked_before, "GET /health HTTP/1.1\r\nx-slow: ");

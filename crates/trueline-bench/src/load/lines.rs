@@ -143,7 +143,8 @@ impl<B: AsRef<[u8]>> Lines<B> {
     {
         let received_at = Instant::now();
         let at = &mut self.lines[line];
-        if answer.is_err() || at.inbox.closes {
+        let is_sent = at.under_way.as_ref().is_none_or(|it| it.written == it.held.bytes.as_ref().len());
+        if answer.is_err() || at.inbox.closes || !is_sent {
             (at.socket, at.inbox) = (None, Inbox::default());
         }
         // A connection that ends while nothing is under way is made anew for the next request.
@@ -212,11 +213,12 @@ impl<B: AsRef<[u8]>> Line<B> {
                 return Ok(None);
             }
         }
+        // News come once: what is not read to its end now is not told of again, an end least of all.
         loop {
             match self.inbox.read(&mut *socket) {
-                Ok(more) => {
+                Ok(()) => {
                     let answer = self.inbox.answer()?;
-                    if answer.is_some() || !more {
+                    if answer.is_some() {
                         return Ok(answer);
                     }
                 }
@@ -227,7 +229,8 @@ impl<B: AsRef<[u8]>> Line<B> {
     }
 }
 
-/// A connection whose news the poll tells once each, under the number of its line.
+/// A connection whose news the poll tells once each, under the number of its line. It is waited for, which takes no time where
+/// the server is on the same machine.
 fn connect(poll: &OwnedFd, address: SocketAddr, timeout: Duration, line: usize) -> io::Result<TcpStream> {
     let socket = TcpStream::connect_timeout(&address, timeout)?;
     socket.set_nodelay(true)?;

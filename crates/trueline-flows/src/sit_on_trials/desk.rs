@@ -87,7 +87,7 @@ impl<T: TrialKind> Desk<T> {
         let role = match (shared.hold(&key, lease).await?, &self.role) {
             (Hold::Still, _) | (Hold::Others, Role::Sends(_)) => return Ok(()),
             (Hold::Taken(lease, kept), _) => {
-                Role::Judges(Box::new(Judging::go_on(&self.trial, lease, kept, shared.server())?))
+                Role::Judges(Box::new(Judging::go_on(&self.trial, lease, kept)?))
             }
             (Hold::Others, _) => Role::Sends(shared.own_position(&key).await?.unwrap_or_default()),
         };
@@ -202,16 +202,13 @@ impl<T: TrialKind> Desk<T> {
 
 impl<T: TrialKind> Judging<T> {
     /// Goes on from what was written down, or begins.
-    fn go_on(trial: &T, lease: Lease, kept: Kept<T::Evidence>, own: &str) -> Result<Self, ServingError> {
+    fn go_on(trial: &T, lease: Lease, kept: Kept<T::Evidence>) -> Result<Self, ServingError> {
         let mut evidence = match kept.evidence {
             Some(kept) => kept,
             None => trial.nothing_seen()?,
         };
-        let (mut positions, cursor) = (kept.positions, T::take_cursor(&mut evidence));
-        if positions.is_empty() && !cursor.is_empty() {
-            positions.insert(own.to_owned(), Position { cursor, ..Position::default() });
-        }
-        let (numbers, aside) = (None, Vec::new());
+        T::forget_cursor(&mut evidence);
+        let (positions, numbers, aside) = (kept.positions, None, Vec::new());
         Ok(Self { lease, evidence, positions, numbers, saved_at_ms: 0, unsaved: false, aside })
     }
 

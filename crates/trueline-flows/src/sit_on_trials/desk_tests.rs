@@ -49,7 +49,7 @@ async fn judging(folder: &tempfile::TempDir) -> Judging<Bandit> {
     let shared = TrialEvidence::new(Ledger::new(db, Sources::system()), "one".to_owned());
     let trial = bandit();
     match shared.hold(&trial.key(), None).await.unwrap() {
-        Hold::Taken(lease, kept) => Judging::go_on(&trial, lease, kept, "one").unwrap(),
+        Hold::Taken(lease, kept) => Judging::go_on(&trial, lease, kept).unwrap(),
         other => panic!("{other:?}"),
     }
 }

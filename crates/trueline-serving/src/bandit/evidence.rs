@@ -94,8 +94,8 @@ impl BanditEvidence {
 
     /// Drops how far the log was read, of a state from before that was kept by server: nobody knows any more which server's log
     /// it was. Each log is read from its beginning then, and what came until that time is passed over: it has counted, or is
-    /// left out by the clock, and nothing counts twice.
-    pub fn drop_cursor(&mut self) {
+    /// left out by the clock. What took longer than that to be answered may count again.
+    pub fn forget_cursor(&mut self) {
         if !std::mem::take(&mut self.cursor).is_empty() {
             self.counted_to_ms = self.read_to_ms.map(|at| at.saturating_add(OUT_OF_ORDER));
         }

@@ -136,7 +136,7 @@ fn a_state_that_kept_one_cursor_for_all_logs_counts_nothing_twice_when_they_are_
     let mut old = serde_json::to_value(&kept).unwrap();
     old["cursor"] = serde_json::json!("3:77");
     let mut seen: BanditEvidence = serde_json::from_value(old).unwrap();
-    seen.drop_cursor();
+    seen.forget_cursor();
     // Whoever had read it, and whoever had not, reads all.
     for (log, one) in [(LOG, at(1, 1_000)), ("other", at(3, 4_000)), (LOG, at(2, 5_000)), (LOG, at(4, 6_001))]
     {
@@ -149,7 +149,7 @@ fn a_state_that_kept_one_cursor_for_all_logs_counts_nothing_twice_when_they_are_
     assert!(!text.contains("cursor"), "{text}");
     let mut again: BanditEvidence = serde_json::from_str(&text).unwrap();
     again.read_to(9_000);
-    again.drop_cursor();
+    again.forget_cursor();
     again.observe(&plan, (LOG, &at(1, 1_000)), &EVEN).unwrap();
     again.observe(&plan, (LOG, &at(5, 7_000)), &EVEN).unwrap();
     assert_eq!(again.look(&bandit(plan)).unwrap().tally.rewards, 4);

@@ -49,7 +49,8 @@ pub struct Progress {
 /// taken.
 ///
 /// They don't hold where something was lost for what it showed, and nobody knows why a batch can't be read. Then the rest is
-/// still good for taking a version off, which is the safe side; to promote it is left to a person.
+/// still good for taking a version off, which is the safe side; to let it out of the shadow or to promote it is left to a
+/// person.
 #[must_use]
 pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) -> Move {
     if report.verdict == Verdict::RollBack {
@@ -62,6 +63,7 @@ pub fn decide(plan: &Plan, progress: &Progress, report: &Report, now: Millis) ->
     let calm = report.log_e < -0.5 * plan.limits.alpha.ln();
     if calm && served(plan, progress, now) {
         match (progress.shadowing, last, report.verdict) {
+            (true, ..) if shown(report) && report.unreadable_batches > 0 => return Move::Hold,
             (true, ..) if shown(report) => return Move::Step(0),
             (true, ..) => {}
             (false, false, _) => return Move::Step(progress.step + 1),

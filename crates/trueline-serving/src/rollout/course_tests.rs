@@ -214,6 +214,11 @@ fn a_candidate_that_answers_alike_leaves_the_shadow_for_the_first_step() {
     let words =
         explain(end, &shadowed(), &report, &Names { baseline: "m/3".into(), candidate: "m/4".into() });
     assert!(words.starts_with("in shadow m/4 did what is allowed: it goes on to 5 %."), "{words}");
+
+    // What is not known of the shadow may be what it is there for.
+    let at = Progress { shadowing: true, in_step: shadow.asked, ..AT_START };
+    let lost = Report { unreadable_batches: 1, ..report };
+    assert_eq!(decide(&shadowed(), &at, &lost, seconds * 1_000), Move::Hold);
 }
 
 #[test]

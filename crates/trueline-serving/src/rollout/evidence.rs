@@ -226,10 +226,12 @@ impl Evidence {
         self.keys.is_some() || self.quality.as_ref().is_some_and(QualityTest::has_keys)
     }
 
-    /// Where the labels are read on, of a state from before that was kept apart; once, and empty otherwise.
-    #[must_use]
-    pub fn take_cursor(&mut self) -> String {
-        self.quality.as_mut().map(QualityTest::take_cursor).unwrap_or_default()
+    /// Drops how far labels were read, of a state from before that was kept by server: nobody knows any more which server's
+    /// log it was. Each log is read on from its end then.
+    pub fn forget_cursor(&mut self) {
+        if let Some(quality) = &mut self.quality {
+            quality.forget_cursor();
+        }
     }
 
     /// Says what of the labels was not taken in.

@@ -248,7 +248,8 @@ fn what_labels_and_segments_showed_is_kept_and_what_was_kept_before_there_were_a
     written["quality"]["cursor"] = json!("3-14-1");
     let mut again: Evidence = serde_json::from_value(written).unwrap();
     assert_eq!(again.look().unwrap(), evidence.look().unwrap());
-    assert_eq!((again.take_cursor(), again.take_cursor()), ("3-14-1".to_owned(), String::new()));
+    again.forget_cursor();
+    assert!(!serde_json::to_string(&again).unwrap().contains("3-14-1"), "whose log it was is not known");
     let quality = again.look().unwrap().quality.unwrap();
     assert_eq!((quality.left_out.all(), quality.left_out_by_arm.candidate.corrections), (2, 2));
 
@@ -269,7 +270,7 @@ fn what_labels_and_segments_showed_is_kept_and_what_was_kept_before_there_were_a
     }
     let mut old: Evidence = serde_json::from_value(old).unwrap();
     let mut report = serde_json::to_value(old.look().unwrap()).unwrap();
-    assert_eq!(old.take_cursor(), "");
+    old.forget_cursor();
     let fields = report.as_object_mut().unwrap();
     assert!(fields.remove("segments").is_some() && fields.remove("quality").is_some());
     assert_eq!(serde_json::from_value::<Report>(report).unwrap(), old.look().unwrap());

@@ -396,8 +396,8 @@ impl QualityTest {
         self.left_out_by_arm.of(arm).add(more);
     }
 
-    pub(super) fn take_cursor(&mut self) -> String {
-        std::mem::take(&mut self.cursor)
+    pub(super) fn forget_cursor(&mut self) {
+        self.cursor.clear();
     }
 
     /// Whether units are remembered, which makes the state large.

@@ -194,7 +194,7 @@ impl Answering {
             if !many {
                 let requests = Arc::new(Requests::default());
                 let heads = Heads::one_by_one(connection, Arc::clone(&requests), self.head);
-                self.converse(heads, requests).await;
+                self.converse(Builder::new(TokioExecutor::new()), heads, requests).await;
                 return Ok(());
             }
             let connection = connection.into_std()?;
@@ -203,7 +203,9 @@ impl Answering {
                 match TcpStream::from_std(connection) {
                     Ok(connection) => {
                         let heads = Heads::among_others(connection, self.head);
-                        self.converse(heads, Arc::default()).await;
+                        // What only begins like HTTP/2 is refused: nobody would wait for its heads.
+                        let builder = Builder::new(TokioExecutor::new()).http2_only();
+                        self.converse(builder, heads, Arc::default()).await;
                     }
                     Err(error) => tracing::debug!(%error, "a connection was lost"),
                 }
@@ -216,14 +218,18 @@ impl Answering {
     }
 
     /// Answers the requests of a connection.
-    async fn converse(self, connection: Heads<TcpStream>, requests: Arc<Requests>) {
+    async fn converse(
+        self,
+        builder: Builder<TokioExecutor>,
+        connection: Heads<TcpStream>,
+        requests: Arc<Requests>,
+    ) {
         let Self { app, mut stopping, working: _working, .. } = self;
         let answer = service_fn(move |request: Request<Incoming>| {
             // Moved about by whoever takes it, so it lies where it need not move.
             let answer = Box::pin(app.clone().answer(requests.take(request)));
             requests.answered_by(answer.map(Ok::<_, Infallible>))
         });
-        let builder = Builder::new(TokioExecutor::new());
         let mut talk = pin!(builder.serve_connection(TokioIo::new(connection), answer));
         let done = tokio::select! {
             done = talk.as_mut() => done,
