@@ -189,7 +189,7 @@ impl<B: AsRef<[u8]> + Send, R: Fn(u64) -> B + Sync> ClosedLoop<R> {
         self.run_with(Waits::Asleep)
     }
 
-    /// The same from a caller that waits [awake](Waits::Awake).
+    /// The same from a caller that waits awake, so that being woken is no part of what is measured.
     ///
     /// # Errors
     /// As for [`OpenLoop::run`].
