@@ -143,7 +143,7 @@ impl PredictionSweeper {
     /// Has the ledger know first. `false` while it does not know the segment at all.
     async fn tell(&self, sealed: &Sealed, kept_ms: Millis) -> Result<bool, ServingError> {
         let why = Deletion { received_until_ms: sealed.received_at_ms.1, kept_ms };
-        self.segments.delete(segment_of(sealed), why, self.archived).await
+        self.segments.delete(segment_of(sealed, self.segments.server()), why, self.archived).await
     }
 
     async fn rules(&self) -> Result<HashMap<StreamName, LogRules>, ServingError> {

@@ -3,9 +3,9 @@
 
 use crate::archive::{ArchiveReader, ArchivedRow};
 use crate::predict::json_of;
-use crate::record_segments::name_of;
+use crate::record_segments::{name_of, stream_of};
 use serde_json::{Value as Json, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,10 +46,13 @@ CREATE TABLE labels (
 const PREDICTION: &str = "INSERT INTO predictions VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
 const LABEL: &str = "INSERT INTO labels VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
-/// The last label to arrive for a prediction holds.
+/// The last label to arrive for a prediction holds, whichever server it came to.
 const LABELS_LOADED: &str = "
-CREATE INDEX labels_of ON labels (prediction_id);
-UPDATE labels SET holds = 1 WHERE rowid IN (SELECT max(rowid) FROM labels GROUP BY prediction_id);";
+CREATE INDEX labels_of ON labels (prediction_id, received_at_ms);
+UPDATE labels SET holds = 1 WHERE rowid IN (
+    SELECT last_value(rowid) OVER arrival FROM labels
+    WINDOW arrival AS (PARTITION BY prediction_id ORDER BY received_at_ms, rowid
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING));";
 
 /// A question to the log.
 #[derive(Clone, Debug)]
@@ -171,21 +174,39 @@ struct Archive {
     handle: Handle,
 }
 
+impl Archive {
+    /// Whether the log here no longer has a segment, of which it removed all through this number, or never had it.
+    fn alone_has(&self, segment: &ArchivedSegment, removed: u64) -> bool {
+        let own = segment.server.is_empty() || segment.server == self.reader.segments.server();
+        !own || segment.number <= removed
+    }
+}
+
 impl Asked {
-    /// Gives what the archive has of a stream, up to a segment, to `visit`; it stops early when the time is over.
+    /// The project's predictions, endpoint by endpoint: here, or of other servers in the archive.
+    fn streams(&self) -> BTreeSet<StreamName> {
+        let held = self.archive.iter().flat_map(|archive| &archive.held);
+        let archived = held.filter_map(|held| stream_of(&self.project, &held.stream));
+        let here = self.log.streams().into_iter().filter(|stream| stream.project() == self.project);
+        here.chain(archived).filter(|stream| stream.endpoint().is_some()).collect()
+    }
+
+    /// Gives what the archive alone has of a stream, of which all through a segment was removed here, to `visit`; it stops early
+    /// when the time is over.
     fn archived(
         &self,
         stream: &StreamName,
-        through: u64,
+        removed: u64,
         within: Option<&Range<Millis>>,
         until: Instant,
         mut visit: impl FnMut(&ArchivedRow<'_>) -> Result<(), LogQueryError>,
     ) -> Result<(), LogQueryError> {
-        let Some(Archive { reader, held, handle }) = &self.archive else { return Ok(()) };
+        let Some(archive) = &self.archive else { return Ok(()) };
         let name = name_of(stream);
-        for segment in held.iter().filter(|held| held.stream == name && held.number <= through) {
+        let of_stream = archive.held.iter().filter(|held| held.stream == name);
+        for segment in of_stream.filter(|held| archive.alone_has(held, removed)) {
             for object in &segment.copy.objects {
-                reader.read(handle, object, within, until, &mut visit)?;
+                archive.reader.read(&archive.handle, object, within, until, &mut visit)?;
             }
         }
         Ok(())
@@ -205,8 +226,8 @@ fn answer(asked: &Asked, question: &LogQuestion) -> Result<LogAnswer, LogQueryEr
     let within = question.event_time_ms.clone();
     let narrowed = question.endpoint.is_some() || within.is_some();
     let mut known = HashSet::new();
-    for stream in log.streams() {
-        let Some(endpoint) = stream.endpoint().filter(|_| stream.project() == project) else { continue };
+    for stream in asked.streams() {
+        let Some(endpoint) = stream.endpoint() else { continue };
         if question.endpoint.as_ref().is_some_and(|asked| asked.as_str() != endpoint) {
             continue;
         }
@@ -228,7 +249,6 @@ fn answer(asked: &Asked, question: &LogQuestion) -> Result<LogAnswer, LogQueryEr
     let wanted = |id: &PredictionId| !narrowed || known.contains(id);
     let stream = StreamName::Labels { project: project.clone() };
     let removed = log.removed_through(&stream);
-    // The older ones first: the last to be put in holds.
     asked.archived(&stream, removed, None, until, |row| {
         match row.prediction_id().is_some_and(|id| wanted(&id)) {
             true => loading.put(LABEL, row.label()),

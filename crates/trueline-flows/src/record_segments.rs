@@ -23,11 +23,12 @@ pub(crate) fn stream_of(project: &str, name: &str) -> Option<StreamName> {
     Some(StreamName::Predictions { project, endpoint })
 }
 
-/// What the ledger says of a segment.
-pub(crate) fn segment_of(sealed: &Sealed) -> SealedSegment {
+/// What the ledger says of a segment of a server's log.
+pub(crate) fn segment_of(sealed: &Sealed, server: &str) -> SealedSegment {
     SealedSegment {
         project: ProjectId::new(sealed.stream.project()),
         stream: name_of(&sealed.stream),
+        server: server.to_owned(),
         number: sealed.segment,
         bytes: sealed.bytes,
         records: sealed.records,
@@ -45,7 +46,7 @@ pub async fn record_segments(log: &PredictionLog, segments: &SealedSegments) -> 
         let project = ProjectId::new(stream.project());
         let last = segments.last(&project, &name_of(&stream)).await?;
         for sealed in log.sealed_after(&stream, last) {
-            segments.record(segment_of(&sealed)).await?;
+            segments.record(segment_of(&sealed, segments.server())).await?;
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 //! that the events imply. Offline from the CLI, or as a task of the server.
 
 use crate::blob_references::{missing, missing_offline};
-use crate::verify_segments::verify_segments;
+use crate::run_step::server_of;
+use crate::verify_segments::{is_elsewhere, verify_segments};
 use crate::verify_state::{State, verify_state, verify_state_offline};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub struct CheckedFolders {
     pub ledger: PathBuf,
     /// The log of predictions.
     pub predictions: PathBuf,
+    /// What belongs to pipelines, and the name of the server.
+    pub pipelines: PathBuf,
     /// The bytes of artifacts, versions and datasets; an offline check of a copy without them leaves them out.
     pub blobs: PathBuf,
 }
@@ -65,20 +68,23 @@ pub async fn verify_task(
     key: String,
     lease: Lease,
 ) -> Result<(), String> {
+    let server = named(&folders).map_err(|e| e.to_string())?;
     let found = check(ledger.db(), folders, &blobs, key).await.map_err(|e| e.to_string())?;
     let (id, now) = (ledger.sources().id(), ledger.sources().now());
     let recorded: Result<(), TaskError> = ledger
         .write(&Actor::system("verifier"), move |tx| {
-            let (ok, size, problem) = match &found {
-                Ok(report) => (true, report.entries, None),
-                Err(finding) => (false, 0, Some(finding.to_string())),
+            let (ok, size, elsewhere, problem) = match &found {
+                Ok(report) => (true, report.entries, report.segments_elsewhere, None),
+                Err(finding) => (false, 0, 0, Some(finding.to_string())),
             };
             let size = i64::try_from(size).unwrap_or(i64::MAX);
             tx.execute(
                 "INSERT INTO ledger_verifications (id, at_ms, size, ok, finding) VALUES (?1, ?2, ?3, ?4, ?5)",
                 &[(&id).into(), now.into(), size.into(), ok.into(), problem.clone().into()],
             )?;
-            let result = json!({ "ok": ok, "entries": size, "finding": problem });
+            let result = json!({
+                "ok": ok, "entries": size, "finding": problem, "server": server, "segments_elsewhere": elsewhere,
+            });
             tx.emit(
                 NewEvent::new(&ProjectId::server(), "ledger.verified", "ledger", &id).with(result.clone()),
             )?;
@@ -164,13 +170,27 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|e| LedgerError::Diverged(e.to_string()))?
 }
 
+/// The server whose folders these are; none where a copy does not say.
+fn named(folders: &CheckedFolders) -> Result<Option<String>, LedgerError> {
+    let unreadable = |e: std::io::Error| LedgerError::Files {
+        path: folders.pipelines.display().to_string(),
+        message: e.to_string(),
+    };
+    server_of(&folders.pipelines).map_err(unreadable)
+}
+
 /// What the comparison of rows and segments with the events adds to a report.
 fn judged(mut report: Report, state: &State, folders: &CheckedFolders) -> Result<Verification, LedgerError> {
     report.unknowable = state.compared.unknowable;
-    report.deleted_segments = state.segments.told().iter().filter(|told| told.deleted).count() as u64;
+    let server = named(folders)?;
+    let told = state.segments.told();
+    let (elsewhere, here): (Vec<_>, Vec<_>) =
+        told.iter().partition(|told| is_elsewhere(told, server.as_deref()));
+    report.deleted_segments = here.iter().filter(|told| told.deleted).count() as u64;
+    report.segments_elsewhere = elsewhere.iter().filter(|told| !told.deleted).count() as u64;
     let found = match state.compared.disagreements.first() {
         Some(row) => Some(disagreement(row)),
-        None => verify_segments(&folders.predictions, &state.segments)?,
+        None => verify_segments(&folders.predictions, server.as_deref(), &state.segments)?,
     };
     Ok(found.map_or(Ok(report), Err))
 }

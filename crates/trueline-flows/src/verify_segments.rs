@@ -11,14 +11,24 @@ use trueline_serving::{SealedSegment, SegmentReplay, ToldSegment};
 /// Numbers of the segments that events tell of.
 type Recorded = BTreeMap<StreamName, BTreeSet<u64>>;
 
-/// Reads every sealed segment under `root` and answers the first that is not what the ledger says, in the order of the
-/// events; after them those that no event tells of. One whose deletion is told need not be there.
+/// Whether a segment lies with another server than this. One that no event gives to a server, and every one where this server's
+/// name is not known, is looked for here.
+pub(crate) fn is_elsewhere(told: &ToldSegment, server: Option<&str>) -> bool {
+    !told.server.is_empty() && server.is_some_and(|server| told.server != server)
+}
+
+/// Reads every sealed segment under `root`, the log of `server`, and answers the first that is not what the ledger says, in the
+/// order of the events; after them those that no event tells of. One whose deletion is told need not be there.
 ///
 /// # Errors
 /// When files can't be read at all.
-pub(crate) fn verify_segments(root: &Path, replay: &SegmentReplay) -> Result<Option<Finding>, LedgerError> {
+pub(crate) fn verify_segments(
+    root: &Path,
+    server: Option<&str>,
+    replay: &SegmentReplay,
+) -> Result<Option<Finding>, LedgerError> {
     let mut recorded = Recorded::new();
-    for told in replay.told() {
+    for told in replay.told().iter().filter(|told| !is_elsewhere(told, server)) {
         let Some(stream) = stream_of(&told.project, &told.stream) else {
             return Ok(Some(finding(told, "there is no such stream")));
         };
@@ -76,7 +86,7 @@ fn unreadable(root: &Path, error: &LogError) -> LedgerError {
 }
 
 fn difference(told: &SealedSegment, found: &Sealed) -> Option<String> {
-    let found = segment_of(found);
+    let found = segment_of(found, &told.server);
     let show =
         |s: &SealedSegment| format!("{} records in {} bytes, SHA-256 {}", s.records, s.bytes, s.sha256);
     (found != *told).then(|| format!("the ledger says {}; there are {}", show(told), show(&found)))

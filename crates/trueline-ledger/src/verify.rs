@@ -59,6 +59,8 @@ pub struct Report {
     pub unknowable: u64,
     /// Segments of the prediction log that are gone as an event says, because they were kept for long enough.
     pub deleted_segments: u64,
+    /// Segments of the prediction log that lie with other servers of the database: a check of those finds what is wrong with them.
+    pub segments_elsewhere: u64,
     /// Events that are committed but not yet under the checkpoint.
     pub waiting: u64,
 }

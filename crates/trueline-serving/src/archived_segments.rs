@@ -46,6 +46,8 @@ pub struct ArchivedSegment {
     pub project: ProjectId,
     /// What is in it: `endpoints/<name>`, or `labels`.
     pub stream: String,
+    /// The server whose log it was part of; empty where it was told before events named servers.
+    pub server: String,
     /// Its number in the stream.
     pub number: u64,
     /// Its copy.
@@ -55,21 +57,22 @@ pub struct ArchivedSegment {
 /// The number of a segment and the SHA-256 of its bytes, in hexadecimal.
 pub type SegmentDigest = (u64, String);
 
-const COLUMNS: &str = "SELECT project, stream, number, archived FROM prediction_segments";
+const COLUMNS: &str = "SELECT project, stream, server, number, archived FROM prediction_segments";
 
 fn from_row(mut row: Row) -> Result<ArchivedSegment, ServingError> {
-    let copy = serde_json::from_str(&row.take::<String>(3)?)
+    let copy = serde_json::from_str(&row.take::<String>(4)?)
         .map_err(|e| ServingError::State(format!("where a segment was archived can't be read: {e}")))?;
     Ok(ArchivedSegment {
         project: ProjectId::new(row.take::<String>(0)?),
         stream: row.take(1)?,
-        number: u64::try_from(row.take::<i64>(2)?).unwrap_or(0),
+        server: row.take(2)?,
+        number: u64::try_from(row.take::<i64>(3)?).unwrap_or(0),
         copy,
     })
 }
 
 impl SealedSegments {
-    /// The segments of a stream that are neither archived nor deleted, oldest first.
+    /// This server's segments of a stream that are neither archived nor deleted, oldest first.
     ///
     /// # Errors
     /// What the database says.
@@ -78,15 +81,16 @@ impl SealedSegments {
         project: &ProjectId,
         stream: &str,
     ) -> Result<Vec<SegmentDigest>, ServingError> {
-        let (project, stream) = (project.clone(), stream.to_owned());
+        let (project, stream, server) = (project.clone(), stream.to_owned(), self.server.clone());
         self.ledger
             .db()
             .read(move |tx| {
                 let rows = tx.query(
                     "SELECT number, sha256 FROM prediction_segments
-                     WHERE project = ?1 AND stream = ?2 AND archived IS NULL AND deleted_at_ms IS NULL
+                     WHERE project = ?1 AND stream = ?2 AND server = ?3
+                           AND archived IS NULL AND deleted_at_ms IS NULL
                      ORDER BY number",
-                    &[(&project).into(), (&stream).into()],
+                    &[(&project).into(), (&stream).into(), (&server).into()],
                 )?;
                 rows.into_iter()
                     .map(|mut row| Ok((u64::try_from(row.take::<i64>(0)?).unwrap_or(0), row.take(1)?)))
@@ -103,25 +107,25 @@ impl SealedSegments {
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
                 tx.execute(
-                    "UPDATE prediction_segments SET archived = ?4, archived_until_ms = ?5
-                     WHERE project = ?1 AND stream = ?2 AND number = ?3",
+                    "UPDATE prediction_segments SET archived = ?5, archived_until_ms = ?6
+                     WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4",
                     &[
                         (&segment.project).into(),
                         (&segment.stream).into(),
+                        (&segment.server).into(),
                         column(segment.number).into(),
                         json!(copy).to_string().into(),
                         copy.received_until_ms.into(),
                     ],
                 )?;
-                let id = id_of(&segment.stream, segment.number);
-                let event = NewEvent::new(&segment.project, ARCHIVED, "prediction_segment", id);
+                let event = NewEvent::new(&segment.project, ARCHIVED, "prediction_segment", segment.id());
                 tx.emit(event.with(json!({ "segment_sha256": segment.sha256, "copy": copy })))?;
                 Ok(())
             })
             .await
     }
 
-    /// What the archive holds of a project, in the order of streams and numbers.
+    /// What the archive holds of a project, of all servers, in the order of streams and numbers.
     ///
     /// # Errors
     /// What the database says.
@@ -132,14 +136,14 @@ impl SealedSegments {
             .read(move |tx| {
                 let sql = format!(
                     "{COLUMNS} WHERE project = ?1 AND archived IS NOT NULL AND archive_deleted_at_ms IS NULL
-                     ORDER BY stream, number"
+                     ORDER BY stream, number, server"
                 );
                 tx.query(&sql, &[(&project).into()])?.into_iter().map(from_row).collect()
             })
             .await
     }
 
-    /// Segments whose copies all came before a time, oldest first.
+    /// Segments, of all servers, whose copies all came before a time, oldest first.
     ///
     /// # Errors
     /// What the database says.
@@ -163,16 +167,16 @@ impl SealedSegments {
     pub async fn delete_copy(&self, segment: ArchivedSegment, kept_ms: Millis) -> Result<(), ServingError> {
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
-                let ArchivedSegment { project, stream, number, copy } = &segment;
+                let ArchivedSegment { project, stream, server, number, copy } = &segment;
                 let now = tx.now();
                 tx.execute(
-                    "UPDATE prediction_segments SET archive_deleted_at_ms = ?4
-                     WHERE project = ?1 AND stream = ?2 AND number = ?3",
-                    &[project.into(), stream.into(), column(*number).into(), now.into()],
+                    "UPDATE prediction_segments SET archive_deleted_at_ms = ?5
+                     WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4",
+                    &[project.into(), stream.into(), server.into(), column(*number).into(), now.into()],
                 )?;
                 let why = Deletion { received_until_ms: copy.received_until_ms, kept_ms };
-                let event =
-                    NewEvent::new(project, ARCHIVE_DELETED, "prediction_segment", id_of(stream, *number));
+                let id = id_of(stream, server, *number);
+                let event = NewEvent::new(project, ARCHIVE_DELETED, "prediction_segment", id);
                 tx.emit(event.with(json!({ "reason": "retention", "why": why, "copy": copy })))?;
                 Ok(())
             })

@@ -1,24 +1,25 @@
-//! A database of before evidence was one row of each trial, with a rollout and a bandit under way: brought forward, both go on from
-//! what was seen. PostgreSQL is asked when `TRUELINE_TEST_POSTGRES` names one.
+//! Databases of before, brought forward: a rollout and a bandit that were under way before evidence was one row of each trial go on
+//! from what was seen, and segments that were recorded before they had a server are claimed by the one that has them. PostgreSQL
+//! is asked when `TRUELINE_TEST_POSTGRES` names one.
 
 use super::MODULE;
-use crate::ServingError;
 use crate::bandit::{BanditEvidence, BanditPlan};
 use crate::rollout::{Evidence, Plan};
 use crate::trial::{Hold, Kept, Positions, TrialEvidence, TrialKey, numbers};
+use crate::{SealedSegment, SealedSegments, SegmentReplay, ServingError};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use trueline_db::{Config, Db, Durability, Limits, Module, Tx};
-use trueline_ledger::{Ledger, ProjectId, Sources};
+use trueline_ledger::{Actor, EventRow, Ledger, NewEvent, ProjectId, Sources, unsequenced_events_of};
 
 /// An empty database of each kind, and the folder that the first lies in.
-fn configs() -> (tempfile::TempDir, Vec<Config>) {
+fn configs(what: &str) -> (tempfile::TempDir, Vec<Config>) {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { readers: 1, postgres_writers: 1, ..Limits::default() };
     let path = folder.path().join("test.db");
     let mut configs = vec![Config::Sqlite { path, durability: Durability::Full, limits }];
     if let Ok(base) = std::env::var("TRUELINE_TEST_POSTGRES") {
-        let name = format!("serving_migration_{}", std::process::id());
+        let name = format!("serving_migration_{what}_{}", std::process::id());
         let mut client = postgres::Client::connect(&base, postgres::NoTls).unwrap();
         client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
         client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
@@ -78,7 +79,7 @@ fn what_a_rollout_and_a_bandit_had_seen_before_is_gone_on_from() {
     old["cursor"] = serde_json::json!("3:77");
     let texts = (serde_json::to_string(&rollout).unwrap(), old.to_string());
 
-    let (_folder, configs) = configs();
+    let (_folder, configs) = configs("trials");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for config in configs {
         let before = Module { name: MODULE.name, migrations: &MODULE.migrations[..6] };
@@ -104,5 +105,85 @@ fn what_a_rollout_and_a_bandit_had_seen_before_is_gone_on_from() {
         assert_eq!((&text["cursor"], &text["counted_to_ms"]), (&Json::Null, &Json::from(6_000)));
         assert_eq!(kept.positions, Positions::new());
         assert_eq!(runtime.block_on(shared.own_position(&key("b"))).unwrap(), None);
+    }
+}
+
+fn segment(server: &str, number: u64, sha256: &str) -> SealedSegment {
+    SealedSegment {
+        project: ProjectId::new("p"),
+        stream: "endpoints/e".to_owned(),
+        server: server.to_owned(),
+        number,
+        bytes: 1,
+        records: 1,
+        sha256: sha256.to_owned(),
+        event_time_ms: (1, 2),
+    }
+}
+
+/// What the events tell of segments, and in how many rows the database tells otherwise.
+fn replayed(tx: &mut Tx<'_>) -> Result<(Vec<(String, u64)>, usize), ServingError> {
+    let mut replay = SegmentReplay::default();
+    let events: Vec<EventRow> = unsequenced_events_of(tx, SegmentReplay::ACTIONS)?;
+    events.iter().for_each(|event| replay.apply(event));
+    let told = replay.told().iter().map(|told| (told.server.clone(), told.number)).collect();
+    Ok((told, replay.compare(tx)?.0.len()))
+}
+
+#[test]
+fn a_segment_that_was_recorded_before_is_claimed_by_the_server_that_has_its_bytes() {
+    let (_folder, configs) = configs("segments");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for config in configs {
+        let before = Module { name: MODULE.name, migrations: &MODULE.migrations[..8] };
+        let db = Db::open(&config, &[trueline_ledger::MODULE, before]).unwrap();
+        let recorded = |number: u64, sha256: &'static str| {
+            let ledger = Ledger::new(db.clone(), Sources::system());
+            async move {
+                let recorder = Actor::system("prediction-log");
+                let write = ledger.write(&recorder, move |tx| {
+                    let sql = "INSERT INTO prediction_segments (project, stream, number, sha256)
+                               VALUES ('p', 'endpoints/e', ?1, ?2)";
+                    tx.execute(sql, &[i64::try_from(number).unwrap_or(0).into(), sha256.into()])?;
+                    let (project, id) = (ProjectId::new("p"), format!("endpoints/e/{number}"));
+                    let event = NewEvent::new(&project, "predictions.sealed", "prediction_segment", id);
+                    let told = serde_json::json!(segment("", number, sha256));
+                    assert!(told.get("server").is_none());
+                    tx.emit(event.with(told))?;
+                    Ok::<_, ServingError>(())
+                });
+                write.await.unwrap();
+            }
+        };
+        runtime.block_on(recorded(1, "aa"));
+        runtime.block_on(recorded(2, "bb"));
+        runtime.block_on(recorded(3, "of neither"));
+        drop(db);
+
+        let db = Db::open(&config, &[trueline_ledger::MODULE, MODULE]).unwrap();
+        let ledger = Ledger::new(db.clone(), Sources::system());
+        let (one, two) = (
+            SealedSegments::new(ledger.clone(), "one".to_owned()),
+            SealedSegments::new(ledger, "two".to_owned()),
+        );
+        let project = ProjectId::new("p");
+        for (server, sealed) in [(&one, ["aa", "cc"]), (&two, ["dd", "bb"])] {
+            for (number, sha256) in (1..).zip(sealed) {
+                // Twice, as after a crash.
+                for _ in 0..2 {
+                    runtime.block_on(server.record(segment(server.server(), number, sha256))).unwrap();
+                }
+            }
+            assert_eq!(runtime.block_on(server.last(&project, "endpoints/e")).unwrap(), 2);
+        }
+        let unarchived =
+            |server: &SealedSegments| runtime.block_on(server.unarchived(&project, "endpoints/e")).unwrap();
+        assert_eq!(unarchived(&one), [(1, "aa".to_owned()), (2, "cc".to_owned())]);
+        assert_eq!(unarchived(&two), [(1, "dd".to_owned()), (2, "bb".to_owned())]);
+        let (mut told, mismatches) = runtime.block_on(db.read(replayed)).unwrap();
+        told.sort();
+        let of = |server: &str, number| (server.to_owned(), number);
+        assert_eq!(told, [of("", 3), of("one", 1), of("one", 2), of("two", 1), of("two", 2)]);
+        assert_eq!(mismatches, 0);
     }
 }

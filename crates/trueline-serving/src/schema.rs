@@ -5,7 +5,17 @@ use trueline_db::{Migration, Module};
 /// Serving's part of the schema.
 pub const MODULE: Module = Module {
     name: "serving",
-    migrations: &[FIRST, SHADOWS, LOG_RULES, SEGMENTS_END, ARCHIVE, BANDITS, TRIALS, SET_ASIDE],
+    migrations: &[
+        FIRST,
+        SHADOWS,
+        LOG_RULES,
+        SEGMENTS_END,
+        ARCHIVE,
+        BANDITS,
+        TRIALS,
+        SET_ASIDE,
+        SEGMENTS_OF_SERVERS,
+    ],
 };
 
 const FIRST: Migration = Migration {
@@ -195,6 +205,31 @@ CREATE TABLE trial_batches (
 /// Why a batch is no part of the evidence of its trial, where it could not be taken in; null while it waits.
 const SET_ASIDE: Migration =
     Migration { version: 8, sql: "ALTER TABLE trial_batches ADD COLUMN set_aside TEXT;" };
+
+/// The server whose log a segment is part of; empty where it was recorded before, until the server that has these bytes says
+/// that it is its own.
+const SEGMENTS_OF_SERVERS: Migration = Migration {
+    version: 9,
+    sql: "
+CREATE TABLE segments_of_servers (
+    project TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    server TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    sha256 TEXT NOT NULL,
+    deleted_at_ms BIGINT,
+    archived TEXT,
+    archived_until_ms BIGINT,
+    archive_deleted_at_ms BIGINT,
+    PRIMARY KEY (project, stream, server, number)
+);
+INSERT INTO segments_of_servers
+    SELECT project, stream, '', number, sha256, deleted_at_ms, archived, archived_until_ms, archive_deleted_at_ms
+    FROM prediction_segments;
+DROP TABLE prediction_segments;
+ALTER TABLE segments_of_servers RENAME TO prediction_segments;
+",
+};
 
 #[cfg(test)]
 #[path = "migration_tests.rs"]

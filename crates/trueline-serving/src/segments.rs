@@ -12,6 +12,8 @@ use trueline_ledger::{Actor, EventRow, Ledger, Millis, NewEvent, ProjectId};
 
 /// The action of the event.
 const SEALED: &str = "predictions.sealed";
+/// The action of the event by which a server says that a segment is its own, which was told before events named servers.
+const CLAIMED: &str = "predictions.claimed";
 /// The action of the event that tells of a segment's end.
 const DELETED: &str = "predictions.deleted";
 
@@ -22,6 +24,9 @@ pub struct SealedSegment {
     pub project: ProjectId,
     /// What is in it: `endpoints/<name>`, or `labels`.
     pub stream: String,
+    /// The server whose log it is part of; empty where it was told before events named servers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
     /// Its number in the stream.
     pub number: u64,
     /// Its size in bytes.
@@ -34,6 +39,12 @@ pub struct SealedSegment {
     pub event_time_ms: (Millis, Millis),
 }
 
+impl SealedSegment {
+    pub(crate) fn id(&self) -> String {
+        id_of(&self.stream, &self.server, self.number)
+    }
+}
+
 /// Why a segment is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
@@ -43,18 +54,36 @@ pub struct Deletion {
     pub kept_ms: Millis,
 }
 
-/// The ledger's side of the prediction log. Cheap to clone.
+/// The ledger's side of a server's prediction log. Servers that share a database number their segments alike, so each has its
+/// name beside the number. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SealedSegments {
     pub(crate) ledger: Ledger,
+    pub(crate) server: String,
 }
 
-fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str) -> Result<u64, ServingError> {
+fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str, server: &str) -> Result<u64, ServingError> {
     let newest: Option<Option<i64>> = tx.scalar(
-        "SELECT MAX(number) FROM prediction_segments WHERE project = ?1 AND stream = ?2",
-        &[project.into(), stream.into()],
+        "SELECT MAX(number) FROM prediction_segments WHERE project = ?1 AND stream = ?2 AND server = ?3",
+        &[project.into(), stream.into(), server.into()],
     )?;
     Ok(newest.flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+}
+
+/// Has a segment be this server's whose row names none; `false` when there is no such row with these bytes.
+fn claim(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<bool, ServingError> {
+    let claimed = tx.execute(
+        "UPDATE prediction_segments SET server = ?5
+         WHERE project = ?1 AND stream = ?2 AND server = '' AND number = ?3 AND sha256 = ?4",
+        &[
+            (&segment.project).into(),
+            (&segment.stream).into(),
+            column(segment.number).into(),
+            (&segment.sha256).into(),
+            (&segment.server).into(),
+        ],
+    )?;
+    Ok(claimed > 0)
 }
 
 /// A row in words.
@@ -80,9 +109,18 @@ impl Copy {
     }
 }
 
-/// A segment's id within its project, as events have it.
-pub(crate) fn id_of(stream: &str, number: u64) -> String {
-    format!("{stream}/{number}")
+/// A segment's id within its project, as events have it: `<stream>/<number>@<server>`, without the server where none was
+/// named. No name of an endpoint has a `@`.
+pub(crate) fn id_of(stream: &str, server: &str, number: u64) -> String {
+    let at = if server.is_empty() { "" } else { "@" };
+    format!("{stream}/{number}{at}{server}")
+}
+
+/// The stream, the server and the number in an id.
+fn parts_of(id: &str) -> Option<(&str, &str, u64)> {
+    let (id, server) = id.rsplit_once('@').unwrap_or((id, ""));
+    let (stream, number) = id.rsplit_once('/')?;
+    Some((stream, server, number.parse().ok()?))
 }
 
 pub(crate) fn column(number: u64) -> i64 {
@@ -90,22 +128,28 @@ pub(crate) fn column(number: u64) -> i64 {
 }
 
 impl SealedSegments {
-    /// Over a ledger.
+    /// What a ledger knows of the log of the server of this name.
     #[must_use]
-    pub fn new(ledger: Ledger) -> Self {
-        Self { ledger }
+    pub fn new(ledger: Ledger, server: String) -> Self {
+        Self { ledger, server }
     }
 
-    /// The number of the last segment of a stream that was recorded; 0 when none was.
+    /// The name of the server.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The number of this server's last segment of a stream that was recorded; 0 when none was.
     ///
     /// # Errors
     /// What the database says.
     pub async fn last(&self, project: &ProjectId, stream: &str) -> Result<u64, ServingError> {
-        let (project, stream) = (project.clone(), stream.to_owned());
-        self.ledger.db().read(move |tx| last(tx, &project, &stream)).await
+        let (project, stream, server) = (project.clone(), stream.to_owned(), self.server.clone());
+        self.ledger.db().read(move |tx| last(tx, &project, &stream, &server)).await
     }
 
-    /// Records a segment; one that was recorded before changes nothing.
+    /// Records a segment of this server; one that was recorded before changes nothing.
     ///
     /// # Errors
     /// What the database says.
@@ -117,17 +161,22 @@ impl SealedSegments {
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
                 let project = &segment.project;
-                tx.execute(
-                    "INSERT INTO prediction_segments (project, stream, number, sha256) VALUES (?1, ?2, ?3, ?4)",
-                    &[
-                        project.into(),
-                        (&segment.stream).into(),
-                        column(segment.number).into(),
-                        (&segment.sha256).into(),
-                    ],
-                )?;
-                let id = id_of(&segment.stream, segment.number);
-                let event = NewEvent::new(project, SEALED, "prediction_segment", id);
+                let claimed = claim(tx, &segment)?;
+                if !claimed {
+                    tx.execute(
+                        "INSERT INTO prediction_segments (project, stream, server, number, sha256)
+                         VALUES (?1, ?2, ?3, ?4, ?5)",
+                        &[
+                            project.into(),
+                            (&segment.stream).into(),
+                            (&segment.server).into(),
+                            column(segment.number).into(),
+                            (&segment.sha256).into(),
+                        ],
+                    )?;
+                }
+                let action = if claimed { CLAIMED } else { SEALED };
+                let event = NewEvent::new(project, action, "prediction_segment", segment.id());
                 tx.emit(event.with(json!(segment)))?;
                 Ok(())
             })
@@ -158,16 +207,16 @@ impl SealedSegments {
                 let key = [
                     (&segment.project).into(),
                     (&segment.stream).into(),
+                    (&segment.server).into(),
                     column(segment.number).into(),
                     tx.now().into(),
                 ];
                 tx.execute(
-                    "UPDATE prediction_segments SET deleted_at_ms = ?4
-                     WHERE project = ?1 AND stream = ?2 AND number = ?3",
+                    "UPDATE prediction_segments SET deleted_at_ms = ?5
+                     WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4",
                     &key,
                 )?;
-                let id = id_of(&segment.stream, segment.number);
-                let event = NewEvent::new(&segment.project, DELETED, "prediction_segment", id);
+                let event = NewEvent::new(&segment.project, DELETED, "prediction_segment", segment.id());
                 let (segment, reason) = (segment.clone(), "retention".to_owned());
                 tx.emit(event.with(json!(DeletedSegment { segment, reason, why })))?;
                 Ok(true)
@@ -195,10 +244,11 @@ struct Recorded {
 fn recorded(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<Option<Recorded>, ServingError> {
     let row = tx.query_opt(
         "SELECT deleted_at_ms, archived FROM prediction_segments
-         WHERE project = ?1 AND stream = ?2 AND number = ?3 AND sha256 = ?4",
+         WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4 AND sha256 = ?5",
         &[
             (&segment.project).into(),
             (&segment.stream).into(),
+            (&segment.server).into(),
             column(segment.number).into(),
             (&segment.sha256).into(),
         ],
@@ -219,6 +269,8 @@ pub struct ToldSegment {
     pub project: String,
     /// What is in it: `endpoints/<name>`, or `labels`.
     pub stream: String,
+    /// The server whose log it is part of; empty where no event names one.
+    pub server: String,
     /// Its number in the stream.
     pub number: u64,
     /// The segment; none when the event's payload was erased.
@@ -246,42 +298,60 @@ impl ToldSegment {
             _ => {}
         }
     }
+
+    fn claim(&mut self, server: &str) {
+        server.clone_into(&mut self.server);
+        if let Some(segment) = &mut self.segment {
+            server.clone_into(&mut segment.server);
+        }
+    }
 }
+
+/// Whose segment it is: the project, and the id within it.
+type Key = (String, String);
 
 /// Sealed segments as the ledger tells them, in the order in which they were recorded, for `trueline ledger verify
 /// --state`. What was recorded must be there, until an event says that it is deleted.
 #[derive(Clone, Debug, Default)]
 pub struct SegmentReplay {
     told: Vec<ToldSegment>,
-    /// Where each stands in `told`, by project, stream and number.
-    places: HashMap<(String, String, u64), usize>,
+    /// Where each stands in `told`.
+    places: HashMap<Key, usize>,
 }
 
 impl SegmentReplay {
     /// The actions whose events are replayed.
-    pub const ACTIONS: &[&str] = &[SEALED, DELETED, ARCHIVED, ARCHIVE_DELETED];
+    pub const ACTIONS: &[&str] = &[SEALED, CLAIMED, DELETED, ARCHIVED, ARCHIVE_DELETED];
 
     /// Takes in the next event, in the order of commit.
     pub fn apply(&mut self, event: &EventRow) {
-        let Some((stream, number)) = event.resource.id.rsplit_once('/') else { return };
-        let number = number.parse().unwrap_or(0);
-        let key = (event.project.clone(), stream.to_owned(), number);
+        let id = &event.resource.id;
+        let Some((stream, server, number)) = parts_of(id) else { return };
+        let key = |id: String| (event.project.clone(), id);
         match event.action.as_str() {
             SEALED => {
                 self.told.push(ToldSegment {
                     entry: event.index,
                     project: event.project.clone(),
                     stream: stream.to_owned(),
+                    server: server.to_owned(),
                     number,
                     segment: event.payload.clone().and_then(|payload| serde_json::from_value(payload).ok()),
                     deleted: false,
                     copy: None,
                     copy_unknown: false,
                 });
-                self.places.insert(key, self.told.len() - 1);
+                self.places.insert(key(id.clone()), self.told.len() - 1);
+            }
+            CLAIMED => {
+                let place = self.places.remove(&key(id_of(stream, "", number)));
+                if let Some(told) = place.and_then(|at| self.told.get_mut(at)) {
+                    told.claim(server);
+                }
+                self.places.extend(place.map(|at| (key(id.clone()), at)));
             }
             _ => {
-                if let Some(told) = self.places.get(&key).and_then(|at| self.told.get_mut(*at)) {
+                if let Some(told) = self.places.get(&key(id.clone())).and_then(|at| self.told.get_mut(*at)) {
                     told.go_on(event);
                 }
             }
@@ -299,24 +369,26 @@ impl SegmentReplay {
     /// # Errors
     /// What the database says.
     pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
-        let key = |told: &ToldSegment| (told.project.clone(), id_of(&told.stream, told.number));
+        let key = |told: &ToldSegment| (told.project.clone(), id_of(&told.stream, &told.server, told.number));
         let digest = |told: &ToldSegment| {
             let known = told.segment.as_ref().filter(|_| !told.copy_unknown);
             known.map(|s| said(&s.sha256, told.deleted, told.copy.as_ref()))
         };
         let told: BTreeMap<_, _> = self.told.iter().map(|told| (key(told), digest(told))).collect();
         let mut found = BTreeMap::new();
-        let sql = "SELECT project, stream, number, sha256, deleted_at_ms, archived, archive_deleted_at_ms
+        let sql =
+            "SELECT project, stream, server, number, sha256, deleted_at_ms, archived, archive_deleted_at_ms
                    FROM prediction_segments";
         for mut row in tx.query(sql, &[])? {
-            let (project, stream, number): (String, String, i64) = (row.take(0)?, row.take(1)?, row.take(2)?);
-            let number = u64::try_from(number).unwrap_or(0);
-            let deleted = row.take::<Option<i64>>(4)?.is_some();
-            let archived = row.take::<Option<String>>(5)?.and_then(|text| serde_json::from_str(&text).ok());
-            let copy_deleted = row.take::<Option<i64>>(6)?.is_some();
+            let (project, stream, server): (String, String, String) =
+                (row.take(0)?, row.take(1)?, row.take(2)?);
+            let number = u64::try_from(row.take::<i64>(3)?).unwrap_or(0);
+            let deleted = row.take::<Option<i64>>(5)?.is_some();
+            let archived = row.take::<Option<String>>(6)?.and_then(|text| serde_json::from_str(&text).ok());
+            let copy_deleted = row.take::<Option<i64>>(7)?.is_some();
             let copy = archived.map(|archived| Copy::of(&archived, copy_deleted));
-            let said = said(&row.take::<String>(3)?, deleted, copy.as_ref());
-            found.insert((project, id_of(&stream, number)), said);
+            let said = said(&row.take::<String>(4)?, deleted, copy.as_ref());
+            found.insert((project, id_of(&stream, &server, number)), said);
         }
         Ok(disagreements("prediction segment", &told, &found))
     }

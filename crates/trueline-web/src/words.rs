@@ -37,6 +37,7 @@ pub fn verb(action: &str) -> String {
         "incident.action" => "added an action to",
         "incident.noted" => "added a note to",
         "metrics.sealed" => "sealed the metrics of",
+        "predictions.claimed" => "took as its own a segment of",
         "predictions.sealed" => "sealed a segment of",
         "predictions.archived" => "archived a segment of",
         "predictions.archive_deleted" => "deleted from the archive a segment of",

@@ -6,7 +6,7 @@
 mod common;
 
 use common::models::Models;
-use common::{Server, Stopped, copy_tree, sqlite as sql, text, verify, wait_until};
+use common::{On, Server, Stopped, copy_tree, sqlite as sql, text, verify, wait_until};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -153,15 +153,18 @@ fn rows_of_segments_that_the_events_do_not_tell_are_named() {
     }
 }
 
+/// What a check by the server comes to.
+fn checked(server: &Server) -> Value {
+    let asked = server.ok("/api/v1/ledger/verifications", json!({}));
+    let follow = asked["follow"].as_str().unwrap().to_owned();
+    wait_until("the check is done", || server.get(&follow).1["state"] == "done");
+    server.get(&follow).1["result"].clone()
+}
+
 #[test]
 fn the_server_finds_a_changed_segment_too() {
     let server = with_segments();
-    let check = || {
-        let asked = server.ok("/api/v1/ledger/verifications", json!({}));
-        let follow = asked["follow"].as_str().unwrap().to_owned();
-        wait_until("the check is done", || server.get(&follow).1["state"] == "done");
-        server.get(&follow).1["result"].clone()
-    };
+    let check = || checked(&server);
     assert_eq!(check()["ok"], true);
     let segment = sealed(&server.data_dir, "labels")[1].clone();
     let mut bytes = fs::read(&segment).unwrap();
@@ -184,7 +187,7 @@ fn a_segment_whose_event_was_erased_is_still_read_and_can_not_be_compared() {
     let done = verify(&stopped.data_dir, &key, &["--state", "--json"]);
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&report["ok"], &report["report"]["unknowable"]), (&json!(true), &json!(1)), "{report}");
-    let name = first["resource"]["id"].as_str().unwrap();
+    let (name, _server) = first["resource"]["id"].as_str().unwrap().rsplit_once('@').unwrap();
     let (stream, _) = name.rsplit_once('/').unwrap();
     fs::remove_file(&sealed(&stopped.data_dir, stream)[0]).unwrap();
     refused(&stopped.data_dir, &key, name);
@@ -293,4 +296,76 @@ fn what_a_monitor_or_a_rollout_waits_for_is_not_deleted_and_what_is_declared_hol
     server.ok(&format!("/api/v1/rollouts/{id}/cancellation"), json!({}));
     wait_until("nothing waits for labels any more", || logged(&server, "b-tried")["records"] == 0);
     assert_eq!(logged(&server, "a-declared")["kept_ms"], 2 * 86_400_000);
+}
+
+#[test]
+fn servers_that_share_a_database_have_their_segments_each() {
+    let archive = tempfile::tempdir().unwrap();
+    let place = archive.path().display().to_string();
+    let one = Server::start_on(
+        On::Postgres,
+        &[
+            ("TRUELINE_TEST_SEGMENT_BYTES", "1000"),
+            ("TRUELINE_PREDICTION_RETENTION", "2s"),
+            ("TRUELINE_PREDICTION_ARCHIVE", &place),
+        ],
+    );
+    Models::saved().register(&one, "binary", "delays");
+    for (name, days) in [("delays", "forever"), ("short", "default")] {
+        one.ok("/api/v1/endpoints", json!({ "name": name, "log": "required" }));
+        one.ok(&format!("/api/v1/endpoints/{name}/routes"), json!({ "variants": ["delays/1"] }));
+        let declared = one.cli(&["endpoint", "log", name, "--keep-days", days]);
+        assert!(declared.status.success(), "{}", text(&declared.stderr));
+    }
+    let other = one.beside();
+    let asked =
+        json!({ "dataframe_split": { "columns": ["hour", "distance", "day"], "data": [[1, 300.0, 2.0]] } });
+    let knows =
+        |endpoint: &str| other.post(&format!("/endpoints/{endpoint}/invocations"), asked.clone()).0 == 200;
+    wait_until("the other answers too", || knows("delays") && knows("short"));
+    // What the one is asked, and the other, differs in number.
+    for (server, times) in [(&one, 16), (&other, 24)] {
+        for _ in 0..times {
+            drop((ask(server, "delays"), ask(server, "short")));
+        }
+    }
+    let told = |action: &str, stream: &str| -> Vec<(String, u64)> {
+        let of_stream = |event: &&Value| event["payload"]["stream"] == stream;
+        let key = |event: &Value| {
+            let (name, number) = (&event["payload"]["server"], &event["payload"]["number"]);
+            (name.as_str().unwrap().to_owned(), number.as_u64().unwrap())
+        };
+        events(&one, action).iter().filter(of_stream).map(key).collect()
+    };
+    let servers_with_second = |told: &[(String, u64)]| told.iter().filter(|(_, number)| *number == 2).count();
+    wait_until("both have sealed segments of the same numbers", || {
+        servers_with_second(&told("predictions.sealed", "endpoints/delays")) == 2
+    });
+    wait_until("both have deleted what was kept for long enough", || {
+        servers_with_second(&told("predictions.deleted", "endpoints/short")) == 2
+    });
+    let question = json!({ "sql": "SELECT count(*) > 40, count(DISTINCT prediction_id) = count(*) FROM predictions
+                                   WHERE endpoint = 'short'" });
+    for server in [&one, &other] {
+        wait_until("each answers from what both have archived", || {
+            server.post("/api/v1/queries", question.clone()).1["rows"] == json!([[1, 1]])
+        });
+    }
+    other.settle();
+    let other = other.stop();
+    let by_one = checked(&one);
+    assert_eq!(by_one["ok"], true, "{by_one}");
+    assert!(by_one["segments_elsewhere"].as_u64().unwrap() >= 2, "{by_one}");
+    let flip = |data_dir: &Path| {
+        let segment = sealed(data_dir, "endpoints/delays")[1].clone();
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+    };
+    flip(&other.data_dir);
+    assert_eq!(checked(&one)["ok"], true, "it is not this server's to find");
+    flip(&one.data_dir);
+    let found = checked(&one);
+    assert!(found["finding"].as_str().unwrap().contains("endpoints/delays/2"), "{found}");
+    assert_eq!(found["server"], by_one["server"], "{found}");
 }

@@ -120,7 +120,7 @@ impl PredictionArchiver {
         let here = self.log.sealed_after(stream, first.saturating_sub(1));
         let mut done = 0;
         for sealed in here {
-            // With the same bytes: servers that share a database have segments of the same numbers.
+            // What the ledger does not know by these bytes would not be found to be whole later.
             if waiting.contains(&(sealed.segment, hex::encode(sealed.sha256))) {
                 self.archive_segment(&sealed, project).await?;
                 done += 1;
@@ -153,7 +153,7 @@ impl PredictionArchiver {
             received_until_ms: sealed.received_at_ms.1,
             objects,
         };
-        Ok(self.segments.archive(segment_of(sealed), copy).await?)
+        Ok(self.segments.archive(segment_of(sealed, self.segments.server()), copy).await?)
     }
 
     /// Deletes copies that were kept for long enough. The objects go first, so that none stays that the ledger calls deleted.

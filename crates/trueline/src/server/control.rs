@@ -85,6 +85,12 @@ struct Parts {
     archive: Option<PredictionArchive>,
 }
 
+impl Parts {
+    fn segments(&self) -> SealedSegments {
+        SealedSegments::new(self.ledger.clone(), self.steps.worker())
+    }
+}
+
 /// Lives until `stopping`. Without a database it tries to open one for as long as it takes, while endpoints answer.
 pub(crate) async fn live(
     grounds: Grounds,
@@ -126,7 +132,7 @@ async fn run(
     ledger_key: String,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let archiver = archiver(&parts);
+    let (archiver, segments) = (archiver(&parts), parts.segments());
     // The sequencer takes in what the others write, so it stops when they have.
     let (stop_sequencer, sequencer_stopping) = watch::channel(false);
     let mut sequencer = tokio::spawn({
@@ -184,13 +190,13 @@ async fn run(
         async move { tracking.run_upload_sweeper(stopping).await }
     });
     let recorder = tokio::spawn({
-        let (log, segments) = (Arc::clone(&parts.log), SealedSegments::new(parts.ledger.clone()));
+        let (log, segments) = (Arc::clone(&parts.log), segments.clone());
         let stopping = stopping.clone();
         async move { run_segment_recorder(&log, &segments, stopping).await }
     });
     let expirer = PredictionSweeper {
         log: Arc::clone(&parts.log),
-        segments: SealedSegments::new(parts.ledger.clone()),
+        segments,
         endpoints: parts.deployments.endpoints.clone(),
         monitoring: parts.monitoring.clone(),
         bandits: parts.deployments.bandits.clone(),
@@ -275,7 +281,7 @@ async fn run(
 fn archiver(parts: &Parts) -> Option<PredictionArchiver> {
     Some(PredictionArchiver {
         log: Arc::clone(&parts.log),
-        segments: SealedSegments::new(parts.ledger.clone()),
+        segments: parts.segments(),
         identity: parts.access.identity().clone(),
         blobs: parts.collector.blobs.clone(),
         ledger: parts.ledger.clone(),
@@ -285,7 +291,7 @@ fn archiver(parts: &Parts) -> Option<PredictionArchiver> {
 
 /// What reads the archive of predictions, where there is one.
 fn archive_reader(parts: &Parts) -> Option<ArchiveReader> {
-    let (segments, blobs) = (SealedSegments::new(parts.ledger.clone()), parts.collector.blobs.clone());
+    let (segments, blobs) = (parts.segments(), parts.collector.blobs.clone());
     Some(ArchiveReader { archive: parts.archive.clone()?, segments, blobs })
 }
 

@@ -132,7 +132,7 @@ impl Server {
         again
     }
 
-    /// Another server on the same PostgreSQL database, with the same files of models and a log of its own.
+    /// Another server on the same PostgreSQL database, with the same files of models, the same variables and a log of its own.
     pub fn beside(&self) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data_dir = folder.path().join("data");
@@ -141,7 +141,9 @@ impl Server {
             drop(std::fs::remove_dir_all(data_dir.join(own)));
         }
         let database = self.database.clone().expect("servers share a database on PostgreSQL");
-        let mut server = Self::launch(&data_dir, Some(database), &[], &[]);
+        let variables: Vec<(&str, &str)> =
+            self.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let mut server = Self::launch(&data_dir, Some(database), &variables, &[]);
         server._folder = Some(folder);
         server
     }
