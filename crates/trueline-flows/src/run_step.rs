@@ -10,7 +10,6 @@ pub use recover::LogPiece;
 
 use crate::capture_source::{capture_environment, seeds};
 use place::Place;
-pub(crate) use place::server_of;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -131,7 +130,7 @@ impl StepRunner {
         &self.pipelines
     }
 
-    /// The name of this server: its workers claim tasks by it, and what it writes of its own log has it.
+    /// The name that its workers claim tasks by.
     #[must_use]
     pub fn worker(&self) -> String {
         self.shared.worker.clone()

@@ -6,7 +6,7 @@ use trueline_pipelines::executor::AttemptFolder;
 use trueline_tracking::Capture;
 
 /// ```text
-/// pipelines/worker            the name of this server, as a worker and among those that share its database
+/// pipelines/worker            the name of this server as a worker
 ///           runs/<run>/work   the working copy of a run
 ///                     /code   what was captured of the code when the copy was made; there once the copy is whole
 ///           attempts/<id>     see the executor
@@ -16,18 +16,6 @@ pub(super) struct Place {
     root: PathBuf,
     /// Working copies are made one at a time: two steps of a run may need the same one.
     pub(super) copying: tokio::sync::Mutex<()>,
-}
-
-/// The file of the server's name.
-const NAME: &str = "worker";
-
-/// The name of the server whose data this folder is part of; none where none was given yet.
-pub(crate) fn server_of(pipelines: &Path) -> std::io::Result<Option<String>> {
-    match std::fs::read_to_string(pipelines.join(NAME)) {
-        Ok(name) => Ok(Some(name.trim().to_owned()).filter(|name| !name.is_empty())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 pub(super) fn failed(path: &Path, error: impl std::fmt::Display) -> PipelineError {
@@ -44,10 +32,13 @@ impl Place {
 
     /// The name of this server as a worker: made once, kept with the data.
     pub(super) fn worker(&self, make: impl Fn() -> String) -> std::io::Result<String> {
-        if let Some(kept) = server_of(&self.root)? {
-            return Ok(kept);
+        let path = self.root.join("worker");
+        match std::fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
         }
-        let (path, name) = (self.root.join(NAME), format!("steps-{}", make()));
+        let name = format!("steps-{}", make());
         std::fs::write(&path, &name)?;
         std::fs::File::open(&path)?.sync_all()?;
         std::fs::File::open(&self.root)?.sync_all()?;

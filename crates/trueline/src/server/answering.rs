@@ -29,13 +29,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// The fewest threads. The scheduler takes one of a few off its core for milliseconds when others want to run, and all that
-/// it was given waits; the more they are, the fewer wait.
-const FEWEST: usize = 16;
-/// Threads for each core of a larger machine.
-const PER_CORE: usize = 4;
+/// The fewest threads. There is one for each core else: requests that came meanwhile are answered in a row, where with more
+/// threads each of them would wake one, which takes longer than a short answer.
+const FEWEST: usize = 2;
 /// What each of them may have read files beside it.
-const READERS: usize = 8;
+const READERS: usize = 32;
 /// How a connection of HTTP/2 begins.
 const HTTP_2: &[u8] = b"PRI";
 /// How long a connection may say nothing at all before it is closed.
@@ -94,8 +92,7 @@ pub(super) async fn answer(
     let (_alive, alive) = watch::channel(());
     let answering = Answering { app, head, home: Handle::current(), stopping, working };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let started =
-        (0..FEWEST.max(cores * PER_CORE)).map(|n| Thread::start(n, answering.clone(), alive.clone()));
+    let started = (0..cores.max(FEWEST)).map(|n| Thread::start(n, answering.clone(), alive.clone()));
     let threads = started.collect::<io::Result<Vec<_>>>()?;
     drop(answering);
 
