@@ -1,6 +1,6 @@
 //! Serving through the public door, the same models and rows to `trueline serve`, MLServer and `mlflow models serve` in one
-//! run: trees that are scored by the server itself, row by row and in batches, and a scikit-learn model in a Python worker.
-//! Beside them the scorer of trees alone, in a loop.
+//! run, by turns: trees that are scored by the server itself, row by row and in batches, and a scikit-learn model in a Python
+//! worker. Beside them the scorer of trees alone, in a loop.
 
 mod asked;
 mod bare;
@@ -10,7 +10,7 @@ mod sides;
 use crate::{LoadReport, Table};
 use anyhow::ensure;
 use asked::{Asked, Request};
-use sides::{Callers, Figure, Side};
+use sides::{Callers, Figure, Side, Turn, by_turns};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,16 +54,6 @@ struct Ways {
     grpc: Request,
 }
 
-/// What the trees came to, by way.
-struct Trees {
-    mlflow: Figure,
-    json: Figure,
-    grpc: Figure,
-    batch_mlflow: Figure,
-    batch_json: Figure,
-    batch_grpc: Figure,
-}
-
 /// Measures `trueline serve` of `binary` beside its peers, with the models that `python/bench/serving_models.py` saved in
 /// `models`.
 ///
@@ -81,6 +71,7 @@ pub fn serving(binary: &Path, models: &Path, peers: &Peers, table: &mut Table) -
     if let Some(program) = &peers.mlflow {
         stage.mlflow(program, &ours, table)?;
     }
+    ours.stop()?;
     if let Some(python) = &peers.python {
         stage.worker(binary, python, peers, table)?;
     }
@@ -105,6 +96,8 @@ fn batch() -> String {
     format!("trees, {BATCH} rows in a request, {BATCH_CALLERS} connections")
 }
 
+const JSON: &str = "OIP as JSON";
+const GRPC: &str = "OIP over gRPC";
 const STARTS: &str = "trees, starts";
 const ONE: &str = "trees, 1 row in a request, one connection";
 
@@ -132,80 +125,66 @@ impl<'m> Stage<'m> {
     }
 
     /// Trueline with the trees.
-    fn ours(&self, binary: &Path, table: &mut Table) -> anyhow::Result<Trees> {
+    fn ours(&self, binary: &Path, table: &mut Table) -> anyhow::Result<Side> {
         let off = ["--python-workers".to_owned(), "off".to_owned()];
         let side = Side::trueline(binary, &self.models.join("trees"), &off)?;
         side.told(table, STARTS)?;
-        let (group, callers) = (single(), Callers(CALLERS, PEAK));
-        let mlflow = self.sound(&side, table, &group, "MLflow's scoring", &self.one.mlflow, callers)?;
         self.half_the_peak(&side, table)?;
-        let json = self.sound(&side, table, &group, "OIP as JSON", &self.one.json, callers)?;
-        let short = Callers(CALLERS, SHORT);
-        let binary = self.sound(&side, table, &group, "OIP with binary tensors", &self.one.binary, short)?;
-        binary.over(&json, table, &group, "OIP, binary ÷ JSON, Trueline", None);
-        let grpc = self.sound(&side, table, &group, "OIP over gRPC", &self.one.grpc, short)?;
-        grpc.over(&json, table, &group, "OIP, gRPC ÷ JSON, Trueline", None);
         self.nearly_idle(&side, table)?;
-
-        let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
-        let batch_mlflow =
-            self.sound(&side, table, &group, "MLflow's scoring", &self.batch.mlflow, callers)?;
-        let batch_json = self.sound(&side, table, &group, "OIP as JSON", &self.batch.json, callers)?;
-        let short = Callers(BATCH_CALLERS, SHORT);
-        let binary =
-            self.sound(&side, table, &group, "OIP with binary tensors", &self.batch.binary, short)?;
-        binary.over(&batch_json, table, &group, "OIP, binary ÷ JSON, Trueline", None);
-        let batch_grpc = self.sound(&side, table, &group, "OIP over gRPC", &self.batch.grpc, short)?;
-        batch_grpc.over(&batch_json, table, &group, "OIP, gRPC ÷ JSON, Trueline", None);
-        side.stop()?;
-        Ok(Trees { mlflow, json, grpc, batch_mlflow, batch_json, batch_grpc })
+        for (ways, group, callers) in [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)]
+        {
+            let turns = [
+                self.turn(&side, "MLflow's scoring", &ways.mlflow)?,
+                self.turn(&side, JSON, &ways.json)?,
+                self.turn(&side, "OIP with binary tensors", &ways.binary)?,
+                self.turn(&side, GRPC, &ways.grpc)?,
+            ];
+            let [mlflow, json, binary, grpc] = by_turns(table, &group, Callers(callers, SHORT), turns)?;
+            for figure in [&mlflow, &json, &binary, &grpc] {
+                figure.sound()?;
+            }
+            binary.over(&json, table, &group, "OIP, binary ÷ JSON, Trueline", None);
+            grpc.over(&json, table, &group, "OIP, gRPC ÷ JSON, Trueline", None);
+        }
+        Ok(side)
     }
 
-    /// MLServer with the trees, the same requests.
-    fn mlserver(&self, program: &Path, ours: &Trees, table: &mut Table) -> anyhow::Result<()> {
+    /// MLServer with the trees, by turns with ours.
+    fn mlserver(&self, program: &Path, ours: &Side, table: &mut Table) -> anyhow::Result<()> {
         let side = Side::mlserver(program, &self.models.join("mlserver-trees"))?;
         side.told(table, STARTS)?;
-        let (group, callers) = (single(), Callers(CALLERS, PEAK));
-        let json = self.peak(&side, table, &group, "OIP as JSON", &self.one.json, callers)?;
-        let ratio = "OIP as JSON, Trueline ÷ MLServer";
-        ours.json.over(&json, table, &group, ratio, Some(AT_LEAST_MLSERVER));
-        let short = Callers(CALLERS, SHORT);
-        let grpc = self.peak(&side, table, &group, "OIP over gRPC", &self.one.grpc, short)?;
-        ours.grpc.over(&grpc, table, &group, "OIP over gRPC, Trueline ÷ MLServer", None);
         self.alone(side.name(), |callers| side.send(&self.one.json, callers), table)?;
-
-        let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
-        let json = self.peak(&side, table, &group, "OIP as JSON", &self.batch.json, callers)?;
-        ours.batch_json.over(&json, table, &group, ratio, Some(AT_LEAST_MLSERVER_BATCH));
-        let short = Callers(BATCH_CALLERS, SHORT);
-        let grpc = self.peak(&side, table, &group, "OIP over gRPC", &self.batch.grpc, short)?;
-        ours.batch_grpc.over(&grpc, table, &group, "OIP over gRPC, Trueline ÷ MLServer", None);
+        let least = [AT_LEAST_MLSERVER, AT_LEAST_MLSERVER_BATCH];
+        let groups = [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)];
+        for ((ways, group, callers), least) in groups.into_iter().zip(least) {
+            let (group, callers) = (with(&group, &side), Callers(callers, PEAK));
+            self.against((ours, &side), table, &group, (JSON, &ways.json), callers, Some(least))?;
+            self.against((ours, &side), table, &group, (GRPC, &ways.grpc), callers, None)?;
+        }
         side.stop()?;
 
         // It can gather rows of several requests too, which costs each of them a wait.
-        let (side, group) =
-            (Side::mlserver(program, &self.models.join("mlserver-trees-batching"))?, single());
-        let what = "OIP as JSON, gathered in batches";
-        let json = self.peak(&side, table, &group, what, &self.one.json, Callers(CALLERS, SHORT))?;
-        ours.json.over(&json, table, &group, &format!("{what}, Trueline ÷ MLServer"), None);
+        let side = Side::mlserver(program, &self.models.join("mlserver-trees-batching"))?;
+        let group = format!("{}, which gathers rows in batches", with(&single(), &side));
+        let callers = Callers(CALLERS, PEAK);
+        self.against((ours, &side), table, &group, (JSON, &self.one.json), callers, None)?;
         side.stop()
     }
 
-    /// MLflow's own server with the trees.
-    fn mlflow(&self, program: &Path, ours: &Trees, table: &mut Table) -> anyhow::Result<()> {
+    /// MLflow's own server with the trees, by turns with ours.
+    fn mlflow(&self, program: &Path, ours: &Side, table: &mut Table) -> anyhow::Result<()> {
         let side = Side::mlflow(program, &self.models.join("trees"))?;
         side.told(table, STARTS)?;
-        let (group, callers) = (single(), Callers(CALLERS, PEAK));
-        let one = self.peak(&side, table, &group, "MLflow's scoring", &self.one.mlflow, callers)?;
-        let ratio = "MLflow's scoring, Trueline ÷ MLflow";
-        ours.mlflow.over(&one, table, &group, ratio, Some(AT_LEAST_MLFLOW));
-        let (group, callers) = (batch(), Callers(BATCH_CALLERS, PEAK));
-        let all = self.peak(&side, table, &group, "MLflow's scoring", &self.batch.mlflow, callers)?;
-        ours.batch_mlflow.over(&all, table, &group, ratio, None);
+        let least = [Some(AT_LEAST_MLFLOW), None];
+        let groups = [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)];
+        for ((ways, group, callers), least) in groups.into_iter().zip(least) {
+            let (group, callers) = (with(&group, &side), Callers(callers, PEAK));
+            self.against((ours, &side), table, &group, ("MLflow's scoring", &ways.mlflow), callers, least)?;
+        }
         side.stop()
     }
 
-    /// The regression: Trueline with a Python worker, then MLServer, both with batching.
+    /// The regression: Trueline with a Python worker and MLServer by turns, both with batching.
     fn worker(&self, binary: &Path, python: &Path, peers: &Peers, table: &mut Table) -> anyhow::Result<()> {
         let group = format!("scikit-learn in a Python worker, 1 row in a request, {CALLERS} connections");
         let (predict, callers) = (self.asked.logistic_predict_us, Callers(CALLERS, PEAK));
@@ -213,18 +192,35 @@ impl<'m> Stage<'m> {
         let request = self.asked.open_json(1, "FP64");
         let mut switches = vec!["--python-workers".to_owned(), python.to_string_lossy().into_owned()];
         switches.extend_from_slice(&peers.worker_switches);
-        let side = Side::trueline(binary, &self.models.join("logistic"), &switches)?;
-        side.told(table, &group)?;
-        let ours = side.peak(table, &group, "OIP as JSON", &request, callers)?;
-        ours.sound()?;
-        side.stop()?;
-        let Some(program) = &peers.mlserver else { return Ok(()) };
-        let side = Side::mlserver(program, &self.models.join("mlserver-logistic"))?;
-        side.told(table, &group)?;
-        let theirs = side.peak(table, &group, "OIP as JSON", &request, callers)?;
-        let ratio = "OIP as JSON, Trueline ÷ MLServer";
-        ours.over(&theirs, table, &group, ratio, Some(AT_LEAST_MLSERVER_PYTHON));
-        side.stop()
+        let ours = Side::trueline(binary, &self.models.join("logistic"), &switches)?;
+        ours.told(table, &group)?;
+        let turn = |side| Turn { side, what: JSON, request: &request };
+        let Some(program) = &peers.mlserver else {
+            let [figure] = by_turns(table, &group, callers, [turn(&ours)])?;
+            figure.sound()?;
+            return ours.stop();
+        };
+        let theirs = Side::mlserver(program, &self.models.join("mlserver-logistic"))?;
+        theirs.told(table, &group)?;
+        let figures = by_turns(table, &group, callers, [turn(&ours), turn(&theirs)])?;
+        compare(&figures, table, &group, &ratio(JSON, &theirs), Some(AT_LEAST_MLSERVER_PYTHON))?;
+        theirs.stop()?;
+        ours.stop()
+    }
+
+    /// Ours and another side, asked the same by turns.
+    fn against(
+        &self,
+        (ours, theirs): (&Side, &Side),
+        table: &mut Table,
+        group: &str,
+        (what, request): (&str, &Request),
+        callers: Callers,
+        at_least: Option<f64>,
+    ) -> anyhow::Result<()> {
+        let turns = [self.turn(ours, what, request)?, self.turn(theirs, what, request)?];
+        let figures = by_turns(table, group, callers, turns)?;
+        compare(&figures, table, group, &ratio(what, theirs), at_least)
     }
 
     /// Requests that come at half the rate of the peak, to Trueline and to a server that does nothing: what the machine and
@@ -295,32 +291,30 @@ impl<'m> Stage<'m> {
         Ok(over)
     }
 
-    /// A peak of a side that answers as the trees do.
-    fn peak(
-        &self,
-        side: &Side,
-        table: &mut Table,
-        group: &str,
-        what: &str,
-        request: &Request,
-        callers: Callers,
-    ) -> anyhow::Result<Figure> {
+    /// A turn of a side that answers as the trees do.
+    fn turn<'a>(&self, side: &'a Side, what: &'a str, request: &'a Request) -> anyhow::Result<Turn<'a>> {
         side.check(request, self.expected)?;
-        side.peak(table, group, what, request, callers)
+        Ok(Turn { side, what, request })
     }
+}
 
-    /// The same of Trueline, which may not fail.
-    fn sound(
-        &self,
-        side: &Side,
-        table: &mut Table,
-        group: &str,
-        what: &str,
-        request: &Request,
-        callers: Callers,
-    ) -> anyhow::Result<Figure> {
-        let figure = self.peak(side, table, group, what, request, callers)?;
-        figure.sound()?;
-        Ok(figure)
-    }
+fn with(group: &str, side: &Side) -> String {
+    format!("{group}, by turns with {}", side.name())
+}
+
+fn ratio(what: &str, theirs: &Side) -> String {
+    format!("{what}, Trueline ÷ {}", theirs.name())
+}
+
+/// Trueline, which may not fail, held against another.
+fn compare(
+    [ours, theirs]: &[Figure; 2],
+    table: &mut Table,
+    group: &str,
+    name: &str,
+    at_least: Option<f64>,
+) -> anyhow::Result<()> {
+    ours.sound()?;
+    ours.over(theirs, table, group, name, at_least);
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::asked::{Request, first};
 use super::grpc;
 use crate::process::{Process, free_address, own_cpu};
-use crate::{ClosedLoop, LoadReport, OpenLoop, Table, Until};
+use crate::{ClosedLoop, Histogram, LoadReport, OpenLoop, Table, Until};
 use anyhow::ensure;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// wait, and fewer answers come, one by one and in batches.
 const ONE_THREAD: (&str, &str) = ("OMP_NUM_THREADS", "1");
 const WARM_UP: Duration = Duration::from_millis(500);
+/// Of turns.
+const ROUNDS: u32 = 3;
 
 /// A server that answers for one model.
 pub(super) struct Side {
@@ -25,13 +27,25 @@ pub(super) struct Side {
     _work: tempfile::TempDir,
 }
 
-/// What a peak came to.
+/// A side that is asked a request, by turns with others.
+pub(super) struct Turn<'a> {
+    pub(super) side: &'a Side,
+    pub(super) what: &'a str,
+    pub(super) request: &'a Request,
+}
+
+/// What the peaks of a turn came to.
+#[derive(Default)]
 pub(super) struct Figure {
-    pub(super) rate: f64,
+    /// Answers in a second, round by round.
+    rates: Vec<f64>,
+    latency: Histogram,
     failed: u64,
     sent: u64,
     /// The first failure.
     words: String,
+    /// Processor time of the side, and of the load.
+    taken: (Duration, Duration),
 }
 
 /// Callers that send one request after the other, and for how long they do.
@@ -126,37 +140,6 @@ impl Side {
         Ok(())
     }
 
-    /// Notes how many answers a second come at most, and whose processor time they take.
-    pub(super) fn peak(
-        &self,
-        table: &mut Table,
-        group: &str,
-        what: &str,
-        request: &Request,
-        callers: Callers,
-    ) -> anyhow::Result<Figure> {
-        self.send(request, Callers(callers.0, WARM_UP))?;
-        let (own, theirs) = (own_cpu()?, self.process.cpu()?);
-        let report = self.send(request, callers)?;
-        let (own, theirs) = (own_cpu()?.saturating_sub(own), self.process.cpu()?.saturating_sub(theirs));
-        let name = self.name;
-        let sent = report.latency.count();
-        table.add(group, &format!("{what}, {name}"), report.rate_per_s(), "requests/s");
-        let p50 = report.latency.quantile(0.5).as_secs_f64() * 1e3;
-        table.add(group, &format!("{what}, {name}, p50"), p50, "ms");
-        for (whose, taken) in [("its", theirs), ("the load's", own)] {
-            #[allow(clippy::cast_precision_loss)]
-            let each = taken.as_secs_f64() * 1e6 / (sent.max(1)) as f64;
-            table.add(group, &format!("{what}, {name}, {whose} processor time for a request"), each, "µs");
-        }
-        let words = report.failures.first().map_or_else(String::new, |words| format!("{words:.200}"));
-        if report.failed > 0 {
-            let why = format!("{} of {sent}: {words}", report.failed);
-            table.add_none(group, &format!("{what}, {name}, failed"), why, None);
-        }
-        Ok(Figure { rate: report.rate_per_s(), failed: report.failed, sent, words })
-    }
-
     /// The latencies of requests that come at a rate, whatever becomes of the earlier ones.
     pub(super) fn open_loop(
         &self,
@@ -212,15 +195,74 @@ pub(super) fn closed_loop_awake(
     Ok(ClosedLoop { address, until, connections, timeout: TIMEOUT, request: |_| bytes }.run_awake()?)
 }
 
+/// How many answers a second come at most of each turn, and whose processor time they take. A machine of others is not the same
+/// from one half minute to the next, so turns that are compared are taken one after the other, several times over.
+pub(super) fn by_turns<const N: usize>(
+    table: &mut Table,
+    group: &str,
+    callers: Callers,
+    turns: [Turn<'_>; N],
+) -> anyhow::Result<[Figure; N]> {
+    let mut figures = std::array::from_fn(|_| Figure::default());
+    for round in 0..ROUNDS {
+        for (turn, figure) in turns.iter().zip(&mut figures) {
+            if round == 0 {
+                turn.side.send(turn.request, Callers(callers.0, WARM_UP))?;
+            }
+            figure.take_in(turn, Callers(callers.0, callers.1 / ROUNDS))?;
+        }
+    }
+    for (turn, figure) in turns.iter().zip(&figures) {
+        figure.note(table, group, &format!("{}, {}", turn.what, turn.side.name));
+    }
+    Ok(figures)
+}
+
+/// The one in the middle; of an even number the higher of the two.
+fn middle(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 impl Figure {
+    fn take_in(&mut self, turn: &Turn<'_>, callers: Callers) -> anyhow::Result<()> {
+        let (own, theirs) = (own_cpu()?, turn.side.process.cpu()?);
+        let report = turn.side.send(turn.request, callers)?;
+        self.taken.0 += turn.side.process.cpu()?.saturating_sub(theirs);
+        self.taken.1 += own_cpu()?.saturating_sub(own);
+        self.rates.push(report.rate_per_s());
+        self.latency.merge(&report.latency);
+        self.failed += report.failed;
+        self.sent += report.latency.count();
+        if let (true, Some(words)) = (self.words.is_empty(), report.failures.first()) {
+            self.words = format!("{words:.200}");
+        }
+        Ok(())
+    }
+
+    fn note(&self, table: &mut Table, group: &str, what: &str) {
+        table.add(group, what, middle(self.rates.clone()), "requests/s");
+        let p50 = self.latency.quantile(0.5).as_secs_f64() * 1e3;
+        table.add(group, &format!("{what}, p50"), p50, "ms");
+        for (whose, taken) in [("its", self.taken.0), ("the load's", self.taken.1)] {
+            #[allow(clippy::cast_precision_loss)]
+            let each = taken.as_secs_f64() * 1e6 / (self.sent.max(1)) as f64;
+            table.add(group, &format!("{what}, {whose} processor time for a request"), each, "µs");
+        }
+        if self.failed > 0 {
+            let why = format!("{} of {}: {}", self.failed, self.sent, self.words);
+            table.add_none(group, &format!("{what}, failed"), why, None);
+        }
+    }
+
     /// Refuses one with failures.
     pub(super) fn sound(&self) -> anyhow::Result<()> {
         ensure!(self.failed == 0, "{} of {} requests failed: {}", self.failed, self.sent, self.words);
         Ok(())
     }
 
-    /// Notes how many times as many answers come as from another; only that it can't be said when one of them has failed
-    /// requests, for a refusal is quick.
+    /// Notes how many times as many answers come as of another turn, in the round in the middle; only that it can't be said when
+    /// one of them has failed requests, for a refusal is quick.
     pub(super) fn over(
         &self,
         other: &Self,
@@ -234,7 +276,7 @@ impl Figure {
             let why = format!("no fair figure: {failed} of {} requests failed", self.sent + other.sent);
             return table.add_none(group, name, why, at_least);
         }
-        let ratio = self.rate / other.rate;
+        let ratio = middle(self.rates.iter().zip(&other.rates).map(|(ours, theirs)| ours / theirs).collect());
         match at_least {
             Some(least) => table.add_at_least(group, name, ratio, "", least),
             None => table.add(group, name, ratio, ""),
