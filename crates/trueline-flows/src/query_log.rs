@@ -174,15 +174,19 @@ struct Archive {
     handle: Handle,
 }
 
-impl Archive {
-    /// Whether the log here no longer has a segment, of which it removed all through this number, or never had it.
-    fn alone_has(&self, segment: &ArchivedSegment, removed: u64) -> bool {
-        let own = segment.server.is_empty() || segment.server == self.reader.segments.server();
-        !own || segment.number <= removed
-    }
-}
-
 impl Asked {
+    /// Whether a segment is read from the log here, which removed all of the stream through a number. One that no server has
+    /// claimed yet is known by its bytes.
+    fn is_here(&self, stream: &StreamName, segment: &ArchivedSegment, removed: u64) -> bool {
+        let own = self.archive.as_ref().is_some_and(|a| segment.server == a.reader.segments.server());
+        let has_bytes = || {
+            let sealed = self.log.sealed_after(stream, segment.number.saturating_sub(1));
+            let there = sealed.first().filter(|sealed| sealed.segment == segment.number);
+            there.is_some_and(|sealed| hex::encode(sealed.sha256) == segment.sha256)
+        };
+        if own { segment.number > removed } else { segment.server.is_empty() && has_bytes() }
+    }
+
     /// The project's predictions, endpoint by endpoint: here, or of other servers in the archive.
     fn streams(&self) -> BTreeSet<StreamName> {
         let held = self.archive.iter().flat_map(|archive| &archive.held);
@@ -191,7 +195,7 @@ impl Asked {
         here.chain(archived).filter(|stream| stream.endpoint().is_some()).collect()
     }
 
-    /// Gives what the archive alone has of a stream, of which all through a segment was removed here, to `visit`; it stops early
+    /// Gives what the archive alone has of a stream, of which all through a number was removed here, to `visit`; it stops early
     /// when the time is over.
     fn archived(
         &self,
@@ -204,7 +208,7 @@ impl Asked {
         let Some(archive) = &self.archive else { return Ok(()) };
         let name = name_of(stream);
         let of_stream = archive.held.iter().filter(|held| held.stream == name);
-        for segment in of_stream.filter(|held| archive.alone_has(held, removed)) {
+        for segment in of_stream.filter(|held| !self.is_here(stream, held, removed)) {
             for object in &segment.copy.objects {
                 archive.reader.read(&archive.handle, object, within, until, &mut visit)?;
             }

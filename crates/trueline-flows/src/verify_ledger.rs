@@ -2,8 +2,7 @@
 //! that the events imply. Offline from the CLI, or as a task of the server.
 
 use crate::blob_references::{missing, missing_offline};
-use crate::run_step::server_of;
-use crate::verify_segments::{is_elsewhere, verify_segments};
+use crate::verify_segments::verify_segments;
 use crate::verify_state::{State, verify_state, verify_state_offline};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -27,8 +26,8 @@ pub struct CheckedFolders {
     pub ledger: PathBuf,
     /// The log of predictions.
     pub predictions: PathBuf,
-    /// What belongs to pipelines, and the name of the server.
-    pub pipelines: PathBuf,
+    /// The server whose log it is, where several share the database; else all of it is looked for here.
+    pub server: String,
     /// The bytes of artifacts, versions and datasets; an offline check of a copy without them leaves them out.
     pub blobs: PathBuf,
 }
@@ -68,14 +67,14 @@ pub async fn verify_task(
     key: String,
     lease: Lease,
 ) -> Result<(), String> {
-    let server = named(&folders).map_err(|e| e.to_string())?;
+    let server = folders.server.clone();
     let found = check(ledger.db(), folders, &blobs, key).await.map_err(|e| e.to_string())?;
     let (id, now) = (ledger.sources().id(), ledger.sources().now());
     let recorded: Result<(), TaskError> = ledger
         .write(&Actor::system("verifier"), move |tx| {
             let (ok, size, elsewhere, problem) = match &found {
-                Ok(report) => (true, report.entries, report.segments_elsewhere, None),
-                Err(finding) => (false, 0, 0, Some(finding.to_string())),
+                Ok(report) => (true, report.entries, Some(report.segments_elsewhere), None),
+                Err(finding) => (false, 0, None, Some(finding.to_string())),
             };
             let size = i64::try_from(size).unwrap_or(i64::MAX);
             tx.execute(
@@ -119,11 +118,21 @@ async fn check(
             Err(finding) => return Ok(Err(finding)),
         }
     }
-    let state = verify_state(db).await?;
-    match aside(move || judged(report, &state, &folders)).await? {
+    let mut found = look(db, report.clone(), folders.clone()).await?;
+    if found.is_err() {
+        // What was deleted while it was looked for is told by now.
+        found = look(db, report, folders).await?;
+    }
+    match found {
         Ok(report) => Ok(missing_blob(db, blobs).await?.map_or(Ok(report), Err)),
         found => Ok(found),
     }
+}
+
+/// Rows and segments as they are, held against the events up to now.
+async fn look(db: &Db, report: Report, folders: CheckedFolders) -> Result<Verification, LedgerError> {
+    let state = verify_state(db).await?;
+    aside(move || judged(report, &state, &folders)).await
 }
 
 /// A blob that something refers to and that is not there.
@@ -170,27 +179,17 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|e| LedgerError::Diverged(e.to_string()))?
 }
 
-/// The server whose folders these are; none where a copy does not say.
-fn named(folders: &CheckedFolders) -> Result<Option<String>, LedgerError> {
-    let unreadable = |e: std::io::Error| LedgerError::Files {
-        path: folders.pipelines.display().to_string(),
-        message: e.to_string(),
-    };
-    server_of(&folders.pipelines).map_err(unreadable)
-}
-
 /// What the comparison of rows and segments with the events adds to a report.
 fn judged(mut report: Report, state: &State, folders: &CheckedFolders) -> Result<Verification, LedgerError> {
     report.unknowable = state.compared.unknowable;
-    let server = named(folders)?;
-    let told = state.segments.told();
+    let told = state.segments.told().iter();
     let (elsewhere, here): (Vec<_>, Vec<_>) =
-        told.iter().partition(|told| is_elsewhere(told, server.as_deref()));
+        told.partition(|told| state.segments.is_elsewhere(told, &folders.server));
     report.deleted_segments = here.iter().filter(|told| told.deleted).count() as u64;
     report.segments_elsewhere = elsewhere.iter().filter(|told| !told.deleted).count() as u64;
     let found = match state.compared.disagreements.first() {
         Some(row) => Some(disagreement(row)),
-        None => verify_segments(&folders.predictions, server.as_deref(), &state.segments)?,
+        None => verify_segments(&folders.predictions, &folders.server, &state.segments)?,
     };
     Ok(found.map_or(Ok(report), Err))
 }

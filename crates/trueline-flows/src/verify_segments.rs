@@ -11,12 +11,6 @@ use trueline_serving::{SealedSegment, SegmentReplay, ToldSegment};
 /// Numbers of the segments that events tell of.
 type Recorded = BTreeMap<StreamName, BTreeSet<u64>>;
 
-/// Whether a segment lies with another server than this. One that no event gives to a server, and every one where this server's
-/// name is not known, is looked for here.
-pub(crate) fn is_elsewhere(told: &ToldSegment, server: Option<&str>) -> bool {
-    !told.server.is_empty() && server.is_some_and(|server| told.server != server)
-}
-
 /// Reads every sealed segment under `root`, the log of `server`, and answers the first that is not what the ledger says, in the
 /// order of the events; after them those that no event tells of. One whose deletion is told need not be there.
 ///
@@ -24,11 +18,11 @@ pub(crate) fn is_elsewhere(told: &ToldSegment, server: Option<&str>) -> bool {
 /// When files can't be read at all.
 pub(crate) fn verify_segments(
     root: &Path,
-    server: Option<&str>,
+    server: &str,
     replay: &SegmentReplay,
 ) -> Result<Option<Finding>, LedgerError> {
     let mut recorded = Recorded::new();
-    for told in replay.told().iter().filter(|told| !is_elsewhere(told, server)) {
+    for told in replay.told().iter().filter(|told| !replay.is_elsewhere(told, server)) {
         let Some(stream) = stream_of(&told.project, &told.stream) else {
             return Ok(Some(finding(told, "there is no such stream")));
         };

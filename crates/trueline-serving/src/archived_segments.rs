@@ -46,10 +46,13 @@ pub struct ArchivedSegment {
     pub project: ProjectId,
     /// What is in it: `endpoints/<name>`, or `labels`.
     pub stream: String,
-    /// The server whose log it was part of; empty where it was told before events named servers.
+    /// The server whose log it was part of; empty in a database that one server has for itself, and where it was told before events
+    /// named servers.
     pub server: String,
     /// Its number in the stream.
     pub number: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
     /// Its copy.
     pub copy: Archived,
 }
@@ -57,16 +60,17 @@ pub struct ArchivedSegment {
 /// The number of a segment and the SHA-256 of its bytes, in hexadecimal.
 pub type SegmentDigest = (u64, String);
 
-const COLUMNS: &str = "SELECT project, stream, server, number, archived FROM prediction_segments";
+const COLUMNS: &str = "SELECT project, stream, server, number, sha256, archived FROM sealed_segments";
 
 fn from_row(mut row: Row) -> Result<ArchivedSegment, ServingError> {
-    let copy = serde_json::from_str(&row.take::<String>(4)?)
+    let copy = serde_json::from_str(&row.take::<String>(5)?)
         .map_err(|e| ServingError::State(format!("where a segment was archived can't be read: {e}")))?;
     Ok(ArchivedSegment {
         project: ProjectId::new(row.take::<String>(0)?),
         stream: row.take(1)?,
         server: row.take(2)?,
         number: u64::try_from(row.take::<i64>(3)?).unwrap_or(0),
+        sha256: row.take(4)?,
         copy,
     })
 }
@@ -86,7 +90,7 @@ impl SealedSegments {
             .db()
             .read(move |tx| {
                 let rows = tx.query(
-                    "SELECT number, sha256 FROM prediction_segments
+                    "SELECT number, sha256 FROM sealed_segments
                      WHERE project = ?1 AND stream = ?2 AND server = ?3
                            AND archived IS NULL AND deleted_at_ms IS NULL
                      ORDER BY number",
@@ -107,7 +111,7 @@ impl SealedSegments {
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
                 tx.execute(
-                    "UPDATE prediction_segments SET archived = ?5, archived_until_ms = ?6
+                    "UPDATE sealed_segments SET archived = ?5, archived_until_ms = ?6
                      WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4",
                     &[
                         (&segment.project).into(),
@@ -160,20 +164,24 @@ impl SealedSegments {
             .await
     }
 
-    /// Writes down that a segment's copy was deleted because it was kept for long enough.
+    /// Writes down that a segment's copy was deleted because it was kept for long enough, unless another server has done so.
     ///
     /// # Errors
     /// What the database says.
     pub async fn delete_copy(&self, segment: ArchivedSegment, kept_ms: Millis) -> Result<(), ServingError> {
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
-                let ArchivedSegment { project, stream, server, number, copy } = &segment;
+                let ArchivedSegment { project, stream, server, number, copy, .. } = &segment;
                 let now = tx.now();
-                tx.execute(
-                    "UPDATE prediction_segments SET archive_deleted_at_ms = ?5
-                     WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4",
+                let changed = tx.execute(
+                    "UPDATE sealed_segments SET archive_deleted_at_ms = ?5
+                     WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4
+                           AND archive_deleted_at_ms IS NULL",
                     &[project.into(), stream.into(), server.into(), column(*number).into(), now.into()],
                 )?;
+                if changed == 0 {
+                    return Ok(());
+                }
                 let why = Deletion { received_until_ms: copy.received_until_ms, kept_ms };
                 let id = id_of(stream, server, *number);
                 let event = NewEvent::new(project, ARCHIVE_DELETED, "prediction_segment", id);

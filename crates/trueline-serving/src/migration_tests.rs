@@ -122,12 +122,20 @@ fn segment(server: &str, number: u64, sha256: &str) -> SealedSegment {
 }
 
 /// What the events tell of segments, and in how many rows the database tells otherwise.
-fn replayed(tx: &mut Tx<'_>) -> Result<(Vec<(String, u64)>, usize), ServingError> {
+fn replayed(tx: &mut Tx<'_>) -> Result<(SegmentReplay, Vec<String>), ServingError> {
     let mut replay = SegmentReplay::default();
     let events: Vec<EventRow> = unsequenced_events_of(tx, SegmentReplay::ACTIONS)?;
     events.iter().for_each(|event| replay.apply(event));
-    let told = replay.told().iter().map(|told| (told.server.clone(), told.number)).collect();
-    Ok((told, replay.compare(tx)?.0.len()))
+    let mismatches = replay.compare(tx)?.0.into_iter().map(|mismatch| mismatch.row).collect();
+    Ok((replay, mismatches))
+}
+
+/// Servers and numbers of segments that a server looks for on its own disk.
+fn looked_for(replay: &SegmentReplay, server: &str) -> Vec<(String, u64)> {
+    let here = replay.told().iter().filter(|told| !replay.is_elsewhere(told, server));
+    let mut found: Vec<_> = here.map(|told| (told.server.clone(), told.number)).collect();
+    found.sort();
+    found
 }
 
 #[test]
@@ -158,6 +166,14 @@ fn a_segment_that_was_recorded_before_is_claimed_by_the_server_that_has_its_byte
         runtime.block_on(recorded(1, "aa"));
         runtime.block_on(recorded(2, "bb"));
         runtime.block_on(recorded(3, "of neither"));
+        let copied = |tx: &mut Tx<'_>| {
+            tx.execute(
+                "UPDATE prediction_segments SET deleted_at_ms = 7, archived = ?1, archived_until_ms = 5 WHERE number = 2",
+                &[r#"{"place":"here","received_until_ms":5,"objects":[]}"#.into()],
+            )?;
+            Ok::<_, ServingError>(())
+        };
+        runtime.block_on(db.write(copied)).unwrap();
         drop(db);
 
         let db = Db::open(&config, &[trueline_ledger::MODULE, MODULE]).unwrap();
@@ -179,11 +195,20 @@ fn a_segment_that_was_recorded_before_is_claimed_by_the_server_that_has_its_byte
         let unarchived =
             |server: &SealedSegments| runtime.block_on(server.unarchived(&project, "endpoints/e")).unwrap();
         assert_eq!(unarchived(&one), [(1, "aa".to_owned()), (2, "cc".to_owned())]);
-        assert_eq!(unarchived(&two), [(1, "dd".to_owned()), (2, "bb".to_owned())]);
-        let (mut told, mismatches) = runtime.block_on(db.read(replayed)).unwrap();
-        told.sort();
+        assert_eq!(unarchived(&two), [(1, "dd".to_owned())], "what was archived before stays so");
+        let held = runtime.block_on(one.archived(&project)).unwrap();
+        let held: Vec<_> =
+            held.iter().map(|held| (&held.server[..], held.number, &held.sha256[..])).collect();
+        assert_eq!(held, [("two", 2, "bb")]);
+        let (replay, mismatches) = runtime.block_on(db.read(replayed)).unwrap();
         let of = |server: &str, number| (server.to_owned(), number);
-        assert_eq!(told, [of("", 3), of("one", 1), of("one", 2), of("two", 1), of("two", 2)]);
-        assert_eq!(mismatches, 0);
+        assert_eq!(looked_for(&replay, "one"), [of("", 3), of("one", 1), of("one", 2)]);
+        assert_eq!(looked_for(&replay, "two"), [of("", 3), of("two", 1), of("two", 2)]);
+        assert_eq!(looked_for(&replay, "").len(), 5, "all of them where the server is not known");
+        runtime.block_on(one.record(segment("one", 3, "ee"))).unwrap();
+        let (replay, _) = runtime.block_on(db.read(replayed)).unwrap();
+        assert!(!looked_for(&replay, "one").contains(&of("", 3)), "it has another of this number");
+        // The rows of before were changed here without events.
+        assert_eq!(mismatches, ["prediction segment p: endpoints/e/2@two"]);
     }
 }

@@ -206,12 +206,13 @@ CREATE TABLE trial_batches (
 const SET_ASIDE: Migration =
     Migration { version: 8, sql: "ALTER TABLE trial_batches ADD COLUMN set_aside TEXT;" };
 
-/// The server whose log a segment is part of; empty where it was recorded before, until the server that has these bytes says
-/// that it is its own.
+/// The server whose log a segment is part of; empty in a database that one server has for itself, and where it was recorded before,
+/// until the server that has these bytes says that it is its own. The table has a new name, so that a server of before that still
+/// runs fails, instead of changing other servers' rows.
 const SEGMENTS_OF_SERVERS: Migration = Migration {
     version: 9,
     sql: "
-CREATE TABLE segments_of_servers (
+CREATE TABLE sealed_segments (
     project TEXT NOT NULL,
     stream TEXT NOT NULL,
     server TEXT NOT NULL,
@@ -223,11 +224,10 @@ CREATE TABLE segments_of_servers (
     archive_deleted_at_ms BIGINT,
     PRIMARY KEY (project, stream, server, number)
 );
-INSERT INTO segments_of_servers
+INSERT INTO sealed_segments
     SELECT project, stream, '', number, sha256, deleted_at_ms, archived, archived_until_ms, archive_deleted_at_ms
     FROM prediction_segments;
 DROP TABLE prediction_segments;
-ALTER TABLE segments_of_servers RENAME TO prediction_segments;
 ",
 };
 

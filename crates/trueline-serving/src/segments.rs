@@ -24,7 +24,8 @@ pub struct SealedSegment {
     pub project: ProjectId,
     /// What is in it: `endpoints/<name>`, or `labels`.
     pub stream: String,
-    /// The server whose log it is part of; empty where it was told before events named servers.
+    /// The server whose log it is part of; empty in a database that one server has for itself, and where it was told before events
+    /// named servers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server: String,
     /// Its number in the stream.
@@ -55,7 +56,7 @@ pub struct Deletion {
 }
 
 /// The ledger's side of a server's prediction log. Servers that share a database number their segments alike, so each has its
-/// name beside the number. Cheap to clone.
+/// name beside the number; a server that has its database for itself needs none. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SealedSegments {
     pub(crate) ledger: Ledger,
@@ -64,7 +65,7 @@ pub struct SealedSegments {
 
 fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str, server: &str) -> Result<u64, ServingError> {
     let newest: Option<Option<i64>> = tx.scalar(
-        "SELECT MAX(number) FROM prediction_segments WHERE project = ?1 AND stream = ?2 AND server = ?3",
+        "SELECT MAX(number) FROM sealed_segments WHERE project = ?1 AND stream = ?2 AND server = ?3",
         &[project.into(), stream.into(), server.into()],
     )?;
     Ok(newest.flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
@@ -73,7 +74,7 @@ fn last(tx: &mut Tx<'_>, project: &ProjectId, stream: &str, server: &str) -> Res
 /// Has a segment be this server's whose row names none; `false` when there is no such row with these bytes.
 fn claim(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<bool, ServingError> {
     let claimed = tx.execute(
-        "UPDATE prediction_segments SET server = ?5
+        "UPDATE sealed_segments SET server = ?5
          WHERE project = ?1 AND stream = ?2 AND server = '' AND number = ?3 AND sha256 = ?4",
         &[
             (&segment.project).into(),
@@ -128,7 +129,7 @@ pub(crate) fn column(number: u64) -> i64 {
 }
 
 impl SealedSegments {
-    /// What a ledger knows of the log of the server of this name.
+    /// What a ledger knows of the log of the server of this name, which is empty where no other shares the database.
     #[must_use]
     pub fn new(ledger: Ledger, server: String) -> Self {
         Self { ledger, server }
@@ -161,10 +162,10 @@ impl SealedSegments {
         self.ledger
             .write(&Actor::system("prediction-log"), move |tx| {
                 let project = &segment.project;
-                let claimed = claim(tx, &segment)?;
+                let claimed = !segment.server.is_empty() && claim(tx, &segment)?;
                 if !claimed {
                     tx.execute(
-                        "INSERT INTO prediction_segments (project, stream, server, number, sha256)
+                        "INSERT INTO sealed_segments (project, stream, server, number, sha256)
                          VALUES (?1, ?2, ?3, ?4, ?5)",
                         &[
                             project.into(),
@@ -212,7 +213,7 @@ impl SealedSegments {
                     tx.now().into(),
                 ];
                 tx.execute(
-                    "UPDATE prediction_segments SET deleted_at_ms = ?5
+                    "UPDATE sealed_segments SET deleted_at_ms = ?5
                      WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4",
                     &key,
                 )?;
@@ -243,7 +244,7 @@ struct Recorded {
 /// What is recorded of a segment that has these bytes.
 fn recorded(tx: &mut Tx<'_>, segment: &SealedSegment) -> Result<Option<Recorded>, ServingError> {
     let row = tx.query_opt(
-        "SELECT deleted_at_ms, archived FROM prediction_segments
+        "SELECT deleted_at_ms, archived FROM sealed_segments
          WHERE project = ?1 AND stream = ?2 AND server = ?3 AND number = ?4 AND sha256 = ?5",
         &[
             (&segment.project).into(),
@@ -364,21 +365,32 @@ impl SegmentReplay {
         &self.told
     }
 
+    /// Whether a segment lies with another server than this. One that no event gives to a server is looked for here, unless this
+    /// server has another of that number.
+    #[must_use]
+    pub fn is_elsewhere(&self, told: &ToldSegment, server: &str) -> bool {
+        let has_another = || {
+            let own = id_of(&told.stream, server, told.number);
+            self.places.contains_key(&(told.project.clone(), own))
+        };
+        !server.is_empty() && told.server != server && (!told.server.is_empty() || has_another())
+    }
+
     /// The rows that are not what the events say, and how many can't be told, because payloads were erased.
     ///
     /// # Errors
     /// What the database says.
     pub fn compare(&self, tx: &mut Tx<'_>) -> Result<(Vec<Mismatch>, u64), ServingError> {
-        let key = |told: &ToldSegment| (told.project.clone(), id_of(&told.stream, &told.server, told.number));
         let digest = |told: &ToldSegment| {
             let known = told.segment.as_ref().filter(|_| !told.copy_unknown);
             known.map(|s| said(&s.sha256, told.deleted, told.copy.as_ref()))
         };
-        let told: BTreeMap<_, _> = self.told.iter().map(|told| (key(told), digest(told))).collect();
+        let told = self.places.iter().map(|(key, at)| (key.clone(), self.told.get(*at).and_then(digest)));
+        let told: BTreeMap<_, _> = told.collect();
         let mut found = BTreeMap::new();
         let sql =
             "SELECT project, stream, server, number, sha256, deleted_at_ms, archived, archive_deleted_at_ms
-                   FROM prediction_segments";
+                   FROM sealed_segments";
         for mut row in tx.query(sql, &[])? {
             let (project, stream, server): (String, String, String) =
                 (row.take(0)?, row.take(1)?, row.take(2)?);

@@ -221,7 +221,7 @@ fn an_archive_in_a_folder_is_held_against_the_ledger() {
     let stopped = server.stop();
     let done = verify(&stopped.data_dir, &key, &["--state"]);
     assert!(done.status.success(), "{}", text(&done.stderr));
-    sqlite(&stopped.data_dir, "UPDATE prediction_segments SET archive_deleted_at_ms = 1 WHERE number = 1");
+    sqlite(&stopped.data_dir, "UPDATE sealed_segments SET archive_deleted_at_ms = 1 WHERE number = 1");
     let done = verify(&stopped.data_dir, &key, &["--state"]);
     assert!(text(&done.stderr).contains("deleted there"), "{}", text(&done.stderr));
 }

@@ -143,8 +143,8 @@ fn a_segment_that_is_missing_or_another_or_told_by_no_event_is_named() {
 fn rows_of_segments_that_the_events_do_not_tell_are_named() {
     let (stopped, key) = stopped();
     for statement in [
-        "UPDATE prediction_segments SET sha256 = 'f00' WHERE stream = 'labels' AND number = 2",
-        "DELETE FROM prediction_segments WHERE stream = 'labels' AND number = 2",
+        "UPDATE sealed_segments SET sha256 = 'f00' WHERE stream = 'labels' AND number = 2",
+        "DELETE FROM sealed_segments WHERE stream = 'labels' AND number = 2",
     ] {
         let copy = tempfile::tempdir().unwrap();
         copy_tree(&stopped.data_dir, copy.path());
@@ -187,7 +187,7 @@ fn a_segment_whose_event_was_erased_is_still_read_and_can_not_be_compared() {
     let done = verify(&stopped.data_dir, &key, &["--state", "--json"]);
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&report["ok"], &report["report"]["unknowable"]), (&json!(true), &json!(1)), "{report}");
-    let (name, _server) = first["resource"]["id"].as_str().unwrap().rsplit_once('@').unwrap();
+    let name = first["resource"]["id"].as_str().unwrap();
     let (stream, _) = name.rsplit_once('/').unwrap();
     fs::remove_file(&sealed(&stopped.data_dir, stream)[0]).unwrap();
     refused(&stopped.data_dir, &key, name);
@@ -258,7 +258,7 @@ fn what_was_kept_for_long_enough_is_deleted_and_everybody_says_so() {
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(report["ok"], true, "{report}");
     assert!(report["report"]["deleted_segments"].as_u64().unwrap() >= deleted.len() as u64, "{report}");
-    sql(&stopped.data_dir, "UPDATE prediction_segments SET deleted_at_ms = NULL WHERE number = 1");
+    sql(&stopped.data_dir, "UPDATE sealed_segments SET deleted_at_ms = NULL WHERE number = 1");
     refused(&stopped.data_dir, &key, "deleted, the database says");
 }
 

@@ -187,7 +187,8 @@ async fn verification(app: &Web, visitor: &Visitor) -> Result<Verification, Fail
             Verification::Running { since: timestamp(task.created_at_ms) }
         }
         TaskState::Done if result["ok"] == true => {
-            Verification::Sound { at, entries: result["entries"].as_u64().unwrap_or(0) }
+            let count = |field: &str| result[field].as_u64().unwrap_or(0);
+            Verification::Sound { at, entries: count("entries"), elsewhere: count("segments_elsewhere") }
         }
         TaskState::Done | TaskState::Failed => {
             let finding = told("finding").or_else(|| told("error")).unwrap_or_default();

@@ -78,6 +78,8 @@ pub enum Verification {
         at: Timestamp,
         /// How many entries were recomputed.
         entries: u64,
+        /// Segments of the prediction log that lie with other servers.
+        elsewhere: u64,
     },
     /// Something does not agree.
     Failing {

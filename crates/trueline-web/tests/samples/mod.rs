@@ -613,7 +613,7 @@ pub fn ledger(full: bool) -> LedgerPage {
         origin: "trueline.example/ledger".into(),
         verify_command: "trueline ledger verify ./ledger --key ledger.pub".into(),
     };
-    ledger_page(events(), Some(head), Verification::Sound { at: ago(5_100), entries: 48_190 })
+    ledger_page(events(), Some(head), Verification::Sound { at: ago(5_100), entries: 48_190, elsewhere: 0 })
 }
 
 /// A ledger that somebody wrote into.

@@ -144,12 +144,6 @@ fn tell_rest(report: &Report) {
             report.deleted_segments
         ));
     }
-    if report.segments_elsewhere > 0 {
-        table::note(format!(
-            "{} segments of the prediction log lie with other servers: check them there",
-            report.segments_elsewhere
-        ));
-    }
     if report.unknowable > 0 {
         table::note(format!(
             "{} rows can't be compared, because what the ledger said of them was erased",

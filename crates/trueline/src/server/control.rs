@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use trueline_data::{ADD_TASK, Data};
-use trueline_db::Db;
+use trueline_db::{Db, Dialect};
 use trueline_features::{Features, OnlineStore};
 use trueline_flows::{
     Access, AliasFollower, ArchiveReader, BanditAllotter, CheckedFolders, Collector, Deployments, LogQueries,
@@ -65,6 +65,8 @@ pub(crate) struct Grounds {
 
 /// The parts that outlive a request.
 struct Parts {
+    /// This server's, among those that share its database.
+    name: String,
     ledger: Ledger,
     files: LedgerFiles,
     access: Access,
@@ -87,7 +89,12 @@ struct Parts {
 
 impl Parts {
     fn segments(&self) -> SealedSegments {
-        SealedSegments::new(self.ledger.clone(), self.steps.worker())
+        // Whoever has a database for itself needs no name in it.
+        let name = match self.ledger.db().dialect() {
+            Dialect::Sqlite => String::new(),
+            Dialect::Postgres => self.name.clone(),
+        };
+        SealedSegments::new(self.ledger.clone(), name)
     }
 }
 
@@ -110,7 +117,8 @@ pub(crate) async fn live(
     if let Err(error) = keeper.bring_up().await {
         tracing::warn!(error = format!("{error:#}"), "some endpoints are not as the database has them");
     }
-    let folders = layout::checked_folders(&grounds.config.data_dir);
+    let mut folders = layout::checked_folders(&grounds.config.data_dir);
+    parts.segments().server().clone_into(&mut folders.server);
     let ledger_key = parts.files.public_key();
     grounds.place.store(Some(Arc::new(faces(
         &parts,
@@ -377,12 +385,13 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         address.clone(),
         stopping.clone(),
     )?;
+    let name = super::name::of_log(&config.data_dir.join(layout::PREDICTIONS), &steps.worker())?;
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
         endpoints: Endpoints::new(ledger.clone()),
         rollouts: Rollouts::new(ledger.clone()),
         bandits: Bandits::new(ledger.clone()),
-        evidence: TrialEvidence::new(ledger.clone(), steps.worker()),
+        evidence: TrialEvidence::new(ledger.clone(), name.clone()),
         plane: plane.clone(),
         undone: Undone::default(),
     };
@@ -399,6 +408,7 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
     features.sync_online().await?;
     let releases = Releases::new(tracking.clone(), deployments.registry.clone(), loader.clone());
     Ok(Parts {
+        name,
         monitoring: Monitoring::new(ledger.clone()),
         webhooks: webhooks::open(&config.data_dir, &ledger)?,
         workspaces: config.workspaces,

@@ -16,6 +16,7 @@ mod limits;
 mod linger;
 mod lock;
 mod meters;
+mod name;
 mod observe;
 mod offline;
 mod origin;
@@ -73,7 +74,7 @@ pub(crate) mod layout {
     pub(crate) const SERVING: &str = "serving.json";
     /// Folders of models whose runtimes open files by themselves.
     pub(crate) const MODELS: &str = "models";
-    /// Working copies and attempts of pipelines, and the name of this server among those that share a database.
+    /// Working copies and attempts of pipelines.
     pub(crate) const PIPELINES: &str = "pipelines";
     /// The log of predictions.
     pub(crate) const PREDICTIONS: &str = "predictions";
@@ -85,7 +86,7 @@ pub(crate) mod layout {
         CheckedFolders {
             ledger: data_dir.join(LEDGER),
             predictions: data_dir.join(PREDICTIONS),
-            pipelines: data_dir.join(PIPELINES),
+            server: String::new(),
             blobs: data_dir.join(BLOBS),
         }
     }
