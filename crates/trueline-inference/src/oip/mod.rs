@@ -5,6 +5,7 @@
 
 mod codec;
 mod datatype;
+mod fractions;
 pub(crate) mod grpc;
 mod json;
 mod messages;

@@ -3,6 +3,7 @@
 //! it, or tells what is wrong with it.
 
 use super::datatype::Wire;
+use super::fractions::{self, Fractions};
 use trueline_tensors::{DataType, Values};
 
 /// The member of an input that holds its values.
@@ -15,10 +16,12 @@ const DEEPEST: usize = 16;
 const MOST_EXACT: u64 = 1 << 53;
 /// Bytes of a number and of what parts it from the next.
 const USUAL_LENGTH: usize = 6;
+/// In lists of other numbers it would be in vain each time.
+const TRUST: u32 = 4;
 /// Digits that surely fit into 64 bits.
 const MOST_DIGITS: usize = 19;
 /// The powers of ten that are floats themselves.
-const POWERS: [f64; 23] = [
+pub(super) const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
@@ -56,7 +59,8 @@ impl Lifted {
             if body[begin..at] != *DATA {
                 continue;
             }
-            let mut reader = Reader { body, at, numbers: Numbers { values: Vec::new(), whole: true } };
+            let numbers = Numbers { values: Vec::new(), whole: true };
+            let mut reader = Reader { body, at, numbers, fractions: Fractions::new(), trust: TRUST };
             if !reader.comes_to_a_list() {
                 continue;
             }
@@ -135,7 +139,7 @@ fn leading_digits(bytes: u64) -> (u64, usize) {
 }
 
 /// A byte in each of eight.
-const EACH: u64 = 0x0101_0101_0101_0101;
+pub(super) const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// The highest bit of each of eight bytes that is no digit; of those behind one that is not ASCII it says nothing.
 fn others(bytes: u64) -> u64 {
@@ -176,7 +180,7 @@ fn short(next: &[u8; 8]) -> Option<(u64, usize, usize)> {
 
 /// A whole number below 2^52, put behind the leading one of 2^52. The processor's own conversion waits for what was in the
 /// register before, here the quotient of the number before.
-fn float(number: u64) -> f64 {
+pub(super) fn float(number: u64) -> f64 {
     const LEADING: f64 = 4_503_599_627_370_496.0;
     f64::from_bits(LEADING.to_bits() | number) - LEADING
 }
@@ -191,6 +195,9 @@ struct Reader<'b> {
     body: &'b [u8],
     at: usize,
     numbers: Numbers,
+    fractions: Fractions,
+    /// How often it is still tried to read many fractions together after this was in vain.
+    trust: u32,
 }
 
 impl Reader<'_> {
@@ -272,8 +279,22 @@ impl Reader<'_> {
         self.at - begin
     }
 
-    /// Short fractions one after the other, each with the comma behind it; a value follows them still.
+    /// Short fractions, each with the comma behind it; a value follows them still.
     fn short_numbers(&mut self) {
+        if !matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
+            return;
+        }
+        let begin = self.at;
+        while self.trust > 0 {
+            let (values, end) = self.fractions.read(self.body, self.at);
+            self.numbers.values.extend_from_slice(values);
+            let count = values.len();
+            self.at = end;
+            self.trust = if count < fractions::FEWEST { self.trust - 1 } else { TRUST };
+            if count < fractions::MANY {
+                break;
+            }
+        }
         let (body, mut at) = (self.body, self.at);
         let values = &mut self.numbers.values;
         loop {
@@ -289,7 +310,7 @@ impl Reader<'_> {
             // Branches, which are foreseen, so that the next number need not wait for this one.
             at = if body.get(end + 1) == Some(&b' ') { end + 2 } else { end + 1 };
         }
-        self.numbers.whole &= at == self.at;
+        self.numbers.whole &= at == begin;
         self.at = at;
         self.space();
     }
