@@ -184,7 +184,7 @@ impl Asked {
             let there = sealed.first().filter(|sealed| sealed.segment == segment.number);
             there.is_some_and(|sealed| hex::encode(sealed.sha256) == segment.sha256)
         };
-        if own { segment.number > removed } else { segment.server.is_empty() && has_bytes() }
+        segment.number > removed && (own || segment.server.is_empty() && has_bytes())
     }
 
     /// The project's predictions, endpoint by endpoint: here, or of other servers in the archive.

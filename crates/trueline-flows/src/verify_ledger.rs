@@ -183,8 +183,7 @@ async fn aside<T: Send + 'static>(
 fn judged(mut report: Report, state: &State, folders: &CheckedFolders) -> Result<Verification, LedgerError> {
     report.unknowable = state.compared.unknowable;
     let told = state.segments.told().iter();
-    let (elsewhere, here): (Vec<_>, Vec<_>) =
-        told.partition(|told| state.segments.is_elsewhere(told, &folders.server));
+    let (elsewhere, here): (Vec<_>, Vec<_>) = told.partition(|told| told.is_elsewhere(&folders.server));
     report.deleted_segments = here.iter().filter(|told| told.deleted).count() as u64;
     report.segments_elsewhere = elsewhere.iter().filter(|told| !told.deleted).count() as u64;
     let found = match state.compared.disagreements.first() {

@@ -22,7 +22,7 @@ pub(crate) fn verify_segments(
     replay: &SegmentReplay,
 ) -> Result<Option<Finding>, LedgerError> {
     let mut recorded = Recorded::new();
-    for told in replay.told().iter().filter(|told| !replay.is_elsewhere(told, server)) {
+    for told in replay.told().iter().filter(|told| !told.is_elsewhere(server)) {
         let Some(stream) = stream_of(&told.project, &told.stream) else {
             return Ok(Some(finding(told, "there is no such stream")));
         };

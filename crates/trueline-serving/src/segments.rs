@@ -300,6 +300,13 @@ impl ToldSegment {
         }
     }
 
+    /// Whether it lies with another server than this. One that no event gives to a server is looked for by each, or who changes it
+    /// before it is claimed would not be found out.
+    #[must_use]
+    pub fn is_elsewhere(&self, server: &str) -> bool {
+        !server.is_empty() && !self.server.is_empty() && self.server != server
+    }
+
     fn claim(&mut self, server: &str) {
         server.clone_into(&mut self.server);
         if let Some(segment) = &mut self.segment {
@@ -363,17 +370,6 @@ impl SegmentReplay {
     #[must_use]
     pub fn told(&self) -> &[ToldSegment] {
         &self.told
-    }
-
-    /// Whether a segment lies with another server than this. One that no event gives to a server is looked for here, unless this
-    /// server has another of that number.
-    #[must_use]
-    pub fn is_elsewhere(&self, told: &ToldSegment, server: &str) -> bool {
-        let has_another = || {
-            let own = id_of(&told.stream, server, told.number);
-            self.places.contains_key(&(told.project.clone(), own))
-        };
-        !server.is_empty() && told.server != server && (!told.server.is_empty() || has_another())
     }
 
     /// The rows that are not what the events say, and how many can't be told, because payloads were erased.

@@ -230,6 +230,7 @@ impl<'m> Stage<'m> {
         let (group, callers) = (single(), Callers(CALLERS, SHORT));
         let Request::Http(bytes) = &self.one.mlflow else { anyhow::bail!("MLflow's scoring is HTTP/1.1") };
         let idle = bare::idle_server(bytes.len())?;
+        side.send(&self.one.mlflow, callers)?;
         let mut rounds = Vec::new();
         for round in 1..=ROUNDS {
             let half = side.send(&self.one.mlflow, Callers(CALLERS, SHORT / 2))?.rate_per_s() / 2.0;

@@ -205,7 +205,10 @@ pub(super) fn by_turns<const N: usize>(
 ) -> anyhow::Result<[Figure; N]> {
     let mut figures = std::array::from_fn(|_| Figure::default());
     for round in 0..ROUNDS {
-        for (turn, figure) in turns.iter().zip(&mut figures) {
+        for place in 0..N {
+            // Whoever comes first in one round comes last in the next.
+            let place = if round % 2 == 0 { place } else { N - 1 - place };
+            let (turn, figure) = (&turns[place], &mut figures[place]);
             if round == 0 {
                 turn.side.send(turn.request, Callers(callers.0, WARM_UP))?;
             }

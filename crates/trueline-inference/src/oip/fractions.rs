@@ -5,8 +5,8 @@ use super::numbers::{EACH, POWERS, float};
 
 /// Numbers that are read together.
 pub(super) const MANY: usize = 32;
-/// With fewer than this one after the other does as well.
-pub(super) const FEWEST: usize = 8;
+/// With fewer than this, reading one after the other takes no longer.
+pub(super) const FEWEST: usize = 20;
 /// Bytes in which commas are looked for at once.
 const BLOCK: usize = 64;
 /// A digit, a point and a digit.
@@ -128,7 +128,7 @@ impl Fractions {
     fn decide(&mut self) -> bool {
         const PAIRS: u64 = 0x00ff_00ff_00ff_00ff;
         const FOURS: u64 = 0x0000_ffff_0000_ffff;
-        const LAST_FOUR: u64 = 0xffff_ffff;
+        const FIRST_FOUR: u64 = 0xffff_ffff;
         let mut any_wrong = 0;
         for i in 0..MANY {
             let outside = self.outside[i];
@@ -155,7 +155,7 @@ impl Fractions {
             let fours =
                 (pairs << 6).wrapping_add(pairs << 5).wrapping_add(pairs << 2).wrapping_add(pairs >> 16);
             let fours = fours & FOURS;
-            self.numbers[i] = (fours & LAST_FOUR) * 10_000 + (fours >> 32);
+            self.numbers[i] = (fours & FIRST_FOUR) * 10_000 + (fours >> 32);
             (self.points[i], self.wrong[i]) = (point, wrong);
         }
         any_wrong == 0

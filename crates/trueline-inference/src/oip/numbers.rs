@@ -16,8 +16,12 @@ const DEEPEST: usize = 16;
 const MOST_EXACT: u64 = 1 << 53;
 /// Bytes of a number and of what parts it from the next.
 const USUAL_LENGTH: usize = 6;
-/// In lists of other numbers it would be in vain each time.
-const TRUST: u32 = 4;
+/// What it is worth at most to try to read many fractions together: in lists of other numbers, or of short lists, it would be in
+/// vain each time.
+const TRUST: u32 = 12;
+/// What it is worth more where this finds many, and less where it finds few, which costs more than the other saves.
+const WON: u32 = 2;
+const LOST: u32 = 3;
 /// Digits that surely fit into 64 bits.
 const MOST_DIGITS: usize = 19;
 /// The powers of ten that are floats themselves.
@@ -53,6 +57,7 @@ impl Lifted {
     pub(super) fn of(body: &[u8]) -> Option<Self> {
         let mut lifted = Self { json: Vec::new(), lists: Vec::new() };
         let (mut at, mut copied) = (0, 0);
+        let mut fractions = Fractions::new();
         while let Some(quote) = body[at..].iter().position(|b| *b == b'"') {
             let begin = at + quote;
             at = end_of_text(body, begin + 1)?;
@@ -60,7 +65,7 @@ impl Lifted {
                 continue;
             }
             let numbers = Numbers { values: Vec::new(), whole: true };
-            let mut reader = Reader { body, at, numbers, fractions: Fractions::new(), trust: TRUST };
+            let mut reader = Reader { body, at, numbers, fractions: &mut fractions, trust: TRUST };
             if !reader.comes_to_a_list() {
                 continue;
             }
@@ -195,8 +200,8 @@ struct Reader<'b> {
     body: &'b [u8],
     at: usize,
     numbers: Numbers,
-    fractions: Fractions,
-    /// How often it is still tried to read many fractions together after this was in vain.
+    fractions: &'b mut Fractions,
+    /// What it is worth to try to read many fractions together; nothing more once it is nothing.
     trust: u32,
 }
 
@@ -290,7 +295,10 @@ impl Reader<'_> {
             self.numbers.values.extend_from_slice(values);
             let count = values.len();
             self.at = end;
-            self.trust = if count < fractions::FEWEST { self.trust - 1 } else { TRUST };
+            self.trust = match count < fractions::FEWEST {
+                true => self.trust.saturating_sub(LOST),
+                false => TRUST.min(self.trust + WON),
+            };
             if count < fractions::MANY {
                 break;
             }

@@ -385,7 +385,9 @@ async fn open(grounds: &Grounds, db: Db, stopping: &watch::Receiver<bool>) -> an
         address.clone(),
         stopping.clone(),
     )?;
-    let name = super::name::of_log(&config.data_dir.join(layout::PREDICTIONS), &steps.worker())?;
+    let name = super::name::of_log(&config.data_dir.join(layout::PREDICTIONS), &steps.worker(), || {
+        ledger.sources().id()
+    })?;
     let deployments = Deployments {
         registry: Registry::new(ledger.clone()),
         endpoints: Endpoints::new(ledger.clone()),
