@@ -29,11 +29,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// The fewest threads. There is one for each core else: requests that came meanwhile are answered in a row, where with more
-/// threads each of them would wake one, which takes longer than a short answer.
-const FEWEST: usize = 2;
+/// Threads for each core. While one is off its core, or has an answer that takes long after all, all that it was given waits: the
+/// more there are, the fewer wait. But requests that came meanwhile are answered in a row by one, where each of many would be woken,
+/// which takes longer than a short answer.
+const PER_CORE: usize = 2;
+/// On whatever machine.
+const FEWEST: usize = 4;
 /// What each of them may have read files beside it.
-const READERS: usize = 32;
+const READERS: usize = 16;
 /// How a connection of HTTP/2 begins.
 const HTTP_2: &[u8] = b"PRI";
 /// How long a connection may say nothing at all before it is closed.
@@ -92,7 +95,8 @@ pub(super) async fn answer(
     let (_alive, alive) = watch::channel(());
     let answering = Answering { app, head, home: Handle::current(), stopping, working };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let started = (0..cores.max(FEWEST)).map(|n| Thread::start(n, answering.clone(), alive.clone()));
+    let started =
+        (0..FEWEST.max(cores * PER_CORE)).map(|n| Thread::start(n, answering.clone(), alive.clone()));
     let threads = started.collect::<io::Result<Vec<_>>>()?;
     drop(answering);
 
