@@ -50,9 +50,8 @@ const LABEL: &str = "INSERT INTO labels VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
 const LABELS_LOADED: &str = "
 CREATE INDEX labels_of ON labels (prediction_id, received_at_ms);
 UPDATE labels SET holds = 1 WHERE rowid IN (
-    SELECT last_value(rowid) OVER arrival FROM labels
-    WINDOW arrival AS (PARTITION BY prediction_id ORDER BY received_at_ms, rowid
-                       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING));";
+    SELECT first_value(rowid) OVER (PARTITION BY prediction_id ORDER BY received_at_ms DESC, rowid DESC)
+    FROM labels);";
 
 /// A question to the log.
 #[derive(Clone, Debug)]
@@ -175,16 +174,15 @@ struct Archive {
 }
 
 impl Asked {
-    /// Whether a segment is read from the log here, which removed all of the stream through a number. One that no server has
+    /// Whether a segment is read from the log of this server, `own`, which removed all of the stream through a number. One that no server has
     /// claimed yet is known by its bytes.
-    fn is_here(&self, stream: &StreamName, segment: &ArchivedSegment, removed: u64) -> bool {
-        let own = self.archive.as_ref().is_some_and(|a| segment.server == a.reader.segments.server());
+    fn is_here(&self, own: &str, stream: &StreamName, segment: &ArchivedSegment, removed: u64) -> bool {
         let has_bytes = || {
             let sealed = self.log.sealed_after(stream, segment.number.saturating_sub(1));
             let there = sealed.first().filter(|sealed| sealed.segment == segment.number);
             there.is_some_and(|sealed| hex::encode(sealed.sha256) == segment.sha256)
         };
-        segment.number > removed && (own || segment.server.is_empty() && has_bytes())
+        segment.number > removed && (segment.server == own || segment.server.is_empty() && has_bytes())
     }
 
     /// The project's predictions, endpoint by endpoint: here, or of other servers in the archive.
@@ -208,7 +206,8 @@ impl Asked {
         let Some(archive) = &self.archive else { return Ok(()) };
         let name = name_of(stream);
         let of_stream = archive.held.iter().filter(|held| held.stream == name);
-        for segment in of_stream.filter(|held| !self.is_here(stream, held, removed)) {
+        let own = archive.reader.segments.server();
+        for segment in of_stream.filter(|held| !self.is_here(own, stream, held, removed)) {
             for object in &segment.copy.objects {
                 archive.reader.read(&archive.handle, object, within, until, &mut visit)?;
             }

@@ -96,6 +96,7 @@ fn batch() -> String {
     format!("trees, {BATCH} rows in a request, {BATCH_CALLERS} connections")
 }
 
+const MLFLOW: &str = "MLflow's scoring";
 const JSON: &str = "OIP as JSON";
 const GRPC: &str = "OIP over gRPC";
 const STARTS: &str = "trees, starts";
@@ -124,6 +125,11 @@ impl<'m> Stage<'m> {
         Ok(Self { models, one, batch, asked, expected, bare_us: bare_ns / 1e3 })
     }
 
+    /// What is asked of the trees: one row at a time by many callers, and many rows by a few.
+    fn groups(&self) -> [(&Ways, String, usize); 2] {
+        [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)]
+    }
+
     /// Trueline with the trees.
     fn ours(&self, binary: &Path, table: &mut Table) -> anyhow::Result<Side> {
         let off = ["--python-workers".to_owned(), "off".to_owned()];
@@ -131,10 +137,9 @@ impl<'m> Stage<'m> {
         side.told(table, STARTS)?;
         self.half_the_peak(&side, table)?;
         self.nearly_idle(&side, table)?;
-        for (ways, group, callers) in [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)]
-        {
+        for (ways, group, callers) in self.groups() {
             let turns = [
-                self.turn(&side, "MLflow's scoring", &ways.mlflow)?,
+                self.turn(&side, MLFLOW, &ways.mlflow)?,
                 self.turn(&side, JSON, &ways.json)?,
                 self.turn(&side, "OIP with binary tensors", &ways.binary)?,
                 self.turn(&side, GRPC, &ways.grpc)?,
@@ -155,8 +160,7 @@ impl<'m> Stage<'m> {
         side.told(table, STARTS)?;
         self.alone(side.name(), |callers| side.send(&self.one.json, callers), table)?;
         let least = [AT_LEAST_MLSERVER, AT_LEAST_MLSERVER_BATCH];
-        let groups = [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)];
-        for ((ways, group, callers), least) in groups.into_iter().zip(least) {
+        for ((ways, group, callers), least) in self.groups().into_iter().zip(least) {
             let (group, callers) = (with(&group, &side), Callers(callers, PEAK));
             self.against((ours, &side), table, &group, (JSON, &ways.json), callers, Some(least))?;
             self.against((ours, &side), table, &group, (GRPC, &ways.grpc), callers, None)?;
@@ -176,10 +180,9 @@ impl<'m> Stage<'m> {
         let side = Side::mlflow(program, &self.models.join("trees"))?;
         side.told(table, STARTS)?;
         let least = [Some(AT_LEAST_MLFLOW), None];
-        let groups = [(&self.one, single(), CALLERS), (&self.batch, batch(), BATCH_CALLERS)];
-        for ((ways, group, callers), least) in groups.into_iter().zip(least) {
+        for ((ways, group, callers), least) in self.groups().into_iter().zip(least) {
             let (group, callers) = (with(&group, &side), Callers(callers, PEAK));
-            self.against((ours, &side), table, &group, ("MLflow's scoring", &ways.mlflow), callers, least)?;
+            self.against((ours, &side), table, &group, (MLFLOW, &ways.mlflow), callers, least)?;
         }
         side.stop()
     }

@@ -50,6 +50,10 @@ pub fn fresh_database() -> String {
     format!("{server}/{name}")
 }
 
+fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
+    variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
 impl Server {
     pub fn start(on: On) -> Self {
         Self::start_on(on, &[])
@@ -119,8 +123,7 @@ impl Server {
     /// Ends the server without a warning, unless it has ended, and starts it again on the same data.
     pub fn kill_and_restart(self) -> Self {
         let variables = self.variables.clone();
-        let variables: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        self.kill_and_restart_with(&variables)
+        self.kill_and_restart_with(&borrowed(&variables))
     }
 
     /// The same with other variables of the environment.
@@ -141,9 +144,7 @@ impl Server {
             drop(std::fs::remove_dir_all(data_dir.join(own)));
         }
         let database = self.database.clone().expect("servers share a database on PostgreSQL");
-        let variables: Vec<(&str, &str)> =
-            self.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let mut server = Self::launch(&data_dir, Some(database), &variables, &[]);
+        let mut server = Self::launch(&data_dir, Some(database), &borrowed(&self.variables), &[]);
         server._folder = Some(folder);
         server
     }
