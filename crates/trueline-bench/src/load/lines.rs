@@ -3,7 +3,7 @@
 
 use super::{Exchange, LoadReport, To, Waits};
 use crate::http::{Answer, Inbox};
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{Timespec, epoll};
 use std::collections::VecDeque;
 use std::io::{self, Error, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -176,19 +176,15 @@ impl<B: AsRef<[u8]>> Lines<B> {
 
     /// Waits for the network, at most until something is due.
     fn wait(&self, waits: Waits, until: Option<Instant>, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let room = |events: &mut Vec<_>| {
-            let room = rustix::buffer::spare_capacity(events);
-            epoll::wait(&self.poll, room, Some(&Timespec::default()))
+        let longest = match waits {
+            Waits::Awake => Duration::ZERO,
+            Waits::Asleep => {
+                until.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()).min(LOOK))
+            }
         };
-        if room(events)? > 0 || waits == Waits::Awake {
-            return Ok(());
-        }
-        // epoll waits by the millisecond, which is too rough for what is due.
-        let wait = until.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()).min(LOOK));
-        let wait = Timespec::try_from(wait).map_err(Error::other)?;
-        match poll(&mut [PollFd::new(&self.poll, PollFlags::IN)], Some(&wait)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Ok(_) => room(events).map(drop).map_err(Error::from),
+        let longest = Timespec::try_from(longest).map_err(Error::other)?;
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), Some(&longest)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

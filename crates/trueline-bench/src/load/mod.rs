@@ -9,8 +9,10 @@
 //!   conn 2      ├──┤├─────────┤ …              when none is free it is sent late, and its latency grows
 //! ```
 //!
-//! The load shares its processors with what it measures, so it takes as little of them as it can: [`lines`].
+//! The load shares its processors with what it measures, so it takes as little of them as it can ([`lines`]), and stops nobody
+//! who works on one ([`aside`]).
 
+mod aside;
 mod lines;
 
 use crate::Histogram;
@@ -229,8 +231,9 @@ fn drive<B: AsRef<[u8]> + Send>(
     let opened = (0..threads).map(|thread| Lines::open(to, share(thread))).collect::<io::Result<Vec<_>>>()?;
     let start = Instant::now();
     let plan = &Plan { to, next: &next, start, request, due: &due, each: &each };
+    let go = |lines: Lines<B>| aside::stand().and_then(|()| lines.run(plan));
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = opened.into_iter().map(|lines| scope.spawn(move || lines.run(plan))).collect();
+        let threads: Vec<_> = opened.into_iter().map(|lines| scope.spawn(move || go(lines))).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

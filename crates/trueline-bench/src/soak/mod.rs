@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use trend::{Slope, Trend, median};
+use trend::{Point, Slope, Trend, median};
 use trueline_crashtest::Launch;
 
 /// How often memory, files and threads are looked at.
@@ -263,19 +263,26 @@ fn told(
 }
 
 /// A server that fills its caches grows for a while, so the first quarter and the last are compared after a while; one that loses
-/// something never stops, so the second half is looked at by itself.
+/// something never stops, so the second half is looked at by itself. The ids of the open segment of the prediction log are in memory
+/// until it is sealed, so memory grows with it and falls again: that is taken off.
 fn told_of_memory(group: &str, samples: &[Sample], table: &mut Table) -> anyhow::Result<()> {
     let all = trend_of(samples, |s| s.resident_mib)?;
     table.add(group, "resident memory, median of the first quarter", all.first, "MiB");
     table.add(group, "resident memory, median of the last quarter", all.last, "MiB");
     table.add_with_budget(group, "last ÷ first", all.last / all.first, "", MOST_GROWTH);
     table.add(group, "resident memory, Theil–Sen slope", all.slope_per_s * HOUR_S, "MiB/h");
-    let points: Vec<(f64, f64)> = samples.iter().map(|s| (s.at.as_secs_f64(), s.resident_mib)).collect();
+    let point = |s: &Sample| Point {
+        at_s: s.at.as_secs_f64(),
+        value: s.resident_mib,
+        beside: s.disk.open_segment_mib,
+    };
+    let points: Vec<Point> = samples.iter().map(point).collect();
     // A soak of less than ten minutes has no second half to speak of.
     if let Some(half) = Slope::of_second_half(&points) {
         let name = |what: &str| format!("resident memory of the second half, {what}");
         table.add(group, &name("slope"), half.per_s * HOUR_S, "MiB/h");
         table.add(group, &name("slope at the most (95 %)"), half.most_per_s * HOUR_S, "MiB/h");
+        table.add(group, &name("for each MiB of the open segment"), half.per_beside, "MiB");
         let least = half.least_per_s * HOUR_S;
         table.add_with_budget(
             group,
