@@ -18,6 +18,9 @@ use trueline_serving::{
 };
 use trueline_tensors::{Tensor, Values};
 
+/// Values of an answer, or rows, beyond which it takes longer to note and to write them than a short request takes in all.
+const LARGE: usize = 10_000;
+
 /// Who stands at an endpoint's door, as the server's outer layer saw it.
 #[derive(Clone, Debug)]
 pub struct Knock {
@@ -68,9 +71,10 @@ pub struct Predicted {
 }
 
 impl Predicted {
-    /// Counts what writing the answer took that began then.
-    pub fn written(&self, began: Instant) {
-        self.served.cost(Cost::Serialise, began.elapsed());
+    /// Whether writing it takes longer than others should wait for.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.ids.len() > LARGE || self.predictions.is_larger_than(LARGE)
     }
 }
 
@@ -128,8 +132,7 @@ impl Predictor {
             let endpoint = own.plane.find(&request.project, &request.endpoint)?;
             own.predict_here(endpoint, request).await
         };
-        let predicted = Box::pin(self.common.run(later)).await;
-        predicted.unwrap_or_else(|| Err(ServingError::Busy("the server is stopping".to_owned()).into()))
+        Box::pin(self.common.run(later)).await.unwrap_or_else(stopping)
     }
 
     async fn predict_here(
@@ -137,22 +140,44 @@ impl Predictor {
         endpoint: FoundEndpoint,
         request: PredictionRequest,
     ) -> Result<Predicted, PredictError> {
+        let answered = self.answered(&endpoint, request).await?;
+        if !answered.is_large() {
+            return self.noted(answered).await;
+        }
+        let own = self.clone();
+        let later = async move { own.noted(answered).await };
+        Box::pin(self.common.run(later)).await.unwrap_or_else(stopping)
+    }
+
+    /// Has the endpoint answer.
+    async fn answered(
+        &self,
+        endpoint: &FoundEndpoint,
+        request: PredictionRequest,
+    ) -> Result<Answered, ServingError> {
         let asked = Instant::now();
         let received_at_ms = self.sources.now();
         let at_ms = request.event_time_ms.unwrap_or(received_at_ms);
-        let mut answer = self.ask(&endpoint, &request, at_ms).await?;
-        let shadow = answer.shadow.take();
+        let answer = self.ask(endpoint, &request, at_ms).await?;
         let features_us = u64::try_from(answer.features_took.as_micros()).unwrap_or(u64::MAX);
         let queued_us = u64::try_from(answer.batched.queued.as_micros()).unwrap_or(u64::MAX);
         let runtime_us = micros(asked).saturating_sub(features_us).saturating_sub(queued_us);
         let random = u128::from_le_bytes(self.sources.bytes());
         let ids = Ids { ms: u64::try_from(received_at_ms).unwrap_or(0), random };
         let times = Times { features_us, queued_us, runtime_us };
-        let told = Told { request: &request, answer: &answer, received_at_ms, times, ids };
+        Ok(Answered { request, answer, received_at_ms, at_ms, times, ids })
+    }
+
+    /// Logs and counts an answer, and has a candidate in the shadow asked the same.
+    async fn noted(&self, answered: Answered) -> Result<Predicted, PredictError> {
         let logged = match &self.log {
-            Some(log) => keep(log, &answer, self.declared(&answer, told.records())).await,
+            Some(log) => {
+                let records = self.declared(&answered.answer, answered.records());
+                keep(log, &answered.answer, records).await
+            }
             None => Ok(()),
         };
+        let Answered { request, answer, at_ms, times, ids, .. } = answered;
         let served = answer.served;
         let came_to = match (&answer.predictions, &logged) {
             (Err(error), _) => Err(Cause::from(error)),
@@ -162,14 +187,14 @@ impl Predictor {
         served.count(came_to, request.began, Instant::now());
         let spent = [
             (Cost::Parse, request.parse_us),
-            (Cost::Features, features_us),
-            (Cost::Queue, queued_us),
-            (Cost::Runtime, runtime_us),
+            (Cost::Features, times.features_us),
+            (Cost::Queue, times.queued_us),
+            (Cost::Runtime, times.runtime_us),
         ];
         spent.into_iter().for_each(|(of, us)| served.cost(of, Duration::from_micros(us)));
         logged.map_err(PredictError::NotLogged)?;
         let predictions = answer.predictions?;
-        if let Some(shadow) = shadow {
+        if let Some(shadow) = answer.shadow {
             shadow.ask(Beside {
                 frame: &request.frame,
                 features: &answer.features,
@@ -212,6 +237,11 @@ impl Predictor {
     }
 }
 
+/// What becomes of a request that is answered elsewhere when nothing is any more.
+fn stopping() -> Result<Predicted, PredictError> {
+    Err(ServingError::Busy("the server is stopping".to_owned()).into())
+}
+
 /// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
 async fn keep(log: &PredictionLog, answer: &Answer, records: Vec<Record>) -> Result<(), LogError> {
     if answer.served.log == LogMode::Required && answer.predictions.is_ok() {
@@ -241,11 +271,13 @@ impl Ids {
     }
 }
 
-/// A request with its answer, to be logged.
-struct Told<'a> {
-    request: &'a PredictionRequest,
-    answer: &'a Answer,
+/// A request with its answer, which nobody has noted yet.
+struct Answered {
+    request: PredictionRequest,
+    answer: Answer,
     received_at_ms: Millis,
+    /// When what is predicted happens.
+    at_ms: Millis,
     times: Times,
     ids: Ids,
 }
@@ -258,7 +290,13 @@ struct Times {
     runtime_us: u64,
 }
 
-impl Told<'_> {
+impl Answered {
+    /// Whether noting it takes longer than others should wait for.
+    fn is_large(&self) -> bool {
+        let answer = self.answer.predictions.as_ref();
+        self.request.frame.rows() > LARGE || answer.is_ok_and(|answer| answer.is_larger_than(LARGE))
+    }
+
     /// A record for each row; for a request that was refused, one without inputs.
     fn records(&self) -> Vec<Record> {
         match &self.answer.predictions {
@@ -282,7 +320,7 @@ impl Told<'_> {
             project: served.project.to_string(),
             endpoint: request.endpoint.clone(),
             variant: Variant { model: served.model.clone(), version: served.version.to_string() },
-            event_time_ms: request.event_time_ms.unwrap_or(self.received_at_ms),
+            event_time_ms: self.at_ms,
             received_at_ms: self.received_at_ms,
             key: request.key.clone(),
             request_id: request.request.clone(),

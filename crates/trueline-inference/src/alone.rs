@@ -1,14 +1,14 @@
 //! The wires of a container that serves one model and nothing else: MLflow's and SageMaker's at the root, Vertex AI's and
 //! Azure ML's where their platforms say that they run it.
 
-use crate::ask::{Arrived, Caller};
+use crate::ask::{Arrived, Caller, written};
 use crate::error::{Refusal, Wording};
 use crate::invocations::score;
 use crate::{App, Wires, multi_model, write};
 use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -132,10 +132,7 @@ async fn predict(
 ) -> Result<Response, Refusal> {
     let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
     let predicted = caller.ask_with(&headers, body, |bytes| crate::body::frame(bytes)).await?;
-    let began = Instant::now();
-    let text = write::only_predictions(&predicted.predictions);
-    predicted.written(began);
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    written(&root.app, predicted, write::only_predictions).await
 }
 
 /// Azure ML: `input_data` or any form of MLflow's in, bare predictions out.
@@ -143,15 +140,11 @@ async fn azure(State(root): State<Root>, Arrived { knock, headers, body }: Arriv
     let began = Instant::now();
     let asked = async {
         let caller = Caller::admitted(&root.app, knock, root.alone.endpoint.clone(), None)?;
-        caller.ask_with(&headers, body, |bytes| crate::body::azure(bytes)).await
+        let predicted = caller.ask_with(&headers, body, |bytes| crate::body::azure(bytes)).await?;
+        written(&root.app, predicted, write::bare_predictions).await
     };
     let (mut response, failed) = match asked.await {
-        Ok(predicted) => {
-            let (mut text, began) = (String::new(), Instant::now());
-            write::predictions(&mut text, &predicted.predictions);
-            predicted.written(began);
-            (([(header::CONTENT_TYPE, "application/json")], text).into_response(), false)
-        }
+        Ok(response) => (response, false),
         Err(refusal) => {
             let failed = refusal.status().is_server_error();
             (Wording::Azure.say(refusal), failed)

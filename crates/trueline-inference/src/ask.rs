@@ -2,14 +2,15 @@
 
 use crate::deadline::deadline;
 use crate::error::Refusal;
-use crate::{App, LARGEST_BODY, admit, header, time_ms, unhurried};
+use crate::{App, LARGEST_BODY, STOPPING, admit, header, time_ms, undisturbed, unhurried};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use std::sync::Arc;
 use std::time::Instant;
 use trueline_flows::{Knock, PredictError, Predicted, PredictionRequest};
-use trueline_serving::{Cause, Frame, ModelCard};
+use trueline_serving::{Cause, Cost, Frame, ModelCard};
 
 /// Whose prediction it is: callers with one key stay with one variant.
 static KEY: HeaderName = HeaderName::from_static("x-trueline-key");
@@ -86,6 +87,26 @@ impl<'c> Caller<'c> {
         }
         Ok((event_time_ms, deadline(headers, self.knock.began)?))
     }
+}
+
+/// Has an answer written, and counts what that takes. A large one is written where it holds nobody up.
+pub(crate) async fn written<T: Send + 'static>(
+    app: &App,
+    predicted: Predicted,
+    write: impl FnOnce(Predicted) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let is_large = predicted.is_large();
+    let counted = move || {
+        let (served, began) = (Arc::clone(&predicted.served), Instant::now());
+        let written = write(predicted);
+        served.cost(Cost::Serialise, began.elapsed());
+        written
+    };
+    if !is_large {
+        return Ok(counted());
+    }
+    let written = Box::pin(app.common.run(async { undisturbed(counted) })).await;
+    written.ok_or_else(|| Refusal::unavailable(STOPPING))
 }
 
 /// A request that has come whole: who knocks, what its headers say and its bytes. Nothing of it is copied.

@@ -1,13 +1,12 @@
 //! `POST /endpoints/{endpoint}/invocations`: MLflow's scoring protocol, with an id for every prediction.
 
-use crate::ask::{Arrived, Caller};
+use crate::ask::{Arrived, Caller, written};
 use crate::error::{Refusal, Scored};
 use crate::{App, csv_body, parquet_body, unhurried, write};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
-use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
 use trueline_serving::Origin;
 use trueline_tensors::DataType;
@@ -41,10 +40,8 @@ pub(crate) async fn score(
     let frame = caller.counted(unhurried(bytes.len(), read)).map_err(told)?;
     let is_document = frame.origin() == Origin::Document;
     let predicted = caller.ask(&headers, frame).await.map_err(told)?;
-    let began = Instant::now();
-    let response = if is_document { document(&predicted) } else { answer(&predicted) };
-    predicted.written(began);
-    Ok(response)
+    let write = move |predicted| if is_document { document(&predicted) } else { answer(&predicted) };
+    written(app, predicted, write).await.map_err(told)
 }
 
 /// A table that can't be read. MLflow tells where its parser failed besides; here it is the parser's message.
@@ -118,7 +115,7 @@ fn document(predicted: &Predicted) -> Response {
 }
 
 fn respond(text: String, predicted: &Predicted) -> Response {
-    let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
+    let mut response = write::json(text);
     if let Ok(variant) = predicted.served.name.parse() {
         response.headers_mut().insert("x-trueline-variant", variant);
     }

@@ -1,14 +1,13 @@
 //! KServe's first protocol: `:predict` with instances, over plain JSON or as a CloudEvent.
 
-use crate::ask::{Arrived, Caller, cards, known};
+use crate::ask::{Arrived, Caller, cards, known, written};
 use crate::error::{Plain, Refusal};
 use crate::{App, write};
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
 use axum::{Json, Router, routing};
 use serde_json::{Value, json};
-use std::time::Instant;
 use trueline_flows::Knock;
 
 const CE_SPEC: HeaderName = HeaderName::from_static("ce-specversion");
@@ -58,14 +57,11 @@ async fn act(
     }
     let caller = Caller::admitted(&app, knock, model.to_owned(), None)?;
     let predicted = caller.ask_with(&headers, body, |bytes| crate::body::frame(bytes)).await?;
-    let began = Instant::now();
-    let text = write::only_predictions(&predicted.predictions);
-    predicted.written(began);
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], text).into_response();
     // An event is answered with an event.
-    if headers.contains_key(&CE_SPEC) {
-        let told = response.headers_mut();
-        let id = predicted.ids.first().map(ToString::to_string).unwrap_or_default();
+    let event = headers.contains_key(&CE_SPEC).then(|| predicted.ids.first().map(ToString::to_string));
+    let mut response = written(&app, predicted, write::only_predictions).await?;
+    if let Some(id) = event {
+        let (told, id) = (response.headers_mut(), id.unwrap_or_default());
         told.insert(CE_SPEC, HeaderValue::from_static("1.0"));
         told.insert(CE_TYPE, HeaderValue::from_static("io.kserve.inference.response"));
         for (name, value) in [(CE_ID, id), (CE_SOURCE, format!("io.kserve.inference.{model}"))] {

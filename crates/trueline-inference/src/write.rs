@@ -1,15 +1,30 @@
 //! Answers as JSON, as MLflow writes them: spaces after commas, a float32 with all its digits as float64.
 
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use std::fmt::Write;
+use trueline_flows::Predicted;
 use trueline_serving::Predictions;
 use trueline_tensors::{Tensor, Values};
 
-/// `{"predictions": …}` and nothing besides.
-pub(crate) fn only_predictions(predictions: &Predictions) -> String {
+/// An answer of `{"predictions": …}` and nothing besides.
+pub(crate) fn only_predictions(predicted: Predicted) -> Response {
     let mut text = String::from("{\"predictions\": ");
-    self::predictions(&mut text, predictions);
+    predictions(&mut text, &predicted.predictions);
     text.push('}');
-    text
+    json(text)
+}
+
+/// An answer of the predictions alone.
+pub(crate) fn bare_predictions(predicted: Predicted) -> Response {
+    let mut text = String::new();
+    predictions(&mut text, &predicted.predictions);
+    json(text)
+}
+
+/// An answer that is JSON.
+pub(crate) fn json(text: String) -> Response {
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// The predictions, in the form that the model gave them.

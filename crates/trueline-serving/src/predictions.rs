@@ -47,6 +47,15 @@ impl Predictions {
         }
     }
 
+    /// Whether it has more values than `most`, which is how far it is counted.
+    #[must_use]
+    pub fn is_larger_than(&self, most: usize) -> bool {
+        match self {
+            Self::Json(any) => !has_room(any, &mut { most }),
+            other => other.tensors().iter().map(|t| t.values().len()).sum::<usize>() > most,
+        }
+    }
+
     /// The predictions of one row as JSON: a value, a list, or a dictionary of them by name. Of an answer whose rows are
     /// not those of the request, all of it.
     #[must_use]
@@ -127,6 +136,19 @@ impl Predictions {
         }
         // Numbers near the largest have a mean, though their sum is none.
         (of(SMALL) / SMALL).clamp(f64::MIN, f64::MAX)
+    }
+}
+
+/// Takes each value off `room`; whether there was enough of it.
+fn has_room(json: &Json, room: &mut usize) -> bool {
+    match json {
+        Json::Array(list) => list.iter().all(|one| has_room(one, room)),
+        Json::Object(fields) => fields.values().all(|one| has_room(one, room)),
+        _ => {
+            let left = room.checked_sub(1);
+            *room = left.unwrap_or_default();
+            left.is_some()
+        }
     }
 }
 

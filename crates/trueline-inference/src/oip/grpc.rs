@@ -9,7 +9,7 @@ use super::messages::{
 };
 use super::rest::{ids, no_unload, number};
 use super::{EXTENSIONS, Wanted, frame, outputs, shape, tensor};
-use crate::ask::{Caller, cards, known, wake};
+use crate::ask::{Caller, cards, known, wake, written};
 use crate::deadline::deadline;
 use crate::error::Refusal;
 use crate::{App, LARGEST_BODY, unhurried};
@@ -19,12 +19,11 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
 use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 use trueline_flows::{Knock, Predicted};
-use trueline_serving::{Cost, TensorCard};
+use trueline_serving::TensorCard;
 use trueline_tensors::{DataType, Tensor, Values};
 
 type Answer<R> = Pin<Box<dyn Future<Output = Result<tonic::Response<R>, Status>> + Send>>;
@@ -187,30 +186,31 @@ async fn infer(call: Call, request: InferRequest) -> Result<InferResponse, Refus
     let predicted = caller.ask(&call.headers, frame).await?;
     let wanted: Vec<Wanted> =
         request.outputs.into_iter().map(|o| Wanted { name: o.name, binary: None }).collect();
-    let began = Instant::now();
-    let Predicted { served, ids: list, predictions } = predicted;
-    let ids = Parameter { choice: Some(Choice::Text(ids(&list))) };
-    let mut response = InferResponse {
-        model_name: request.model_name,
-        model_version: served.version.to_string(),
-        id: request.id,
-        parameters: [("prediction_ids".to_owned(), ids)].into(),
-        ..InferResponse::default()
-    };
-    // What came as bytes is answered in bytes.
-    for output in outputs(predictions, &wanted)? {
-        if raw {
-            response.raw_output_contents.push(datatype::write(output.values()));
+    let (model_name, id) = (request.model_name, request.id);
+    let write = move |Predicted { served, ids: list, predictions }| {
+        let ids = Parameter { choice: Some(Choice::Text(ids(&list))) };
+        let mut response = InferResponse {
+            model_name,
+            model_version: served.version.to_string(),
+            id,
+            parameters: [("prediction_ids".to_owned(), ids)].into(),
+            ..InferResponse::default()
+        };
+        // What came as bytes is answered in bytes.
+        for output in outputs(predictions, &wanted)? {
+            if raw {
+                response.raw_output_contents.push(datatype::write(output.values()));
+            }
+            response.outputs.push(OutputTensor {
+                name: output.name().to_owned(),
+                datatype: datatype::name(output.values().data_type()).to_owned(),
+                shape: output.shape().iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX)).collect(),
+                contents: (!raw).then(|| contents_of(output.values())),
+            });
         }
-        response.outputs.push(OutputTensor {
-            name: output.name().to_owned(),
-            datatype: datatype::name(output.values().data_type()).to_owned(),
-            shape: output.shape().iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX)).collect(),
-            contents: (!raw).then(|| contents_of(output.values())),
-        });
-    }
-    served.cost(Cost::Serialise, began.elapsed());
-    Ok(response)
+        Ok(response)
+    };
+    written(&call.app, predicted, write).await?
 }
 
 fn tensors(inputs: Vec<InputTensor>, raw: &[prost::bytes::Bytes]) -> Result<Vec<Tensor>, String> {

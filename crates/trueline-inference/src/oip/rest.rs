@@ -2,7 +2,7 @@
 
 use super::json::{Request, write};
 use super::{EXTENSIONS, datatype, frame, outputs};
-use crate::ask::{Arrived, Body, Caller, Known, cards, known, wake};
+use crate::ask::{Arrived, Body, Caller, Known, cards, known, wake, written};
 use crate::deadline::deadline;
 use crate::error::{Plain, Refusal};
 use crate::{App, unhurried};
@@ -16,10 +16,9 @@ use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::time::Instant;
 use trueline_flows::{Knock, Predicted};
 use trueline_predictions::PredictionId;
-use trueline_serving::{Cost, Frame, TensorCard};
+use trueline_serving::{Frame, TensorCard};
 
 /// How many bytes of a body are JSON, when tensors follow it as bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -141,12 +140,12 @@ async fn infer(
     let caller = Caller::admitted(&app, knock, named.model.clone(), version)?;
     let (request, frame) = caller.counted(read(&caller, &headers, body))?;
     let predicted = caller.ask(&headers, frame).await?;
-    let began = Instant::now();
-    let Predicted { served, ids: list, predictions } = predicted;
-    let outputs = outputs(predictions, &request.wanted)?;
-    let written = write(&request, &named.model, &served.version.to_string(), &ids(&list), &outputs);
-    served.cost(Cost::Serialise, began.elapsed());
-    Ok(answer(written.json, written.tail))
+    let write = move |Predicted { served, ids: list, predictions }| {
+        let outputs = outputs(predictions, &request.wanted)?;
+        let written = write(&request, &named.model, &served.version.to_string(), &ids(&list), &outputs);
+        Ok(answer(written.json, written.tail))
+    };
+    written(&app, predicted, write).await?
 }
 
 /// What a request says, and its input.
@@ -180,7 +179,7 @@ pub(super) fn ids(list: &[PredictionId]) -> String {
 
 fn answer(json: String, tail: Vec<u8>) -> Response {
     if tail.is_empty() {
-        return ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+        return crate::write::json(json);
     }
     let length = HeaderValue::from(json.len());
     let mut body = json.into_bytes();

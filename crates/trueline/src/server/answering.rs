@@ -7,7 +7,8 @@
 //!                                                                          brings many requests at a time
 //! ```
 //!
-//! What takes long is no work for these threads, since the other connections of one would wait for it: see `apart`.
+//! What takes long is no work for these threads, since the other connections of one would wait for it: requests that look long
+//! are answered elsewhere (`apart`), and so are models asked that compute long, and large answers written (`Predictor`).
 
 use super::heads::Heads;
 use super::http::App;

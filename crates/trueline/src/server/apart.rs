@@ -6,9 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures::stream;
 use trueline_flows::CommonThreads;
-
-/// What a caller is told whose answer nobody makes any more.
-pub(super) const STOPPING: &str = "the server is stopping; ask again when it is back";
+use trueline_inference::STOPPING;
 
 /// Has a request of a scoring wire answered where it takes nobody's time.
 pub(super) async fn apart(common: &CommonThreads, request: Request, next: Next) -> Response {

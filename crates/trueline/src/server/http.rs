@@ -1,7 +1,6 @@
 //! The HTTP layer around the faces: who calls and in which project, request ids, protection against other origins,
 //! metrics, and the routes that need no session.
 
-use super::apart::STOPPING;
 use super::compressed::{compressed, compressing};
 use super::exposition;
 use super::limits::{self, Gate, Limits};
@@ -27,6 +26,7 @@ use std::time::Instant;
 use tower::ServiceExt;
 use trueline_flows::{Access, CommonThreads, Entry, Knock, Predictor};
 use trueline_identity::Credentials;
+use trueline_inference::STOPPING;
 use trueline_inference::{Alone, Wires};
 use trueline_ledger::{Ledger, Sources};
 use trueline_mlflow::{MLFLOW_VERSION, Mlflow};
