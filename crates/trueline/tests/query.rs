@@ -180,11 +180,12 @@ fn what_the_log_has_deleted_is_read_from(place: &str, more: &[(&str, &str)]) -> 
     let all = "SELECT count(*), sum(inputs ->> 'hour'), count(DISTINCT prediction_id), sum(weight) FROM predictions";
     wait_until("no sweep is in between", || server.post("/api/v1/queries", json!({ "sql": all })).0 == 200);
     assert_eq!(rows(&server, all), json!([[24, 276, 24, 24.0]]), "each once");
+    let of_labels = |o: &Value| o["path"].as_str().unwrap().starts_with("default/_labels/date=");
+    wait_until("the labels are archived", || archived(&server).iter().any(of_labels));
     let objects = archived(&server);
     let of_endpoint = |o: &&Value| o["path"].as_str().unwrap().starts_with("default/delays/date=20");
     let records = objects.iter().filter(of_endpoint).map(|o| o["records"].as_u64().unwrap()).sum::<u64>();
     assert_eq!(records, 24, "each is written once");
-    assert!(objects.iter().any(|o| o["path"].as_str().unwrap().starts_with("default/_labels/date=")));
     let early = json!({ "sql": "SELECT count(*) FROM predictions", "until": "2020-01-02T00:00:00Z" });
     assert_eq!(query(&server, early)["rows"], json!([[0]]));
     server

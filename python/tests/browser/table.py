@@ -193,9 +193,13 @@ def columns_chosen_and_pinned(ann: Visitor) -> None:
     ann.page.keyboard.press("Escape")
     pane = ann.page.locator("#runs")
     pane.evaluate("(pane) => { pane.scrollLeft = 300; }")
-    left, name = head.nth(1).bounding_box(), head.nth(0).bounding_box()
-    assert left and name
-    ann.expect(abs(left["x"] - name["x"] - name["width"]) < 2, "a pinned column scrolls away")
+
+    def stays() -> bool:
+        # Rows and heads are made anew while they scroll.
+        name, pinned = head.nth(0).bounding_box(), head.nth(1).bounding_box()
+        return name is not None and pinned is not None and abs(pinned["x"] - name["x"] - name["width"]) < 2
+
+    until(ann, "a pinned column does not scroll away", stays)
     pane.evaluate("(pane) => { pane.scrollLeft = 0; }")
     ann.page.locator('[data-fold="metrics.train/"]').click()
     expect(ann.page.locator('th[data-key="metrics.train/loss"]')).to_have_count(0)
