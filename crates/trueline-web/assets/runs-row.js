@@ -47,6 +47,9 @@ export function makeRow(columns) {
 /** What a run has in a column: text, title, and whether it is missing or stands as a number. */
 export const cellOf = (run, column) => cell(column.kind, run.of(field(column.key)));
 
+/** The place of a row among all runs, from 0: of the page's own rows, too. */
+export const placeOf = (row) => Number(row.ariaRowIndex) - ABOVE;
+
 /** Writes a run into the row of its place, or that it has not come yet. */
 export function writeRow(row, index, run, columns, { selected, runUrl }) {
   row.setAttribute("aria-rowindex", index + ABOVE);

@@ -7,7 +7,7 @@ import { arrange, field, first as firstColumns, panel } from "./runs-columns.js"
 import { Feed } from "./runs-feed.js";
 import { layout, widths, writeHead } from "./runs-head.js";
 import { picks } from "./runs-picks.js";
-import { cellOf, makeRow, writeRow } from "./runs-row.js";
+import { cellOf, makeRow, placeOf, writeRow } from "./runs-row.js";
 
 const TYPING_MS = 250;
 const RESTING_MS = 400;
@@ -313,13 +313,12 @@ function rests(first) {
   }, RESTING_MS);
 }
 
-// --- Rows by keyboard: app.js walks the rows of other tables, which are all there.
-table.removeAttribute("data-rows");
+// --- Rows by keyboard: app.js walks the rows of other tables, which are all there, and the page's own until these are.
 let active = null;
 let wanted = null;
 table.addEventListener("focusin", (event) => {
   const row = event.target.closest("tbody tr");
-  if (row) active = row.at;
+  if (row) active = row.at ?? null;
 });
 function focusWanted() {
   const link = wanted === null ? null : body.element(wanted)?.link;
@@ -331,7 +330,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches?.("input:not([type=checkbox]), textarea, select")) return;
   const step = { j: 1, k: -1 }[event.key];
-  if (!step || !body.total) return;
+  if (!step || !body.total || "rows" in table.dataset) return;
   event.preventDefault();
   const [first] = body.seen();
   wanted = Math.min(Math.max(active === null ? first : active + step, 0), body.total - 1);
@@ -373,8 +372,12 @@ async function begin() {
   pane.classList.add("virtual");
   document.querySelector("[data-pages]").hidden = true;
   filter.querySelector("button[type=submit]").hidden = true;
+  const walked = document.activeElement?.closest("#runs tbody tr");
+  if (walked) wanted = active = placeOf(walked);
+  table.removeAttribute("data-rows");
   build();
   if (start) body.scrollTo(start);
+  focusWanted();
   carry();
   showSelected();
   pane.dataset.ready = "";

@@ -18,6 +18,7 @@ from typing import Any
 
 import run_stories
 from looking import Looking, Visitor, looking
+from playwright.sync_api import Route
 
 HOME = "/p/default"
 
@@ -202,13 +203,21 @@ def what_is_empty_teaches_the_first_command(ann: Visitor) -> None:
 
 
 def keys_do_what_a_mouse_does(ann: Visitor, told: Any) -> None:
+    held: list[Route] = []
+    ann.page.route("**/api/v1/runs?*", lambda request: held.append(request), times=1)
     ann.go(f"/p/default/experiments/{told['experiment']}", "keys")
     ann.page.keyboard.press("/")
     ann.expect(ann.page.evaluate("() => document.activeElement.name === 'q'"), "`/` does not lead to the search")
     ann.page.keyboard.press("Escape")
+    # Until the rows are there that come with a request of their own, those of the page are walked.
     ann.page.keyboard.press("j")
-    # The rows come with a request of their own, and the first has the focus once it is there.
-    ann.page.wait_for_function("() => document.activeElement.matches('.row-link')")
+    focus = "() => document.activeElement.matches('.row-link') && document.activeElement.textContent"
+    name = ann.page.evaluate(focus)
+    ann.expect(name, "`j` does not lead to a row")
+    for request in held:
+        request.continue_()
+    ann.page.locator("#runs[data-ready]").wait_for()
+    ann.expect(ann.page.evaluate(focus) == name, "a row that is walked to loses the focus when all rows are there")
     ann.page.keyboard.press("Enter")
     ann.page.wait_for_url("**/runs/**")
 
