@@ -24,8 +24,8 @@ impl CommonThreads {
         Handle::try_current().is_ok_and(|own| own.runtime_flavor() == RuntimeFlavor::CurrentThread)
     }
 
-    /// Has this done there, or here if this is there, and waits for it. It ends with the future that waits; none when the server is stopping. What
-    /// panics there panics here.
+    /// Has this done there, or here if this is there, and waits for it. It ends with the future that waits; none when the server is
+    /// stopping. What panics there panics here.
     pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         if !Self::are_elsewhere() {
             return Some(work.await);

@@ -9,11 +9,11 @@ use std::io;
 /// # Errors
 /// Where that is forbidden; Linux lets everybody do it.
 pub(super) fn stand() -> io::Result<()> {
-    // SAFETY: the structure has no other fields; zero is this thread, and nothing is kept of what is pointed to.
+    // SAFETY: a priority of zero, the only field there is, is the one that this policy has; zero is this thread, and nothing is kept of
+    // what is pointed to.
     #[allow(unsafe_code)]
     let done = unsafe {
-        let mut own: libc::sched_param = std::mem::zeroed();
-        own.sched_priority = 0;
+        let own: libc::sched_param = std::mem::zeroed();
         libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const own)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

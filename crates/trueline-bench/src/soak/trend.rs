@@ -86,10 +86,10 @@ impl Slope {
     }
 }
 
-/// The median of the slopes of all pairs against what lies beside. Zero where that never falls: then it goes as time does, and what
-/// grows could be either.
+/// The median of the slopes of all pairs against what lies beside. Zero where that does not fall twice: while it rises it goes as time
+/// does, and what grows could be either.
 fn per_beside(points: &[Point]) -> f64 {
-    if points.is_sorted_by(|a, b| a.beside <= b.beside) {
+    if points.windows(2).filter(|pair| pair[1].beside < pair[0].beside).count() < 2 {
         return 0.0;
     }
     let mut by_beside: Vec<(f64, f64)> = points.iter().map(|point| (point.beside, point.value)).collect();
@@ -222,11 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn what_only_rises_beside_takes_nothing_off() {
-        let mut points = half_an_hour(wave(30.0 / 3_600.0));
-        points.iter_mut().for_each(|point| point.beside = point.at_s);
-        let grows = Slope::of_second_half(&points).unwrap();
-        assert!(grows.least_per_s > 0.0 && grows.per_beside == 0.0, "{grows:?}");
+    fn what_falls_less_than_twice_beside_takes_nothing_off() {
+        // It rises all along, or falls once in the second half.
+        for period in [3_600.0, 1_700.0] {
+            let mut points = half_an_hour(wave(30.0 / 3_600.0));
+            points.iter_mut().for_each(|point| point.beside = point.at_s % period);
+            let grows = Slope::of_second_half(&points).unwrap();
+            assert!(grows.least_per_s > 0.0 && grows.per_beside == 0.0, "{grows:?}");
+        }
     }
 
     #[test]
