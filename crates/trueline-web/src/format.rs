@@ -165,16 +165,20 @@ pub fn absolute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// Ids that nobody compares by eye, shortened within a text of parts: `b6139ce9…/train`, `m-75cedfb1…`.
+/// Ids that nobody compares by eye, shortened within a text of parts: `b6139ce9…/train`, `m-75cedfb1…`, `delays/3@9265bc82…`.
 #[must_use]
 pub fn short_ids(text: &str) -> String {
     let short = |part: &str| {
-        let (kind, hex) = part.strip_prefix("m-").map_or(("", part), |hex| ("m-", hex));
+        let word = part.trim_end_matches(BETWEEN_PARTS);
+        let (kind, hex) = word.strip_prefix("m-").map_or(("", word), |hex| ("m-", hex));
         let is_id = hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_id { format!("{kind}{}…", &hex[..8]) } else { part.to_owned() }
+        if is_id { format!("{kind}{}…{}", &hex[..8], &part[word.len()..]) } else { part.to_owned() }
     };
-    text.split('/').map(short).collect::<Vec<_>>().join("/")
+    text.split_inclusive(BETWEEN_PARTS).map(short).collect()
 }
+
+/// What stands between the parts of a name.
+const BETWEEN_PARTS: [char; 2] = ['/', '@'];
 
 /// The day of a time.
 #[must_use]
@@ -261,6 +265,9 @@ mod tests {
         assert_eq!(short_ids("b6139ce9e17aa05fd7f8804e2f566757/train"), "b6139ce9…/train");
         assert_eq!(short_ids("m-75cedfb11e26aad1b2740c31984b7f8d"), "m-75cedfb1…");
         assert_eq!(short_ids("flight-delay/1"), "flight-delay/1");
+        let segment = "endpoints/delays/11@9265bc82d49bb2493a19aea97fde2078";
+        assert_eq!(short_ids(segment), "endpoints/delays/11@9265bc82…");
+        assert_eq!(short_ids("a//b@/"), "a//b@/");
     }
 
     #[test]

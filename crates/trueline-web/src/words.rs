@@ -37,11 +37,8 @@ pub fn verb(action: &str) -> String {
         "incident.action" => "added an action to",
         "incident.noted" => "added a note to",
         "metrics.sealed" => "sealed the metrics of",
-        "predictions.claimed" => "took as its own a segment of",
-        "predictions.sealed" => "sealed a segment of",
-        "predictions.archived" => "archived a segment of",
-        "predictions.archive_deleted" => "deleted from the archive a segment of",
-        "predictions.deleted" => "deleted a segment of",
+        "predictions.claimed" => "took as its own",
+        "predictions.archive_deleted" => "deleted from the archive",
         "alias.set" => "pointed",
         "alias.deleted" => "removed",
         "role.granted" => "granted a role to",
@@ -146,6 +143,7 @@ mod tests {
         assert_eq!(verb("run.created"), "created");
         assert_eq!(verb("alias.set"), "pointed");
         assert_eq!(verb("endpoint.scaled_down"), "scaled down");
+        assert_eq!(verb("predictions.sealed"), "sealed");
         assert_eq!(subject("psi:dewp@flight-delay/1"), "drift of dewp in flight-delay/1");
         assert_eq!(subject("quality:log_loss"), "log loss");
         assert_eq!(noun("logged_model"), "logged model");
