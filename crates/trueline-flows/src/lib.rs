@@ -68,7 +68,7 @@ pub use collect::{BlobCount, CollectError, CollectOrder, Collection, Collector, 
 pub use collect_task::{
     COLLECT_TASK, Retention, collect_task, last_collection, request_collection, run_collections,
 };
-pub use common_threads::CommonThreads;
+pub use common_threads::{CommonThreads, STOPPING};
 pub use declare_features::declare_features;
 pub use deliver_alert::{Reach, deliver_alert};
 pub use deliver_webhook::{Trial, check_webhook_address, deliver_webhook, try_webhook};

@@ -1,7 +1,7 @@
 //! A prediction is asked for: the endpoint's snapshot picks a variant, the variant answers, the answer is logged. The
 //! database takes no part.
 
-use crate::common_threads::CommonThreads;
+use crate::common_threads::{CommonThreads, STOPPING};
 use crate::log_as_declared::{RedactionKey, as_declared};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use trueline_serving::{
 };
 use trueline_tensors::{Tensor, Values};
 
-/// Values of an answer, or rows, beyond which it takes longer to note and to write them than a short request takes in all.
+/// Values of an answer, or rows, beyond which they are noted and written where nobody waits for a thread of its own meanwhile.
 const LARGE: usize = 10_000;
 
 /// Who stands at an endpoint's door, as the server's outer layer saw it.
@@ -68,14 +68,8 @@ pub struct Predicted {
     pub ids: Vec<PredictionId>,
     /// The predictions.
     pub predictions: Predictions,
-}
-
-impl Predicted {
     /// Whether writing it takes longer than others should wait for.
-    #[must_use]
-    pub fn is_large(&self) -> bool {
-        self.ids.len() > LARGE || self.predictions.is_larger_than(LARGE)
-    }
+    pub is_large: bool,
 }
 
 /// A failure of this story.
@@ -141,12 +135,13 @@ impl Predictor {
         request: PredictionRequest,
     ) -> Result<Predicted, PredictError> {
         let answered = self.answered(&endpoint, request).await?;
-        if !answered.is_large() {
+        if !answered.is_large {
             return self.noted(answered).await;
         }
+        // The model has answered, and its rollout has counted that: what is logged and counted of it is not left to who waits.
         let own = self.clone();
         let later = async move { own.noted(answered).await };
-        Box::pin(self.common.run(later)).await.unwrap_or_else(stopping)
+        Box::pin(self.common.finish(later)).await.unwrap_or_else(stopping)
     }
 
     /// Has the endpoint answer.
@@ -165,19 +160,23 @@ impl Predictor {
         let random = u128::from_le_bytes(self.sources.bytes());
         let ids = Ids { ms: u64::try_from(received_at_ms).unwrap_or(0), random };
         let times = Times { features_us, queued_us, runtime_us };
-        Ok(Answered { request, answer, received_at_ms, at_ms, times, ids })
+        let values = answer.predictions.as_ref();
+        let is_large =
+            request.frame.rows() > LARGE || values.is_ok_and(|values| values.is_larger_than(LARGE));
+        Ok(Answered { request, answer, received_at_ms, at_ms, times, ids, is_large })
     }
 
     /// Logs and counts an answer, and has a candidate in the shadow asked the same.
     async fn noted(&self, answered: Answered) -> Result<Predicted, PredictError> {
         let logged = match &self.log {
             Some(log) => {
-                let records = self.declared(&answered.answer, answered.records());
+                let make = || self.declared(&answered.answer, answered.records());
+                let records = if answered.is_large { CommonThreads::undisturbed(make) } else { make() };
                 keep(log, &answered.answer, records).await
             }
             None => Ok(()),
         };
-        let Answered { request, answer, at_ms, times, ids, .. } = answered;
+        let Answered { request, answer, at_ms, times, ids, is_large, .. } = answered;
         let served = answer.served;
         let came_to = match (&answer.predictions, &logged) {
             (Err(error), _) => Err(Cause::from(error)),
@@ -205,7 +204,8 @@ impl Predictor {
                 id_of: move |row| ids.of(row).to_string(),
             });
         }
-        Ok(Predicted { served, ids: (0..request.frame.rows()).map(|row| ids.of(row)).collect(), predictions })
+        let ids = (0..request.frame.rows()).map(|row| ids.of(row)).collect();
+        Ok(Predicted { served, ids, predictions, is_large })
     }
 
     /// Records as their endpoint has them logged; what is left out is counted.
@@ -239,7 +239,7 @@ impl Predictor {
 
 /// What becomes of a request that is answered elsewhere when nothing is any more.
 fn stopping() -> Result<Predicted, PredictError> {
-    Err(ServingError::Busy("the server is stopping".to_owned()).into())
+    Err(ServingError::Busy(STOPPING.to_owned()).into())
 }
 
 /// Logs the answer as its endpoint wants it. What a refused request leaves behind never makes it fail otherwise.
@@ -280,6 +280,8 @@ struct Answered {
     at_ms: Millis,
     times: Times,
     ids: Ids,
+    /// Whether noting it takes longer than others should wait for.
+    is_large: bool,
 }
 
 /// Where the time of a request went, in microseconds.
@@ -291,12 +293,6 @@ struct Times {
 }
 
 impl Answered {
-    /// Whether noting it takes longer than others should wait for.
-    fn is_large(&self) -> bool {
-        let answer = self.answer.predictions.as_ref();
-        self.request.frame.rows() > LARGE || answer.is_ok_and(|answer| answer.is_larger_than(LARGE))
-    }
-
     /// A record for each row; for a request that was refused, one without inputs.
     fn records(&self) -> Vec<Record> {
         match &self.answer.predictions {

@@ -2,14 +2,14 @@
 
 use crate::deadline::deadline;
 use crate::error::Refusal;
-use crate::{App, LARGEST_BODY, STOPPING, admit, header, time_ms, undisturbed, unhurried};
+use crate::{App, LARGEST_BODY, admit, header, time_ms, unhurried};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use std::sync::Arc;
 use std::time::Instant;
-use trueline_flows::{Knock, PredictError, Predicted, PredictionRequest};
+use trueline_flows::{CommonThreads, Knock, PredictError, Predicted, PredictionRequest, STOPPING};
 use trueline_serving::{Cause, Cost, Frame, ModelCard};
 
 /// Whose prediction it is: callers with one key stay with one variant.
@@ -95,7 +95,7 @@ pub(crate) async fn written<T: Send + 'static>(
     predicted: Predicted,
     write: impl FnOnce(Predicted) -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    let is_large = predicted.is_large();
+    let is_large = predicted.is_large;
     let counted = move || {
         let (served, began) = (Arc::clone(&predicted.served), Instant::now());
         let written = write(predicted);
@@ -105,7 +105,7 @@ pub(crate) async fn written<T: Send + 'static>(
     if !is_large {
         return Ok(counted());
     }
-    let written = Box::pin(app.common.run(async { undisturbed(counted) })).await;
+    let written = Box::pin(app.common.run(async { CommonThreads::undisturbed(counted) })).await;
     written.ok_or_else(|| Refusal::unavailable(STOPPING))
 }
 

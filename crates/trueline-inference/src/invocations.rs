@@ -40,8 +40,8 @@ pub(crate) async fn score(
     let frame = caller.counted(unhurried(bytes.len(), read)).map_err(told)?;
     let is_document = frame.origin() == Origin::Document;
     let predicted = caller.ask(&headers, frame).await.map_err(told)?;
-    let write = move |predicted| if is_document { document(&predicted) } else { answer(&predicted) };
-    written(app, predicted, write).await.map_err(told)
+    let respond = move |predicted| if is_document { document(&predicted) } else { answer(&predicted) };
+    written(app, predicted, respond).await.map_err(told)
 }
 
 /// A table that can't be read. MLflow tells where its parser failed besides; here it is the parser's message.

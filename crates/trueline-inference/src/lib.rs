@@ -40,8 +40,6 @@ use trueline_serving::Admission;
 pub const LARGEST_BODY: usize = 64 << 20;
 /// From this size on, a body is read and answered apart from the threads that answer short ones.
 const LONG_BODY: usize = 64 << 10;
-/// What a caller is told whose answer nobody makes any more.
-pub const STOPPING: &str = "the server is stopping; ask again when it is back";
 const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// Whether a path, below its project, is one of this face's.
@@ -187,11 +185,5 @@ fn time_ms(text: &str) -> Result<i64, Refusal> {
 
 /// Runs what may take long for a long body where it holds nobody up.
 fn unhurried<T>(length: usize, work: impl FnOnce() -> T) -> T {
-    if length > LONG_BODY { undisturbed(work) } else { work() }
-}
-
-/// Runs what takes long. On the common threads others take over what waits; on a thread of its own nobody can, and nothing long
-/// should come there.
-fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
-    if CommonThreads::are_elsewhere() { work() } else { tokio::task::block_in_place(work) }
+    if length > LONG_BODY { CommonThreads::undisturbed(work) } else { work() }
 }

@@ -65,7 +65,7 @@ impl Slope {
     /// Of the second half of points in the order of time, each minute of which is its median; none of fewer than five minutes.
     ///
     /// The interval is that of Sen 1968: with n points, N = n(n−1)/2 slopes in order, and C = z·√(n(n−1)(2n+5)/18), the slopes
-    /// numbered (N−C)/2 and (N+C)/2 + 1.
+    /// numbered (N−C)/2 and (N+C)/2 + 1. How sure it is what goes with what lies beside is no part of it.
     pub(super) fn of_second_half(points: &[Point]) -> Option<Self> {
         let minutes = minutes(second_half(points));
         if minutes.len() < 5 {
@@ -86,15 +86,13 @@ impl Slope {
     }
 }
 
-/// The median of the slopes of all pairs against what lies beside. Zero where that does not fall twice: while it rises it goes as time
-/// does, and what grows could be either.
+/// What goes with a unit of what lies beside: the median of what the value loses where that falls from one point to the next. While
+/// it rises it goes as time does, and what grows could be either. Never below zero, and zero where it never falls.
 fn per_beside(points: &[Point]) -> f64 {
-    if points.windows(2).filter(|pair| pair[1].beside < pair[0].beside).count() < 2 {
-        return 0.0;
-    }
-    let mut by_beside: Vec<(f64, f64)> = points.iter().map(|point| (point.beside, point.value)).collect();
-    by_beside.sort_by(|a, b| a.0.total_cmp(&b.0));
-    median(&slopes(&by_beside)).max(0.0)
+    let falls = points.windows(2).filter(|pair| pair[1].beside < pair[0].beside);
+    let losses = falls.map(|pair| (pair[1].value - pair[0].value) / (pair[1].beside - pair[0].beside));
+    let losses: Vec<f64> = losses.collect();
+    if losses.is_empty() { 0.0 } else { median(&losses).max(0.0) }
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -222,13 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_less_than_twice_beside_takes_nothing_off() {
-        // It rises all along, or falls once in the second half.
-        for period in [3_600.0, 1_700.0] {
-            let mut points = half_an_hour(wave(30.0 / 3_600.0));
-            points.iter_mut().for_each(|point| point.beside = point.at_s % period);
-            let grows = Slope::of_second_half(&points).unwrap();
-            assert!(grows.least_per_s > 0.0 && grows.per_beside == 0.0, "{grows:?}");
+    fn a_leak_is_found_wherever_teeth_begin_and_however_few_there_are() {
+        for period in [300.0, 480.0, 840.0, 1_700.0, 3_600.0] {
+            for phase in (0..10).map(|tenth| f64::from(tenth) / 10.0 * period) {
+                let at = |t: f64| (t + phase) % period / period;
+                let line = wave(200.0 / 3_600.0);
+                let mut points = half_an_hour(|t| line(t) + 7.0 * at(t));
+                points.iter_mut().for_each(|point| point.beside = 32.0 * at(point.at_s));
+                let grows = Slope::of_second_half(&points).unwrap();
+                assert!(grows.least_per_s > 0.0, "teeth of {period} s, {phase} s on: {grows:?}");
+            }
         }
     }
 

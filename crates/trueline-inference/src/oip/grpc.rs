@@ -187,7 +187,7 @@ async fn infer(call: Call, request: InferRequest) -> Result<InferResponse, Refus
     let wanted: Vec<Wanted> =
         request.outputs.into_iter().map(|o| Wanted { name: o.name, binary: None }).collect();
     let (model_name, id) = (request.model_name, request.id);
-    let write = move |Predicted { served, ids: list, predictions }| {
+    let respond = move |Predicted { served, ids: list, predictions, .. }| {
         let ids = Parameter { choice: Some(Choice::Text(ids(&list))) };
         let mut response = InferResponse {
             model_name,
@@ -210,7 +210,7 @@ async fn infer(call: Call, request: InferRequest) -> Result<InferResponse, Refus
         }
         Ok(response)
     };
-    written(&call.app, predicted, write).await?
+    written(&call.app, predicted, respond).await?
 }
 
 fn tensors(inputs: Vec<InputTensor>, raw: &[prost::bytes::Bytes]) -> Result<Vec<Tensor>, String> {

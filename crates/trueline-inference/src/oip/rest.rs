@@ -140,12 +140,12 @@ async fn infer(
     let caller = Caller::admitted(&app, knock, named.model.clone(), version)?;
     let (request, frame) = caller.counted(read(&caller, &headers, body))?;
     let predicted = caller.ask(&headers, frame).await?;
-    let write = move |Predicted { served, ids: list, predictions }| {
+    let respond = move |Predicted { served, ids: list, predictions, .. }| {
         let outputs = outputs(predictions, &request.wanted)?;
-        let written = write(&request, &named.model, &served.version.to_string(), &ids(&list), &outputs);
-        Ok(answer(written.json, written.tail))
+        let text = write(&request, &named.model, &served.version.to_string(), &ids(&list), &outputs);
+        Ok(answer(text.json, text.tail))
     };
-    written(&app, predicted, write).await?
+    written(&app, predicted, respond).await?
 }
 
 /// What a request says, and its input.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What takes long is no work for these threads, since the other connections of one would wait for it: requests that look long
-//! are answered elsewhere (`apart`), and so are models asked that compute long, and large answers written (`Predictor`).
+//! are answered elsewhere (`apart`), and so are models asked that compute long, and large answers logged and written.
 
 use super::heads::Heads;
 use super::http::App;

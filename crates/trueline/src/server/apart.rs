@@ -5,8 +5,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::stream;
-use trueline_flows::CommonThreads;
-use trueline_inference::STOPPING;
+use trueline_flows::{CommonThreads, STOPPING};
 
 /// Has a request of a scoring wire answered where it takes nobody's time.
 pub(super) async fn apart(common: &CommonThreads, request: Request, next: Next) -> Response {
